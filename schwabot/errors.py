@@ -1,0 +1,117 @@
+"""Every exception Schwabot raises on purpose.
+
+::
+
+    SchwabotError
+    ├── ConfigError (ValueError)             a setting that can't be used
+    ├── DeviceError (RuntimeError)           a device that was required and is not there
+    ├── StateError (ValueError)              saved state that does not fit the graph it is given to
+    └── DataError (ValueError)               bad input; says file and line
+        ├── CorruptFileError                 a file that ends early or does not unpack
+        ├── SchemaError                      a file whose columns or types are not what was promised
+        ├── MalformedLineError               half a line, invalid JSON, a field that is not a number
+        ├── BadPriceError                    NaN, infinite, zero or negative price or quantity
+        ├── CrossedQuoteError                bid above ask
+        ├── UnsortedTimeError                receive time that runs backwards
+        ├── UnknownStreamError               an instrument that nobody described
+        └── SequenceGapError                 update ids of an order book that do not join
+
+Messages say what was wrong, where, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class SchwabotError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class ConfigError(SchwabotError, ValueError):
+    """A setting that can't be used; the message lists the valid choices."""
+
+
+class DeviceError(SchwabotError, RuntimeError):
+    """A device was required (``device.required=true``) and can't be used."""
+
+
+class StateError(SchwabotError, ValueError):
+    """Saved or passed state does not fit the module it is given to."""
+
+
+class DataError(SchwabotError, ValueError):
+    """Bad input data.
+
+    Args:
+        what: what was wrong and, where useful, what to do.
+        file: the file it was found in, if any.
+        line: 1-based line (or row) in that file, if known.
+
+    Example:
+        >>> str(DataError("price is NaN", file="btc.gz", line=7))
+        'btc.gz:7: price is NaN'
+    """
+
+    reason = "data"
+    """Key under which drops of this kind are counted (``summary.json: dropped.{reason}``)."""
+
+    def __init__(self, what: str, *, file: str | None = None, line: int | None = None) -> None:
+        self.what = what
+        self.file = file
+        self.line = line
+        where = "" if file is None else f"{file}: " if line is None else f"{file}:{line}: "
+        super().__init__(where + what)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.what, self.file, self.line))
+
+
+def _rebuild(cls: type[DataError], what: str, file: str | None, line: int | None) -> DataError:
+    return cls(what, file=file, line=line)
+
+
+class CorruptFileError(DataError):
+    """A file that ends early or does not unpack."""
+
+    reason = "corrupt_file"
+
+
+class SchemaError(DataError):
+    """A file whose columns or types are not what was promised."""
+
+    reason = "schema"
+
+
+class MalformedLineError(DataError):
+    """Half a line, invalid JSON, or a field that is not what it should be."""
+
+    reason = "malformed"
+
+
+class BadPriceError(DataError):
+    """A NaN, infinite, zero or negative price, or a negative or non-finite quantity."""
+
+    reason = "bad_price"
+
+
+class CrossedQuoteError(DataError):
+    """A bid above the ask of the same quote."""
+
+    reason = "crossed"
+
+
+class UnsortedTimeError(DataError):
+    """Receive time runs backwards within one file."""
+
+    reason = "unsorted"
+
+
+class UnknownStreamError(DataError):
+    """An instrument that conf/instruments does not describe."""
+
+    reason = "unknown_stream"
+
+
+class SequenceGapError(DataError):
+    """Order book update ids that do not join: something between them was lost."""
+
+    reason = "gap"

@@ -1,0 +1,192 @@
+"""What the engine says about every batch of events. Sinks and the dashboard read nothing else.
+
+Axis legend: N events of the batch that are quotes or trades, V streams, L latencies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from schwabot.records.instrument import Instrument
+from schwabot.records.market import Float64, Int8, Int32, Int64
+
+
+class Route(IntEnum):
+    """Why a stream does or does not take part in the ghost price."""
+
+    OK = 0
+    UNSEEN = 1
+    STALE = 2
+    CROSSED = 3
+    DRIFTING = 4
+
+
+class DriftStatus(IntEnum):
+    """How fast a stream's phase moves."""
+
+    STABLE = 0
+    DRIFTING = 1
+    CRITICAL = 2
+
+
+class Lane(IntEnum):
+    """Voltage lane: conviction level."""
+
+    LOW = 0
+    MEDIUM = 1
+    HIGH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SignalColumns:
+    """The graph's answer per event. NaN = no answer (no ghost, warm-up, unseen stream).
+
+    Attributes:
+        ghost_bp: fair log price, bp relative to ``reference_price``. [N]
+        mid_bp: log mid as of each event, same reference. [N, V]
+        half_spread_bp: half the spread over the mid. [N, V]
+        deviation_bp: ghost + phase - mid; positive = the stream is cheap. [N, V]
+        phase_bp: persistent offset of the stream from the ghost. [N, V]
+        drift: |phase change over the window| / max(|phase before|, 1 bp). [N, V]
+        route: ``Route``. [N, V] int8
+        status: ``DriftStatus``. [N, V] int8
+        forecast_bp: expected move of the stream over the lanes' horizon. [N, V]
+        key: packed bits of the state hash, -1 in warm-up. [N] int64
+        entropy: of the outcome at that key, nats. [N]
+        echo_bp: echo memory's readout. [N]
+        expected_lag_bp: expected cost of acting the measured latency late, for the event's stream. [N]
+        penalty: L(expected_lag, entropy, P_max). [N]
+        snr, bits, voltage: of every stream. [N, V]
+        lane: ``Lane``. [N, V] int8
+        pays_fees: edge minus expected lag minus the style's fee is positive. [N, V] int8
+    """
+
+    ghost_bp: Float64
+    mid_bp: Float64
+    half_spread_bp: Float64
+    deviation_bp: Float64
+    phase_bp: Float64
+    drift: Float64
+    route: Int8
+    status: Int8
+    forecast_bp: Float64
+    key: Int64
+    entropy: Float64
+    echo_bp: Float64
+    expected_lag_bp: Float64
+    penalty: Float64
+    snr: Float64
+    bits: Float64
+    voltage: Float64
+    lane: Int8
+    pays_fees: Int8
+
+
+@dataclass(frozen=True, slots=True)
+class LagDecisions:
+    """First events of each desync, and what acting later would have cost. All of it looks ahead.
+
+    A batch carries the decisions whose last latency has passed (and, at the end of the run, the rest).
+
+    Attributes:
+        ts_ns: decision time. [D]
+        stream: index. [D]
+        side: +1 buy (stream cheap), -1 sell. [D] int8
+        realised_cost_bp: s * (touch(t+l) - touch(t)) per latency; NaN past the end. [D, L]
+    """
+
+    ts_ns: Int64
+    stream: Int32
+    side: Int8
+    realised_cost_bp: Float64
+
+
+@dataclass(frozen=True, slots=True)
+class ArbitrageEvents:
+    """Closed arbitrage windows.
+
+    Attributes:
+        locked: 1 = both legs deliver the same thing; 0 = edge against the usual basis. [A] int8
+        buy, sell: stream indices. [A]
+        start_ns, end_ns: first event with a positive net edge, first without. [A]
+        edge_bp: largest net edge in the window. [A]
+        qty: size available at the touch at that moment, in base asset. [A]
+    """
+
+    locked: Int8
+    buy: Int32
+    sell: Int32
+    start_ns: Int64
+    end_ns: Int64
+    edge_bp: Float64
+    qty: Float64
+
+
+@dataclass(frozen=True, slots=True)
+class DriftEvents:
+    """Changes of drift status or route.
+
+    Attributes:
+        ts_ns: when. [E]
+        stream: index. [E]
+        what: 0 = drift status, 1 = route. [E] int8
+        before, after: ``DriftStatus`` or ``Route``. [E] int8
+        drift: its value at that moment. [E]
+    """
+
+    ts_ns: Int64
+    stream: Int32
+    what: Int8
+    before: Int8
+    after: Int8
+    drift: Float64
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackEvent:
+    """A part stopped answering and the next-best one took over, or came back."""
+
+    ts_ns: int
+    component: str
+    before: str
+    after: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One batch through the graph.
+
+    Attributes:
+        batch: number of the batch, from 0.
+        first_event: number of quote and trade rows before this batch.
+        instruments: V instruments; ``stream`` indexes it.
+        reference_price: quote price that 0 bp stands for; NaN before the first quote.
+        latencies_ms: the L latencies of ``decisions``.
+        ts_recv_ns, ts_event_ns: see ``Ticks``. [N]
+        ts_venue_ns: venue time on our clock. [N]
+        stream, kind: see ``Ticks``. [N]
+        signals: the graph's answer. [N]
+        decisions, arbitrage, drift_events, fallbacks: what happened in this batch.
+        depth_rows: order book updates in this batch (they make no row).
+        compute_s: time the graph took.
+    """
+
+    batch: int
+    first_event: int
+    instruments: tuple[Instrument, ...]
+    reference_price: float
+    latencies_ms: tuple[float, ...]
+    ts_recv_ns: Int64
+    ts_event_ns: Int64
+    ts_venue_ns: Int64
+    stream: Int32
+    kind: Int8
+    signals: SignalColumns
+    decisions: LagDecisions
+    arbitrage: ArbitrageEvents
+    drift_events: DriftEvents
+    fallbacks: tuple[FallbackEvent, ...] = ()
+    depth_rows: int = 0
+    compute_s: float = 0.0

@@ -1,0 +1,41 @@
+"""The contract every source of ticks keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from schwabot.records.instrument import Instrument
+from schwabot.records.market import Ticks
+
+
+class Feed(Protocol):
+    """A source of ticks.
+
+    A feed is read once, front to back. ``instruments`` is known before the first batch and does not
+    change; every batch carries the same tuple. Batches never overlap and, joined, do not depend on
+    ``max_events``.
+    """
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """V instruments, sorted by stream name."""
+        ...
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Rows dropped so far, by reason (``DataError.reason``)."""
+        ...
+
+    @property
+    def expected_events(self) -> int | None:
+        """Rows this feed will yield, if known before reading."""
+        ...
+
+    def progress(self) -> float:
+        """Share of the source read so far, 0 to 1 (by bytes or rows)."""
+        ...
+
+    def batches(self, max_events: int = 65_536) -> Iterator[Ticks]:
+        """Yield batches of 1 to ``max_events`` rows, in order."""
+        ...
