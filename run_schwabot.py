@@ -1,0 +1,12 @@
+"""``python run_schwabot.py ...`` is ``python -m schwabot.run ...``, for a checkout that is not installed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.append(str(Path(__file__).resolve().parent / "kernels"))
+    from schwabot.run import main
+
+    main()
