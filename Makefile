@@ -1,0 +1,100 @@
+# Targets set up what they need. PYTHON picks the interpreter (3.11 or newer); TORCH_ARGS goes to pip when it
+# installs torch, e.g. TORCH_ARGS='--index-url https://download.pytorch.org/whl/cpu' for the small build without CUDA.
+PYTHON     ?= python3
+TORCH_ARGS ?=
+ARGS       ?=
+
+VENV  := .venv
+PY    := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+PEERS := hftbacktest vectorbt
+
+.PHONY: help venv run test test-all doctest lint format audit bench peers validate docs lock clean
+
+help:
+	@echo "make run        install, then replay a synthetic market (ARGS='mode=... source=...' to change it)"
+	@echo "make test       install, then the tests with a coverage floor, then every example in a docstring"
+	@echo "make test-all   the slow tests too"
+	@echo "make lint       ruff, mypy, import contract, bandit"
+	@echo "make audit      known vulnerabilities of the locked packages (asks the network)"
+	@echo "make bench      speed against the peers; make peers builds their environments"
+	@echo "make validate   every formula and the whole system against known answers, in one table"
+	@echo "make docs       API pages into docs/_build"
+	@echo "make lock       resolve and hash all packages again"
+	@echo "make clean      everything that was built, .venv too"
+
+venv: $(STAMP)
+
+# The lock first, hashes checked. torch after it, because its builds (CPU, CUDA) differ by machine and so can't be
+# hashed once for all; what torch itself needs beyond CUDA is in the lock.
+$(STAMP): pyproject.toml requirements.txt requirements-torch.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Schwabot needs Python 3.11 or newer, '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	  echo "This Python can't make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check $(TORCH_ARGS) -r requirements-torch.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: venv
+	$(PY) -m schwabot.run $(ARGS)
+
+test: venv
+	$(PY) -m pytest schwabot kernels --doctest-modules --quiet
+	$(PY) -m pytest --cov --cov-report=term $(ARGS)
+
+test-all: venv
+	$(PY) -m pytest -m "not gpu and not bench" $(ARGS)
+
+lint: venv
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo
+	$(VENV)/bin/bandit --quiet --recursive --configfile pyproject.toml schwabot kernels run_schwabot.py
+
+format: venv
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+audit: venv
+	$(VENV)/bin/pip-audit --require-hashes --disable-pip --requirement requirements.txt
+
+bench: venv peers
+	$(PY) -m benchmarks $(ARGS)
+
+# Peers need other versions of numpy and numba than Schwabot: one environment each, run as subprocesses.
+peers: $(PEERS:%=.venv-peers/%/.installed)
+
+.venv-peers/%/.installed: benchmarks/peers/%.txt
+	$(PYTHON) -m venv .venv-peers/$*
+	.venv-peers/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+validate: venv
+	$(PY) -m tests.validate $(ARGS)
+
+docs: venv
+	$(PY) -m pdoc --docformat google --output-directory docs/_build schwabot schwabot_kernels
+
+# One resolution for Linux, macOS and Windows, Python 3.11 and newer.
+UV      := uv==0.13.9
+COMPILE := $(VENV)/bin/uv pip compile --no-config --upgrade --quiet --universal --python-version 3.11 --generate-hashes \
+           --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+# What a CUDA build of torch brings along and a CPU build does not.
+CUDA := torch triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \
+        nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse \
+        nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
+
+lock: venv
+	$(PY) -m pip install --quiet --disable-pip-version-check $(UV)
+	$(COMPILE) pyproject.toml --extra dev --constraint requirements-torch.txt $(CUDA:%=--no-emit-package %) --output-file requirements.txt
+	for peer in $(PEERS); do $(COMPILE) benchmarks/peers/$$peer.in --output-file benchmarks/peers/$$peer.txt || exit 1; done
+
+clean:
+	rm -rf $(VENV) .venv-peers build dist docs/_build htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	  .import_linter_cache .benchmarks
+	find schwabot kernels tests -name __pycache__ -prune -exec rm -rf {} +
