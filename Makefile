@@ -15,7 +15,7 @@ help:
 	@echo "make run        install, then replay a synthetic market (ARGS='mode=... source=...' to change it)"
 	@echo "make test       install, then the tests with a coverage floor, then every example in a docstring"
 	@echo "make test-all   the slow tests too"
-	@echo "make lint       ruff, mypy, import contract, bandit"
+	@echo "make lint       ruff, mypy, import contract, bandit, secret scan"
 	@echo "make audit      known vulnerabilities of the locked packages (asks the network)"
 	@echo "make bench      speed against the peers; make peers builds their environments"
 	@echo "make validate   every formula and the whole system against known answers, in one table"
@@ -55,6 +55,7 @@ lint: venv
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/bandit --quiet --recursive --configfile pyproject.toml schwabot kernels run_schwabot.py
+	git ls-files -z | xargs -0 $(VENV)/bin/detect-secrets-hook --no-verify --baseline .secrets.baseline
 
 format: venv
 	$(VENV)/bin/ruff check --fix .
