@@ -1,0 +1,1 @@
+"""Where results go. Sinks read records only; heavy libraries are imported when a sink opens."""

@@ -1,0 +1,353 @@
+"""Settings of a run: dataclasses for Hydra, and errors a person can act on.
+
+The dataclasses of the parts sit beside the parts; here they are joined to one tree and registered with Hydra,
+so that every value under conf/ and on the command line is checked against its type. YAML holds values only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    ReadonlyConfigError,
+    ValidationError,
+)
+
+import schwabot
+from schwabot.errors import ConfigError
+from schwabot.modules.settings import ModulesConfig
+from schwabot.records.instrument import Instrument
+from schwabot.sinks.settings import SinksConfig
+from schwabot.tensors.device import DeviceConfig
+from schwabot.ticks.store import StoreConfig
+from schwabot.ticks.synthetic import SyntheticConfig
+from schwabot.ticks.table import TableConfig
+from schwabot.ticks.validate import BadInputPolicy
+
+MODES = ("replay", "convert")
+PLANNED_MODES = ("leadlag", "fit", "backtest", "sweep", "record", "paper", "live", "serve")
+BACKENDS = ("auto", "reference", "cpu")
+GROUPS = (
+    "source",
+    "instruments",
+    "sinks",
+    "experiment",
+    "modules/tensor_harness",
+    "modules/ghost_bridge",
+    "modules/hash_registry",
+    "modules/phantom_lag",
+    "modules/voltage_lanes",
+)
+SECRET = re.compile(r"key|secret|passw|token", re.IGNORECASE)
+MASK = "***"
+
+
+@dataclass
+class InstrumentConfig:
+    """One entry of conf/instruments; see ``schwabot.records.instrument.Instrument``."""
+
+    stream: str = MISSING
+    tick_size: float = MISSING
+    lot_size: float = MISSING
+    contract_value: float = 1.0
+    inverse: bool = False
+    maker_fee_bp: float = 0.0
+    taker_fee_bp: float = 0.0
+
+    def check(self) -> None:
+        """Raise ConfigError when a value is out of range."""
+        venue, colon, symbol = self.stream.partition(":")
+        if not (venue and colon and "/" in symbol):
+            raise ConfigError(f"instruments: stream={self.stream!r} is not of the form venue:BASE/QUOTE")
+        for name in ("tick_size", "lot_size", "contract_value"):
+            if not 0.0 < getattr(self, name) < 1e12:
+                raise ConfigError(f"instruments: {name}={getattr(self, name)} of {self.stream}: use more than 0")
+        for name in ("maker_fee_bp", "taker_fee_bp"):
+            if not -100.0 <= getattr(self, name) <= 1000.0:
+                raise ConfigError(f"instruments: {name}={getattr(self, name)} of {self.stream}: use -100 to 1000")
+
+
+@dataclass
+class CaptureSource:
+    """Raw exchange recordings.
+
+    Attributes:
+        glob: which files; one pattern or a list of them, relative to the current folder.
+        depth_levels: levels of the rebuilt book to keep at each depth update, 0 to 5.
+        policy: what to do with bad input.
+        reference: stream that ``basis_bp`` is measured against; absent = first spot stream by name, else first.
+    """
+
+    glob: Any = MISSING
+    depth_levels: int = 0
+    policy: BadInputPolicy = field(default_factory=BadInputPolicy)
+    reference: str | None = None
+
+    def check(self) -> None:
+        """Raise ConfigError when a value is out of range."""
+        if not 0 <= self.depth_levels <= 5:
+            raise ConfigError(f"source.depth_levels={self.depth_levels} is out of range: use 0 to 5")
+
+
+@dataclass
+class ConvertConfig:
+    """mode=convert: any source to a partitioned Parquet store.
+
+    Attributes:
+        out: folder of the store.
+    """
+
+    out: str | None = None
+
+
+@dataclass
+class RunConfig:
+    """Everything a run can be told.
+
+    Attributes:
+        mode: what to do.
+        backend: which implementation of the graph: auto, reference (plain torch) or cpu (compiled).
+        batch_events: events per batch; changes memory and speed, never a result.
+        source: where ticks come from; its type depends on ``source=...``.
+        instruments: what is known about each stream.
+    """
+
+    mode: str = "replay"
+    backend: str = "auto"
+    batch_events: int = 65_536
+    source: Any = MISSING
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    modules: ModulesConfig = field(default_factory=ModulesConfig)
+    instruments: dict[str, InstrumentConfig] = field(default_factory=dict)
+    sinks: SinksConfig = field(default_factory=SinksConfig)
+    convert: ConvertConfig = field(default_factory=ConvertConfig)
+
+    def check(self) -> None:
+        """Raise ConfigError when a value is out of range."""
+        if self.mode in PLANNED_MODES:
+            raise ConfigError(f"mode={self.mode} is not built yet; what exists today: {', '.join(MODES)}")
+        if self.mode not in MODES:
+            raise ConfigError(f"mode={self.mode} is not a choice{_meant(self.mode, MODES)}; use {_either(MODES)}")
+        if self.backend not in BACKENDS:
+            raise ConfigError(
+                f"backend={self.backend} is not a choice{_meant(self.backend, BACKENDS)}; use {_either(BACKENDS)}"
+            )
+        if not 1 <= self.batch_events <= 1 << 24:
+            raise ConfigError(f"batch_events={self.batch_events} is out of range: use 1 to {1 << 24}")
+        if self.mode == "convert" and not self.convert.out:
+            raise ConfigError("mode=convert needs a folder to write to: add convert.out=DIR")
+
+
+SOURCES: dict[str, type] = {
+    "synthetic": SyntheticConfig,
+    "capture": CaptureSource,
+    "table": TableConfig,
+    "store": StoreConfig,
+}
+
+
+def conf_dir() -> Path:
+    """Folder of the YAML files: inside the installed package, or beside it in a clone."""
+    package = Path(schwabot.__file__).parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def register() -> None:
+    """Make the dataclasses known to Hydra as ``schema`` and ``schema/source/<name>``."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=_writable(RunConfig))
+    for name, schema in SOURCES.items():
+        store.store(group="schema/source", name=name, node=_writable(schema))
+
+
+def _writable(schema: type) -> DictConfig:
+    """Structured config of a dataclass; frozen ones too may be filled in from YAML."""
+    node = OmegaConf.structured(schema)
+    assert isinstance(node, DictConfig)
+    _unlock(node)
+    return node
+
+
+def _unlock(node: DictConfig | ListConfig) -> None:
+    node._set_flag("readonly", None)
+    children = node._content
+    for child in children.values() if isinstance(children, dict) else children or ():
+        if isinstance(child, DictConfig | ListConfig) and not child._is_none() and not child._is_missing():
+            _unlock(child)
+
+
+def to_settings(config: DictConfig) -> RunConfig:
+    """Turn the composed configuration into dataclasses and check every range.
+
+    Raises:
+        ConfigError: a value that can't be used, with the valid choices.
+    """
+    try:
+        settings = OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise explain(error) from error
+    assert isinstance(settings, RunConfig)
+    _check(settings)
+    return settings
+
+
+def _check(node: object) -> None:
+    if isinstance(node, dict):
+        for value in node.values():
+            _check(value)
+    elif is_dataclass(node):
+        check: Callable[[], None] | None = getattr(node, "check", None)
+        if check is not None:
+            check()
+        for name in node.__dataclass_fields__:
+            _check(getattr(node, name))
+
+
+def to_instruments(entries: Mapping[str, InstrumentConfig]) -> tuple[Instrument, ...]:
+    """The instruments of conf/instruments, sorted by stream.
+
+    Raises:
+        ConfigError: a stream that is described twice.
+    """
+    found: dict[str, str] = {}
+    for name, entry in entries.items():
+        if entry.stream in found:
+            raise ConfigError(f"instruments.{name} and instruments.{found[entry.stream]} both describe {entry.stream}")
+        found[entry.stream] = name
+    return tuple(
+        Instrument(
+            entry.stream,
+            tick_size=entry.tick_size,
+            lot_size=entry.lot_size,
+            contract_value=entry.contract_value,
+            inverse=entry.inverse,
+            maker_fee_bp=entry.maker_fee_bp,
+            taker_fee_bp=entry.taker_fee_bp,
+        )
+        for entry in sorted(entries.values(), key=lambda entry: entry.stream)
+    )
+
+
+def find_files(pattern: object, setting: str = "source.glob") -> list[Path]:
+    """Files that match a pattern or any of a list of patterns, sorted, each once.
+
+    Raises:
+        ConfigError: nothing matches.
+    """
+    patterns = [pattern] if isinstance(pattern, str) else pattern
+    if not isinstance(patterns, Sequence) or not patterns or not all(isinstance(p, str) and p for p in patterns):
+        raise ConfigError(f"{setting}={pattern}: use a file pattern or a list of them, e.g. '{setting}=ticks/*.gz'")
+    files: set[Path] = set()
+    for one in patterns:
+        matches = [Path(name) for name in glob(str(Path(one).expanduser()), recursive=True)]
+        matches = [path for path in matches if path.is_file()]
+        if not matches:
+            raise ConfigError(f"{setting}={one}: no file matches, seen from {Path.cwd()}")
+        files.update(matches)
+    return sorted(files)
+
+
+def mask_secrets(tree: Any) -> Any:
+    """Copy of nested dicts and lists in which what sits under a secret's name is hidden.
+
+    Example:
+        >>> mask_secrets({"api_key": "k", "venue": {"Password": "p", "name": "x"}, "token": None})
+        {'api_key': '***', 'venue': {'Password': '***', 'name': 'x'}, 'token': None}
+    """
+    if isinstance(tree, Mapping):
+        return {
+            key: MASK if SECRET.search(str(key)) and value is not None else mask_secrets(value)
+            for key, value in tree.items()
+        }
+    if isinstance(tree, list | tuple):
+        return [mask_secrets(value) for value in tree]
+    return tree
+
+
+def normalise_arguments(arguments: Iterable[str]) -> list[str]:
+    """Let ``device=x``, ``+device=x`` and ``++device=x`` mean the same, and so for every group.
+
+    Hydra wants ``+device`` (the default is a plain entry so that this spelling works) and the others bare.
+
+    Example:
+        >>> normalise_arguments(["device=cuda", "++device=cpu", "+source=capture", "+source.glob=x"])
+        ['+device=cuda', '+device=cpu', 'source=capture', '+source.glob=x']
+    """
+    out = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        bare = name.lstrip("+")
+        if equals and bare == "device":
+            argument = f"+device={value}"
+        elif equals and bare in GROUPS:
+            argument = f"{bare}={value}"
+        out.append(argument)
+    return out
+
+
+def explain(error: Exception) -> ConfigError:
+    """Say in one paragraph what is wrong with a setting, and what would be right."""
+    cause = error.__cause__
+    inner = error if isinstance(error, OmegaConfBaseException) else cause
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        return _explain_option(error)
+    if isinstance(inner, ConfigKeyError | ConfigAttributeError):
+        return _explain_key(inner)
+    if isinstance(inner, MissingMandatoryValue):
+        return ConfigError(f"{_dotted(inner.full_key)} has no value: add {_dotted(inner.full_key)}=...")
+    if isinstance(inner, ValidationError):
+        return ConfigError(f"{_dotted(inner.full_key)}: {_first_line(inner)}")
+    if isinstance(inner, ReadonlyConfigError):
+        return ConfigError(f"{_dotted(inner.full_key)} can't be changed")
+    if isinstance(error, HydraException):
+        return ConfigError(f"{' '.join(str(error).split())}")
+    return ConfigError(_first_line(error))
+
+
+def _explain_option(error: MissingConfigException) -> ConfigError:
+    missing = error.missing_cfg_file or ""
+    group, _, option = missing.rpartition("/")
+    options = sorted(error.options or ())
+    return ConfigError(f"{group}={option} is not a choice{_meant(option, options)}; use {_either(options)}")
+
+
+def _explain_key(error: OmegaConfBaseException) -> ConfigError:
+    parent = error.parent_node
+    names = sorted(str(name) for name in parent) if isinstance(parent, DictConfig) else []
+    key = str(error.key)
+    full = _dotted(error.full_key) or key
+    where = full.removesuffix(key).rstrip(".")
+    place = f"settings of {where}" if where else "settings"
+    return ConfigError(f"{full}: there is no such setting{_meant(key, names)}; {place}: {', '.join(names)}")
+
+
+def _dotted(full_key: object) -> str:
+    return "" if full_key is None else str(full_key)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _meant(given: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(given, list(names), n=1, cutoff=0.6)
+    return f", did you mean {close[0]}?" if close else ""
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)

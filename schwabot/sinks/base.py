@@ -1,0 +1,73 @@
+"""What every sink is told, and the contract it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from schwabot.records.audit import StepRecord
+from schwabot.records.instrument import Instrument
+
+
+@dataclass(frozen=True, slots=True)
+class GraphNode:
+    """One box in the picture of the module graph.
+
+    Attributes:
+        name: ``group/part``; TensorBoard folds parts of a group into one box.
+        op: what the box is.
+        inputs: names of the boxes it reads.
+        attributes: what is shown when it is clicked.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunHeader:
+    """What is known before the first batch.
+
+    Attributes:
+        run_dir: where a run's files go; it exists.
+        mode: what runs.
+        device: torch's name of the device.
+        backend: which implementation of the graph.
+        source: where the ticks come from, in words.
+        instruments: V instruments.
+        expected_events: rows the source will give, if known.
+        config: the run's settings, secrets masked.
+        graph: the module graph, for drawing.
+        notes: what the user should know, one line each.
+    """
+
+    run_dir: Path
+    mode: str
+    device: str
+    backend: str
+    source: str
+    instruments: tuple[Instrument, ...]
+    expected_events: int | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    graph: tuple[GraphNode, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Sink(Protocol):
+    """Takes what the engine says. ``close`` is called once, whatever happened before."""
+
+    def open(self, header: RunHeader) -> None:
+        """Get ready; called once, before the first record."""
+        ...
+
+    def write(self, record: StepRecord) -> None:
+        """Take one batch."""
+        ...
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """Finish; ``summary`` is what summary.json holds."""
+        ...

@@ -1,0 +1,124 @@
+"""What a person sees: one line of what runs, and at the end one table with a row per stream."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+from schwabot.records.audit import Lane, StepRecord
+from schwabot.sinks.base import RunHeader
+
+WIDTH = 120
+SKILL_HORIZON_MS = "100"
+LATENCIES_MS = ("10", "100")
+DASH = "-"
+
+
+class ConsoleSink:
+    """Prints the header and the table.
+
+    Args:
+        stream: where to; standard output by default.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stdout if stream is None else stream
+
+    def open(self, header: RunHeader) -> None:
+        """Say what runs."""
+        from rich.console import Console
+
+        width = None if self._stream.isatty() else WIDTH
+        self._console = Console(file=self._stream, width=width, highlight=False)
+        self._header = header
+        self._print(f"[bold]schwabot[/] {header.mode} on {header.device} ({header.backend} graph): {header.source}")
+        for note in header.notes:
+            self._print(f"[yellow]note:[/] {note}")
+
+    def write(self, record: StepRecord) -> None:
+        """Nothing per batch; progress has its own place."""
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """Print the table."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, padding=(0, 1), collapse_padding=True, header_style="bold")
+        titles = ("stream", "events", "clock\noffset ms", "drift\nppm", "basis\nbp", "phase\ndrift", "corr\n100 ms")
+        titles += ("R²\n100 ms", *(f"lag bp\n{ms} ms" for ms in LATENCIES_MS), "lanes %\nL/M/H", "arb.\nwindows")
+        for title in titles:
+            table.add_column(title, justify="left" if title in ("stream", "phase\ndrift") else "right", no_wrap=True)
+        for stream, facts in (summary.get("streams") or {}).items():
+            table.add_row(*(Text(cell) for cell in stream_row(stream, facts, summary)))
+        self._console.print()
+        self._console.print(table)
+        self._console.print()
+        for line in closing_lines(summary):
+            self._print(line)
+        self._print(f"files: {self._header.run_dir}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True)
+
+
+def stream_row(stream: str, facts: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
+    """Cells of one stream."""
+    skill = ((summary.get("skill") or {}).get(stream) or {}).get(SKILL_HORIZON_MS) or {}
+    lag = _by_text((summary.get("lag_curve_bp") or {}).get(stream) or {})
+    return [
+        stream,
+        f"{facts['events']:,}",
+        _number(facts.get("clock_offset_ms"), ".2f"),
+        _number(facts.get("clock_drift_ppm"), ".1f"),
+        _number(facts.get("basis_bp"), ".2f"),
+        facts.get("drift_status") or DASH,
+        _number(skill.get("corr"), ".3f"),
+        _number(skill.get("r2"), ".3f"),
+        *(_number(lag.get(ms), ".3f") for ms in LATENCIES_MS),
+        _shares(facts.get("lanes") or {}),
+        f"{sum((facts.get('arbitrage') or {}).values()):,}",
+    ]
+
+
+def closing_lines(summary: Mapping[str, Any]) -> list[str]:
+    """What concerns the whole run."""
+    events, wall_s = summary["events"], summary["wall_s"]
+    lines = [
+        f"{events:,} events ({summary['quotes']:,} quotes, {summary['trades']:,} trades) over {summary['span_s']:,.1f} s "
+        f"of market in {wall_s:.1f} s, {summary['events_per_s']:,.0f} events/s in the loop, "
+        f"{summary['peak_rss_mib']:,.0f} MiB"
+    ]
+    dropped = {reason: count for reason, count in (summary.get("dropped") or {}).items() if count}
+    if dropped:
+        lines.append("[yellow]dropped:[/] " + ", ".join(f"{count:,} {reason}" for reason, count in dropped.items()))
+    arbitrage, lanes = summary.get("arbitrage") or {}, summary.get("lanes") or {}
+    lines.append(
+        f"arbitrage windows: {arbitrage.get('locked', 0):,} locked, {arbitrage.get('basis', 0):,} against the basis; "
+        f"lanes: {', '.join(f'{lanes.get(lane.name, 0):,} {lane.name}' for lane in Lane)}"
+    )
+    truth = summary.get("truth") or {}
+    if truth:
+        numbers = ", ".join(f"{name} {_number(value, '.4g')}" for name, value in truth.items() if _is_number(value))
+        lines.append(f"truth: {numbers}")
+    if summary.get("interrupted"):
+        lines.append("[yellow]interrupted:[/] the numbers cover what was done")
+    return lines
+
+
+def _by_text(cells: Mapping[Any, Any]) -> dict[str, Any]:
+    return {f"{float(latency):g}": value for latency, value in cells.items()}
+
+
+def _shares(lanes: Mapping[str, int]) -> str:
+    counts: Sequence[int] = [lanes.get(lane.name, 0) for lane in Lane]
+    total = sum(counts)
+    return "/".join(f"{100 * count / total:.0f}" for count in counts) if total else DASH
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, float | int) and value == value
+
+
+def _number(value: object, how: str) -> str:
+    return format(value, how) if _is_number(value) else DASH

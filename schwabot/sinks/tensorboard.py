@@ -1,0 +1,287 @@
+"""TensorBoard: scalars over the run, histograms, the lag curve, the module graph, hparams, GPU telemetry.
+
+Scalars are points of the run, not means: step = number of the event, wall time = its receive time. They are spread
+evenly when the number of events is known; else the spacing doubles each time ``points`` have been written.
+
+Axis legend: N rows of a batch, V streams, L latencies, K points kept.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from schwabot.records.audit import Lane, StepRecord
+from schwabot.records.market import Float64, Int64
+from schwabot.sinks.base import GraphNode, RunHeader
+
+VOLTS = np.linspace(0.8, 3.3, 51)
+COST_BP = np.concatenate([[-1e3], np.linspace(-10.0, 10.0, 201), [1e3]])
+TELEMETRY_EVERY_S = 1.0
+
+
+class TensorBoardSink:
+    """Writes TensorBoard events into the run's folder.
+
+    Args:
+        points: about how many points a scalar gets.
+    """
+
+    def __init__(self, points: int = 400) -> None:
+        self._points = points
+
+    def open(self, header: RunHeader) -> None:
+        """Import TensorBoard, start the file, draw the module graph."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(header.run_dir), max_queue=10_000, flush_secs=10)
+        self._header = header
+        self._names = [_tag(instrument.stream) for instrument in header.instruments]
+        V = len(self._names)
+        self._next = 0
+        self._stride = max(1, (header.expected_events or 0) // self._points)
+        self._left = math.inf if header.expected_events else self._points
+        if not header.expected_events:
+            self._stride = 64
+        self._voltage = np.zeros((V, len(VOLTS) - 1), dtype=np.int64)
+        self._costs: Int64 | None = None
+        self._gpu = _gpu_telemetry(header.device)
+        self._gpu_next_s = 0.0
+        if header.graph:
+            self._draw_graph(header.graph)
+
+    def write(self, record: StepRecord) -> None:
+        """Take one batch."""
+        if len(record.ts_recv_ns):
+            self._write_scalars(record)
+            self._count(record)
+        self._write_telemetry(record)
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """Write histograms, the lag curve and hparams; finish the file."""
+        for v, name in enumerate(self._names):
+            self._histogram(f"voltage/{name}", self._voltage[v], VOLTS)
+        if self._costs is not None:
+            for column, latency in enumerate(self._latencies_ms):
+                self._histogram(f"realised_lag_bp/{latency:g}ms", self._costs[column], COST_BP)
+        lanes = summary.get("lanes") or {}
+        if lanes:
+            counts = np.array([lanes.get(lane.name, 0) for lane in Lane])
+            self._histogram("lanes", counts, np.arange(len(Lane) + 1) - 0.5)
+        if summary.get("lag_curve"):
+            self._writer.add_figure("lag_curve", lag_figure(summary["lag_curve"]))
+        self._write_hparams(summary)
+        self._writer.close()
+
+    def _write_scalars(self, record: StepRecord) -> None:
+        rows = np.array(list(self._picks(record.first_event, len(record.ts_recv_ns))), dtype=np.int64)
+        if not len(rows):
+            return
+        steps = (record.first_event + rows).tolist()
+        times = (record.ts_recv_ns[rows] / 1e9).tolist()
+        signals = record.signals
+        self._scalars("ghost_bp", signals.ghost_bp[rows], steps, times)
+        self._scalars("entropy", signals.entropy[rows], steps, times)
+        self._scalars("echo_bp", signals.echo_bp[rows], steps, times)
+        for v, name in enumerate(self._names):
+            self._scalars(f"deviation_bp/{name}", signals.deviation_bp[rows, v], steps, times)
+            self._scalars(f"phase_bp/{name}", signals.phase_bp[rows, v], steps, times)
+            self._scalars(f"drift/{name}", signals.drift[rows, v], steps, times)
+            self._scalars(f"voltage/{name}", signals.voltage[rows, v], steps, times)
+
+    def _picks(self, first: int, count: int) -> Iterator[int]:
+        """Rows of this batch that are points; which events they are does not depend on the batches."""
+        while self._next < first + count:
+            yield self._next - first
+            self._next += self._stride
+            self._left -= 1
+            if self._left <= 0:
+                self._stride *= 2
+                self._left = self._points
+
+    def _scalars(self, tag: str, values: Float64, steps: list[int], times: list[float]) -> None:
+        for value, step, time_s in zip(values.tolist(), steps, times, strict=True):
+            if value == value:
+                self._writer.add_scalar(tag, value, step, walltime=time_s)
+
+    def _count(self, record: StepRecord) -> None:
+        voltage = record.signals.voltage[np.arange(len(record.stream)), record.stream]
+        for v in range(len(self._names)):
+            own = voltage[record.stream == v]
+            self._voltage[v] += np.histogram(own[np.isfinite(own)], VOLTS)[0]
+        costs = record.decisions.realised_cost_bp
+        if len(costs):
+            if self._costs is None:
+                self._latencies_ms = record.latencies_ms
+                self._costs = np.zeros((costs.shape[1], len(COST_BP) - 1), dtype=np.int64)
+            for column in range(costs.shape[1]):
+                known = costs[:, column]
+                self._costs[column] += np.histogram(known[np.isfinite(known)], COST_BP)[0]
+
+    def _histogram(self, tag: str, counts: Int64, edges: Float64) -> None:
+        if not counts.sum():
+            return
+        middle = (edges[1:] + edges[:-1]) / 2
+        self._writer.add_histogram_raw(
+            tag,
+            min=float(edges[0]),
+            max=float(edges[-1]),
+            num=int(counts.sum()),
+            sum=float((counts * middle).sum()),
+            sum_squares=float((counts * middle**2).sum()),
+            bucket_limits=edges[1:].tolist(),
+            bucket_counts=counts.tolist(),
+        )
+
+    def _draw_graph(self, graph: tuple[GraphNode, ...]) -> None:
+        from tensorboard.compat.proto.config_pb2 import RunMetadata
+
+        self._writer._get_file_writer().add_graph((graph_def(graph), RunMetadata()))
+
+    def _write_hparams(self, summary: Mapping[str, Any]) -> None:
+        from torch.utils.tensorboard.summary import hparams
+
+        settings = dict(_flat(self._header.config))
+        results = {
+            f"hparam/{name}": float(value)
+            for name, value in _flat({key: summary.get(key) for key in ("events_per_s", "skill", "truth")})
+            if isinstance(value, float | int) and math.isfinite(value)
+        }
+        writer = self._writer._get_file_writer()
+        for part in hparams(settings, results):
+            writer.add_summary(part)
+        for name, value in results.items():
+            self._writer.add_scalar(name, value)
+
+    def _write_telemetry(self, record: StepRecord) -> None:
+        now_s = time.monotonic()
+        if self._gpu is None or now_s < self._gpu_next_s:
+            return
+        self._gpu_next_s = now_s + TELEMETRY_EVERY_S
+        step = record.first_event + len(record.ts_recv_ns)
+        for name, value in self._gpu.read().items():
+            self._writer.add_scalar(f"device/{name}", value, step)
+
+
+class GpuTelemetry:
+    """What the driver says about one GPU.
+
+    Args:
+        index: number of the CUDA device.
+
+    Raises:
+        pynvml.NVMLError: no driver, or no such GPU.
+    """
+
+    def __init__(self, index: int) -> None:
+        import pynvml
+
+        self._nvml = pynvml
+        pynvml.nvmlInit()
+        self._handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+
+    def read(self) -> dict[str, float]:
+        """Utilisation in %, memory in MiB, power in W, temperature in °C; what the GPU does not report is left out."""
+        nvml, handle = self._nvml, self._handle
+        readings = {
+            "utilisation_percent": lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu,
+            "memory_used_mib": lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used / 2**20,
+            "power_w": lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1e3,
+            "temperature_c": lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
+        }
+        found = {}
+        for name, read in readings.items():
+            try:
+                found[name] = float(read())
+            except nvml.NVMLError:
+                continue
+        return found
+
+
+def _gpu_telemetry(device: str) -> GpuTelemetry | None:
+    """Telemetry of the GPU that the run uses, or of the first one; None without noise where there is none."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        return GpuTelemetry(int(device.partition(":")[2] or 0))
+    except pynvml.NVMLError:
+        return None
+
+
+def graph_def(graph: tuple[GraphNode, ...]) -> Any:
+    """The module graph as TensorBoard's Graphs tab reads it.
+
+    Args:
+        graph: boxes; inputs name other boxes.
+    """
+    from tensorboard.compat.proto.attr_value_pb2 import AttrValue
+    from tensorboard.compat.proto.graph_pb2 import GraphDef
+    from tensorboard.compat.proto.node_def_pb2 import NodeDef
+    from tensorboard.compat.proto.versions_pb2 import VersionDef
+
+    names = {node.name for node in graph}
+    for node in graph:
+        assert names.issuperset(node.inputs), f"{node.name} reads what is not in the graph"
+    return GraphDef(
+        node=[
+            NodeDef(
+                name=node.name,
+                op=node.op,
+                input=list(node.inputs),
+                attr={key: AttrValue(s=value.encode()) for key, value in node.attributes.items()},
+            )
+            for node in graph
+        ],
+        versions=VersionDef(producer=22),
+    )
+
+
+def lag_figure(curve: Mapping[str, Mapping[float, Mapping[str, Any]]]) -> Any:
+    """Cost of acting late per stream, with its interval, as a matplotlib figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for stream, cells in curve.items():
+        known = [(float(latency), cell) for latency, cell in cells.items() if cell["n"] and cell["mean"] is not None]
+        if not known:
+            continue
+        latency = np.array([latency for latency, _ in known])
+        mean = np.array([cell["mean"] for _, cell in known])
+        (line,) = axes.plot(latency, mean, marker="o", markersize=3, label=stream)
+        bounds = [cell.get("ci") for _, cell in known]
+        if all(bound is not None and None not in bound for bound in bounds):
+            low, high = np.array(bounds, dtype=np.float64).T
+            axes.fill_between(latency, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    axes.axhline(0.0, color="0.6", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_xlabel("acting this much later, ms")
+    axes.set_ylabel("realised cost, bp")
+    axes.set_title("Phantom lag: what being late costs after a desync")
+    if axes.lines[1:]:
+        axes.legend()
+    return figure
+
+
+def _tag(stream: str) -> str:
+    """Stream as part of a tag; ``/`` would open a new group."""
+    return stream.replace("/", "-").replace(":", ".")
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float | int | str | bool]]:
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name}.")
+        elif isinstance(value, list | tuple):
+            yield name, str(list(value))
+        elif isinstance(value, float | int | str | bool):
+            yield name, value

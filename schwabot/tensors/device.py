@@ -1,0 +1,86 @@
+"""Where tensors live: the CPU, or a CUDA device if one can really be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from schwabot.errors import ConfigError, DeviceError
+
+if TYPE_CHECKING:
+    import torch
+
+KINDS = ("auto", "cpu", "cuda")
+
+
+@dataclass
+class DeviceConfig:
+    """Which device to use.
+
+    Attributes:
+        kind: ``cpu``, ``cuda``, or ``auto`` = cuda where it works, else cpu.
+        index: number of the CUDA device.
+        required: fail instead of falling back to the CPU.
+    """
+
+    kind: str = "auto"
+    index: int = 0
+    required: bool = False
+
+    def check(self) -> None:
+        """Raise ConfigError when a value is out of range."""
+        if self.kind not in KINDS:
+            raise ConfigError(f"device.kind={self.kind} is not a choice: use one of {', '.join(KINDS)}")
+        if not 0 <= self.index < 128:
+            raise ConfigError(f"device.index={self.index} is out of range: use 0 to 127")
+        if self.required and self.kind == "auto":
+            raise ConfigError("device.required=true needs a device to require: add +device=cuda or +device=cpu")
+
+
+def resolve_device(config: DeviceConfig) -> tuple[torch.device, str | None]:
+    """Pick the device, and say why when it is not the one that was asked for.
+
+    A CUDA device counts as usable only after a small computation on it came back right.
+
+    Args:
+        config: what was asked for.
+
+    Returns:
+        The device, and the reason of a fallback from ``cuda`` to the CPU (None when there was none).
+
+    Raises:
+        DeviceError: ``cuda`` is required and can't be used.
+
+    Example:
+        >>> resolve_device(DeviceConfig(kind="cpu"))
+        (device(type='cpu'), None)
+    """
+    import torch
+
+    config.check()
+    if config.kind == "cpu":
+        return torch.device("cpu"), None
+    reason = _why_no_cuda(config.index)
+    if reason is None:
+        return torch.device("cuda", config.index), None
+    if config.kind == "auto":
+        return torch.device("cpu"), None
+    if config.required:
+        raise DeviceError(f"device cuda is required and can't be used: {reason}")
+    return torch.device("cpu"), reason
+
+
+def _why_no_cuda(index: int) -> str | None:
+    import torch
+
+    if torch.version.cuda is None:
+        return f"this build of torch ({torch.__version__}) has no CUDA; install a CUDA build of torch"
+    if not torch.cuda.is_available():
+        return "torch finds no CUDA device; is an NVIDIA driver installed and a GPU visible (nvidia-smi)?"
+    if index >= torch.cuda.device_count():
+        return f"there is no CUDA device {index}; there are {torch.cuda.device_count()}"
+    try:
+        probe = torch.arange(4, device=torch.device("cuda", index)).sum().item()
+    except RuntimeError as error:  # unsupported architecture, out of memory, driver too old
+        return f"a test computation on CUDA device {index} failed: {str(error).splitlines()[0]}"
+    return None if probe == 6 else f"a test computation on CUDA device {index} gave {probe} instead of 6"
