@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from schwabot.ticks.store import StoreConfig
 from schwabot.ticks.synthetic import SyntheticConfig
 from schwabot.ticks.table import TableConfig
 from schwabot.ticks.validate import BadInputPolicy
+from schwabot.training.skill import SkillConfig
 
 MODES = ("replay", "convert")
 PLANNED_MODES = ("leadlag", "fit", "backtest", "sweep", "record", "paper", "live", "serve")
@@ -103,6 +104,27 @@ class CaptureSource:
 
 
 @dataclass
+class SyntheticSource(SyntheticConfig):
+    """A market with known ground truth; ``reference`` as in ``CaptureSource``."""
+
+    reference: str | None = None
+
+
+@dataclass
+class TableSource(TableConfig):
+    """CSV or Parquet with a column mapping; ``reference`` as in ``CaptureSource``."""
+
+    reference: str | None = None
+
+
+@dataclass
+class StoreSource(StoreConfig):
+    """A partitioned Parquet store; ``reference`` as in ``CaptureSource``."""
+
+    reference: str | None = None
+
+
+@dataclass
 class ConvertConfig:
     """mode=convert: any source to a partitioned Parquet store.
 
@@ -132,6 +154,7 @@ class RunConfig:
     device: DeviceConfig = field(default_factory=DeviceConfig)
     modules: ModulesConfig = field(default_factory=ModulesConfig)
     instruments: dict[str, InstrumentConfig] = field(default_factory=dict)
+    skill: SkillConfig = field(default_factory=SkillConfig)
     sinks: SinksConfig = field(default_factory=SinksConfig)
     convert: ConvertConfig = field(default_factory=ConvertConfig)
 
@@ -140,10 +163,10 @@ class RunConfig:
         if self.mode in PLANNED_MODES:
             raise ConfigError(f"mode={self.mode} is not built yet; what exists today: {', '.join(MODES)}")
         if self.mode not in MODES:
-            raise ConfigError(f"mode={self.mode} is not a choice{_meant(self.mode, MODES)}; use {_either(MODES)}")
+            raise ConfigError(f"mode={self.mode} is not a choice{closest(self.mode, MODES)}; use {_either(MODES)}")
         if self.backend not in BACKENDS:
             raise ConfigError(
-                f"backend={self.backend} is not a choice{_meant(self.backend, BACKENDS)}; use {_either(BACKENDS)}"
+                f"backend={self.backend} is not a choice{closest(self.backend, BACKENDS)}; use {_either(BACKENDS)}"
             )
         if not 1 <= self.batch_events <= 1 << 24:
             raise ConfigError(f"batch_events={self.batch_events} is out of range: use 1 to {1 << 24}")
@@ -152,10 +175,10 @@ class RunConfig:
 
 
 SOURCES: dict[str, type] = {
-    "synthetic": SyntheticConfig,
+    "synthetic": SyntheticSource,
     "capture": CaptureSource,
-    "table": TableConfig,
-    "store": StoreConfig,
+    "table": TableSource,
+    "store": StoreSource,
 }
 
 
@@ -167,11 +190,11 @@ def conf_dir() -> Path:
 
 
 def register() -> None:
-    """Make the dataclasses known to Hydra as ``schema`` and ``schema/source/<name>``."""
+    """Make the dataclasses known to Hydra as ``schema`` and ``source_<name>``."""
     store = ConfigStore.instance()
     store.store(name="schema", node=_writable(RunConfig))
     for name, schema in SOURCES.items():
-        store.store(group="schema/source", name=name, node=_writable(schema))
+        store.store(name=f"source_{name}", node=_writable(schema))
 
 
 def _writable(schema: type) -> DictConfig:
@@ -215,6 +238,12 @@ def _check(node: object) -> None:
             check()
         for name in node.__dataclass_fields__:
             _check(getattr(node, name))
+
+
+def without_reference(source: SyntheticSource | TableSource | StoreSource) -> Any:
+    """The component's own settings in a source's, for its constructor."""
+    component = type(source).__mro__[1]
+    return component(**{one.name: getattr(source, one.name) for one in fields(component)})
 
 
 def to_instruments(entries: Mapping[str, InstrumentConfig]) -> tuple[Instrument, ...]:
@@ -322,7 +351,7 @@ def _explain_option(error: MissingConfigException) -> ConfigError:
     missing = error.missing_cfg_file or ""
     group, _, option = missing.rpartition("/")
     options = sorted(error.options or ())
-    return ConfigError(f"{group}={option} is not a choice{_meant(option, options)}; use {_either(options)}")
+    return ConfigError(f"{group}={option} is not a choice{closest(option, options)}; use {_either(options)}")
 
 
 def _explain_key(error: OmegaConfBaseException) -> ConfigError:
@@ -332,7 +361,7 @@ def _explain_key(error: OmegaConfBaseException) -> ConfigError:
     full = _dotted(error.full_key) or key
     where = full.removesuffix(key).rstrip(".")
     place = f"settings of {where}" if where else "settings"
-    return ConfigError(f"{full}: there is no such setting{_meant(key, names)}; {place}: {', '.join(names)}")
+    return ConfigError(f"{full}: there is no such setting{closest(key, names)}; {place}: {', '.join(names)}")
 
 
 def _dotted(full_key: object) -> str:
@@ -344,7 +373,13 @@ def _first_line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _meant(given: str, names: Iterable[str]) -> str:
+def closest(given: str, names: Iterable[str]) -> str:
+    """``, did you mean ...?`` for the name that is closest, or nothing.
+
+    Example:
+        >>> closest("capturee", ["capture", "store"])
+        ', did you mean capture?'
+    """
     close = difflib.get_close_matches(given, list(names), n=1, cutoff=0.6)
     return f", did you mean {close[0]}?" if close else ""
 

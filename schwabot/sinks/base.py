@@ -12,23 +12,6 @@ from schwabot.records.instrument import Instrument
 
 
 @dataclass(frozen=True, slots=True)
-class GraphNode:
-    """One box in the picture of the module graph.
-
-    Attributes:
-        name: ``group/part``; TensorBoard folds parts of a group into one box.
-        op: what the box is.
-        inputs: names of the boxes it reads.
-        attributes: what is shown when it is clicked.
-    """
-
-    name: str
-    op: str
-    inputs: tuple[str, ...] = ()
-    attributes: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class RunHeader:
     """What is known before the first batch.
 
@@ -41,7 +24,6 @@ class RunHeader:
         instruments: V instruments.
         expected_events: rows the source will give, if known.
         config: the run's settings, secrets masked.
-        graph: the module graph, for drawing.
         notes: what the user should know, one line each.
     """
 
@@ -53,7 +35,6 @@ class RunHeader:
     instruments: tuple[Instrument, ...]
     expected_events: int | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
-    graph: tuple[GraphNode, ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -5,7 +5,7 @@ Axis legend: N rows of a batch, V streams, L latencies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -128,15 +128,18 @@ class ParquetSink:
 
     Args:
         config: which rows of the signals are written.
-        auto_off_events: events above which ``signals=auto`` means off.
+        say: told in one line that ``signals=auto`` turned itself off.
+        auto_off_events: events above which it does.
     """
 
-    def __init__(self, config: SinksConfig, auto_off_events: int = AUTO_OFF_EVENTS) -> None:
+    def __init__(
+        self, config: SinksConfig, say: Callable[[str], None] = print, auto_off_events: int = AUTO_OFF_EVENTS
+    ) -> None:
+        self._say = say
         self._stride = config.signals_stride()
         self._limit = auto_off_events if config.signals == "auto" else None
         self._signals: GrowingTable | None = None
         self._decisions: GrowingTable | None = None
-        self.notes: list[str] = []
 
     def open(self, header: RunHeader) -> None:
         """Open the files that every run has."""
@@ -186,7 +189,7 @@ class ParquetSink:
 
     def _turn_off(self) -> None:
         self._stride = 0
-        self.notes.append(
+        self._say(
             f"no signals.parquet: more than {self._limit:,} events; sinks.signals=all or every_n writes it anyway"
         )
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from schwabot.records.audit import Lane, StepRecord
 from schwabot.records.market import Float64, Int64
-from schwabot.sinks.base import GraphNode, RunHeader
+from schwabot.sinks.base import RunHeader
+from schwabot.sinks.graph_picture import GraphNode, nodes
 
 VOLTS = np.linspace(0.8, 3.3, 51)
 COST_BP = np.concatenate([[-1e3], np.linspace(-10.0, 10.0, 201), [1e3]])
@@ -51,8 +52,8 @@ class TensorBoardSink:
         self._costs: Int64 | None = None
         self._gpu = _gpu_telemetry(header.device)
         self._gpu_next_s = 0.0
-        if header.graph:
-            self._draw_graph(header.graph)
+        streams = tuple(instrument.stream for instrument in header.instruments)
+        self._draw_graph(nodes(header.config.get("modules") or {}, streams))
 
     def write(self, record: StepRecord) -> None:
         """Take one batch."""

@@ -1,0 +1,319 @@
+"""The one loop: feed, graph, sinks. Replay, paper and live differ only in what they hand to it.
+
+Axis legend: N events of a batch, V streams.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from types import FrameType, TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from schwabot.clock import Clock
+from schwabot.errors import SchwabotError
+from schwabot.records.audit import DriftStatus, Lane, StepRecord
+from schwabot.records.instrument import Instrument
+from schwabot.records.market import Float64, Int64, Kind, Ticks
+from schwabot.sinks.base import RunHeader, Sink
+from schwabot.sinks.progress import Progress
+from schwabot.ticks.base import Feed
+
+
+class Graph(Protocol):
+    """What the loop needs of ``schwabot.pipeline.Pipeline``."""
+
+    def step(self, ticks: Ticks) -> StepRecord:
+        """Answer one batch."""
+        ...
+
+    def finish(self) -> StepRecord | None:
+        """What was still waiting for later events when the source ended."""
+        ...
+
+    def clock_summary(self) -> Mapping[str, Mapping[str, float | None]]:
+        """Venue → clock_offset_ms, clock_drift_ppm, feed_delay_median_ms."""
+        ...
+
+
+class Meter(Protocol):
+    """Measures something over the run."""
+
+    def update(self, ticks: Ticks | None, record: StepRecord) -> None:
+        """Take one batch; ``ticks`` is None for what ``Graph.finish`` says."""
+        ...
+
+    def summary(self) -> Mapping[str, Any]:
+        """Entries for summary.json."""
+        ...
+
+
+class StopRequest:
+    """Turns Ctrl-C and SIGTERM into a wish to stop after the batch at hand; a second one stops at once.
+
+    Example:
+        >>> with StopRequest() as stop:
+        ...     stop.wanted
+        False
+    """
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.wanted:
+            raise KeyboardInterrupt
+        self.wanted = True
+        sys.stderr.write("\nstopping after this batch; once more to stop at once\n")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+class Tally:
+    """Counts and last values of a run; none of them depends on how it was cut into batches.
+
+    Args:
+        instruments: V instruments.
+        reference: stream that ``basis_bp`` is measured against.
+    """
+
+    def __init__(self, instruments: tuple[Instrument, ...], reference: str | None = None) -> None:
+        V = len(instruments)
+        self.instruments = instruments
+        self.reference = default_reference(instruments) if reference is None else reference
+        self._reference = [instrument.stream for instrument in instruments].index(self.reference)
+        self.events = np.zeros(V, dtype=np.int64)
+        self.trades = 0
+        self._lanes = np.zeros((V, len(Lane)), dtype=np.int64)
+        self._windows = np.zeros((V, 2), dtype=np.int64)
+        self._basis_sum_bp = np.zeros(V)
+        self._basis_rows = np.zeros(V, dtype=np.int64)
+        self._status = np.zeros(V, dtype=np.int64)
+        self._book = np.zeros((V, 4), dtype=np.int64)
+        self._quoted = np.zeros(V, dtype=np.bool_)
+        self._first_ns: int | None = None
+        self._last_ns = 0
+        self.arbitrage = {"locked": 0, "basis": 0}
+        self.fallbacks = 0
+
+    def update(self, ticks: Ticks | None, record: StepRecord) -> None:
+        """Take one batch."""
+        if ticks is not None and len(ticks):
+            self._take_ticks(ticks)
+        if len(record.stream):
+            self._take_signals(record)
+        found = record.arbitrage
+        locked = int(np.count_nonzero(found.locked))
+        self.arbitrage["locked"] += locked
+        self.arbitrage["basis"] += len(found.locked) - locked
+        for leg in (found.buy, found.sell):
+            np.add.at(self._windows, (leg, 1 - found.locked.astype(np.int64)), 1)
+        self.fallbacks += len(record.fallbacks)
+
+    def _take_ticks(self, ticks: Ticks) -> None:
+        if self._first_ns is None:
+            self._first_ns = int(ticks.ts_recv_ns[0])
+        self._last_ns = int(ticks.ts_recv_ns[-1])
+        rows = ticks.kind != Kind.DEPTH
+        self.events += np.bincount(ticks.stream[rows], minlength=len(self.events))
+        self.trades += int(np.count_nonzero(ticks.kind == Kind.TRADE))
+        quotes = np.flatnonzero(ticks.kind == Kind.QUOTE)
+        last: Int64 = np.full(len(self.events), -1, dtype=np.int64)
+        last[ticks.stream[quotes]] = quotes  # the later row wins
+        seen = last >= 0
+        columns = (ticks.bid_ticks, ticks.bid_lots, ticks.ask_ticks, ticks.ask_lots)
+        self._book[seen] = np.stack([column[last[seen]] for column in columns], axis=1)
+        self._quoted |= seen
+
+    def _take_signals(self, record: StepRecord) -> None:
+        signals = record.signals
+        own = signals.lane[np.arange(len(record.stream)), record.stream]
+        np.add.at(self._lanes, (record.stream, own), 1)
+        self._status = signals.status[-1].astype(np.int64)
+        offset: Float64 = signals.mid_bp - signals.mid_bp[:, [self._reference]]
+        both = np.isfinite(offset)
+        # cumsum adds one after the other, so the sum does not depend on the batches (np.sum's does)
+        offset = np.concatenate([self._basis_sum_bp[None, :], np.where(both, offset, 0.0)])
+        self._basis_sum_bp = np.cumsum(offset, axis=0)[-1]
+        self._basis_rows += both.sum(axis=0)
+
+    def summary(self, clocks: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
+        """Entries for summary.json."""
+        events = int(self.events.sum())
+        return {
+            "events": events,
+            "quotes": events - self.trades,
+            "trades": self.trades,
+            "span_s": 0.0 if self._first_ns is None else (self._last_ns - self._first_ns) / 1e9,
+            "streams": {
+                instrument.stream: self._stream_summary(v, clocks) for v, instrument in enumerate(self.instruments)
+            },
+            "reference": self.reference,
+            "lanes": {lane.name: int(self._lanes[:, lane].sum()) for lane in Lane},
+            "arbitrage": dict(self.arbitrage),
+            "fallbacks": self.fallbacks,
+        }
+
+    def _stream_summary(self, v: int, clocks: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
+        instrument = self.instruments[v]
+        clock = clocks.get(instrument.stream) or clocks.get(instrument.venue) or {}
+        rows = int(self._basis_rows[v])
+        return {
+            "events": int(self.events[v]),
+            "clock_offset_ms": clock.get("clock_offset_ms"),
+            "clock_drift_ppm": clock.get("clock_drift_ppm"),
+            "feed_delay_median_ms": clock.get("feed_delay_median_ms"),
+            "basis_bp": float(self._basis_sum_bp[v]) / rows if rows else None,
+            "drift_status": DriftStatus(int(self._status[v])).name.lower() if self.events[v] else None,
+            "lanes": {lane.name: int(self._lanes[v, lane]) for lane in Lane},
+            "arbitrage": {"locked": int(self._windows[v, 0]), "basis": int(self._windows[v, 1])},
+            "book": self._book_summary(v),
+        }
+
+    def _book_summary(self, v: int) -> dict[str, float] | None:
+        if not self._quoted[v]:
+            return None
+        bid, bid_lots, ask, ask_lots = self._book[v].tolist()
+        tick, lot = self.instruments[v].tick_size, self.instruments[v].lot_size
+        return {
+            "bid": in_units(bid, tick),
+            "bid_qty": in_units(bid_lots, lot),
+            "ask": in_units(ask, tick),
+            "ask_qty": in_units(ask_lots, lot),
+        }
+
+
+def in_units(count: int, step: float) -> float:
+    """A count of ticks or lots as the decimal a venue would print.
+
+    Example:
+        >>> 6183763 * 0.01, in_units(6183763, 0.01)
+        (61837.630000000005, 61837.63)
+    """
+    return float(Decimal(repr(step)) * count)
+
+
+def default_reference(instruments: tuple[Instrument, ...]) -> str:
+    """First spot stream by name, else the first by name.
+
+    Example:
+        >>> default_reference((Instrument("a:X/Y:Y", 1.0, 1.0), Instrument("b:X/Y", 1.0, 1.0)))
+        'b:X/Y'
+    """
+    streams = sorted(instrument.stream for instrument in instruments)
+    spot = [instrument.stream for instrument in instruments if instrument.delivers == instrument.base]
+    return min(spot) if spot else streams[0]
+
+
+def run(
+    feed: Feed,
+    graph: Graph,
+    header: RunHeader,
+    *,
+    clock: Clock,
+    sinks: Sequence[Sink] = (),
+    meters: Sequence[Meter] = (),
+    reference: str | None = None,
+    batch_events: int = 65_536,
+    progress: Progress | None = None,
+    started_s: float | None = None,
+) -> dict[str, Any]:
+    """Drive a feed through the graph and tell every sink.
+
+    What was done is kept whatever happens: on Ctrl-C the summary says ``interrupted``, on an error it says ``error``
+    and the error goes on to the caller.
+
+    Args:
+        feed: where ticks come from.
+        graph: what answers them.
+        header: told to the sinks.
+        clock: told the time of the newest event.
+        sinks: told everything; closed at the end.
+        meters: measure; their summaries become part of the summary.
+        reference: stream that the basis is measured against; default the first spot stream.
+        batch_events: events per batch.
+        progress: shown while it runs.
+        started_s: ``time.perf_counter()`` that wall time counts from; default now.
+
+    Returns:
+        What summary.json holds.
+    """
+    loop_s = time.perf_counter()
+    started_s = loop_s if started_s is None else started_s
+    tally = Tally(header.instruments, reference)
+    bar = Progress(enabled=False) if progress is None else progress
+    state: dict[str, Any] = {"interrupted": False}
+    opened: list[Sink] = []
+
+    def take(ticks: Ticks | None, record: StepRecord) -> None:
+        tally.update(ticks, record)
+        for meter in meters:
+            meter.update(ticks, record)
+        for sink in sinks:
+            sink.write(record)
+
+    def close() -> dict[str, Any]:
+        clocks = graph.clock_summary()
+        done_s = time.perf_counter()
+        summary: dict[str, Any] = {"mode": header.mode, "device": header.device} | tally.summary(clocks)
+        summary["dropped"] = dict(feed.dropped)
+        for meter in meters:
+            summary |= meter.summary()
+        summary |= {
+            "wall_s": time.perf_counter() - started_s,
+            "loop_s": done_s - loop_s,
+            "events_per_s": summary["events"] / max(done_s - loop_s, 1e-9),
+            "peak_rss_mib": peak_rss_mib(),
+        } | state
+        for sink in opened:
+            sink.close(summary)
+        return summary
+
+    try:
+        with StopRequest() as stop, bar:
+            for sink in sinks:
+                sink.open(header)
+                opened.append(sink)
+            for ticks in feed.batches(batch_events):
+                record = graph.step(ticks)
+                clock.advance(int(ticks.ts_recv_ns[-1]))
+                take(ticks, record)
+                bar.update(int(tally.events.sum()), feed.progress())
+                if stop.wanted:
+                    state["interrupted"] = True
+                    break
+            rest = graph.finish()
+            if rest is not None:
+                take(None, rest)
+    except KeyboardInterrupt:
+        state["interrupted"] = True
+    except SchwabotError as error:
+        state["error"] = str(error)
+        close()
+        raise
+    return close()
+
+
+def peak_rss_mib() -> float:
+    """Largest resident memory of this process so far."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
