@@ -44,7 +44,7 @@ run: venv
 
 test: venv
 	$(PY) -m pytest schwabot kernels --doctest-modules --quiet
-	$(PY) -m pytest --cov --cov-report=term $(ARGS)
+	$(PY) -m pytest --cov --cov-report=term
 
 test-all: venv
 	$(PY) -m pytest -m "not gpu and not bench" $(ARGS)
@@ -62,7 +62,7 @@ format: venv
 	$(VENV)/bin/ruff format .
 
 audit: venv
-	$(VENV)/bin/pip-audit --require-hashes --disable-pip --requirement requirements.txt
+	$(VENV)/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements.txt
 
 bench: venv peers
 	$(PY) -m benchmarks $(ARGS)
