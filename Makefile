@@ -13,7 +13,7 @@ PEERS := hftbacktest vectorbt
 
 help:
 	@echo "make run        install, then replay a synthetic market (ARGS='mode=... source=...' to change it)"
-	@echo "make test       install, then the tests with a coverage floor, then every example in a docstring"
+	@echo "make test       install, then every example in a docstring and the tests, with a coverage floor"
 	@echo "make test-all   the slow tests too"
 	@echo "make lint       ruff, mypy, import contract, bandit, secret scan"
 	@echo "make audit      known vulnerabilities of the locked packages (asks the network)"
