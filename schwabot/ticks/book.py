@@ -166,6 +166,15 @@ class OrderBook:
         self._id = change.final_id
         self.live = True
 
+    def touch(self) -> tuple[int, int, int, int]:
+        """Best bid ticks, bid lots, ask ticks, ask lots; zeros for an empty side and unless live."""
+        if not self.live:
+            return 0, 0, 0, 0
+        bids, asks = self._bids, self._asks
+        bid = bids.keys[-1] if bids.keys else 0
+        ask = asks.keys[-1] if asks.keys else 0
+        return bid, bids.lots.get(bid, 0), -ask, asks.lots.get(ask, 0)
+
     def top(self, k: int = 1) -> tuple[list[int], list[int], list[int], list[int]]:
         """Up to K best levels: bid ticks, bid lots, ask ticks, ask lots, best first; empty unless live."""
         if not self.live:

@@ -105,7 +105,7 @@ class BadInput:
         self.dropped[reason] += 1
 
 
-def to_steps(values: Float64, step: float) -> tuple[Int64, Bool]:
+def to_steps(values: Float64, step: float | Float64) -> tuple[Int64, Bool]:
     """Whole steps in each value, and whether it is a multiple of the step: c = round(value / step).
 
     A decimal of up to 15 digits has one nearest float64, so the count is the decimal's own as long as
@@ -113,7 +113,7 @@ def to_steps(values: Float64, step: float) -> tuple[Int64, Bool]:
 
     Args:
         values: prices or quantities. [N]
-        step: tick or lot size, same unit.
+        step: tick or lot size, same unit; one for all or one each. [N]
 
     Shape:
         both outputs [N]; the count is 0 where the flag is False.
