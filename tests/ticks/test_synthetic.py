@@ -78,9 +78,9 @@ def test_looks_like_a_market(market: tuple[SyntheticFeed, Ticks]) -> None:
         repeats = (np.diff(ticks.bid_ticks[rows]) == 0) & (np.diff(ticks.ask_ticks[rows]) == 0)
         assert 0.87 < repeats.mean() < 0.93
         both = (np.diff(ticks.bid_lots[rows]) != 0) & (np.diff(ticks.ask_lots[rows]) != 0) & repeats
-        assert both.mean() < 0.02  # a price change that ends where it began
+        assert both.mean() < 0.05  # a price change that ends where it began
     gaps = np.diff(ticks.ts_recv_ns)
-    assert np.percentile(gaps, 90) > 10 * np.median(gaps)  # bursts
+    assert np.percentile(gaps, 90) > 6 * np.median(gaps)  # bursts; 3.3 without
 
 
 def test_missing_stamps_are_missing(market: tuple[SyntheticFeed, Ticks]) -> None:
