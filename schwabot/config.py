@@ -88,12 +88,16 @@ class CaptureSource:
     Attributes:
         glob: which files; one pattern or a list of them, relative to the current folder.
         depth_levels: levels of the rebuilt book to keep at each depth update, 0 to 5.
+        streams: streams to expect; empty = those in the first ``scan_lines`` lines of each file.
+        scan_lines: how far to look for streams.
         policy: what to do with bad input.
         reference: stream that ``basis_bp`` is measured against; absent = first spot stream by name, else first.
     """
 
     glob: Any = MISSING
     depth_levels: int = 0
+    streams: list[str] = field(default_factory=list)
+    scan_lines: int = 5_000
     policy: BadInputPolicy = field(default_factory=BadInputPolicy)
     reference: str | None = None
 
@@ -101,6 +105,8 @@ class CaptureSource:
         """Raise ConfigError when a value is out of range."""
         if not 0 <= self.depth_levels <= 5:
             raise ConfigError(f"source.depth_levels={self.depth_levels} is out of range: use 0 to 5")
+        if self.scan_lines < 1:
+            raise ConfigError(f"source.scan_lines={self.scan_lines} is out of range: use 1 or more")
 
 
 @dataclass
@@ -130,9 +136,27 @@ class ConvertConfig:
 
     Attributes:
         out: folder of the store.
+        existing: what to do with a store that is there: new (refuse), overwrite or append.
+        compression: zstd, lz4, snappy or none.
+        rows_per_group: rows of a Parquet row group, which is what each stream holds in memory.
     """
 
     out: str | None = None
+    existing: str = "new"
+    compression: str = "zstd"
+    rows_per_group: int = 131_072
+
+    def check(self) -> None:
+        """Raise ConfigError when a value is out of range."""
+        for name, choices in (
+            ("existing", ("new", "overwrite", "append")),
+            ("compression", ("zstd", "lz4", "snappy", "none")),
+        ):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ConfigError(f"convert.{name}={value} is not a choice; use {_either(choices)}")
+        if not 1 <= self.rows_per_group <= 1 << 24:
+            raise ConfigError(f"convert.rows_per_group={self.rows_per_group} is out of range: use 1 to {1 << 24}")
 
 
 @dataclass
@@ -144,7 +168,8 @@ class RunConfig:
         backend: which implementation of the graph: auto, reference (plain torch) or cpu (compiled).
         batch_events: events per batch; changes memory and speed, never a result.
         source: where ticks come from; its type depends on ``source=...``.
-        instruments: what is known about each stream.
+        instruments: what is known about each stream: any name → ``InstrumentConfig``.
+        skill: how the ghost price is scored.
     """
 
     mode: str = "replay"
@@ -153,7 +178,7 @@ class RunConfig:
     source: Any = MISSING
     device: DeviceConfig = field(default_factory=DeviceConfig)
     modules: ModulesConfig = field(default_factory=ModulesConfig)
-    instruments: dict[str, InstrumentConfig] = field(default_factory=dict)
+    instruments: dict[str, Any] = field(default_factory=dict)
     skill: SkillConfig = field(default_factory=SkillConfig)
     sinks: SinksConfig = field(default_factory=SinksConfig)
     convert: ConvertConfig = field(default_factory=ConvertConfig)
@@ -219,13 +244,41 @@ def to_settings(config: DictConfig) -> RunConfig:
     Raises:
         ConfigError: a value that can't be used, with the valid choices.
     """
+    _refuse_extra(config)
     try:
         settings = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
         raise explain(error) from error
     assert isinstance(settings, RunConfig)
+    settings.instruments = {name: _instrument(name, entry) for name, entry in settings.instruments.items()}
     _check(settings)
     return settings
+
+
+def _instrument(name: str, entry: object) -> InstrumentConfig:
+    """One typed entry. Typed here because Hydra can't add ``+instruments.mine={...}`` to a typed dict."""
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(InstrumentConfig), entry)
+        typed = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"instruments.{name}.{explain(error)}") from error
+    except ValueError as error:
+        raise ConfigError(f"instruments.{name}={entry}: use {{stream: VENUE:BASE/QUOTE, tick_size: ...}}") from error
+    assert isinstance(typed, InstrumentConfig)
+    return typed
+
+
+def _refuse_extra(node: DictConfig, where: str = "") -> None:
+    """Hydra lets ``+name=value`` add what a dataclass does not have."""
+    schema = OmegaConf.get_type(node)
+    known = [one.name for one in fields(schema)] if schema is not None and is_dataclass(schema) else None
+    for key in node:
+        name = f"{where}{key}"
+        if known is not None and key not in known:
+            raise _no_such_setting(name, str(key), known)
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+            _refuse_extra(child, f"{name}.")
 
 
 def _check(node: object) -> None:
@@ -246,8 +299,8 @@ def without_reference(source: SyntheticSource | TableSource | StoreSource) -> An
     return component(**{one.name: getattr(source, one.name) for one in fields(component)})
 
 
-def to_instruments(entries: Mapping[str, InstrumentConfig]) -> tuple[Instrument, ...]:
-    """The instruments of conf/instruments, sorted by stream.
+def to_instruments(entries: Mapping[str, InstrumentConfig]) -> dict[str, Instrument]:
+    """The instruments of conf/instruments by stream.
 
     Raises:
         ConfigError: a stream that is described twice.
@@ -257,8 +310,8 @@ def to_instruments(entries: Mapping[str, InstrumentConfig]) -> tuple[Instrument,
         if entry.stream in found:
             raise ConfigError(f"instruments.{name} and instruments.{found[entry.stream]} both describe {entry.stream}")
         found[entry.stream] = name
-    return tuple(
-        Instrument(
+    return {
+        entry.stream: Instrument(
             entry.stream,
             tick_size=entry.tick_size,
             lot_size=entry.lot_size,
@@ -267,8 +320,8 @@ def to_instruments(entries: Mapping[str, InstrumentConfig]) -> tuple[Instrument,
             maker_fee_bp=entry.maker_fee_bp,
             taker_fee_bp=entry.taker_fee_bp,
         )
-        for entry in sorted(entries.values(), key=lambda entry: entry.stream)
-    )
+        for entry in entries.values()
+    }
 
 
 def find_files(pattern: object, setting: str = "source.glob") -> list[Path]:
@@ -316,8 +369,11 @@ def normalise_arguments(arguments: Iterable[str]) -> list[str]:
         >>> normalise_arguments(["device=cuda", "++device=cpu", "+source=capture", "+source.glob=x"])
         ['+device=cuda', '+device=cpu', 'source=capture', '+source.glob=x']
     """
-    out = []
+    out: list[str] = []
     for argument in arguments:
+        if argument in ("-m", "--multirun"):
+            out.insert(0, argument)  # Hydra's parser wants it before the settings
+            continue
         name, equals, value = argument.partition("=")
         bare = name.lstrip("+")
         if equals and bare == "device":
@@ -356,12 +412,15 @@ def _explain_option(error: MissingConfigException) -> ConfigError:
 
 def _explain_key(error: OmegaConfBaseException) -> ConfigError:
     parent = error.parent_node
-    names = sorted(str(name) for name in parent) if isinstance(parent, DictConfig) else []
-    key = str(error.key)
-    full = _dotted(error.full_key) or key
+    names = [str(name) for name in parent if name != "hydra"] if isinstance(parent, DictConfig) else []
+    return _no_such_setting(_dotted(error.full_key) or str(error.key), str(error.key), names)
+
+
+def _no_such_setting(full: str, key: str, names: Iterable[str]) -> ConfigError:
     where = full.removesuffix(key).rstrip(".")
     place = f"settings of {where}" if where else "settings"
-    return ConfigError(f"{full}: there is no such setting{closest(key, names)}; {place}: {', '.join(names)}")
+    known = sorted(names)
+    return ConfigError(f"{full}: there is no such setting{closest(key, known)}; {place}: {', '.join(known)}")
 
 
 def _dotted(full_key: object) -> str:

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from types import FrameType, TracebackType
 from typing import Any, Protocol, Self
@@ -113,10 +113,14 @@ class Tally:
         self.arbitrage = {"locked": 0, "basis": 0}
         self.fallbacks = 0
 
-    def update(self, ticks: Ticks | None, record: StepRecord) -> None:
-        """Take one batch."""
+    def update(self, ticks: Ticks | None, record: StepRecord | None) -> None:
+        """Take one batch of ticks, what the graph says about it, or both."""
         if ticks is not None and len(ticks):
             self._take_ticks(ticks)
+        if record is not None:
+            self._take_record(record)
+
+    def _take_record(self, record: StepRecord) -> None:
         if len(record.stream):
             self._take_signals(record)
         found = record.arbitrage
@@ -200,6 +204,50 @@ class Tally:
         }
 
 
+class WatchedFeed:
+    """A feed that counts what passes, shows progress, and ends early when asked to stop.
+
+    Args:
+        feed: the feed.
+        progress: shown while it runs.
+        stop: asked between batches.
+    """
+
+    def __init__(self, feed: Feed, progress: Progress, stop: StopRequest) -> None:
+        self.tally = Tally(feed.instruments)
+        self._feed = feed
+        self._progress = progress
+        self._stop = stop
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """V instruments, sorted by stream name."""
+        return self._feed.instruments
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Rows dropped so far, by reason."""
+        return self._feed.dropped
+
+    @property
+    def expected_events(self) -> int | None:
+        """Rows the feed will yield, if known."""
+        return self._feed.expected_events
+
+    def progress(self) -> float:
+        """Share of the source read so far."""
+        return self._feed.progress()
+
+    def batches(self, max_events: int = 65_536) -> Iterator[Ticks]:
+        """Yield the feed's batches until it ends or a stop is wanted."""
+        for ticks in self._feed.batches(max_events):
+            self.tally.update(ticks, None)
+            self._progress.update(int(self.tally.events.sum()), self._feed.progress())
+            yield ticks
+            if self._stop.wanted:
+                return
+
+
 def in_units(count: int, step: float) -> float:
     """A count of ticks or lots as the decimal a venue would print.
 
@@ -281,6 +329,7 @@ def run(
             "loop_s": done_s - loop_s,
             "events_per_s": summary["events"] / max(done_s - loop_s, 1e-9),
             "peak_rss_mib": peak_rss_mib(),
+            "notes": list(header.notes),
         } | state
         for sink in opened:
             sink.close(summary)

@@ -128,7 +128,14 @@ def open_feed(settings: RunConfig) -> Feed:
         from schwabot.ticks.capture import CaptureFeed
 
         files = find_files(source.glob)
-        return CaptureFeed(files, to_instruments(settings.instruments), source.policy, depth_levels=source.depth_levels)
+        return CaptureFeed(
+            files,
+            to_instruments(settings.instruments),
+            source.policy,
+            source.depth_levels,
+            streams=source.streams,
+            scan_lines=source.scan_lines,
+        )
     if isinstance(source, TableSource):
         from schwabot.ticks.table import TableFeed
 
@@ -169,6 +176,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         instruments=feed.instruments,
         expected_events=_expected_events(settings, feed),
         config=config,
+        notes=tuple(notes),
     )
     return engine.run(
         feed,
@@ -190,7 +198,41 @@ def convert(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
     Returns:
         What summary.json holds.
     """
-    raise NotImplementedError
+    from schwabot import engine
+    from schwabot.sinks.progress import Progress
+    from schwabot.sinks.summary import write_json
+    from schwabot.ticks.store_writer import write_store
+
+    feed = open_feed(settings)
+    _write_config(settings, run_dir)
+    target = settings.convert
+    assert target.out is not None
+    with Progress(enabled=settings.sinks.progress, label="convert") as progress, engine.StopRequest() as stop:
+        watched = engine.WatchedFeed(feed, progress, stop)
+        report = write_store(
+            watched,
+            target.out,
+            mode=target.existing,
+            compression=target.compression,
+            rows_per_group=target.rows_per_group,
+        )
+    wall_s = time.perf_counter() - started_s
+    summary: dict[str, Any] = {"mode": settings.mode, "device": "cpu"} | watched.tally.summary({})
+    summary |= {
+        "dropped": dict(feed.dropped),
+        "wall_s": wall_s,
+        "events_per_s": summary["events"] / wall_s,
+        "peak_rss_mib": engine.peak_rss_mib(),
+        "interrupted": stop.wanted,
+        "store": {"path": str(Path(target.out).absolute()), "rows": report.rows, "files": report.files},
+    }
+    write_json(run_dir / "summary.json", summary)
+    if settings.sinks.console:
+        print(  # noqa: T201
+            f"{report.rows:,} rows ({summary['events']:,} quotes and trades) of {len(report.streams)} streams in "
+            f"{report.files} files, {report.bytes / 2**20:,.1f} MiB, {wall_s:.1f} s: {target.out}\nfiles: {run_dir}"
+        )
+    return summary
 
 
 def _write_config(settings: RunConfig, run_dir: Path) -> dict[str, Any]:

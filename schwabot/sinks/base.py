@@ -24,7 +24,7 @@ class RunHeader:
         instruments: V instruments.
         expected_events: rows the source will give, if known.
         config: the run's settings, secrets masked.
-        notes: what the user should know, one line each.
+        notes: what was said to the user before the start, one line each; kept in the summary.
     """
 
     run_dir: Path

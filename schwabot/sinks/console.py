@@ -33,8 +33,6 @@ class ConsoleSink:
         self._console = Console(file=self._stream, width=width, highlight=False)
         self._header = header
         self._print(f"[bold]schwabot[/] {header.mode} on {header.device} ({header.backend} graph): {header.source}")
-        for note in header.notes:
-            self._print(f"[yellow]note:[/] {note}")
 
     def write(self, record: StepRecord) -> None:
         """Nothing per batch; progress has its own place."""
