@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -250,6 +250,7 @@ def to_settings(config: DictConfig) -> RunConfig:
     except OmegaConfBaseException as error:
         raise explain(error) from error
     assert isinstance(settings, RunConfig)
+    settings.skill = replace(settings.skill, horizons_ms=tuple(settings.skill.horizons_ms))  # YAML knows lists only
     settings.instruments = {name: _instrument(name, entry) for name, entry in settings.instruments.items()}
     _check(settings)
     return settings
@@ -263,7 +264,7 @@ def _instrument(name: str, entry: object) -> InstrumentConfig:
     except OmegaConfBaseException as error:
         raise ConfigError(f"instruments.{name}.{explain(error)}") from error
     except ValueError as error:
-        raise ConfigError(f"instruments.{name}={entry}: use {{stream: VENUE:BASE/QUOTE, tick_size: ...}}") from error
+        raise ConfigError(f"instruments.{name}={entry!r}: use {{stream: VENUE:BASE/QUOTE, tick_size: ...}}") from error
     assert isinstance(typed, InstrumentConfig)
     return typed
 
@@ -272,10 +273,10 @@ def _refuse_extra(node: DictConfig, where: str = "") -> None:
     """Hydra lets ``+name=value`` add what a dataclass does not have."""
     schema = OmegaConf.get_type(node)
     known = [one.name for one in fields(schema)] if schema is not None and is_dataclass(schema) else None
-    for key in node:
+    for key in map(str, node):
         name = f"{where}{key}"
         if known is not None and key not in known:
-            raise _no_such_setting(name, str(key), known)
+            raise _no_such_setting(name, key, known)
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
             _refuse_extra(child, f"{name}.")
@@ -330,8 +331,9 @@ def find_files(pattern: object, setting: str = "source.glob") -> list[Path]:
     Raises:
         ConfigError: nothing matches.
     """
-    patterns = [pattern] if isinstance(pattern, str) else pattern
-    if not isinstance(patterns, Sequence) or not patterns or not all(isinstance(p, str) and p for p in patterns):
+    given = pattern if isinstance(pattern, list) else [pattern]
+    patterns = [one for one in given if isinstance(one, str) and one]
+    if not patterns or len(patterns) < len(given):
         raise ConfigError(f"{setting}={pattern}: use a file pattern or a list of them, e.g. '{setting}=ticks/*.gz'")
     files: set[Path] = set()
     for one in patterns:

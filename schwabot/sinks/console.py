@@ -43,8 +43,8 @@ class ConsoleSink:
         from rich.text import Text
 
         table = Table(box=None, pad_edge=False, padding=(0, 1), collapse_padding=True, header_style="bold")
-        titles = ("stream", "events", "clock\noffset ms", "drift\nppm", "basis\nbp", "phase\ndrift", "corr\n100 ms")
-        titles += ("R²\n100 ms", *(f"lag bp\n{ms} ms" for ms in LATENCIES_MS), "lanes %\nL/M/H", "arb.\nwindows")
+        titles = ["stream", "events", "clock\noffset ms", "drift\nppm", "basis\nbp", "phase\ndrift", "corr\n100 ms"]
+        titles += ["R²\n100 ms", *(f"lag bp\n{ms} ms" for ms in LATENCIES_MS), "lanes %\nL/M/H", "arb.\nwindows"]
         for title in titles:
             table.add_column(title, justify="left" if title in ("stream", "phase\ndrift") else "right", no_wrap=True)
         for stream, facts in (summary.get("streams") or {}).items():
@@ -82,11 +82,12 @@ def stream_row(stream: str, facts: Mapping[str, Any], summary: Mapping[str, Any]
 def closing_lines(summary: Mapping[str, Any]) -> list[str]:
     """What concerns the whole run."""
     events, wall_s = summary["events"], summary["wall_s"]
-    lines = [
-        f"{events:,} events ({summary['quotes']:,} quotes, {summary['trades']:,} trades) over {summary['span_s']:,.1f} s "
-        f"of market in {wall_s:.1f} s, {summary['events_per_s']:,.0f} events/s in the loop, "
+    first = (
+        f"{events:,} events ({summary['quotes']:,} quotes, {summary['trades']:,} trades) over "
+        f"{summary['span_s']:,.1f} s of market in {wall_s:.1f} s, {summary['events_per_s']:,.0f} events/s in the loop, "
         f"{summary['peak_rss_mib']:,.0f} MiB"
-    ]
+    )
+    lines = [first]
     dropped = {reason: count for reason, count in (summary.get("dropped") or {}).items() if count}
     if dropped:
         lines.append("[yellow]dropped:[/] " + ", ".join(f"{count:,} {reason}" for reason, count in dropped.items()))

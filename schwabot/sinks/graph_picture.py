@@ -28,32 +28,33 @@ class GraphNode:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
+ALIGN, GHOST = "TensorHarness/align", "GhostBridge/ghost"
 # group, part, what it gives, what it reads
 PARTS = (
     ("TensorHarness", "align", "[N, V] last quotes, ages", ("Feed",)),
     ("TensorHarness", "venue_clock", "venue time on our clock", ("Feed",)),
-    ("TensorHarness", "phase", "phase_bp [N, V]", ("TensorHarness/align",)),
+    ("TensorHarness", "phase", "phase_bp [N, V]", (ALIGN,)),
     ("TensorHarness", "drift", "drift, status [N, V]", ("TensorHarness/phase",)),
-    ("TensorHarness", "routing", "route [N, V]", ("TensorHarness/align", "TensorHarness/drift")),
+    ("TensorHarness", "routing", "route [N, V]", (ALIGN, "TensorHarness/drift")),
     (
         "GhostBridge",
         "ghost",
         "ghost_bp [N]",
-        ("TensorHarness/align", "TensorHarness/venue_clock", "TensorHarness/phase", "TensorHarness/routing"),
+        (ALIGN, "TensorHarness/venue_clock", "TensorHarness/phase", "TensorHarness/routing"),
     ),
     (
         "GhostBridge",
         "deviation",
         "deviation_bp [N, V]",
-        ("GhostBridge/ghost", "TensorHarness/align", "TensorHarness/phase"),
+        (GHOST, ALIGN, "TensorHarness/phase"),
     ),
-    ("GhostBridge", "arbitrage", "windows", ("TensorHarness/align", "TensorHarness/phase", "PhantomLag/expected_lag")),
-    ("HashRegistry", "state_hash", "key [N]", ("GhostBridge/deviation", "TensorHarness/align")),
-    ("HashRegistry", "outcomes", "entropy [N]", ("HashRegistry/state_hash", "GhostBridge/ghost")),
-    ("HashRegistry", "echo_memory", "echo_bp [N]", ("HashRegistry/state_hash", "GhostBridge/ghost")),
-    ("PhantomLag", "expected_lag", "expected_lag_bp, penalty [N]", ("HashRegistry/outcomes", "HashRegistry/echo_memory")),
-    ("PhantomLag", "realised_lag", "realised_cost_bp [D, L]", ("GhostBridge/deviation", "TensorHarness/align")),
-    ("VoltageLanes", "bits", "snr, bits [N, V]", ("GhostBridge/deviation", "TensorHarness/align")),
+    ("GhostBridge", "arbitrage", "windows", (ALIGN, "TensorHarness/phase", "PhantomLag/expected_lag")),
+    ("HashRegistry", "state_hash", "key [N]", ("GhostBridge/deviation", ALIGN)),
+    ("HashRegistry", "outcomes", "entropy [N]", ("HashRegistry/state_hash", GHOST)),
+    ("HashRegistry", "echo_memory", "echo_bp [N]", ("HashRegistry/state_hash", GHOST)),
+    ("PhantomLag", "expected_lag", "cost, penalty [N]", ("HashRegistry/outcomes", "HashRegistry/echo_memory")),
+    ("PhantomLag", "realised_lag", "realised_cost_bp [D, L]", ("GhostBridge/deviation", ALIGN)),
+    ("VoltageLanes", "bits", "snr, bits [N, V]", ("GhostBridge/deviation", ALIGN)),
     ("VoltageLanes", "voltage", "voltage, lane [N, V]", ("VoltageLanes/bits",)),
     ("VoltageLanes", "pays_fees", "pays_fees [N, V]", ("VoltageLanes/bits", "PhantomLag/expected_lag")),
 )
@@ -75,7 +76,7 @@ def nodes(modules: Mapping[str, Mapping[str, Any]], streams: tuple[str, ...] = (
 
     Example:
         >>> picture = nodes({"ghost_bridge": {"estimator": "weighted"}}, ("a:X/Y",))
-        >>> next(node for node in picture if node.name == "GhostBridge/ghost").attributes["estimator"]
+        >>> next(node for node in picture if node.name == GHOST).attributes["estimator"]
         'weighted'
     """
     picture = [GraphNode("Feed", "ticks", (), {"streams": ", ".join(streams)})]

@@ -19,8 +19,8 @@ class SinksConfig:
         console: the table at the end.
         progress: the progress bar; plain lines where there is no terminal.
         parquet: the Parquet tables.
-        signals: rows of signals.parquet: ``all``, ``off``, ``every_n`` (each ``signals_n``-th event), ``every_<number>``
-            (e.g. ``every_100``), or ``auto`` = all, but off above 5 million events.
+        signals: rows of signals.parquet: ``all``, ``off``, ``every_n`` (each ``signals_n``-th event), ``every_100``
+            and the like, or ``auto`` = all, but off above 5 million events.
         signals_n: the n of ``every_n``.
         tensorboard: TensorBoard events.
         tensorboard_points: about how many points a scalar gets before they are spread wider.

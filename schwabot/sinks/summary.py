@@ -32,9 +32,10 @@ class SummarySink:
 
 def write_json(path: Path, tree: Mapping[str, Any]) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
+    text = orjson.dumps(plain(tree), option=orjson.OPT_INDENT_2) + b"\n"
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
-        file.write(orjson.dumps(plain(tree), option=orjson.OPT_INDENT_2) + b"\n")
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ from schwabot.records.market import Float64, Int64
 from schwabot.sinks.base import RunHeader
 from schwabot.sinks.graph_picture import GraphNode, nodes
 
-VOLTS = np.linspace(0.8, 3.3, 51)
-COST_BP = np.concatenate([[-1e3], np.linspace(-10.0, 10.0, 201), [1e3]])
+VOLTS: Float64 = np.linspace(0.8, 3.3, 51)
+COST_BP: Float64 = np.concatenate([[-1e3], np.linspace(-10.0, 10.0, 201), [1e3]])
 TELEMETRY_EVERY_S = 1.0
 
 
@@ -72,7 +72,7 @@ class TensorBoardSink:
         lanes = summary.get("lanes") or {}
         if lanes:
             counts = np.array([lanes.get(lane.name, 0) for lane in Lane])
-            self._histogram("lanes", counts, np.arange(len(Lane) + 1) - 0.5)
+            self._histogram("lanes", counts, np.arange(len(Lane) + 1) - np.float64(0.5))
         if summary.get("lag_curve"):
             self._writer.add_figure("lag_curve", lag_figure(summary["lag_curve"]))
         self._write_hparams(summary)
@@ -144,8 +144,9 @@ class TensorBoardSink:
         self._writer._get_file_writer().add_graph((graph_def(graph), RunMetadata()))
 
     def _write_hparams(self, summary: Mapping[str, Any]) -> None:
-        from torch.utils.tensorboard.summary import hparams
+        from torch.utils.tensorboard import summary as tensorboard_summary
 
+        hparams: Any = tensorboard_summary.hparams
         settings = dict(_flat(self._header.config))
         results = {
             f"hparam/{name}": float(value)
@@ -181,14 +182,15 @@ class GpuTelemetry:
     def __init__(self, index: int) -> None:
         import pynvml
 
-        self._nvml = pynvml
-        pynvml.nvmlInit()
-        self._handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        nvml: Any = pynvml
+        nvml.nvmlInit()
+        self._nvml = nvml
+        self._handle = nvml.nvmlDeviceGetHandleByIndex(index)
 
     def read(self) -> dict[str, float]:
         """Utilisation in %, memory in MiB, power in W, temperature in °C; what the GPU does not report is left out."""
         nvml, handle = self._nvml, self._handle
-        readings = {
+        readings: dict[str, Callable[[], float]] = {
             "utilisation_percent": lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu,
             "memory_used_mib": lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used / 2**20,
             "power_w": lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1e3,
@@ -209,9 +211,10 @@ def _gpu_telemetry(device: str) -> GpuTelemetry | None:
         import pynvml
     except ImportError:
         return None
+    unavailable: type[Exception] = pynvml.NVMLError
     try:
         return GpuTelemetry(int(device.partition(":")[2] or 0))
-    except pynvml.NVMLError:
+    except unavailable:
         return None
 
 

@@ -1,0 +1,133 @@
+"""Step records made by hand. Axis legend: N events, V streams, D decisions, L latencies."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from schwabot.records.audit import ArbitrageEvents, DriftEvents, LagDecisions, SignalColumns, StepRecord
+from schwabot.records.instrument import Instrument
+from schwabot.records.market import MISSING_NS, Kind
+from schwabot.sinks.base import RunHeader
+
+INSTRUMENTS = (
+    Instrument("binance:BTC/USDT", 0.01, 1e-5),
+    Instrument("binanceusdm:BTC/USDT:USDT", 0.1, 1e-3),
+)
+LATENCIES_MS = (1.0, 10.0, 100.0)
+START_NS = 1_723_161_240_000_000_000
+
+
+def header(run_dir: Path, expected_events: int | None = None) -> RunHeader:
+    """What a sink is told first."""
+    return RunHeader(run_dir, "replay", "cpu", "auto", "by hand", INSTRUMENTS, expected_events)
+
+
+def records(events: int, cuts: tuple[int, ...] = ()) -> list[StepRecord]:
+    """One run of random answers, cut into batches at the given events; what happens, happens in the first batch."""
+    rng = np.random.default_rng(events)
+    V = len(INSTRUMENTS)
+    wide = {name: rng.normal(size=(events, V)) for name in ("mid", "deviation", "phase", "drift", "snr", "bits")}
+    wide["deviation"][::7] = np.nan
+    flat = {name: rng.normal(size=events) for name in ("ghost", "entropy", "echo", "lag")}
+    flat["echo"][::3] = np.nan
+    stream = rng.integers(0, V, events).astype(np.int32)
+    key = np.where(np.arange(events) < 5, -1, rng.integers(0, 256, events))
+    voltage = rng.uniform(0.8, 3.3, (events, V))
+    lane = ((voltage >= 1.2).astype(np.int8) + (voltage >= 2.0)).astype(np.int8)
+    ts_ns = START_NS + np.cumsum(rng.integers(0, 2_000_000, events))
+    event_ns = np.where(stream == 0, MISSING_NS, ts_ns - 1_000_000)
+    edges = [0, *cuts, events]
+    out = []
+    for batch, (i, j) in enumerate(pairwise(edges)):
+        small = np.zeros((j - i, V), np.int8)
+        signals = SignalColumns(
+            ghost_bp=flat["ghost"][i:j],
+            mid_bp=wide["mid"][i:j],
+            half_spread_bp=wide["mid"][i:j],
+            deviation_bp=wide["deviation"][i:j],
+            phase_bp=wide["phase"][i:j],
+            drift=wide["drift"][i:j],
+            route=small,
+            status=small,
+            forecast_bp=wide["mid"][i:j],
+            key=key[i:j],
+            entropy=flat["entropy"][i:j],
+            echo_bp=flat["echo"][i:j],
+            expected_lag_bp=flat["lag"][i:j],
+            penalty=flat["lag"][i:j],
+            snr=wide["snr"][i:j],
+            bits=wide["bits"][i:j],
+            voltage=voltage[i:j],
+            lane=lane[i:j],
+            pays_fees=small,
+        )
+        happened = 1 if batch == 0 else 0
+        long, small_ = np.ones(happened, np.int64), np.ones(happened, np.int8)
+        out.append(
+            StepRecord(
+                batch=batch,
+                first_event=i,
+                instruments=INSTRUMENTS,
+                reference_price=60_000.0,
+                latencies_ms=LATENCIES_MS,
+                ts_recv_ns=ts_ns[i:j],
+                ts_event_ns=event_ns[i:j],
+                ts_venue_ns=ts_ns[i:j],
+                stream=stream[i:j],
+                kind=np.full(j - i, Kind.QUOTE, np.int8),
+                signals=signals,
+                decisions=LagDecisions(
+                    START_NS * long, long.astype(np.int32), -small_, np.array([[0.5, 1.5, np.nan]])[:happened]
+                ),
+                arbitrage=ArbitrageEvents(
+                    small_, 0 * long.astype(np.int32), long.astype(np.int32), START_NS * long, START_NS * long + 1,
+                    0.25 * long, 0.5 * long,
+                ),
+                drift_events=DriftEvents(
+                    START_NS * np.ones(2 * happened, np.int64),
+                    np.zeros(2 * happened, np.int32),
+                    np.array([0, 1], np.int8)[: 2 * happened],
+                    np.array([0, 0], np.int8)[: 2 * happened],
+                    np.array([2, 4], np.int8)[: 2 * happened],
+                    np.array([5.0, np.nan])[: 2 * happened],
+                ),
+            )
+        )  # fmt: skip
+    return out
+
+
+SUMMARY = {
+    "events": 100,
+    "quotes": 80,
+    "trades": 20,
+    "span_s": 12.5,
+    "wall_s": 1.0,
+    "events_per_s": 1e6,
+    "peak_rss_mib": 300.0,
+    "dropped": {"crossed": 2},
+    "streams": {
+        instrument.stream: {
+            "events": 50,
+            "clock_offset_ms": -1272.0,
+            "clock_drift_ppm": -4.9,
+            "basis_bp": -3.7,
+            "drift_status": "stable",
+            "lanes": {"LOW": 45, "MEDIUM": 4, "HIGH": 1},
+            "arbitrage": {"locked": 1, "basis": 2},
+        }
+        for instrument in INSTRUMENTS
+    },
+    "skill": {INSTRUMENTS[1].stream: {"100": {"corr": 0.459, "r2": 0.25}}},
+    "lag_curve_bp": {INSTRUMENTS[0].stream: {10.0: 0.4, 100.0: float("nan")}},
+    "lag_curve": {
+        INSTRUMENTS[0].stream: {
+            10.0: {"mean": 0.4, "n": 7, "ci": (0.1, 0.7)},
+            100.0: {"mean": None, "n": 0, "ci": None},
+        }
+    },
+    "lanes": {"LOW": 90, "MEDIUM": 8, "HIGH": 2},
+    "arbitrage": {"locked": 1, "basis": 2},
+}

@@ -1,0 +1,132 @@
+"""Parquet tables hold each row's answer for its own stream, whatever the batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from schwabot.records.audit import StepRecord
+from schwabot.records.market import MISSING_NS
+from schwabot.sinks.parquet import GrowingTable, ParquetSink
+from schwabot.sinks.settings import SinksConfig
+from tests.sinks.making import INSTRUMENTS, START_NS, SUMMARY, header, records
+
+COLUMNS = [
+    "ts_recv_ns", "ts_event_ns", "stream", "ghost_bp", "deviation_bp", "phase_bp", "drift", "key", "entropy",
+    "echo_bp", "expected_lag_bp", "snr", "bits", "voltage", "lane",
+]  # fmt: skip
+
+
+def write(folder: Path, run: list[StepRecord], config: SinksConfig | None = None, **options: int) -> list[str]:
+    said: list[str] = []
+    folder.mkdir(exist_ok=True)
+    sink = ParquetSink(config or SinksConfig(), say=said.append, **options)
+    sink.open(header(folder))
+    for record in run:
+        sink.write(record)
+    sink.close(SUMMARY)
+    assert not list(folder.glob("*.part"))
+    return said
+
+
+def test_signals_hold_the_own_streams_answer(tmp_path: Path) -> None:
+    (record,) = records(500)
+    write(tmp_path, [record])
+    table = pq.read_table(tmp_path / "signals.parquet")
+    assert table.column_names == COLUMNS
+    rows = table.to_pylist()
+    assert len(rows) == 500
+    assert rows[0]["deviation_bp"] is None  # NaN
+    assert rows[0]["key"] is None  # warm-up
+    assert rows[0]["echo_bp"] is None
+    for i in (1, 100, 499):
+        v = record.stream[i]
+        assert rows[i]["stream"] == INSTRUMENTS[v].stream
+        assert rows[i]["ts_recv_ns"] == record.ts_recv_ns[i]
+        assert rows[i]["ts_event_ns"] == (None if record.ts_event_ns[i] == MISSING_NS else record.ts_event_ns[i])
+        assert rows[i]["deviation_bp"] == record.signals.deviation_bp[i, v]
+        assert rows[i]["voltage"] == record.signals.voltage[i, v]
+        assert rows[i]["ghost_bp"] == record.signals.ghost_bp[i]
+        assert rows[i]["lane"] == ("LOW", "MEDIUM", "HIGH")[record.signals.lane[i, v]]
+    assert rows[499]["key"] == hex(record.signals.key[499])
+    assert {row["ts_event_ns"] is None for row in rows if row["stream"] == INSTRUMENTS[0].stream} == {True}
+
+
+def test_batches_change_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "whole", records(400))
+    write(tmp_path / "cut", records(400, cuts=(1, 2, 77, 77, 300)))
+    for name in ("signals", "lag_decisions", "arbitrage", "drift", "lag_curve"):
+        whole, cut = (pq.read_table(tmp_path / run / f"{name}.parquet") for run in ("whole", "cut"))
+        assert whole.equals(cut), name
+
+
+def test_every_nth_event_of_the_run(tmp_path: Path) -> None:
+    write(tmp_path / "all", records(400))
+    write(tmp_path / "some", records(400, cuts=(3, 50, 151)), SinksConfig(signals="every_n", signals_n=7))
+    every = pq.read_table(tmp_path / "all" / "signals.parquet")
+    some = pq.read_table(tmp_path / "some" / "signals.parquet")
+    assert some.equals(every.take(np.arange(0, 400, 7)))
+
+
+def test_off_writes_no_signals(tmp_path: Path) -> None:
+    write(tmp_path, records(50), SinksConfig(signals="off"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "arbitrage.parquet", "drift.parquet", "lag_curve.parquet", "lag_decisions.parquet",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("signals", "kept"), [("auto", False), ("all", True)])
+def test_many_events_turn_auto_off_once(tmp_path: Path, signals: str, kept: bool) -> None:
+    said = write(tmp_path, records(100, cuts=(40, 80)), SinksConfig(signals=signals), auto_off_events=79)
+    assert (tmp_path / "signals.parquet").exists() == kept
+    assert len(said) == (0 if kept else 1)
+
+
+def test_what_happened(tmp_path: Path) -> None:
+    write(tmp_path, records(10))
+    spot, usdm = (instrument.stream for instrument in INSTRUMENTS)
+    assert pq.read_table(tmp_path / "lag_decisions.parquet").to_pylist() == [
+        {
+            "ts_recv_ns": START_NS,
+            "stream": usdm,
+            "side": "sell",
+            "realised_cost_1ms_bp": 0.5,
+            "realised_cost_10ms_bp": 1.5,
+            "realised_cost_100ms_bp": None,
+        }
+    ]
+    assert pq.read_table(tmp_path / "arbitrage.parquet").to_pylist() == [
+        {
+            "kind": "locked",
+            "buy": spot,
+            "sell": usdm,
+            "start_ns": START_NS,
+            "end_ns": START_NS + 1,
+            "edge_bp": 0.25,
+            "qty_base": 0.5,
+        }
+    ]
+    drift = pq.read_table(tmp_path / "drift.parquet").to_pylist()
+    assert [(row["what"], row["before"], row["after"], row["drift"]) for row in drift] == [
+        ("drift", "stable", "critical", 5.0),
+        ("route", "ok", "drifting", None),
+    ]
+    curve = pq.read_table(tmp_path / "lag_curve.parquet").to_pylist()
+    cells = [(row["latency_ms"], row["realised_mean_bp"], row["n"]) for row in curve]
+    assert cells == [(10.0, 0.4, 7), (100.0, None, 0)]
+
+
+def test_memory_is_bounded_by_the_row_group(tmp_path: Path) -> None:
+    schema = pa.schema([("x", pa.int64())])
+    table = GrowingTable(tmp_path / "x.parquet", schema, rows_per_group=100)
+    for start in range(0, 1000, 30):
+        table.append(pa.table({"x": np.arange(start, min(start + 30, 1000))}))
+        assert table._pending_rows < 100
+    table.close()
+    file = pq.ParquetFile(tmp_path / "x.parquet")
+    assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [100] * 10
+    assert file.read()["x"].to_pylist() == list(range(1000))

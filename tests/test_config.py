@@ -1,0 +1,186 @@
+"""Settings: every file composes, every mistake is refused with the valid choices, secrets stay out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from schwabot.config import (
+    SOURCES,
+    InstrumentConfig,
+    RunConfig,
+    conf_dir,
+    explain,
+    find_files,
+    mask_secrets,
+    normalise_arguments,
+    register,
+    to_instruments,
+    to_settings,
+)
+from schwabot.errors import ConfigError
+from schwabot.modules.settings import ModulesConfig
+from schwabot.sinks.settings import SinksConfig
+from schwabot.training.skill import SkillConfig
+
+FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))
+GROUP_FILES = [path for path in FILES if path.parent != Path()]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra() -> Iterator[None]:
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield
+
+
+def settings(*overrides: str) -> RunConfig:
+    try:
+        return to_settings(compose("config", normalise_arguments(overrides)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error) from error
+
+
+def test_defaults_are_the_dataclasses_defaults() -> None:
+    default = settings()
+    assert default.mode == "replay"
+    assert default.modules == ModulesConfig()
+    assert default.sinks == SinksConfig()
+    assert default.skill == SkillConfig()
+    assert default.source == SOURCES["synthetic"]()
+
+
+@pytest.mark.parametrize("path", GROUP_FILES, ids=str)
+def test_every_file_composes(path: Path) -> None:
+    group, option = str(path.parent), path.stem
+    more = ["source.glob=x"] if (group, option) == ("source", "capture") else []
+    composed = settings(f"{group}={option}", *more)
+    if group.startswith("modules/"):
+        part = getattr(composed.modules, group.removeprefix("modules/"))
+        written = OmegaConf.load(conf_dir() / path)
+        inherited = set() if "defaults" not in written else {one.name for one in fields(part)}
+        # a file shows every setting there is, so that it can be read instead of the code
+        assert (set(map(str, written)) | inherited) - {"defaults"} == {one.name for one in fields(part)}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_source_files_show_every_setting(name: str) -> None:
+    schema = SOURCES[name]
+    assert is_dataclass(schema)
+    written = OmegaConf.load(conf_dir() / "source" / f"{name}.yaml")
+    assert set(map(str, written)) - {"defaults"} == {one.name for one in fields(schema)}
+    more = ["source.glob=x"] if name == "capture" else []
+    given = {} if name != "capture" else {"glob": "x"}
+    assert settings(f"source={name}", *more).source == schema(**given)
+
+
+@pytest.mark.parametrize("spelling", ["+device=cuda", "device=cuda", "++device=cuda"])
+def test_device_spellings(spelling: str) -> None:
+    assert settings(spelling).device.kind == "cuda"
+    assert settings(spelling, "device.required=true").device.required
+    assert settings(spelling.replace("cuda", "cpu")).device.kind == "cpu"
+    assert settings().device.kind == "auto"
+
+
+def test_multirun_flag_may_stand_anywhere() -> None:
+    assert normalise_arguments(["source.events=1", "-m", "device=cpu,cuda"]) == [
+        "-m", "source.events=1", "+device=cpu,cuda",
+    ]  # fmt: skip
+
+
+REFUSED = {
+    "modules.tensor_harness.tau_phas_s=3": "did you mean tau_phase_s?",
+    "+modules.tensor_harness.foo=3": "settings of modules.tensor_harness: critical_at",
+    "+modules.tensor_harness.tau_phas_s=3": "did you mean tau_phase_s?",
+    "+surce=synthetic": "surce",
+    "sorce=capture": "did you mean source?",
+    "source=captur": "did you mean capture?; use capture, store, synthetic or table",
+    "device=gpu": "use auto, cpu or cuda",
+    "modules/ghost_bridge=kalmann": "did you mean kalman?",
+    "source.events=abc": "source.events: Value 'abc' of type 'str' could not be converted to Integer",
+    "device.required=perhaps": "device.required",
+    "modules.tensor_harness.tau_phase_s=-1": "out of range: use 0.001 to",
+    "modules.tensor_harness.tau_phase_s=nan": "out of range",
+    "modules.hash_registry.bits=5": "use one of 4, 8, 16, 32, 42",
+    "batch_events=0": "use 1 to",
+    "backend=cup": "did you mean cpu?",
+    "mode=replya": "did you mean replay?; use replay or convert",
+    "mode=live": "is not built yet; what exists today: replay, convert",
+    "mode=sweep": "is not built yet",
+    "mode=convert": "convert.out=DIR",
+    "convert.existing=maybe": "use new, overwrite or append",
+    "sinks.signals=every_0": "use auto, all, off, every_n",
+    "sinks.tensorboard_points=1": "use 10 to",
+    "source=capture": "source.glob has no value: add source.glob=",
+    "instruments.binance_spot_btc.tick_size=0": "tick_size=0.0 of binance:BTC/USDT",
+    "instruments.binance_spot_btc.tick_siz=1": "did you mean tick_size?",
+    "instruments.binance_spot_btc.tick_size=tiny": "instruments.binance_spot_btc.tick_size",
+    "+instruments.mine=3": "use {stream: VENUE:BASE/QUOTE",
+    "+instruments.mine={stream: nocolon, tick_size: 1, lot_size: 1}": "venue:BASE/QUOTE",
+    "+instruments.mine={stream: 'a:B/C', lot_size: 1}": "tick_size has no value",
+    "source.events=[1": "input '[1'",
+}
+
+
+@pytest.mark.parametrize("override", REFUSED)
+def test_mistakes_are_refused_with_the_choices(override: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        settings(override)
+    assert REFUSED[override] in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_policy_of_bad_input() -> None:
+    policy = settings("source=capture", "source.glob=x", "source.policy.gap=drop").source.policy
+    assert (policy.gap, policy.malformed) == ("drop", "error")
+    with pytest.raises(ConfigError, match="choose 'error' or 'drop'"):
+        settings("source=capture", "source.glob=x", "source.policy.gap=ignore")
+    with pytest.raises(ConfigError, match="did you mean gap"):
+        settings("source=capture", "source.glob=x", "source.policy.gaps=drop")
+
+
+def test_known_instruments() -> None:
+    known = to_instruments(settings().instruments)
+    facts = {stream: (i.tick_size, i.lot_size, i.contract_value, i.inverse, i.delivers) for stream, i in known.items()}
+    assert facts == {
+        "binance:BTC/USDT": (0.01, 1e-5, 1.0, False, "BTC"),
+        "binance:ETH/USDT": (0.01, 1e-4, 1.0, False, "ETH"),
+        "binanceusdm:BTC/USDT:USDT": (0.1, 1e-3, 1.0, False, "BTC/USDT:USDT"),
+        "binanceusdm:ETH/USDT:USDT": (0.01, 1e-3, 1.0, False, "ETH/USDT:USDT"),
+        "binancecoinm:BTC/USD:BTC": (0.1, 1.0, 100.0, True, "BTC/USD:BTC"),
+        "binancecoinm:ETH/USD:ETH": (0.01, 1.0, 10.0, True, "ETH/USD:ETH"),
+    }
+
+
+def test_own_instrument_from_the_command_line() -> None:
+    mine = settings("+instruments.mine={stream: 'x:Y/Z', tick_size: 0.1, lot_size: 2}").instruments["mine"]
+    assert mine == InstrumentConfig(stream="x:Y/Z", tick_size=0.1, lot_size=2.0)
+    with pytest.raises(ConfigError, match="both describe binance:BTC/USDT"):
+        to_instruments({**settings().instruments, "b": InstrumentConfig("binance:BTC/USDT", 1.0, 1.0)})
+
+
+def test_files_of_patterns(tmp_path: Path) -> None:
+    for name in ("b.gz", "a.gz", "c.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_files(f"{tmp_path}/*.gz")] == ["a.gz", "b.gz"]
+    assert [path.name for path in find_files([f"{tmp_path}/*", f"{tmp_path}/a.gz"])] == ["a.gz", "b.gz", "c.txt"]
+    with pytest.raises(ConfigError, match=r"no file matches, seen from"):
+        find_files(f"{tmp_path}/*.csv")
+    for nonsense in (3, [], [3], "", None):
+        with pytest.raises(ConfigError, match="file pattern or a list"):
+            find_files(nonsense)
+
+
+@pytest.mark.parametrize("name", ["apiKey", "API_SECRET", "password", "bot-token", "private_key"])
+def test_secrets_are_masked(name: str) -> None:
+    tree: dict[str, Any] = {"venues": [{"name": "x", name: "hunter2"}], name: {"inner": "hunter2"}, "other": None}
+    assert mask_secrets(tree) == {"venues": [{"name": "x", name: "***"}], name: "***", "other": None}
+    assert "hunter2" in str(tree)  # the original is left alone
