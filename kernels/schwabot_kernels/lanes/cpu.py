@@ -52,6 +52,7 @@ class LanesState(NamedTuple):
     clock: [first event's time, bucket epoch, slope epoch, events so far]. [4]
     products, squares: sums of d y and d² per stream. [V]; energy: [sum of m², weight] per stream. [V, 2]
     buckets: [n_eff, count, sum E, sum E²] per stream and bucket. [V, BUCKETS, 4]; last_ns: last outcome. [V, BUCKETS]
+    slope, inverse_energy [V], bucket_mean, bucket_snr [V, BUCKETS]: ratios of the above, so that reading divides nothing.
     voltage, lane: output before. [V]; x: the row before. [V]
     head: [next due, next to write]. [2]; due_*: ring. [capacity]
     """
@@ -62,6 +63,10 @@ class LanesState(NamedTuple):
     energy: F64
     buckets: F64
     last_ns: I64
+    slope: F64
+    inverse_energy: F64
+    bucket_mean: F64
+    bucket_snr: F64
     voltage: F64
     lane: I8
     x: F64
@@ -97,6 +102,10 @@ def empty_state(streams: int, v0: float, capacity: int = 16384) -> LanesState:
         energy=np.zeros((streams, 2)),
         buckets=np.zeros((streams, BUCKETS, 4)),
         last_ns=np.full((streams, BUCKETS), MISSING_NS, np.int64),
+        slope=np.zeros(streams),
+        inverse_energy=np.zeros(streams),
+        bucket_mean=np.zeros((streams, BUCKETS)),
+        bucket_snr=np.zeros((streams, BUCKETS)),
         voltage=np.full(streams, v0),
         lane=np.zeros(streams, np.int8),
         x=np.full(streams, np.nan),
@@ -127,9 +136,8 @@ def empty_output(events: int, streams: int) -> Laned:
 
 
 @njit(inline="always", **NJIT)
-def bucket_of(forecast: float, mean_square: float) -> int:
-    """floor(2 log2(|m| / sigma)) + 8, clipped to [0, 15]: the exponent of m² / sigma² is exactly the half octave."""
-    ratio = forecast * forecast / mean_square
+def bucket_of(ratio: float) -> int:
+    """floor(2 log2(|m| / sigma)) + 8, clipped to [0, 15], from ratio = m² / sigma²: its exponent is the half octave."""
     return min(max((float_bits(ratio) >> 52) - 1023 + CENTRE, 0), BUCKETS - 1)
 
 
@@ -150,7 +158,7 @@ def _rebase(factor: float, slope_factor: float, state: LanesState) -> None:
         state.due_slope_weight[slot] *= slope_factor
 
 
-@njit(**NJIT)
+@njit(inline="always", **NJIT)
 def _write_outcome(j: int, later_x: float, horizon_ns: int, state: LanesState) -> None:
     """Add the move that followed ring entry j to its stream's regression and its bucket."""
     v = state.due_stream[j]
@@ -159,19 +167,26 @@ def _write_outcome(j: int, later_x: float, horizon_ns: int, state: LanesState) -
     slope_weight = state.due_slope_weight[j]
     state.products[v] += slope_weight * d * move
     state.squares[v] += slope_weight * d * d
+    state.slope[v] = state.products[v] / (state.squares[v] + 1e-12)
     k = state.due_bucket[j]
     if k >= 0:
         edge = (move if state.due_forecast[j] > 0.0 else -move) - state.due_half[j]
         weight = state.due_weight[j]
-        bucket = state.buckets[v, k]
         last = state.last_ns[v, k]
         gap = state.due_ns[j] - last
         share = 1.0 if last == MISSING_NS or gap >= horizon_ns else float(gap) / float(horizon_ns)
-        bucket[N_EFF] += weight * share
-        bucket[COUNT] += weight
-        bucket[SUM] += weight * edge
-        bucket[SQUARES] += weight * edge * edge
+        count = state.buckets[v, k, COUNT] + weight
+        total = state.buckets[v, k, SUM] + weight * edge
+        squares = state.buckets[v, k, SQUARES] + weight * edge * edge
+        state.buckets[v, k, N_EFF] += weight * share
+        state.buckets[v, k, COUNT] = count
+        state.buckets[v, k, SUM] = total
+        state.buckets[v, k, SQUARES] = squares
         state.last_ns[v, k] = state.due_ns[j]
+        mean = total / count
+        variance = max(squares / count - mean * mean, 1e-6)
+        state.bucket_mean[v, k] = mean
+        state.bucket_snr[v, k] = mean * mean / variance if mean > 0.0 else 0.0
 
 
 @njit(**NJIT)
@@ -232,25 +247,19 @@ def lanes(
             state.x[v] = aligned.x[i, v]
             d = deviation[i, v]
             live = phased.route[i, v] == 0 and d == d
-            slope = state.products[v] / (state.squares[v] + 1e-12)
-            m = slope * d + extra if live else 0.0
-            out.forecast[i, v] = m
-            k = -1
-            if state.energy[v, 0] > 0.0 and m != 0.0:
-                k = bucket_of(m, state.energy[v, 0] / state.energy[v, 1])
-            evidence[i, v] = 0.0
-            out.snr[i, v] = 0.0
-            edge[i, v] = 0.0
+            m = state.slope[v] * d + extra if live else 0.0
+            k = bucket_of(m * m * state.inverse_energy[v]) if m != 0.0 else -1
+            snr = 0.0
+            mean = 0.0
+            count = 0.0
             if k >= 0:
-                bucket = state.buckets[v, k]
-                if bucket[COUNT] > 0.0:
-                    mean = bucket[SUM] / bucket[COUNT]
-                    edge[i, v] = mean
-                    if mean > 0.0:
-                        variance = max(bucket[SQUARES] / bucket[COUNT] - mean * mean, 1e-6)
-                        snr = mean * mean / variance
-                        out.snr[i, v] = snr
-                        evidence[i, v] = snr * min(bucket[N_EFF] * scale[i], params.count_cap)
+                snr = state.bucket_snr[v, k]
+                mean = state.bucket_mean[v, k]
+                count = min(state.buckets[v, k, N_EFF] * scale[i], params.count_cap)
+            out.forecast[i, v] = m
+            out.snr[i, v] = snr
+            edge[i, v] = mean
+            evidence[i, v] = snr * count
             if v == turn and live:
                 slot = state.head[1] & mask
                 state.due_ns[slot] = t + params.horizon_ns
@@ -265,6 +274,7 @@ def lanes(
                 state.head[1] += 1
                 state.energy[v, 0] += m * m / slope_scale[i]
                 state.energy[v, 1] += 1.0 / slope_scale[i]
+                state.inverse_energy[v] = state.energy[v, 1] / state.energy[v, 0] if state.energy[v, 0] > 0.0 else 0.0
 
     octaves = 0.5 * params.kappa / np.log(2.0)
     for i in range(events):

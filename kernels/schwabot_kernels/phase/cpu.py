@@ -94,10 +94,10 @@ def empty_output(events: int, streams: int) -> Phased:
     )
 
 
-@njit(**NJIT)
-def _mean_phase(state: PhaseState, x: F64, phi: F64) -> int:
-    """phi_v = mean over seen u of beta_vu (without the constant); returns the number of streams seen."""
-    streams = x.size
+@njit(inline="always", **NJIT)
+def _mean_phase(state: PhaseState, x: F64, i: int, phi: F64) -> int:
+    """phi_v = mean over seen u of beta_vu (without the constant) at row i; returns the number of streams seen."""
+    streams = phi.size
     seen = 0
     for v in range(streams):
         phi[v] = 0.0
@@ -106,7 +106,7 @@ def _mean_phase(state: PhaseState, x: F64, phi: F64) -> int:
         for u in range(v + 1, streams):
             if state.seen[v] == 1 and state.seen[u] == 1:
                 weight = state.pair_weight[v, u]
-                beta = state.pair_sum[v, u] / weight if weight > 0.0 else x[v] - x[u]
+                beta = state.pair_sum[v, u] / weight if weight > 0.0 else x[i, v] - x[i, u]
                 phi[v] += beta
                 phi[u] -= beta
     for v in range(streams):
@@ -157,12 +157,12 @@ def phase(ts_ns: I64, aligned: Aligned, params: PhaseParams, state: PhaseState, 
         if joined >= 0:
             # Keep the mean phase of the streams seen before, so that the ghost stays where it is.
             before = 0.0
-            count = _mean_phase(state, aligned.x[i], phi)
+            count = _mean_phase(state, aligned.x, i, phi)
             for v in range(streams):
                 if state.seen[v] == 1:
                     before += phi[v]
             state.seen[joined] = 1
-            _mean_phase(state, aligned.x[i], phi)
+            _mean_phase(state, aligned.x, i, phi)
             if count > 0:
                 after = 0.0
                 for v in range(streams):
@@ -170,7 +170,7 @@ def phase(ts_ns: I64, aligned: Aligned, params: PhaseParams, state: PhaseState, 
                         after += phi[v]
                 state.offset[0] += (before - after) / count
         else:
-            _mean_phase(state, aligned.x[i], phi)
+            _mean_phase(state, aligned.x, i, phi)
 
         lag_index = state.grid[0] - RING
         lag_row = lag_index % (RING + 1)

@@ -164,13 +164,16 @@ def _find(keys: I64, table: F64, key: int, insert: bool) -> int:
 
 
 @njit(inline="always", **NJIT)
-def _add(slot: F64, weight: float, y: float, square: float, flat: float, up_down: float, now_s: float) -> None:
-    slot[COUNT] += weight
-    slot[SUM] += y
-    slot[SQUARES] += square
-    slot[FLAT] += flat
-    slot[UP_DOWN] += up_down
-    slot[LAST_S] = now_s
+def _add(
+    table: F64, at: int, weight: float, y: float, square: float, flat: float, up_down: float, now_s: float
+) -> None:
+    """Add one outcome to the slot whose first number is table[at] (tables are passed flat: row views cost more)."""
+    table[at + COUNT] += weight
+    table[at + SUM] += y
+    table[at + SQUARES] += square
+    table[at + FLAT] += flat
+    table[at + UP_DOWN] += up_down
+    table[at + LAST_S] = now_s
 
 
 @njit(**NJIT)
@@ -272,7 +275,7 @@ def _project(z: F64, first: int, state: RegistryState, keys: I64) -> None:
                 keys[i, t] = keys[i, t] * 2 + (1 if acc[k * tables + t] > np.float32(0.0) else 0)
 
 
-@njit(**NJIT)
+@njit(inline="always", **NJIT)
 def _write_outcome(j: int, y: float, now_s: float, params: RegistryParams, state: RegistryState) -> None:
     """Add outcome y of ring entry j to every table, its prefixes, the echo memory and the skill sums."""
     bits = params.bits
@@ -281,18 +284,23 @@ def _write_outcome(j: int, y: float, now_s: float, params: RegistryParams, state
     steps = np.rint(y / params.step_bp)
     flat = weight if abs(steps) <= params.dead_band_steps else 0.0
     direction = 0.0 if flat > 0.0 else (weight if steps > 0.0 else -weight)
+    table, prefix8, prefix4 = state.table.ravel(), state.prefix8.ravel(), state.prefix4.ravel()
+    slots = state.table.shape[1]
+    square = weight * y * y
     for t in range(tables):
         key = state.due_keys[j, t]
         sign = 1.0 - 2.0 * (key >> (bits - 1))
         home = canonical(key, bits)
         signed_y = sign * weight * y
-        square = weight * y * y
+        signed_direction = sign * direction
         slot = home if bits <= 16 else _find(state.table_key[t], state.table[t], home, True)
-        _add(state.table[t, slot], weight, signed_y, square, flat, sign * direction, now_s)
+        _add(table, (t * slots + slot) * SLOT, weight, signed_y, square, flat, signed_direction, now_s)
         if bits > 8:
-            _add(state.prefix8[t, home >> (bits - 8)], weight, signed_y, square, flat, sign * direction, now_s)
+            at = (t * 128 + (home >> (bits - 8))) * SLOT
+            _add(prefix8, at, weight, signed_y, square, flat, signed_direction, now_s)
         if bits > 4:
-            _add(state.prefix4[t, home >> (bits - 4)], weight, signed_y, square, flat, sign * direction, now_s)
+            at = (t * 8 + (home >> (bits - 4))) * SLOT
+            _add(prefix4, at, weight, signed_y, square, flat, signed_direction, now_s)
     echo_weight = state.due_echo_weight[j]
     key = state.due_keys[j, 0]
     for k in range(bits):
@@ -337,6 +345,8 @@ def remember(
     first = _learn_scale(z, ghost, params, state)
     _project(z, first, state, keys)
 
+    table, prefix8, prefix4 = state.table.ravel(), state.prefix8.ravel(), state.prefix4.ravel()
+    slots = state.table.shape[1]
     for i in range(events):
         t = ts_ns[i]
         g = ghost[i]
@@ -379,16 +389,25 @@ def remember(
             sign = 1.0 - 2.0 * (key >> (bits - 1))
             home = canonical(key, bits)
             slot = home if bits <= 16 else _find(state.table_key[k], state.table[k], home, False)
-            here = state.table[k, max(slot, 0)]
-            if slot < 0 or here[COUNT] < enough:
-                if bits > 8:
-                    here = state.prefix8[k, home >> (bits - 8)]
-                if bits > 4 and (bits <= 8 or here[COUNT] < enough):
-                    here = state.prefix4[k, home >> (bits - 4)]
-            count += here[COUNT]
-            flat += here[FLAT]
-            total += sign * here[SUM]
-            up_down += sign * here[UP_DOWN]
+            at = (k * slots + max(slot, 0)) * SLOT
+            if slot < 0 or table[at + COUNT] < enough:
+                at8 = (k * 128 + (home >> (bits - 8))) * SLOT if bits > 8 else 0
+                if bits > 8 and prefix8[at8 + COUNT] >= enough:
+                    count += prefix8[at8 + COUNT]
+                    flat += prefix8[at8 + FLAT]
+                    total += sign * prefix8[at8 + SUM]
+                    up_down += sign * prefix8[at8 + UP_DOWN]
+                elif bits > 4:
+                    at4 = (k * 8 + (home >> (bits - 4))) * SLOT
+                    count += prefix4[at4 + COUNT]
+                    flat += prefix4[at4 + FLAT]
+                    total += sign * prefix4[at4 + SUM]
+                    up_down += sign * prefix4[at4 + UP_DOWN]
+                continue
+            count += table[at + COUNT]
+            flat += table[at + FLAT]
+            total += sign * table[at + SUM]
+            up_down += sign * table[at + UP_DOWN]
         average = scale[i] / tables
         count *= average
         mean = total * average / (count + SHRINK)
