@@ -137,7 +137,7 @@ def floats(values: Sequence[str]) -> Float64:
         [0.5, nan, nan]
     """
     try:
-        return np.array(list(map(float, values)), np.float64)
+        return np.fromiter(map(float, values), np.float64, len(values))
     except (TypeError, ValueError):
         return np.array([_number(value) for value in values], np.float64)
 
