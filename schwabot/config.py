@@ -36,11 +36,11 @@ from schwabot.ticks.store import StoreConfig
 from schwabot.ticks.synthetic import SyntheticConfig
 from schwabot.ticks.table import TableConfig
 from schwabot.ticks.validate import BadInputPolicy
+from schwabot.ticks.venue_clock import VenueClockConfig
 from schwabot.training.skill import SkillConfig
 
 MODES = ("replay", "convert")
 PLANNED_MODES = ("leadlag", "fit", "backtest", "sweep", "record", "paper", "live", "serve")
-BACKENDS = ("auto", "reference", "cpu")
 GROUPS = (
     "source",
     "instruments",
@@ -165,19 +165,19 @@ class RunConfig:
 
     Attributes:
         mode: what to do.
-        backend: which implementation of the graph: auto, reference (plain torch) or cpu (compiled).
         batch_events: events per batch; changes memory and speed, never a result.
         source: where ticks come from; its type depends on ``source=...``.
+        latency: venue clocks and feed delays.
         instruments: what is known about each stream: any name → ``InstrumentConfig``.
         skill: how the ghost price is scored.
     """
 
     mode: str = "replay"
-    backend: str = "auto"
     batch_events: int = 65_536
     source: Any = MISSING
     device: DeviceConfig = field(default_factory=DeviceConfig)
     modules: ModulesConfig = field(default_factory=ModulesConfig)
+    latency: VenueClockConfig = field(default_factory=VenueClockConfig)
     instruments: dict[str, Any] = field(default_factory=dict)
     skill: SkillConfig = field(default_factory=SkillConfig)
     sinks: SinksConfig = field(default_factory=SinksConfig)
@@ -189,10 +189,6 @@ class RunConfig:
             raise ConfigError(f"mode={self.mode} is not built yet; what exists today: {', '.join(MODES)}")
         if self.mode not in MODES:
             raise ConfigError(f"mode={self.mode} is not a choice{closest(self.mode, MODES)}; use {_either(MODES)}")
-        if self.backend not in BACKENDS:
-            raise ConfigError(
-                f"backend={self.backend} is not a choice{closest(self.backend, BACKENDS)}; use {_either(BACKENDS)}"
-            )
         if not 1 <= self.batch_events <= 1 << 24:
             raise ConfigError(f"batch_events={self.batch_events} is out of range: use 1 to {1 << 24}")
         if self.mode == "convert" and not self.convert.out:
@@ -441,7 +437,9 @@ def closest(given: str, names: Iterable[str]) -> str:
         >>> closest("capturee", ["capture", "store"])
         ', did you mean capture?'
     """
-    close = difflib.get_close_matches(given, list(names), n=1, cutoff=0.6)
+    known = list(names)
+    begun = [name for name in known if given and name.startswith(given)]
+    close = difflib.get_close_matches(given, known, n=1, cutoff=0.6) or begun
     return f", did you mean {close[0]}?" if close else ""
 
 

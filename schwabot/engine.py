@@ -33,12 +33,12 @@ class Graph(Protocol):
         """Answer one batch."""
         ...
 
-    def finish(self) -> StepRecord | None:
+    def finish(self) -> StepRecord:
         """What was still waiting for later events when the source ended."""
         ...
 
     def clock_summary(self) -> Mapping[str, Mapping[str, float | None]]:
-        """Venue → clock_offset_ms, clock_drift_ppm, feed_delay_median_ms."""
+        """Stream → clock_offset_ms, clock_drift_ppm, feed_delay_median_ms."""
         ...
 
 
@@ -177,7 +177,7 @@ class Tally:
 
     def _stream_summary(self, v: int, clocks: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
         instrument = self.instruments[v]
-        clock = clocks.get(instrument.stream) or clocks.get(instrument.venue) or {}
+        clock = clocks.get(instrument.stream) or {}
         rows = int(self._basis_rows[v])
         return {
             "events": int(self.events[v]),
@@ -322,6 +322,7 @@ def run(
         done_s = time.perf_counter()
         summary: dict[str, Any] = {"mode": header.mode, "device": header.device} | tally.summary(clocks)
         summary["dropped"] = dict(feed.dropped)
+        summary["dropped_examples"] = list(getattr(feed, "examples", ()))
         for meter in meters:
             summary |= meter.summary()
         summary |= {
@@ -348,9 +349,7 @@ def run(
                 if stop.wanted:
                     state["interrupted"] = True
                     break
-            rest = graph.finish()
-            if rest is not None:
-                take(None, rest)
+            take(None, graph.finish())
     except KeyboardInterrupt:
         state["interrupted"] = True
     except SchwabotError as error:

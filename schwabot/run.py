@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from schwabot.ticks.base import Feed
 
 INTERRUPTED = 130
+_started_s: list[float] = []
 register()
 
 
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: code 2 for a setting that can't be used, 1 for bad input or a missing device, 130 for Ctrl-C.
     """
     given = sys.argv[1:] if arguments is None else arguments
+    _started_s[:] = [time.perf_counter()]
     try:
         with _command_line(normalise_arguments(given)):
             _compose()
@@ -91,7 +93,7 @@ def _command_line(arguments: list[str]) -> Iterator[None]:
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
 def _compose(config: DictConfig) -> None:
-    started_s = time.perf_counter()
+    started_s = _started_s.pop() if _started_s else time.perf_counter()  # the first job pays for composing
     run_dir = Path(HydraConfig.get().runtime.output_dir).absolute()
     try:
         settings = to_settings(config)
@@ -139,7 +141,7 @@ def open_feed(settings: RunConfig) -> Feed:
     if isinstance(source, TableSource):
         from schwabot.ticks.table import TableFeed
 
-        return TableFeed(without_reference(source))
+        return TableFeed(without_reference(source), to_instruments(settings.instruments))
     from schwabot.ticks.store import StoreFeed
 
     assert isinstance(source, StoreSource)
@@ -161,17 +163,18 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     feed = open_feed(settings)
     reference = _reference(settings.source.reference, feed.instruments)
     device, reason = resolve_device(settings.device)
-    notes = [] if reason is None else [f"running on the CPU: {reason}"]
+    notes = [] if reason is None else [f"warning: running on the CPU: {reason}"]
+    notes += [f"note: {note}" for note in getattr(feed, "notes", ())]
     for note in notes:
-        sys.stderr.write(f"warning: {note}\n")
+        sys.stderr.write(f"{note}\n")
     config = _write_config(settings, run_dir)
-    pipeline = Pipeline(feed.instruments, pipeline_config(settings), device=device, backend=settings.backend)
+    trades_only = getattr(feed, "trades_only", ())
+    pipeline = Pipeline(feed.instruments, settings.modules, settings.latency, device=device, trades_only=trades_only)
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
     header = RunHeader(
         run_dir=run_dir,
         mode=settings.mode,
         device=str(device),
-        backend=settings.backend,
         source=_describe(settings),
         instruments=feed.instruments,
         expected_events=_expected_events(settings, feed),

@@ -19,7 +19,6 @@ class RunHeader:
         run_dir: where a run's files go; it exists.
         mode: what runs.
         device: torch's name of the device.
-        backend: which implementation of the graph.
         source: where the ticks come from, in words.
         instruments: V instruments.
         expected_events: rows the source will give, if known.
@@ -30,7 +29,6 @@ class RunHeader:
     run_dir: Path
     mode: str
     device: str
-    backend: str
     source: str
     instruments: tuple[Instrument, ...]
     expected_events: int | None = None

@@ -28,17 +28,19 @@ class ConsoleSink:
     def open(self, header: RunHeader) -> None:
         """Say what runs."""
         from rich.console import Console
+        from rich.markup import escape
 
         width = None if self._stream.isatty() else WIDTH
         self._console = Console(file=self._stream, width=width, highlight=False)
         self._header = header
-        self._print(f"[bold]schwabot[/] {header.mode} on {header.device} ({header.backend} graph): {header.source}")
+        self._print(f"[bold]schwabot[/] {header.mode} on {header.device}: {escape(header.source)}")
 
     def write(self, record: StepRecord) -> None:
         """Nothing per batch; progress has its own place."""
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Print the table."""
+        from rich.markup import escape
         from rich.table import Table
         from rich.text import Text
 
@@ -54,7 +56,7 @@ class ConsoleSink:
         self._console.print()
         for line in closing_lines(summary):
             self._print(line)
-        self._print(f"files: {self._header.run_dir}")
+        self._print(escape(f"files: {self._header.run_dir}"))
 
     def _print(self, line: str) -> None:
         self._console.print(line, soft_wrap=True)
@@ -81,6 +83,8 @@ def stream_row(stream: str, facts: Mapping[str, Any], summary: Mapping[str, Any]
 
 def closing_lines(summary: Mapping[str, Any]) -> list[str]:
     """What concerns the whole run."""
+    from rich.markup import escape
+
     events, wall_s = summary["events"], summary["wall_s"]
     first = (
         f"{events:,} events ({summary['quotes']:,} quotes, {summary['trades']:,} trades) over "
@@ -91,6 +95,7 @@ def closing_lines(summary: Mapping[str, Any]) -> list[str]:
     dropped = {reason: count for reason, count in (summary.get("dropped") or {}).items() if count}
     if dropped:
         lines.append("[yellow]dropped:[/] " + ", ".join(f"{count:,} {reason}" for reason, count in dropped.items()))
+        lines += [f"  e.g. {escape(example)}" for example in (summary.get("dropped_examples") or ())[:3]]
     arbitrage, lanes = summary.get("arbitrage") or {}, summary.get("lanes") or {}
     lines.append(
         f"arbitrage windows: {arbitrage.get('locked', 0):,} locked, {arbitrage.get('basis', 0):,} against the basis; "

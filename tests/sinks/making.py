@@ -22,7 +22,7 @@ START_NS = 1_723_161_240_000_000_000
 
 def header(run_dir: Path, expected_events: int | None = None) -> RunHeader:
     """What a sink is told first."""
-    return RunHeader(run_dir, "replay", "cpu", "auto", "by hand", INSTRUMENTS, expected_events)
+    return RunHeader(run_dir, "replay", "cpu", "by hand", INSTRUMENTS, expected_events)
 
 
 def records(events: int, cuts: tuple[int, ...] = ()) -> list[StepRecord]:

@@ -1,0 +1,179 @@
+"""The loop: nothing depends on how it is cut, and nothing done is lost when it ends early."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schwabot import engine
+from schwabot.clock import ReplayClock
+from schwabot.engine import StopRequest, Tally, WatchedFeed, default_reference
+from schwabot.errors import CrossedQuoteError
+from schwabot.pipeline import Pipeline
+from schwabot.records.audit import StepRecord
+from schwabot.records.instrument import Instrument
+from schwabot.records.market import MISSING_NS, Kind, Ticks
+from schwabot.sinks.base import RunHeader
+from schwabot.sinks.progress import Progress
+from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+
+CONFIG = SyntheticConfig(events=4000, streams=3)
+
+
+class Kept:
+    """A sink that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.records: list[StepRecord] = []
+        self.summary: Mapping[str, Any] | None = None
+
+    def open(self, header: RunHeader) -> None:
+        self.header = header
+
+    def write(self, record: StepRecord) -> None:
+        self.records.append(record)
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        assert self.summary is None, "closed twice"
+        self.summary = summary
+
+
+class Troubled(SyntheticFeed):
+    """A synthetic feed to which something happens after its second batch."""
+
+    def __init__(self, config: SyntheticConfig, trouble: object) -> None:
+        super().__init__(config)
+        self.trouble = trouble
+
+    def batches(self, max_events: int = 65_536) -> Iterator[Ticks]:
+        for number, ticks in enumerate(super().batches(max_events)):
+            if number == 2:
+                if isinstance(self.trouble, BaseException):
+                    raise self.trouble
+                assert isinstance(self.trouble, signal.Signals)
+                os.kill(os.getpid(), self.trouble)
+            yield ticks
+
+
+def run(feed: SyntheticFeed, batch_events: int = 65_536, **options: Any) -> tuple[dict[str, Any], Kept]:
+    kept = Kept()
+    header = RunHeader(Path(), "replay", "cpu", "test", feed.instruments)
+    graph = Pipeline(feed.instruments)
+    clock = ReplayClock()
+    summary = engine.run(feed, graph, header, clock=clock, sinks=[kept], batch_events=batch_events, **options)
+    assert kept.summary == summary
+    return summary, kept
+
+
+def facts(summary: dict[str, Any]) -> dict[str, Any]:
+    """What must not depend on time or batches."""
+    return {k: v for k, v in summary.items() if k not in ("wall_s", "loop_s", "events_per_s", "peak_rss_mib")}
+
+
+@pytest.mark.parametrize("batch_events", [7, 1000])
+def test_batches_change_no_number(batch_events: int) -> None:
+    whole, _ = run(SyntheticFeed(CONFIG))
+    cut, kept = run(SyntheticFeed(CONFIG), batch_events)
+    assert len(kept.records) > 4
+    assert facts(cut) == facts(whole)
+    assert whole["events"] == 4000 == whole["quotes"] + whole["trades"] == sum(whole["lanes"].values())
+
+
+def test_counts_by_hand() -> None:
+    instruments = (Instrument("a:X/Y", 0.5, 0.1), Instrument("b:X/Y:Y", 0.01, 1.0))
+    n = 5
+    kind = np.array([Kind.QUOTE, Kind.TRADE, Kind.QUOTE, Kind.DEPTH, Kind.QUOTE], np.int8)
+    long = lambda *values: np.array(values, np.int64)  # noqa: E731
+    ticks = Ticks(
+        instruments=instruments,
+        ts_recv_ns=long(10, 20, 30, 40, 1_000_000_010),
+        ts_event_ns=np.full(n, MISSING_NS),
+        ts_emit_ns=np.full(n, MISSING_NS),
+        stream=np.array([0, 0, 1, 0, 0], np.int32),
+        kind=kind,
+        bid_ticks=long(199, 0, 9999, 1, 200),
+        ask_ticks=long(201, 0, 10001, 3, 202),
+        bid_lots=long(3, 0, 7, 9, 5),
+        ask_lots=long(4, 0, 8, 9, 6),
+        price_ticks=long(0, 200, 0, 0, 0),
+        qty_lots=long(0, 1, 0, 0, 0),
+        side=np.array([0, 1, 0, 0, 0], np.int8),
+    )
+    tally = Tally(instruments)
+    tally.update(ticks, Pipeline(instruments).step(ticks))
+    summary = tally.summary({"a:X/Y": {"clock_offset_ms": 1.5, "clock_drift_ppm": None, "feed_delay_median_ms": 2.0}})
+    assert (summary["events"], summary["quotes"], summary["trades"], summary["span_s"]) == (4, 3, 1, 1.0)
+    assert summary["reference"] == "a:X/Y"
+    spot, perpetual = summary["streams"]["a:X/Y"], summary["streams"]["b:X/Y:Y"]
+    assert (spot["events"], perpetual["events"]) == (3, 1)
+    assert spot["book"] == {"bid": 100.0, "bid_qty": 0.5, "ask": 101.0, "ask_qty": 0.6}
+    assert perpetual["book"] == {"bid": 99.99, "bid_qty": 7.0, "ask": 100.01, "ask_qty": 8.0}
+    assert (spot["clock_offset_ms"], perpetual["clock_offset_ms"]) == (1.5, None)
+    # both are seen at the third and the last row; mids 100 and 100, then 100.5 and 100
+    assert perpetual["basis_bp"] == pytest.approx(1e4 * np.log(100 / 100.5) / 2, rel=1e-9)
+    assert spot["basis_bp"] == 0.0
+
+
+def test_reference_is_the_first_spot_stream() -> None:
+    perpetual, spot, later = (Instrument(name, 1.0, 1.0) for name in ("a:X/Y:Y", "b:X/Y", "c:X/Y"))
+    assert default_reference((perpetual, spot, later)) == "b:X/Y"
+    assert default_reference((perpetual,)) == "a:X/Y:Y"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_after_the_batch_and_keeps_what_was_done(number: signal.Signals, capfd: Any) -> None:
+    before = signal.getsignal(number)
+    summary, kept = run(Troubled(CONFIG, number), batch_events=500)
+    assert summary["interrupted"]
+    whole, _ = run(SyntheticFeed(CONFIG))
+    assert 0 < summary["events"] < whole["events"]
+    assert summary["events"] == sum(len(record.ts_recv_ns) for record in kept.records)
+    assert len(kept.records) == 4  # three batches and what was waiting
+    assert signal.getsignal(number) is before
+    assert "stopping after this batch" in capfd.readouterr().err
+
+
+def test_a_second_signal_stops_at_once() -> None:
+    with StopRequest() as stop, pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.wanted
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_keyboard_interrupt_from_within_keeps_what_was_done() -> None:
+    summary, kept = run(Troubled(CONFIG, KeyboardInterrupt()), batch_events=500)
+    assert summary["interrupted"]
+    assert len(kept.records) == 2
+
+
+def test_bad_input_ends_the_run_but_not_the_files() -> None:
+    kept = Kept()
+    feed = Troubled(CONFIG, CrossedQuoteError("bid 5 above ask 4", file="x.gz", line=7))
+    header = RunHeader(Path(), "replay", "cpu", "test", feed.instruments)
+    with pytest.raises(CrossedQuoteError):
+        engine.run(
+            feed, Pipeline(feed.instruments), header, clock=ReplayClock(), sinks=[kept], batch_events=500
+        )  # fmt: skip
+    assert kept.summary is not None
+    assert kept.summary["error"] == "x.gz:7: bid 5 above ask 4"
+    assert kept.summary["events"] == sum(len(record.ts_recv_ns) for record in kept.records) > 0
+
+
+def test_watched_feed_is_the_feed() -> None:
+    feed = SyntheticFeed(CONFIG)
+    with StopRequest() as stop:
+        watched = WatchedFeed(feed, Progress(enabled=False), stop)
+        assert watched.instruments == feed.instruments
+        total = 0
+        for ticks in watched.batches(1000):
+            total += len(ticks)
+            stop.wanted = total >= 2000
+    assert 2000 <= total < 4000
+    assert int(watched.tally.events.sum()) <= total
+    assert watched.dropped == {}

@@ -1,0 +1,143 @@
+"""The command: what it writes, how it refuses, how it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+
+from schwabot.run import main
+
+SUMMARY_NAMES = {
+    "mode", "device", "events", "quotes", "trades", "dropped", "span_s", "wall_s", "events_per_s", "peak_rss_mib",
+    "streams", "skill", "lag_curve_bp", "lanes", "arbitrage", "truth", "interrupted",
+}  # fmt: skip
+STREAM_NAMES = {
+    "events", "clock_offset_ms", "clock_drift_ppm", "feed_delay_median_ms", "basis_bp", "drift_status", "book",
+}  # fmt: skip
+SKILL_NAMES = {"corr", "r2", "r2_ci", "r2_grid", "r2_after_1ms", "r2_without_top3", "placebo", "n"}
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def summary_of(folder: str) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads(Path(folder, "summary.json").read_text())
+    return summary
+
+
+def test_main_job_from_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["source.events=5000"])
+    (run_dir,) = tmp_path.glob("outputs/*/*")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d", str(run_dir.relative_to(tmp_path / "outputs")))
+    names = {path.name.partition(".tfevents")[0] for path in run_dir.iterdir()}
+    assert names == {
+        "summary.json", "config.yaml", "signals.parquet", "lag_curve.parquet", "lag_decisions.parquet",
+        "arbitrage.parquet", "drift.parquet", "events.out",
+    }  # fmt: skip
+    summary = summary_of(str(run_dir))
+    assert summary.keys() >= SUMMARY_NAMES
+    assert (summary["mode"], summary["events"], summary["interrupted"]) == ("replay", 5000, False)
+    assert pq.read_metadata(run_dir / "signals.parquet").num_rows == 5000
+    assert len(summary["streams"]) == 4
+    for stream, numbers in summary["streams"].items():
+        assert numbers.keys() >= STREAM_NAMES
+        assert numbers["book"].keys() == {"bid", "bid_qty", "ask", "ask_qty"}
+        assert summary["skill"][stream]["100"].keys() >= SKILL_NAMES
+        assert summary["lag_curve_bp"][stream].keys() == {"1", "2", "5", "10", "20", "50", "100", "200", "500", "1000"}
+    assert summary["lanes"].keys() == {"LOW", "MEDIUM", "HIGH"}
+    assert summary["arbitrage"].keys() == {"locked", "basis"}
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    assert config["source"]["events"] == 5000
+    out = capsys.readouterr().out
+    assert "synthetic_a:BTC/USDT" in out
+    assert f"files: {run_dir}" in out.replace("\n", "")
+
+
+QUIET = ["sinks.tensorboard=false", "sinks.console=false", "source.events=3000"]
+
+
+def test_convert_then_store_gives_the_same_answers() -> None:
+    main([*QUIET, "hydra.run.dir=direct"])
+    main([*QUIET, "hydra.run.dir=converted", "mode=convert", "convert.out=store"])
+    store = ["source=store", "source.path=store", "sinks.tensorboard=false", "sinks.console=false"]
+    main([*store, "hydra.run.dir=stored", "batch_events=777"])
+    direct, stored, converted = summary_of("direct"), summary_of("stored"), summary_of("converted")
+    changing = {"wall_s", "loop_s", "events_per_s", "peak_rss_mib", "truth"}
+    assert {k: v for k, v in direct.items() if k not in changing} == {
+        k: v for k, v in stored.items() if k not in changing
+    }
+    assert pq.read_table("direct/signals.parquet").equals(pq.read_table("stored/signals.parquet"))
+    assert (converted["mode"], converted["events"], converted["interrupted"]) == ("convert", 3000, False)
+    assert converted["span_s"] == direct["span_s"]
+    with pytest.raises(SystemExit) as refused:  # a store is not overwritten by accident
+        main([*QUIET, "hydra.run.dir=again", "mode=convert", "convert.out=store"])
+    assert refused.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["mode=live"], 2, "mode=live is not built yet; what exists today: replay, convert"),
+        (["modules.tensor_harness.tau=1"], 2, "there is no such setting, did you mean tau_phase_s?"),
+        (["source=capture", "source.glob=no/*.gz"], 2, "source.glob=no/*.gz: no file matches"),
+        (["source.reference=synthetic_z:BTC/USDT"], 2, "did you mean synthetic_"),
+    ],
+)
+def test_refusals_are_one_line(
+    arguments: list[str], code: int, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "hydra.run.dir=refused"])
+    assert ended.value.code == code
+    out, err = capfd.readouterr()
+    assert err.startswith("error: ")
+    assert said in err
+    assert err.count("\n") == 1
+    assert out == ""
+    assert not (tmp_path / "refused").exists()
+
+
+def test_bad_input_names_file_and_line(capfd: pytest.CaptureFixture[str]) -> None:
+    quote = '{{"stream":"btcusdt@bookTicker","data":{{"u":{u},"s":"BTCUSDT","b":"{bid}","B":"1","a":"5","A":"2"}}}}'
+    lines = [f"{10 + i} {quote.format(u=i, bid=bid)}" for i, bid in enumerate(("4", "nan", "4"))]
+    Path("bad.txt").write_text("\n".join(lines))
+    arguments = ["source=capture", "source.glob=bad.txt", "hydra.run.dir=r", "sinks.tensorboard=false"]
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 1
+    err = capfd.readouterr().err
+    assert "bad.txt:2: " in err
+    assert "Traceback" not in err
+    assert summary_of("r")["error"] in err
+    main([*arguments, "source.policy.bad_price=drop", "sinks.console=false"])
+    summary = summary_of("r")
+    assert (summary["quotes"], summary["dropped"]) == (2, {"bad_price": 1})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_a_gpu(capfd: pytest.CaptureFixture[str]) -> None:
+    main([*QUIET, "+device=cuda", "hydra.run.dir=r"])
+    warnings = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert "running on the CPU: " in warnings[0]
+    assert summary_of("r")["device"] == "cpu"
+    with pytest.raises(SystemExit) as ended:
+        main([*QUIET, "+device=cuda", "device.required=true", "hydra.run.dir=r"])
+    assert ended.value.code == 1
+    assert capfd.readouterr().err.startswith("error: device cuda is required and can't be used: ")
+
+
+def test_one_run_per_device(tmp_path: Path) -> None:
+    main(["-m", "device=cpu,auto", *QUIET, "hydra.sweep.dir=sweep", "sinks.signals=off"])
+    configs = [yaml.safe_load((tmp_path / "sweep" / job / "config.yaml").read_text()) for job in "01"]
+    assert [config["device"]["kind"] for config in configs] == ["cpu", "auto"]
+    assert not (tmp_path / "sweep" / "0" / "signals.parquet").exists()
