@@ -1,0 +1,37 @@
+"""Starting must not wait for libraries that the answer does not need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HELP_LIMIT_S = 3.0
+
+
+def test_help_answers_in_under_three_seconds(root: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "schwabot.run", "--help"]
+    taken_s = []
+    for _ in range(2):  # the better of two: the first may have to read everything from a cold disk
+        start = time.perf_counter()
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        taken_s.append(time.perf_counter() - start)
+        assert done.returncode == 0, done.stderr
+        assert "schwabot" in done.stdout.lower()
+    assert min(taken_s) < HELP_LIMIT_S
+
+
+def test_help_imports_no_heavy_library(root: Path) -> None:
+    command = """
+import runpy, sys
+sys.argv = ["schwabot.run", "--help"]
+try:
+    runpy.run_module("schwabot.run", run_name="__main__")
+except SystemExit:
+    pass
+heavy = ["ccxt", "fastapi", "matplotlib", "numba", "ray", "tensorboard", "torch", "triton"]
+print("loaded:", *[name for name in heavy if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", command], cwd=root, capture_output=True, text=True)
+    assert done.stderr.strip().splitlines()[-1].split() == ["loaded:"], done.stderr
