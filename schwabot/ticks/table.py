@@ -1,0 +1,376 @@
+"""Tables of quotes or trades, CSV or Parquet, whose columns somebody else has named.
+
+Axis legend: N rows, V streams.
+
+One file is one stream, ``table:<file stem>``, unless ``streams`` or a stream column says otherwise. Times
+without a zone are UTC. A file with prices only holds trades. Prices become whole ticks of ``tick``, or of
+the finest decimal in the file, which ``TableFeed.notes`` reports.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from schwabot.errors import (
+    BadPriceError,
+    ConfigError,
+    CorruptFileError,
+    CrossedQuoteError,
+    DataError,
+    SchemaError,
+    UnsortedTimeError,
+)
+from schwabot.records.instrument import Instrument
+from schwabot.records.market import MISSING_NS, Float64, Int64, Kind, Ticks
+from schwabot.ticks.merge import Source, cut, merge, rebatch, take
+from schwabot.ticks.npz import NpzFile
+from schwabot.ticks.presets import PRESETS, ColumnMap, mapping
+from schwabot.ticks.table_files import CsvFile, ParquetFile, Rows, TableFile
+from schwabot.ticks.table_values import MOST_DECIMALS, TIME_UNITS, decimals
+from schwabot.ticks.validate import BadInput, BadInputPolicy, late_message, price_problem, quantity_problem, to_steps
+
+_PRICES = ("bid", "ask", "price")
+_QUANTITIES = ("bid_qty", "ask_qty", "qty")
+
+
+@dataclass
+class TableConfig:
+    """Settings of the table source.
+
+    Args:
+        glob: which files, one pattern or a list; ``**`` goes into subfolders.
+        preset: columns of a known archive: binance_trades, binance_agg_trades, binance_book_ticker,
+            tardis_quotes, tardis_trades, tardis_book_snapshot, hftbacktest, or none.
+        columns: which column holds what; lies over the preset.
+        names: columns of CSV files without a header line.
+        delimiter: between the cells of a CSV line.
+        time_unit: auto, s, ms, us, ns (since 1970) or iso; auto tells it from the first row of each file.
+        tick: price step of every file, in quote currency; absent = the finest decimal in the file.
+        lot: quantity step; absent = the finest decimal in the file.
+        streams: stream name by file stem (or by value of the stream column); patterns with * are allowed.
+        contract_value, inverse, maker_fee_bp, taker_fee_bp: of every instrument; see ``Instrument``.
+        policy: what to do with bad input.
+    """
+
+    glob: Any = ""
+    preset: str = "none"
+    columns: ColumnMap = field(default_factory=ColumnMap)
+    names: list[str] = field(default_factory=list)
+    delimiter: str = ","
+    time_unit: str = "auto"
+    tick: float | None = None
+    lot: float | None = None
+    streams: dict[str, str] = field(default_factory=dict)
+    contract_value: float = 1.0
+    inverse: bool = False
+    maker_fee_bp: float = 0.0
+    taker_fee_bp: float = 0.0
+    policy: BadInputPolicy = field(default_factory=BadInputPolicy)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One stream of one file."""
+
+    file: TableFile
+    stream: str
+    starts_ns: int = MISSING_NS
+    price_places: int | None = 0
+    quantity_places: int | None = 0
+
+
+class TableFeed:
+    r"""Ticks of table files, merged by (receive time, stream name, path, line).
+
+    Files are looked through once before the first batch when ``tick`` or ``lot`` is not known.
+
+    Args:
+        config: see ``TableConfig``.
+        instruments: known instruments by any key; a stream among them takes its tick and lot size,
+            contract value and fees from there.
+
+    Raises:
+        ConfigError: no file, or a setting that can't be used.
+        SchemaError: a file without a mapped column; lists those it has.
+        CorruptFileError: a file of which nothing can be read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     size = Path(folder, "btc.csv").write_text("t,p\n2024-08-09 00:00:01,60000.5\n")
+        ...     config = TableConfig(glob=f"{folder}/*.csv", columns=ColumnMap(time="t", price="p"))
+        ...     feed = TableFeed(config)
+        ...     [(batch.ts_recv_ns.tolist(), batch.price_ticks.tolist()) for batch in feed.batches()]
+        [([1723161601000000000], [600005])]
+        >>> feed.instruments[0].stream, feed.instruments[0].tick_size
+        ('table:btc', 0.1)
+    """
+
+    def __init__(self, config: TableConfig, instruments: Mapping[str, Instrument] | None = None) -> None:
+        _check(config)
+        self.config = config
+        self.notes: list[str] = []
+        """What was found rather than stated, in words."""
+        self._bad = BadInput(config.policy)
+        columns = mapping(config.preset, config.columns)
+        runs = [run for path in _paths(config.glob) for run in self._runs(path, columns)]
+        # Ties between two files of one stream go to the path that comes first.
+        self._table_runs = sorted(runs, key=lambda run: (run.stream, str(run.file.path)))
+        known = {instrument.stream: instrument for instrument in (instruments or {}).values()}
+        names = sorted({run.stream for run in runs})
+        self._instruments = tuple(self._instrument(name, known) for name in names)
+        self._index = {name: v for v, name in enumerate(names)}
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """V instruments, sorted by stream name."""
+        return self._instruments
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Rows dropped so far, by reason."""
+        return self._bad.dropped
+
+    @property
+    def examples(self) -> Sequence[str]:
+        """The first few messages per reason."""
+        return self._bad.examples
+
+    @property
+    def expected_events(self) -> int | None:
+        """Unknown: rows may be dropped."""
+        return None
+
+    def progress(self) -> float:
+        """Mean share of the files read so far."""
+        return sum(run.file.progress() for run in self._table_runs) / len(self._table_runs)
+
+    def batches(self, max_events: int = 65_536) -> Iterator[Ticks]:
+        """Yield batches of ``max_events`` rows (the last may be shorter), in order.
+
+        Raises:
+            DataError: bad input that the policy calls an error, after every row before it.
+        """
+        self._bad = BadInput(self.config.policy)
+        sources = [Source(lambda run=run: self._read(run), run.starts_ns) for run in self._table_runs]  # type: ignore[misc]
+        return rebatch(merge(sources), max_events)
+
+    def _runs(self, path: Path, columns: ColumnMap) -> list[_Run]:
+        """The streams of one file."""
+        whole = self._open(path, columns, None, True)
+        values = whole.streams()
+        if not values:
+            return [_Run(whole, self._stream_name(_stem(path), path))]
+        if "" in values:
+            raise SchemaError(f"column {columns.stream!r} (source.columns.stream) has empty cells", file=str(path))
+        return [
+            _Run(self._open(path, columns, value, value == values[0]), self._stream_name(value, path))
+            for value in values
+        ]
+
+    def _open(self, path: Path, columns: ColumnMap, only: str | None, report_skipped: bool) -> TableFile:
+        config, preset = self.config, PRESETS[self.config.preset]
+        if config.preset == "hftbacktest":
+            return NpzFile(path)
+        unit = config.time_unit if config.time_unit != "auto" else preset.time_unit
+        with path.open("rb") as file:
+            parquet = file.read(4) == b"PAR1"
+        if parquet:
+            return ParquetFile(path, columns, time_unit=unit, only=only)
+        return CsvFile(
+            path,
+            columns,
+            names=tuple(config.names) or preset.names,
+            delimiter=config.delimiter,
+            time_unit=unit,
+            only=only,
+            report_skipped=report_skipped,
+        )
+
+    def _stream_name(self, key: str, path: Path) -> str:
+        for pattern, stream in self.config.streams.items():
+            if fnmatch.fnmatchcase(key, pattern) or fnmatch.fnmatchcase(path.name, pattern):
+                return stream
+        return f"table:{key}"
+
+    def _instrument(self, name: str, known: Mapping[str, Instrument]) -> Instrument:
+        """Describe a stream: from what is known, what is stated, or the finest decimals of its files."""
+        config = self.config
+        runs = [run for run in self._table_runs if run.stream == name]
+        tick, lot = config.tick, config.lot
+        described = known.get(name)
+        if described is not None:
+            tick, lot = described.tick_size, described.lot_size
+        for run in runs:
+            self._scan(run, whole=tick is None or lot is None)
+        if described is not None:
+            return described
+        files = ", ".join(run.file.path.name for run in runs[:3]) + (", ..." if len(runs) > 3 else "")
+        if tick is None:
+            tick = _finest([run.price_places for run in runs], "prices", "tick", files)
+            self.notes.append(f"{name}: tick size {tick:g} is the finest decimal in {files}; state it as source.tick")
+        if lot is None:
+            lot = _finest([run.quantity_places for run in runs], "quantities", "lot", files)
+            self.notes.append(f"{name}: lot size {lot:g} is the finest decimal in {files}; state it as source.lot")
+        return Instrument(
+            name, tick, lot, config.contract_value, config.inverse, config.maker_fee_bp, config.taker_fee_bp
+        )
+
+    def _scan(self, run: _Run, *, whole: bool) -> None:
+        """Learn when a run starts and, over the whole of it, how fine its decimals are."""
+        try:
+            for rows in run.file.rows():
+                there = rows.recv_ns[rows.recv_ns != MISSING_NS]
+                if run.starts_ns == MISSING_NS and len(there):
+                    run.starts_ns = int(there.min())
+                if not whole:
+                    return
+                run.price_places = _places(rows, _PRICES, run.price_places)
+                run.quantity_places = _places(rows, _QUANTITIES, run.quantity_places)
+        except CorruptFileError:
+            return  # reading reports it, after every row before it
+
+    def _read(self, run: _Run) -> Iterator[Ticks]:
+        """Rows of one run as ticks; an error comes after every row before it."""
+        latest_ns = run.starts_ns
+        try:
+            for rows in run.file.rows():
+                ticks, problems = self._to_ticks(rows, run, latest_ns)
+                good = np.ones(len(ticks), dtype=np.bool_)
+                for row, error in problems:
+                    if row >= 0:
+                        good[row] = False
+                    try:
+                        self._bad.found(error)
+                    except DataError:
+                        before = rows.line < (error.line or 0)
+                        yield from _some(take(ticks, np.flatnonzero(good & before)))
+                        raise
+                if not good.all():
+                    ticks = take(ticks, np.flatnonzero(good))
+                if len(ticks):
+                    latest_ns = int(ticks.ts_recv_ns[-1])
+                    yield ticks
+        except CorruptFileError as error:
+            self._bad.found(error)
+
+    def _to_ticks(self, rows: Rows, run: _Run, latest_ns: int) -> tuple[Ticks, list[tuple[int, DataError]]]:
+        """Whole ticks and lots, and what is wrong with which row, in order of lines."""
+        stream = self._index[run.stream]
+        instrument = self._instruments[stream]
+        file = str(run.file.path)
+        problems = {row: error for row, error in rows.faults if row >= 0}
+        lines_lost = [(row, error) for row, error in rows.faults if row < 0]
+        quote = rows.kind == Kind.QUOTE
+        counts: dict[str, Int64] = {}
+        for names, step, problem, setting in (
+            (_PRICES, instrument.tick_size, price_problem, "tick"),
+            (_QUANTITIES, instrument.lot_size, quantity_problem, "lot"),
+        ):
+            for name in names:
+                values: Float64 = getattr(rows, name)
+                counts[name], ok = to_steps(values, step)
+                if name in _PRICES:
+                    wanted = ~quote if name == "price" else quote
+                    bad = wanted & ~(ok & (values > 0))
+                else:
+                    # No quantity is unknown, which is 0; a cell that should hold one and does not is a fault.
+                    bad = ~np.isnan(values) & ~(ok & (values >= 0))
+                for row in np.flatnonzero(bad).tolist():
+                    what = str(problem(float(values[row]), step, name.replace("qty", "quantity").replace("_", " ")))
+                    what = what.replace("conf/instruments", f"conf/instruments or source.{setting}")
+                    problems.setdefault(row, BadPriceError(what, file=file, line=int(rows.line[row])))
+        for row in np.flatnonzero(quote & (counts["bid"] > counts["ask"])).tolist():
+            what = f"crossed quote of {instrument.stream}: bid {rows.bid[row]:.12g} above ask {rows.ask[row]:.12g}"
+            problems.setdefault(row, CrossedQuoteError(what, file=file, line=int(rows.line[row])))
+        self._find_late(rows, problems, latest_ns, file)
+        n = len(rows.line)
+        ticks = Ticks(
+            instruments=self._instruments,
+            ts_recv_ns=rows.recv_ns,
+            ts_event_ns=rows.event_ns,
+            ts_emit_ns=rows.emit_ns,
+            stream=np.full(n, stream, dtype=np.int32),
+            kind=rows.kind,
+            bid_ticks=counts["bid"],
+            ask_ticks=counts["ask"],
+            bid_lots=counts["bid_qty"],
+            ask_lots=counts["ask_qty"],
+            price_ticks=counts["price"],
+            qty_lots=counts["qty"],
+            side=rows.side,
+        )
+        everything = [*problems.items(), *lines_lost]
+        return ticks, sorted(everything, key=lambda one: one[1].line or 0)
+
+    def _find_late(self, rows: Rows, problems: dict[int, DataError], latest_ns: int, file: str) -> None:
+        """Add rows earlier than a good row before them."""
+        good = np.ones(len(rows.line), dtype=np.bool_)
+        good[list(problems)] = False
+        index = np.flatnonzero(good)
+        recv = rows.recv_ns[index]
+        before = np.maximum.accumulate(np.concatenate([[latest_ns], recv]))[:-1]
+        for at in np.flatnonzero(recv < before).tolist():
+            row = int(index[at])
+            what = late_message(int(recv[at]), int(before[at]))
+            problems[row] = UnsortedTimeError(what, file=file, line=int(rows.line[row]))
+
+
+def _some(ticks: Ticks) -> Iterator[Ticks]:
+    if len(ticks):
+        yield cut(ticks, 0, len(ticks))
+
+
+def _stem(path: Path) -> str:
+    """Name without what says how it is packed.
+
+    Example:
+        >>> _stem(Path("a/BTC-2024.08.csv.gz"))
+        'BTC-2024.08'
+    """
+    while path.suffix.lower() in (".gz", ".zip", ".csv", ".txt", ".tsv", ".parquet", ".pq", ".npz"):
+        path = path.with_suffix("")
+    return path.name
+
+
+def _places(rows: Rows, names: Sequence[str], least: int | None) -> int | None:
+    for name in names:
+        if least is None:
+            return None
+        least = decimals(getattr(rows, name), least)
+    return least
+
+
+def _finest(places: list[int | None], what: str, setting: str, files: str) -> float:
+    known = [one for one in places if one is not None]
+    if len(known) < len(places):
+        raise ConfigError(f"{what} in {files} have more than {MOST_DECIMALS} decimals: state source.{setting}")
+    return float(f"1e-{max(known)}")
+
+
+def _paths(pattern: Any) -> list[Path]:
+    patterns = [pattern] if isinstance(pattern, str) else list(pattern)
+    found = {Path(path) for one in patterns for path in glob.glob(str(one), recursive=True)}
+    paths = sorted(path for path in found if path.is_file())
+    if not paths:
+        raise ConfigError(f"source.glob={pattern!r} matches no file (seen from {Path.cwd()})")
+    return paths
+
+
+def _check(config: TableConfig) -> None:
+    if config.time_unit not in TIME_UNITS:
+        raise ConfigError(f"source.time_unit={config.time_unit!r}: choose from {', '.join(TIME_UNITS)}")
+    if len(config.delimiter) != 1:
+        raise ConfigError(f"source.delimiter={config.delimiter!r}: one character")
+    for name in ("tick", "lot", "contract_value"):
+        value = getattr(config, name)
+        if value is not None and not (isfinite(value) and value > 0):
+            raise ConfigError(f"source.{name}={value}: above 0")
