@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from schwabot.config import (
     SOURCES,
+    ConvertConfig,
     InstrumentConfig,
     RunConfig,
     conf_dir,
@@ -29,6 +30,7 @@ from schwabot.config import (
 from schwabot.errors import ConfigError
 from schwabot.modules.settings import ModulesConfig
 from schwabot.sinks.settings import SinksConfig
+from schwabot.ticks.venue_clock import VenueClockConfig
 from schwabot.training.skill import SkillConfig
 
 FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))
@@ -55,6 +57,8 @@ def test_defaults_are_the_dataclasses_defaults() -> None:
     assert default.modules == ModulesConfig()
     assert default.sinks == SinksConfig()
     assert default.skill == SkillConfig()
+    assert default.latency == VenueClockConfig()
+    assert default.convert == ConvertConfig()
     assert default.source == SOURCES["synthetic"]()
 
 
@@ -63,6 +67,8 @@ def test_every_file_composes(path: Path) -> None:
     group, option = str(path.parent), path.stem
     more = ["source.glob=x"] if (group, option) == ("source", "capture") else []
     composed = settings(f"{group}={option}", *more)
+    if group == "experiment":
+        assert composed != settings()
     if group.startswith("modules/"):
         part = getattr(composed.modules, group.removeprefix("modules/"))
         written = OmegaConf.load(conf_dir() / path)

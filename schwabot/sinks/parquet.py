@@ -173,7 +173,7 @@ class ParquetSink:
                 table.close()
         curve = summary.get("lag_curve") or {}
         rows = [
-            (stream, float(latency), cell["mean"], cell["n"], *(cell.get("ci") or (None, None)))
+            (stream, float(latency), cell["mean"], cell["n"], cell["ci_low"], cell["ci_high"])
             for stream, cells in curve.items()
             for latency, cell in cells.items()
         ]

@@ -246,7 +246,7 @@ def graph_def(graph: tuple[GraphNode, ...]) -> Any:
     )
 
 
-def lag_figure(curve: Mapping[str, Mapping[float, Mapping[str, Any]]]) -> Any:
+def lag_figure(curve: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Any:
     """Cost of acting late per stream, with its interval, as a matplotlib figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -261,10 +261,8 @@ def lag_figure(curve: Mapping[str, Mapping[float, Mapping[str, Any]]]) -> Any:
         latency = np.array([latency for latency, _ in known])
         mean = np.array([cell["mean"] for _, cell in known])
         (line,) = axes.plot(latency, mean, marker="o", markersize=3, label=stream)
-        bounds = [cell.get("ci") for _, cell in known]
-        if all(bound is not None and None not in bound for bound in bounds):
-            low, high = np.array(bounds, dtype=np.float64).T
-            axes.fill_between(latency, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        low, high = (np.array([cell[side] for _, cell in known], dtype=np.float64) for side in ("ci_low", "ci_high"))
+        axes.fill_between(latency, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     axes.axhline(0.0, color="0.6", linewidth=0.8)
     axes.set_xscale("log")
     axes.set_xlabel("acting this much later, ms")

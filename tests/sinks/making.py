@@ -121,11 +121,11 @@ SUMMARY = {
         for instrument in INSTRUMENTS
     },
     "skill": {INSTRUMENTS[1].stream: {"100": {"corr": 0.459, "r2": 0.25}}},
-    "lag_curve_bp": {INSTRUMENTS[0].stream: {10.0: 0.4, 100.0: float("nan")}},
+    "lag_curve_bp": {INSTRUMENTS[0].stream: {"10": 0.4, "100": float("nan")}},
     "lag_curve": {
         INSTRUMENTS[0].stream: {
-            10.0: {"mean": 0.4, "n": 7, "ci": (0.1, 0.7)},
-            100.0: {"mean": None, "n": 0, "ci": None},
+            "10": {"mean": 0.4, "n": 7, "ci_low": 0.1, "ci_high": 0.7},
+            "100": {"mean": None, "n": 0, "ci_low": None, "ci_high": None},
         }
     },
     "lanes": {"LOW": 90, "MEDIUM": 8, "HIGH": 2},
