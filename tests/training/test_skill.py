@@ -107,11 +107,12 @@ def test_a_delayed_follower_has_the_skill_it_was_given(share: float) -> None:
 
 
 def test_noise_has_no_skill_and_the_interval_covers_zero() -> None:
-    """Over 40 seeds a 95 % interval may miss zero a few times, on the side of losing (the slope is fitted causally)."""
-    rng_market = [follower(seed, 0.5, span_s=120) for seed in range(40)]
-    cells = [measure(m, SkillConfig(horizons_ms=(10,), draws=300))["venuea:X/Y"]["10"] for m in rng_market]
-    assert sum(cell["r2_ci"][0] > 0 for cell in cells) <= 4
-    assert sum(cell["r2_ci"][1] < 0 for cell in cells) <= 12
+    """A useless forecast pays a little for its slope, so its interval lies around zero or a hair below, never above."""
+    markets = [follower(seed, 0.5, span_s=120) for seed in range(40)]
+    cells = [measure(m, SkillConfig(horizons_ms=(10,), draws=300))["venuea:X/Y"]["10"] for m in markets]
+    assert sum(cell["r2_ci"][0] > 0 for cell in cells) <= 2
+    assert all(cell["r2_ci"][1] > -0.005 for cell in cells)
+    assert all(-0.01 < cell["r2"] < 0.002 for cell in cells)
     assert abs(np.mean([cell["corr"] for cell in cells])) < 0.01
 
 
@@ -217,9 +218,9 @@ def reference(m: Market, config: SkillConfig) -> Summary:
 
 @given(
     seed=st.integers(0, 10**6),
-    events=st.integers(30, 120),
-    gap_ms=st.sampled_from([3.0, 40.0, 300.0]),
-    cuts=st.lists(st.integers(1, 119), max_size=6),
+    events=st.integers(30, 90),
+    gap_ms=st.sampled_from([3.0, 12.0, 30.0]),
+    cuts=st.lists(st.integers(1, 89), max_size=6),
 )
 @settings(max_examples=25)
 def test_streaming_equals_the_definition(seed: int, events: int, gap_ms: float, cuts: list[int]) -> None:
@@ -237,7 +238,9 @@ def test_streaming_equals_the_definition(seed: int, events: int, gap_ms: float, 
                 assert got == (value if value is None else pytest.approx(value, rel=1e-9, abs=1e-9)), (stream, h, name)
 
 
-@given(seed=st.integers(0, 10**6), cuts=st.lists(st.integers(1, 2999), max_size=40), gap_ms=st.sampled_from([0.2, 15.0]))
+@given(
+    seed=st.integers(0, 10**6), cuts=st.lists(st.integers(1, 2999), max_size=40), gap_ms=st.sampled_from([0.2, 15.0])
+)
 @settings(max_examples=15)
 def test_no_cut_changes_a_bit(seed: int, cuts: list[int], gap_ms: float) -> None:
     market = random_market(np.random.default_rng(seed), 3000, 3, gap_ms, tied=0.2)
@@ -307,7 +310,9 @@ def test_other_predictors_stand_beside_the_ghost() -> None:
     alone = measure(market, SkillConfig(horizons_ms=(100,), draws=0))["venueb:X/Y"]["100"]
     assert ghost == alone
     assert half["corr"] == pytest.approx(ghost["corr"])
-    assert nothing["n"] == 0 and nothing["r2"] is None and nothing["excluded"] == ghost["n"]
+    assert nothing["n"] == 0
+    assert nothing["r2"] is None
+    assert nothing["excluded"] == ghost["n"]
     with pytest.raises(ConfigError, match="no predictor 'x'"):
         meter.summary("x")
 
