@@ -21,7 +21,8 @@ from schwabot.sinks.base import RunHeader
 from schwabot.sinks.graph_picture import GraphNode, nodes
 
 VOLTS: Float64 = np.linspace(0.8, 3.3, 51)
-COST_BP: Float64 = np.concatenate([[-1e3], np.linspace(-10.0, 10.0, 201), [1e3]])
+COST_BP: Float64 = np.linspace(-10.0, 10.0, 201)  # what lies beyond is counted at the ends
+SKILL_HORIZON_MS = "100"
 TELEMETRY_EVERY_S = 1.0
 
 
@@ -39,6 +40,8 @@ class TensorBoardSink:
         """Import TensorBoard, start the file, draw the module graph."""
         from torch.utils.tensorboard import SummaryWriter
 
+        for old in header.run_dir.glob("events.out.tfevents.*"):
+            old.unlink()  # two runs in one folder would be drawn as one
         self._writer: Any = SummaryWriter(str(header.run_dir), max_queue=10_000, flush_secs=10)
         self._header = header
         self._names = [_tag(instrument.stream) for instrument in header.instruments]
@@ -120,8 +123,8 @@ class TensorBoardSink:
                 self._latencies_ms = record.latencies_ms
                 self._costs = np.zeros((costs.shape[1], len(COST_BP) - 1), dtype=np.int64)
             for column in range(costs.shape[1]):
-                known = costs[:, column]
-                self._costs[column] += np.histogram(known[np.isfinite(known)], COST_BP)[0]
+                known = costs[:, column][np.isfinite(costs[:, column])]
+                self._costs[column] += np.histogram(np.clip(known, COST_BP[0], COST_BP[-1]), COST_BP)[0]
 
     def _histogram(self, tag: str, counts: Int64, edges: Float64) -> None:
         if not counts.sum():
@@ -147,10 +150,16 @@ class TensorBoardSink:
         from torch.utils.tensorboard import summary as tensorboard_summary
 
         hparams: Any = tensorboard_summary.hparams
-        settings = dict(_flat(self._header.config))
+        config = self._header.config
+        settings = dict(_flat({name: config[name] for name in ("source", "device", "modules") if name in config}))
+        settings = {name: value for name, value in settings.items() if "policy." not in name}
+        found = {"events_per_s": summary.get("events_per_s"), "truth": summary.get("truth") or {}}
+        for stream, horizons in (summary.get("skill") or {}).items():
+            cell = horizons.get(SKILL_HORIZON_MS) or {}
+            found[_tag(stream)] = {name: cell.get(name) for name in ("corr", "r2")}
         results = {
             f"hparam/{name}": float(value)
-            for name, value in _flat({key: summary.get(key) for key in ("events_per_s", "skill", "truth")})
+            for name, value in _flat(found)
             if isinstance(value, float | int) and math.isfinite(value)
         }
         writer = self._writer._get_file_writer()
