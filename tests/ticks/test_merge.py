@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -36,7 +37,7 @@ def run(rows: Rows, label: int = 0) -> Ticks:
 
 def pieces(ticks: Ticks, cuts: list[int]) -> list[Ticks]:
     edges = sorted({0, len(ticks), *(min(edge, len(ticks)) for edge in cuts)})
-    return [cut(ticks, a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [cut(ticks, a, b) for a, b in itertools.pairwise(edges)]
 
 
 def as_rows(ticks: Ticks) -> list[tuple[int, ...]]:

@@ -1,0 +1,424 @@
+"""Venue time on our clock: each venue's clock offset, its drift, and how long its feed takes.
+
+Axis legend: N events, V streams, B buckets of receive time.
+
+A message that the venue stamps E and we receive at r has r - E = (our clock - venue clock) + transport.
+Transport is never less than some minimum, so the lower envelope of r - E follows the clocks and what
+lies above it is delay. One-way stamps can't tell the offset from the minimum transport: the latter is
+an assumption, ``min_transport_ns``.
+
+The envelope is a line under the minima of short buckets of receive time over a sliding window: of all
+lines below the minima the one closest to them on average, which is the edge of their lower convex hull
+over the middle of the window (Moon, Skelly and Towsley 1999, "Estimation and removal of clock skew from
+network delay measurements"), carried on to now. It is renewed at bucket edges in absolute time, so it
+can't depend on how the events are cut into batches. Between edges a message below the line lowers it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from schwabot.errors import ConfigError
+from schwabot.records.instrument import Instrument
+from schwabot.records.market import MISSING_NS, Int32, Int64, Kind, Ticks
+
+_MEDIAN_GRID_NS = 10_000
+_MAX_BLOCKS = 16
+_FIRST = np.zeros(1, np.int64)
+
+Point = tuple[int, int]
+"""Receive time and delay, ns."""
+
+
+@dataclass(frozen=True)
+class VenueClockConfig:
+    """Settings of the venue clock.
+
+    Args:
+        min_transport_ns: shortest time a message takes to reach us, ns; an assumption, default 0.
+        window_s: how far back the envelope looks, s. Long = steadier, short = follows a clock that wanders.
+        bucket_ms: the envelope is renewed every so many ms of receive time.
+        delay_tau_s: memory of the typical feed delay, s.
+        max_drift_ppm: steepest envelope, ppm (us per s); keeps early lines over a short window tame.
+
+    Raises:
+        ConfigError: a length that is not positive or a window shorter than two buckets.
+    """
+
+    min_transport_ns: int = 0
+    window_s: float = 20.0
+    bucket_ms: int = 250
+    delay_tau_s: float = 10.0
+    max_drift_ppm: float = 2_000.0
+
+    def __post_init__(self) -> None:
+        if self.min_transport_ns < 0:
+            raise ConfigError(f"min_transport_ns={self.min_transport_ns}: must not be negative")
+        for name in ("bucket_ms", "delay_tau_s", "max_drift_ppm"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"venue clock {name}={getattr(self, name)}: must be positive")
+        if self.window_s * 1_000 < 2 * self.bucket_ms:
+            raise ConfigError(f"venue clock window_s={self.window_s}: must hold two buckets of {self.bucket_ms} ms")
+
+
+class ClockSummary(NamedTuple):
+    """What the clock knows of a stream at the end; None = no stamps.
+
+    Attributes:
+        clock_offset_ms: lower envelope of receive - E at the last stamp of the venue.
+        clock_offset_spread_ms: median height of the bucket minima of the last window above the envelope.
+        clock_drift_ppm: slope of the envelope over the whole run, us per s.
+        feed_delay_median_ms: median receive - E of the stream's depth messages, to 0.01 ms.
+    """
+
+    clock_offset_ms: float | None
+    clock_offset_spread_ms: float | None
+    clock_drift_ppm: float | None
+    feed_delay_median_ms: float | None
+
+
+def lower_hull_push(hull: list[Point], point: Point) -> None:
+    """Add a point to the right of a lower convex hull.
+
+    Example:
+        >>> hull = [(0, 0), (1, 5)]
+        >>> lower_hull_push(hull, (2, 2))
+        >>> hull
+        [(0, 0), (2, 2)]
+    """
+    x, y = point
+    while len(hull) >= 2:
+        (x1, y1), (x2, y2) = hull[-2], hull[-1]
+        if (y2 - y1) * (x - x2) < (y - y2) * (x2 - x1):
+            break
+        hull.pop()
+    hull.append(point)
+
+
+def closest_line_below(hull: Sequence[Point]) -> tuple[int, int, float]:
+    """The hull's edge over the middle of its span: a point on it (time, delay) and its slope.
+
+    Example:
+        >>> closest_line_below([(0, 0), (2, 2), (10, 26)])
+        (10, 26, 3.0)
+    """
+    if len(hull) == 1:
+        return *hull[0], 0.0
+    middle = (hull[0][0] + hull[-1][0]) / 2
+    for (x1, y1), (x2, y2) in pairwise(hull):
+        if x2 >= middle:
+            return x2, y2, (y2 - y1) / (x2 - x1)
+    raise AssertionError("the last edge reaches the middle")
+
+
+class _RunSlope:
+    """Least-squares slope of block minima over a run of any length, from at most 16 blocks.
+
+    Blocks start 1 s long and double whenever there are too many. The first and the last are only
+    partly seen, so their minima lie high: they are left out when there are enough others.
+    """
+
+    def __init__(self) -> None:
+        self._block_ns = 1_000_000_000
+        self._lowest: dict[int, Point] = {}
+
+    def add(self, point: Point) -> None:
+        """Take a point later than all before it."""
+        self._keep(self._lowest, point)
+        while len(self._lowest) > _MAX_BLOCKS:
+            self._block_ns *= 2
+            merged: dict[int, Point] = {}
+            for low in self._lowest.values():
+                self._keep(merged, low)
+            self._lowest = merged
+
+    def _keep(self, lowest: dict[int, Point], point: Point) -> None:
+        block = point[0] // self._block_ns
+        if block not in lowest or point[1] < lowest[block][1]:
+            lowest[block] = point
+
+    def slope(self) -> float | None:
+        """Slope of delay over time; None before there are three blocks."""
+        points = list(self._lowest.values())
+        if len(points) < 3:
+            return None
+        if len(points) >= 5:
+            points = points[1:-1]
+        time, delay = (np.array(points) - np.array(points[0])).T.astype(np.float64)
+        time -= time.mean()
+        return float(time @ (delay - delay.mean()) / (time @ time))
+
+
+class _Venue:
+    """Envelope and typical delay of one venue; all of its streams share a clock."""
+
+    def __init__(self, config: VenueClockConfig) -> None:
+        self._bucket_ns = config.bucket_ms * 1_000_000
+        self._window = max(2, round(config.window_s * 1e9 / self._bucket_ns))
+        self._tau_buckets = config.delay_tau_s * 1e9 / self._bucket_ns
+        self._max_slope = config.max_drift_ppm * 1e-6
+        self._step = max(1, self._window // 10)
+        self._first = MISSING_NS
+        self._minima: deque[Point] = deque()
+        self._hull: list[Point] = []
+        self._run = _RunSlope()
+        self._bucket = 0  # the bucket that is being filled
+        self._delays: list[int] = []
+        self._lowest: Point = (0, 0)
+        self._line: tuple[int, int, float] | None = None
+        self._dip = 0  # how far messages of this bucket lie below the line
+        self._delay_sum = 0.0
+        self._delay_weight = 0.0
+        self._delay_bucket = 0
+        self.typical_ns = MISSING_NS
+        self.offset_ns = MISSING_NS
+
+    def step(self, recv_ns: int, delay_ns: int) -> tuple[int, int]:
+        """``advance`` for one row, without arrays."""
+        number = recv_ns // self._bucket_ns
+        if number != self._bucket:
+            self._close()
+            self._bucket = number
+        if delay_ns == MISSING_NS:
+            return MISSING_NS, self.typical_ns
+        if self._line is None:
+            self._line = recv_ns, delay_ns, 0.0
+        if not self._delays or delay_ns < self._lowest[1]:
+            self._lowest = recv_ns, delay_ns
+        self._delays.append(delay_ns)
+        at, height, slope = self._line
+        envelope = height + round(slope * (recv_ns - at))
+        self._dip = min(self._dip, delay_ns - envelope)
+        self.offset_ns = envelope + self._dip
+        return self.offset_ns, self.typical_ns
+
+    def advance(self, recv_ns: Int64, delay_ns: Int64) -> tuple[Int64, Int64]:
+        """Envelope (at stamped rows) and typical delay as of each row; ``delay_ns`` is MISSING_NS without stamp."""
+        n = len(recv_ns)
+        bucket = recv_ns // self._bucket_ns
+        starts = np.concatenate([_FIRST, np.flatnonzero(bucket[1:] != bucket[:-1]) + 1])
+        starts_list = starts.tolist()
+        ends = [*starts_list[1:], n]
+        recvs, delays = recv_ns.tolist(), delay_ns.tolist()
+        lines, typical = [], []
+        dip = self._dip if int(bucket[0]) == self._bucket else 0
+        for start, end, number in zip(starts_list, ends, bucket[starts].tolist(), strict=True):
+            if number != self._bucket:
+                self._close()
+                self._bucket = number
+            typical.append(self.typical_ns)
+            part = delays[start:end]
+            stamped = [delay for delay in part if delay != MISSING_NS]
+            if stamped:
+                low = min(stamped)
+                if self._line is None:  # the first message ever is its own envelope
+                    self._line = recvs[start + part.index(stamped[0])], stamped[0], 0.0
+                if not self._delays or low < self._lowest[1]:
+                    self._lowest = recvs[start + part.index(low)], low
+                self._delays += stamped
+            lines.append(self._line or (0, 0, 0.0))
+        lengths = np.diff(starts, append=n)
+        at, height = (np.repeat(np.array([line[k] for line in lines], np.int64), lengths) for k in (0, 1))
+        slope = np.repeat(np.array([line[2] for line in lines]), lengths)
+        envelope: Int64 = height + np.rint(slope * (recv_ns - at)).astype(np.int64)
+        is_stamped = delay_ns != MISSING_NS
+        below = np.where(is_stamped, delay_ns - envelope, 0)
+        lowest = np.minimum.reduceat(below, starts)
+        lowest[0] = min(int(lowest[0]), dip)
+        for i in np.flatnonzero(lowest < 0).tolist():
+            start, end = starts_list[i], ends[i]
+            envelope[start:end] += np.minimum(np.minimum.accumulate(below[start:end]), dip if i == 0 else 0)
+        self._dip = min(int(lowest[-1]), 0)
+        last_stamped = np.flatnonzero(is_stamped)[-1:]
+        if len(last_stamped):
+            self.offset_ns = int(envelope[last_stamped[0]])
+        return np.where(is_stamped, envelope, MISSING_NS), np.repeat(np.array(typical, np.int64), lengths)
+
+    def _close(self) -> None:
+        """Take the bucket that was being filled into the envelope and the typical delay."""
+        self._dip = 0
+        if not self._delays:
+            return
+        number, low = self._bucket, self._lowest
+        self._minima.append(low)
+        # The window's left edge moves in steps, so that the hull is rebuilt now and then, not every time.
+        first = (number - self._window) // self._step * self._step
+        if first == self._first:
+            lower_hull_push(self._hull, low)
+        else:
+            self._first = first
+            while self._minima[0][0] < first * self._bucket_ns:
+                self._minima.popleft()
+            self._hull = []
+            for point in self._minima:
+                lower_hull_push(self._hull, point)
+        at, height, slope = closest_line_below(self._hull)
+        if abs(slope) > self._max_slope:
+            slope = math.copysign(self._max_slope, slope)
+            left, base = self._hull[0]
+            at, height = min(self._hull, key=lambda point: (point[1] - base) - slope * (point[0] - left))
+        self._line = at, height, slope
+        self._run.add(low)
+
+        delays = sorted(self._delays)
+        above = max(0.0, delays[len(delays) // 2] - height - slope * (low[0] - at))
+        keep = math.exp((self._delay_bucket - number) / self._tau_buckets)
+        self._delay_sum = self._delay_sum * keep + len(delays) * above
+        self._delay_weight = self._delay_weight * keep + len(delays)
+        self._delay_bucket = number
+        self.typical_ns = round(self._delay_sum / self._delay_weight)
+        self._delays = []
+
+    def drift(self) -> float | None:
+        """Slope of the envelope over the whole run; None in the first blocks."""
+        return self._run.slope()
+
+    def spread_ns(self) -> float | None:
+        """Median height of the window's minima above the line; None before the first bucket is full."""
+        if not self._minima or self._line is None:
+            return None
+        at, height, slope = self._line
+        return float(np.median([y - height - slope * (x - at) for x, y in self._minima]))
+
+
+class VenueClock:
+    """Puts a venue's time stamps on our clock; causal, never revised, the same for any batches.
+
+    For a row with a stamp
+
+        ts_venue = stamp (T where given, else E) + envelope(ts_recv) - min_transport
+
+    where envelope = offset + min_transport, so that no event is dated later than min_transport before
+    it reached us. Without a stamp (Binance spot bookTicker) ts_venue = ts_recv - latency. It never runs
+    backwards within a stream. latency = min_transport + the venue's typical delay above the envelope:
+    the median of each bucket, averaged with memory delay_tau_s over the buckets before the row's.
+
+    The first stamped message of a venue is its own envelope (ts_venue = ts_recv - min_transport).
+    Until its first bucket is over a venue has no latency, and rows without a stamp have no ts_venue:
+    both are MISSING_NS. A venue that never stamps stays so. Rows with T but no E feed the clock by T.
+
+    Args:
+        instruments: V instruments as the feed gives them.
+        config: settings.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from schwabot.ticks.merge import blank
+        >>> instruments = (Instrument("x:A/B", 0.1, 1.0),)
+        >>> rows = replace(blank(instruments, 3), ts_recv_ns=np.array([30, 40, 50]), ts_emit_ns=np.array([10, 21, 29]))
+        >>> VenueClock(instruments).update(rows)[0].tolist()
+        [30, 40, 48]
+    """
+
+    def __init__(self, instruments: tuple[Instrument, ...], config: VenueClockConfig | None = None) -> None:
+        self._config = config or VenueClockConfig()
+        self._names = [instrument.stream for instrument in instruments]
+        venues = sorted({instrument.venue for instrument in instruments})
+        self._venue_of_list = [venues.index(instrument.venue) for instrument in instruments]
+        self._venue_of = np.array(self._venue_of_list, np.int64)
+        self._venues = [_Venue(self._config) for _ in venues]
+        self._last_ns = [MISSING_NS] * len(instruments)
+        self._depth_delays: list[Counter[int]] = [Counter() for _ in instruments]
+
+    def update(self, ticks: Ticks) -> tuple[Int64, Int64]:
+        """Venue time on our clock and feed latency of every row, ns; MISSING_NS where unknown.
+
+        Shape:
+            both outputs [N].
+        """
+        if len(ticks) == 1:
+            return self._update_one(ticks)
+        recv = ticks.ts_recv_ns
+        emit = np.where(ticks.ts_emit_ns == MISSING_NS, ticks.ts_event_ns, ticks.ts_emit_ns)
+        stamp = np.where(ticks.ts_event_ns == MISSING_NS, emit, ticks.ts_event_ns)
+        stamped = emit != MISSING_NS
+        delay = np.where(stamped, recv - np.where(stamped, emit, 0), MISSING_NS)
+        envelope = np.full(len(recv), MISSING_NS, np.int64)
+        typical = np.full(len(recv), MISSING_NS, np.int64)
+        venue_of = self._venue_of[ticks.stream]
+        for number, venue in enumerate(self._venues):
+            rows = np.flatnonzero(venue_of == number)
+            if len(rows):
+                envelope[rows], typical[rows] = venue.advance(recv[rows], delay[rows])
+        shortest = self._config.min_transport_ns
+        known = typical != MISSING_NS
+        latency = np.where(known, typical + shortest, MISSING_NS)
+        by_stamp = np.minimum(np.where(stamped, stamp + envelope, 0), recv) - shortest
+        by_delay = np.where(known, recv - np.where(known, latency, 0), MISSING_NS)
+        ts_venue = np.where(stamped, by_stamp, by_delay)
+        self._never_backwards(ticks.stream, ts_venue)
+        self._count_delays(ticks, delay)
+        return ts_venue, latency
+
+    def _update_one(self, ticks: Ticks) -> tuple[Int64, Int64]:
+        """``update`` for one row: the same numbers without the cost of arrays."""
+        stream, recv = ticks.stream.item(), ticks.ts_recv_ns.item()
+        event, emit = ticks.ts_event_ns.item(), ticks.ts_emit_ns.item()
+        if ticks.kind.item() == Kind.DEPTH and emit != MISSING_NS:
+            self._depth_delays[stream][(recv - emit) // _MEDIAN_GRID_NS] += 1
+        emit = event if emit == MISSING_NS else emit
+        stamp = emit if event == MISSING_NS else event
+        venue = self._venues[self._venue_of_list[stream]]
+        envelope, typical = venue.step(recv, MISSING_NS if emit == MISSING_NS else recv - emit)
+        shortest = self._config.min_transport_ns
+        latency = MISSING_NS if typical == MISSING_NS else typical + shortest
+        if emit != MISSING_NS:
+            ts_venue = min(stamp + envelope, recv) - shortest
+        else:
+            ts_venue = MISSING_NS if latency == MISSING_NS else recv - latency
+        if ts_venue != MISSING_NS:
+            ts_venue = self._last_ns[stream] = max(ts_venue, self._last_ns[stream])
+        return np.array([ts_venue], np.int64), np.array([latency], np.int64)
+
+    def _never_backwards(self, stream: Int32, ts_venue: Int64) -> None:
+        for number in range(len(self._names)):
+            rows = np.flatnonzero((stream == number) & (ts_venue != MISSING_NS))
+            if len(rows):
+                ts_venue[rows] = np.maximum(np.maximum.accumulate(ts_venue[rows]), self._last_ns[number])
+                self._last_ns[number] = int(ts_venue[rows[-1]])
+
+    def _count_delays(self, ticks: Ticks, delay: Int64) -> None:
+        depth = np.flatnonzero((ticks.kind == Kind.DEPTH) & (ticks.ts_emit_ns != MISSING_NS))
+        if not len(depth):
+            return
+        stream, bins = ticks.stream[depth], delay[depth] // _MEDIAN_GRID_NS
+        for number in np.unique(stream).tolist():
+            values, counts = np.unique(bins[stream == number], return_counts=True)
+            self._depth_delays[number].update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+
+    def summary(self) -> dict[str, ClockSummary]:
+        """What is known at the end, by stream name."""
+        return {name: self._summary(number) for number, name in enumerate(self._names)}
+
+    def _summary(self, number: int) -> ClockSummary:
+        venue = self._venues[self._venue_of_list[number]]
+        if venue.offset_ns == MISSING_NS:
+            return ClockSummary(None, None, None, None)
+        spread, drift = venue.spread_ns(), venue.drift()
+        return ClockSummary(
+            clock_offset_ms=venue.offset_ns / 1e6,
+            clock_offset_spread_ms=None if spread is None else spread / 1e6,
+            clock_drift_ppm=None if drift is None else drift * 1e6,
+            feed_delay_median_ms=_median_ms(self._depth_delays[number]),
+        )
+
+
+def _median_ms(bins: Counter[int]) -> float | None:
+    """Median of counted delays, ms, at the middle of its 0.01 ms bin."""
+    total = sum(bins.values())
+    middle = []
+    for rank in ((total - 1) // 2, total // 2):
+        seen = 0
+        for value in sorted(bins):
+            seen += bins[value]
+            if seen > rank:
+                middle.append(value)
+                break
+    return (sum(middle) / 2 + 0.5) * _MEDIAN_GRID_NS / 1e6 if middle else None
