@@ -104,7 +104,11 @@ def some_ticks(seed: int, n: int, *, step_ns: int = 1, levels: int = 0) -> Ticks
 
 
 @pytest.mark.parametrize("max_events", [1_000, 65_536])
-def test_synthetic_market_comes_back_bit_for_bit(tmp_path: Path, max_events: int) -> None:
+@pytest.mark.parametrize("read_rows", [777, 65_536])
+def test_synthetic_market_comes_back_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_events: int, read_rows: int
+) -> None:
+    monkeypatch.setattr("schwabot.ticks.store.READ_ROWS", read_rows)
     feed = SyntheticFeed(SyntheticConfig(events=60_000))
     source = concat(list(feed.batches()))
     report = write_store(feed, tmp_path / "store", rows_per_group=5_000)

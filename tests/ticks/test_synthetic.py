@@ -155,6 +155,14 @@ def test_outages_are_silent() -> None:
     assert max(gap_s[0], gap_s[1], gap_s[3]) < 1.0
 
 
+def test_nothing_is_lost_between_blocks() -> None:
+    ticks = everything(SyntheticConfig(events=150_000, outages_per_hour=[0.0], stamp_ms=0.001, clock_drift_ppm=[0.0]))
+    for v in range(4):
+        sent_ns = ticks.ts_event_ns[(ticks.stream == v) & (ticks.kind == Kind.DEPTH)]
+        assert len(sent_ns) > 2_000
+        assert set(np.diff(sent_ns).tolist()) == {100_000_000}
+
+
 def test_truth_does_not_depend_on_the_way_it_is_asked() -> None:
     feed = SyntheticFeed(SyntheticConfig(events=100_000))
     batches = list(feed.batches(7_000))

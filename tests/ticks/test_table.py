@@ -310,6 +310,17 @@ def test_bad_rows(tmp_path: Path, line: str, error: type[DataError], message: st
     assert message in feed.examples[0]
 
 
+def test_every_late_row_is_late(tmp_path: Path) -> None:
+    write(tmp_path / "x.csv", "t,p\n" + "".join(f"{T0 + at},1\n" for at in (0, 10, 1, 5, 10, 11, 4)))
+    columns = ColumnMap(time="t", price="p")
+    for block in (64, 1 << 20):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(table_files, "CSV_BLOCK_BYTES", block)
+            feed = feed_of(tmp_path, columns=columns, policy=DROP)
+            assert (read(feed).ts_recv_ns - T0).tolist() == [0, 10, 10, 11]
+            assert feed.dropped == {"unsorted": 3}
+
+
 def test_bad_bytes_are_a_malformed_line(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(
         b"t,p\n" + f"{T0},1\n".encode() + b"\xff\xfe,2\n" + f"{T0},\xb5\n".encode("latin1")
