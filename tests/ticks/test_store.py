@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from schwabot.errors import ConfigError, CorruptFileError, SchemaError, UnsortedTimeError
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, BookLevels, Kind, Ticks
+from schwabot.ticks.capture import CaptureFeed
 from schwabot.ticks.merge import blank, concat, cut, rebatch, take
 from schwabot.ticks.store import StoreConfig, StoreFeed, StoreWriter, write_store
 from schwabot.ticks.store_format import read_catalogue
@@ -131,7 +132,7 @@ def test_synthetic_market_comes_back_bit_for_bit(
     chunk=st.integers(1, 30),
     max_events=st.integers(1, 70),
 )
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_any_rows_come_back(
     tmp_path_factory: pytest.TempPathFactory,
     seed: int,
@@ -378,3 +379,13 @@ def test_levels_of_another_depth_are_refused(tmp_path: Path) -> None:
     write_store(Given(some_ticks(1, 30, levels=2)), tmp_path / "s")
     with pytest.raises(SchemaError, match="3 book levels do not fit a store of 2"):
         write_store(Given(some_ticks(1, 30, step_ns=2, levels=3)), tmp_path / "s", mode="append")
+
+
+def test_a_recording_with_its_book_comes_back(tmp_path: Path, captures: Path) -> None:
+    spot = Instrument("binance:BTC/USDT", 0.01, 1e-5)
+    paths = [captures / "binance" / "spot" / "btcusdt_20240808.gz"]
+    source = concat(list(CaptureFeed(paths, {spot.stream: spot}, depth_levels=5).batches()))
+    assert source.levels is not None
+    assert len(source.levels.row) > 3_000
+    write_store(CaptureFeed(paths, {spot.stream: spot}, depth_levels=5), tmp_path / "s")
+    assert_same(read(tmp_path / "s"), source)
