@@ -462,8 +462,9 @@ def _check_columns(columns: ColumnMap, there: list[str], path: Path) -> None:
 
 def _equal(column: pa.Array, value: str) -> npt.NDArray[np.bool_]:
     coded = column.dictionary_encode()
-    same = np.array([text_of(one) == value for one in coded.dictionary], dtype=np.bool_)
-    return same[coded.indices.to_numpy(zero_copy_only=False)]
+    same: npt.NDArray[np.bool_] = np.array([text_of(one) == value for one in coded.dictionary], dtype=np.bool_)
+    index: Int64 = coded.indices.to_numpy(zero_copy_only=False)
+    return same[index]
 
 
 def _values(name: str, batches: Iterator[pa.RecordBatch]) -> list[str]:
