@@ -9,11 +9,10 @@ Axis legend: N events, V streams, K book levels.
 
 from __future__ import annotations
 
-import glob
 import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,25 +27,6 @@ from schwabot.ticks.capture_depth import DepthColumns
 from schwabot.ticks.merge import Source, concat, cut, merge, rebatch, take
 from schwabot.ticks.recording import Recording
 from schwabot.ticks.validate import BadInput, BadInputPolicy
-
-
-@dataclass(frozen=True)
-class CaptureConfig:
-    """Settings of the capture source.
-
-    Args:
-        glob: which files, e.g. ``../shared/ticks/binance/*/btc*.gz``; ``**`` goes into subfolders.
-        depth_levels: best levels of the rebuilt book kept at depth rows; 0 = the touch only.
-        streams: streams to expect; empty = those found in the first ``scan_lines`` lines of each file.
-        scan_lines: how far to look for streams.
-        bad_input: what to do with bad input.
-    """
-
-    glob: str = ""
-    depth_levels: int = 0
-    streams: list[str] = field(default_factory=list)
-    scan_lines: int = 5_000
-    bad_input: BadInputPolicy = field(default_factory=BadInputPolicy)
 
 
 @dataclass(slots=True)
@@ -124,25 +104,6 @@ class CaptureFeed:
         self._index = index
         self._books: dict[int, OrderBook] = {}
         self._started = False
-
-    @classmethod
-    def from_config(cls, config: CaptureConfig, instruments: Mapping[str, Instrument]) -> CaptureFeed:
-        """Build the feed that a ``CaptureConfig`` describes.
-
-        Raises:
-            ConfigError: ``glob`` matches no file.
-        """
-        paths = sorted(path for path in glob.glob(config.glob, recursive=True) if Path(path).is_file())
-        if not paths:
-            raise ConfigError(f"source.glob={config.glob!r} matches no file (seen from {Path.cwd()})")
-        return cls(
-            paths,
-            instruments,
-            config.bad_input,
-            config.depth_levels,
-            streams=config.streams,
-            scan_lines=config.scan_lines,
-        )
 
     @property
     def instruments(self) -> tuple[Instrument, ...]:

@@ -21,7 +21,6 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
@@ -30,7 +29,7 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Int32, Int64, Kind, Ticks
 
 _MEDIAN_GRID_NS = 10_000
-_MAX_BLOCKS = 16
+_MAX_BLOCKS = 32
 _FIRST = np.zeros(1, np.int64)
 
 Point = tuple[int, int]
@@ -68,22 +67,6 @@ class VenueClockConfig:
             raise ConfigError(f"venue clock window_s={self.window_s}: must hold two buckets of {self.bucket_ms} ms")
 
 
-class ClockSummary(NamedTuple):
-    """What the clock knows of a stream at the end; None = no stamps.
-
-    Attributes:
-        clock_offset_ms: lower envelope of receive - E at the last stamp of the venue.
-        clock_offset_spread_ms: median height of the bucket minima of the last window above the envelope.
-        clock_drift_ppm: slope of the envelope over the whole run, us per s.
-        feed_delay_median_ms: median receive - E of the stream's depth messages, to 0.01 ms.
-    """
-
-    clock_offset_ms: float | None
-    clock_offset_spread_ms: float | None
-    clock_drift_ppm: float | None
-    feed_delay_median_ms: float | None
-
-
 def lower_hull_push(hull: list[Point], point: Point) -> None:
     """Add a point to the right of a lower convex hull.
 
@@ -119,7 +102,7 @@ def closest_line_below(hull: Sequence[Point]) -> tuple[int, int, float]:
 
 
 class _RunSlope:
-    """Least-squares slope of block minima over a run of any length, from at most 16 blocks.
+    """Least-squares slope of block minima over a run of any length, from at most 32 blocks.
 
     Blocks start 1 s long and double whenever there are too many. The first and the last are only
     partly seen, so their minima lie high: they are left out when there are enough others.
@@ -393,21 +376,26 @@ class VenueClock:
             values, counts = np.unique(bins[stream == number], return_counts=True)
             self._depth_delays[number].update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
 
-    def summary(self) -> dict[str, ClockSummary]:
-        """What is known at the end, by stream name."""
+    def summary(self) -> dict[str, dict[str, float | None]]:
+        """What is known at the end, by stream name; None where the venue gives no stamps.
+
+        ``clock_offset_ms`` is the envelope of receive - E at the venue's last stamp,
+        ``clock_offset_spread_ms`` the median height of the window's bucket minima above it,
+        ``clock_drift_ppm`` its slope over the whole run (us per s) and ``feed_delay_median_ms`` the
+        median receive - E of the stream's depth messages, to 0.01 ms.
+        """
         return {name: self._summary(number) for number, name in enumerate(self._names)}
 
-    def _summary(self, number: int) -> ClockSummary:
+    def _summary(self, number: int) -> dict[str, float | None]:
         venue = self._venues[self._venue_of_list[number]]
-        if venue.offset_ns == MISSING_NS:
-            return ClockSummary(None, None, None, None)
+        known = venue.offset_ns != MISSING_NS
         spread, drift = venue.spread_ns(), venue.drift()
-        return ClockSummary(
-            clock_offset_ms=venue.offset_ns / 1e6,
-            clock_offset_spread_ms=None if spread is None else spread / 1e6,
-            clock_drift_ppm=None if drift is None else drift * 1e6,
-            feed_delay_median_ms=_median_ms(self._depth_delays[number]),
-        )
+        return {
+            "clock_offset_ms": venue.offset_ns / 1e6 if known else None,
+            "clock_offset_spread_ms": None if spread is None else spread / 1e6,
+            "clock_drift_ppm": None if drift is None else drift * 1e6,
+            "feed_delay_median_ms": _median_ms(self._depth_delays[number]),
+        }
 
 
 def _median_ms(bins: Counter[int]) -> float | None:
