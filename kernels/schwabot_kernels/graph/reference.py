@@ -1,0 +1,137 @@
+"""The whole module graph in plain torch, stage after stage over a whole batch. N events, V streams, L latencies.
+
+Starts from the empty state and keeps none: it is what the compiled pass is held to, and the vectorised path that
+benchmarks compare it with. Any device, any float type.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from schwabot_kernels.align.reference import Events, align
+from schwabot_kernels.arbitrage.reference import Windows, edges, windows
+from schwabot_kernels.consensus.reference import consensus
+from schwabot_kernels.kalman.reference import kalman
+from schwabot_kernels.lag.reference import Decisions, decisions, expected_lag, penalty, price_range
+from schwabot_kernels.lanes import reference as lanes
+from schwabot_kernels.phase.reference import drift_and_routes, phases
+from schwabot_kernels.registry.reference import features, learn_scale, pack, project, remember
+
+if TYPE_CHECKING:
+    from schwabot_kernels.align.cpu import StreamTable
+    from schwabot_kernels.graph.cpu import GraphParams
+
+KALMAN = 1
+
+
+class Columns(NamedTuple):
+    """The graph's answer, see schwabot.records.audit.SignalColumns. [N] or [N, V]"""
+
+    ghost: torch.Tensor
+    mid: torch.Tensor
+    half: torch.Tensor
+    deviation: torch.Tensor
+    phase: torch.Tensor
+    drift: torch.Tensor
+    route: torch.Tensor
+    status: torch.Tensor
+    forecast: torch.Tensor
+    key: torch.Tensor
+    entropy: torch.Tensor
+    echo: torch.Tensor
+    expected_lag: torch.Tensor
+    penalty: torch.Tensor
+    snr: torch.Tensor
+    bits: torch.Tensor
+    voltage: torch.Tensor
+    lane: torch.Tensor
+    pays_fees: torch.Tensor
+
+
+class Answer(NamedTuple):
+    """Columns, realised decisions and arbitrage windows of a batch, the end of the batch taken as the end of the data."""
+
+    columns: Columns
+    decisions: Decisions
+    windows: Windows
+
+
+def graph(
+    events: Events,
+    table: StreamTable,
+    params: GraphParams,
+    planes: torch.Tensor,
+    dtype: torch.dtype = torch.float64,
+) -> Answer:
+    """Every stage over the whole batch.
+
+    Args:
+        events: the batch, from the beginning of the data; N >= 1.
+        table: what turns ticks and lots into prices and quantities. [V]
+        params: settings of every stage.
+        planes: W of the state hash. [D, b, T]
+        dtype: of everything computed.
+    """
+    ts_ns, stream, device = events.ts_ns, events.stream, events.ts_ns.device
+    aligned = align(events, table, params.latency_max_ns, dtype)
+    phase = phases(ts_ns, aligned, params.phase.tau_s, params.phase.stale_ns)
+    compensated, drift, status, route = drift_and_routes(ts_ns, aligned, phase, params.phase)
+    if params.estimator == KALMAN:
+        noise = torch.as_tensor(params.r_bp2, dtype=dtype, device=device)
+        ghost = kalman(stream, aligned, compensated, route, params.q_bp2_per_s, noise)
+    else:
+        ghost = consensus(ts_ns, stream, events.kind, aligned, phase, compensated, route, params.consensus).ghost
+    deviation = ghost[:, None] + compensated - aligned.x
+
+    z, use = features(aligned, deviation, route, params.registry.momentum_tau_s)
+    scale = learn_scale(z, ghost, params.registry.warmup_events)
+    keys = torch.cat([pack(project(z, use, scale, planes[..., k : k + 1]) > 0) for k in range(planes.shape[2])], 1)
+    warm = torch.arange(keys.shape[0], device=device) >= scale.first
+    keys = torch.where((warm & ~ghost.isnan())[:, None], keys, -1)
+    memory = remember(ts_ns, ghost, keys, params.registry)
+
+    lag = expected_lag(stream, deviation, 0.5 * (memory.mean + memory.echo), params.lag.latency_share)
+    width = price_range(aligned.dt_s, ghost, params.lag.tau_range_s, params.lag.min_range_bp)
+    latencies_ns = torch.as_tensor(params.latencies_ns, device=device)
+    fee_bp = torch.as_tensor(params.fee_bp, dtype=dtype, device=device)
+    edge = edges(aligned, compensated, route, lag, torch.as_tensor(params.fungible, device=device), fee_bp)
+
+    trusted = torch.where(memory.skill > 0, memory.mean, 0.0)
+    kept = lanes.turns(ts_ns, aligned.x, deviation, route, params.lanes.horizon_ns)
+    slope = lanes.slopes(ts_ns, deviation, kept, params.lanes.slope_tau_s)
+    forecast = lanes.forecasts(deviation, route, slope, trusted)
+    ratio = lanes.energy_ratio(ts_ns, forecast, deviation, route, params.lanes.slope_tau_s)
+    found = lanes.evidence(ts_ns, aligned.half, forecast, ratio, kept, params.lanes)
+    volts = lanes.voltage(found.bits, params.lanes.v0, params.lanes.v_max)
+    volts = lanes.slew(aligned.dt_s, volts, params.lanes.v0, params.lanes.slew_per_s)
+    lane = lanes.hysteresis(volts, params.lanes)
+    style_fee_bp = torch.as_tensor(params.style_fee_bp, dtype=dtype, device=device)
+
+    columns = Columns(
+        ghost=ghost,
+        mid=aligned.x,
+        half=aligned.half,
+        deviation=deviation,
+        phase=phase,
+        drift=drift,
+        route=route,
+        status=status,
+        forecast=forecast,
+        key=keys[:, 0],
+        entropy=memory.entropy,
+        echo=memory.echo,
+        expected_lag=lag,
+        penalty=penalty(lag, memory.entropy, width),
+        snr=found.snr,
+        bits=found.bits,
+        voltage=volts,
+        lane=lane.to(torch.int8),
+        pays_fees=lanes.pays_fees(lane, found.edge, lag, style_fee_bp).to(torch.int8),
+    )
+    return Answer(
+        columns,
+        decisions(ts_ns, aligned, deviation, route, params.lag.desync_bp, latencies_ns),
+        windows(ts_ns, aligned, edge, params.min_edge_bp),
+    )

@@ -1,0 +1,102 @@
+"""What acting later costs, in plain torch. N events, V streams, L latencies, D decisions.
+
+    penalty  L = clip(e^{-entropy} max(0, dp) / P_max, 0, 1)
+    range    hi <- max(x, x + (hi - x) e^{-dt/tau}),  lo likewise,  P_max = max(hi - lo, floor)
+    realised cost_l = s (touch(t + l) - touch(t)),  touch = ask for a buy, bid for a sell, as of receive time
+
+Runs over a whole batch from the empty state; any device, any float type.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from schwabot_kernels import scan
+from schwabot_kernels.align.reference import OK, Aligned
+from schwabot_kernels.outcomes import decay
+
+
+class Decisions(NamedTuple):
+    """First events of each desync, in order: row, stream, side (+1 buy) [D]; cost in bp, NaN past the end [D, L]."""
+
+    row: torch.Tensor
+    stream: torch.Tensor
+    side: torch.Tensor
+    cost: torch.Tensor
+
+
+def penalty(move_bp: torch.Tensor, entropy: torch.Tensor, range_bp: torch.Tensor) -> torch.Tensor:
+    """L(dp, entropy, P_max) = clip(exp(-entropy) max(0, dp) / P_max, 0, 1).
+
+    Args:
+        move_bp: the favourable move that is missed; any unit, the range's.
+        entropy: of the outcome, nats.
+        range_bp: recent range of the price, above 0.
+
+    Example:
+        >>> value = penalty(torch.tensor(1000.0), torch.tensor(0.3), torch.tensor(70000.0))
+        >>> round(value.item(), 7)
+        0.0105831
+    """
+    return torch.clamp(torch.exp(-entropy) * move_bp.clamp(min=0.0) / range_bp, max=1.0)
+
+
+def price_range(dt_s: torch.Tensor, ghost: torch.Tensor, tau_s: float, floor_bp: float) -> torch.Tensor:
+    """P_max: recent high minus recent low, both sinking back to the price; at least the floor. Shape: [N]."""
+    known = ~ghost.isnan()
+    g = torch.where(known, ghost, 0.0)
+    start = known & (known.cumsum(0) == 1)
+    keep = torch.where(start, 0.0, torch.where(known, decay(dt_s, tau_s), 1.0))
+
+    def high(x: torch.Tensor) -> torch.Tensor:
+        return scan.max_affine(torch.where(known, x, -torch.inf), keep, torch.where(known, (1.0 - keep) * x, 0.0))
+
+    width = torch.where(known.cumsum(0) > 0, high(g) + high(-g), 0.0)
+    return width.clamp(min=floor_bp)
+
+
+def expected_lag(stream: torch.Tensor, deviation: torch.Tensor, move: torch.Tensor, share: float) -> torch.Tensor:
+    """The part of the remembered move that goes the event's stream's way and is gone within our latency, bp. Shape: [N]."""
+    rows = torch.arange(stream.shape[0], device=stream.device)
+    d = deviation[rows, stream.long()]
+    along = torch.where(d > 0, move, -move).clamp(min=0.0)
+    return torch.where(d.isnan(), 0.0, along * share)
+
+
+def touch_bp(x: torch.Tensor, half: torch.Tensor, side: torch.Tensor) -> torch.Tensor:
+    """Log price of the side that is paid: ask for +1, bid for -1."""
+    return x + 1e4 * torch.log1p(side * half * 1e-4)
+
+
+def decisions(
+    ts_ns: torch.Tensor,
+    aligned: Aligned,
+    deviation: torch.Tensor,
+    route: torch.Tensor,
+    desync_bp: float,
+    latencies_ns: torch.Tensor,
+) -> Decisions:
+    """What acting later than each first event of a desync cost, with everything that stands at the end of the data.
+
+    Args:
+        ts_ns: event times. [N]
+        aligned: as-of values.
+        deviation, route: of every stream. [N, V]
+        desync_bp: threshold on |deviation|.
+        latencies_ns: [L]
+    """
+    out = (deviation.abs() > desync_bp) & (route == OK)
+    begins = out.clone()
+    begins[1:] &= ~out[:-1]
+    row, stream = begins.nonzero(as_tuple=True)
+    side = torch.where(deviation[row, stream] > 0, 1, -1)
+    due = ts_ns[row][:, None] + latencies_ns[None, :]
+    # The last event at or before the due time, the last of several at the same time.
+    source = torch.searchsorted(ts_ns, due, right=True) - 1
+    now = touch_bp(aligned.x[row, stream], aligned.half[row, stream], side)
+    at = stream[:, None].expand_as(source)
+    then = touch_bp(aligned.x[source, at], aligned.half[source, at], side[:, None])
+    cost = torch.where(due <= ts_ns[-1:], side[:, None] * (then - now[:, None]), torch.nan)
+    return Decisions(row, stream, side, cost)
