@@ -43,12 +43,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from schwabot.engine import Meter
+    from schwabot.pipeline import Pipeline
     from schwabot.records.audit import StepRecord
     from schwabot.records.instrument import Instrument
     from schwabot.records.market import Ticks
     from schwabot.sinks.base import Sink
     from schwabot.sinks.progress import Progress
     from schwabot.ticks.base import Feed
+    from schwabot.ticks.synthetic import SyntheticFeed
 
 INTERRUPTED = 130
 _started_s: list[float] = []
@@ -168,7 +170,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     for note in notes:
         sys.stderr.write(f"{note}\n")
     config = _write_config(settings, run_dir)
-    trades_only = getattr(feed, "trades_only", ())
+    trades_only = _trades_only(settings, feed)
     pipeline = Pipeline(feed.instruments, settings.modules, settings.latency, device=device, trades_only=trades_only)
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
     header = RunHeader(
@@ -187,7 +189,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         header,
         clock=ReplayClock(),
         sinks=_sinks(settings, progress),
-        meters=_meters(settings, feed),
+        meters=_meters(settings, feed, pipeline),
         reference=reference,
         batch_events=settings.batch_events,
         progress=progress,
@@ -252,6 +254,17 @@ def _reference(wanted: str | None, instruments: tuple[Instrument, ...]) -> str |
     return wanted
 
 
+def _trades_only(settings: RunConfig, feed: Feed) -> tuple[str, ...]:
+    """Streams whose price is their last trade: all of a table without quote columns."""
+    source = settings.source
+    if not isinstance(source, TableSource):
+        return ()
+    from schwabot.ticks.presets import mapping
+
+    has_quotes = source.preset == "hftbacktest" or bool(mapping(source.preset, source.columns).bid)
+    return () if has_quotes else tuple(instrument.stream for instrument in feed.instruments)
+
+
 def _expected_events(settings: RunConfig, feed: Feed) -> int | None:
     """Quotes and trades to come; the synthetic feed knows its depth rows only as it goes."""
     return settings.source.events if isinstance(settings.source, SyntheticSource) else feed.expected_events
@@ -311,15 +324,44 @@ class _LagEntry:
         return {"lag_curve_bp": means, "lag_curve": curve}
 
 
-def _meters(settings: RunConfig, feed: Feed) -> list[Meter]:
+class _TruthEntry:
+    """How far the answers are from what is true on a synthetic market."""
+
+    def __init__(self, feed: SyntheticFeed, pipeline: Pipeline) -> None:
+        from schwabot.training.truth import TruthMeter
+
+        self._feed = feed
+        self._pipeline = pipeline
+        self._meter = TruthMeter(feed.instruments)
+        self._last_ns = feed.config.start_ns
+
+    def update(self, ticks: Ticks | None, record: StepRecord) -> None:
+        if len(record.ts_recv_ns):
+            self._meter.update(record, self._feed.truth_at(record.ts_recv_ns))
+        if ticks is not None:
+            self._last_ns = int(ticks.ts_recv_ns[-1])
+
+    def summary(self) -> Mapping[str, Any]:
+        from schwabot.training.truth import clock_errors
+
+        since_s = (self._last_ns - self._feed.config.start_ns) / 1e9
+        clocks = clock_errors(self._pipeline.clock_summary(), self._feed.truth_summary(), since_s)
+        return {"truth": self._meter.summary() | {"clock_error": clocks}}
+
+
+def _meters(settings: RunConfig, feed: Feed, pipeline: Pipeline) -> list[Meter]:
+    from schwabot.ticks.synthetic import SyntheticFeed
     from schwabot.training.lag_curve import LagCurve
     from schwabot.training.skill import SkillMeter
 
     latencies_ms = tuple(settings.modules.phantom_lag.latencies_ms)
-    return [
+    meters: list[Meter] = [
         _SkillEntry(SkillMeter(feed.instruments, settings.skill)),
         _LagEntry(LagCurve(latencies_ms, feed.instruments)),
     ]
+    if isinstance(feed, SyntheticFeed):
+        meters.append(_TruthEntry(feed, pipeline))
+    return meters
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,9 @@ def test_main_job_from_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFix
         assert numbers["book"].keys() == {"bid", "bid_qty", "ask", "ask_qty"}
         assert summary["skill"][stream]["100"].keys() >= SKILL_NAMES
         assert summary["lag_curve_bp"][stream].keys() == {"1", "2", "5", "10", "20", "50", "100", "200", "500", "1000"}
+    truth = summary["truth"]
+    assert truth["ghost_rmse_bp"] > 0
+    assert truth.keys() >= {"best_single_rmse_bp", "plain_mean_rmse_bp", "basis_error_bp", "clock_error"}
     assert summary["lanes"].keys() == {"LOW", "MEDIUM", "HIGH"}
     assert summary["arbitrage"].keys() == {"locked", "basis"}
     config = yaml.safe_load((run_dir / "config.yaml").read_text())
@@ -104,6 +108,18 @@ def test_refusals_are_one_line(
     assert err.count("\n") == 1
     assert out == ""
     assert not (tmp_path / "refused").exists()
+
+
+def test_a_table_of_prices_has_a_ghost() -> None:
+    Path("btc.csv").write_text("t,p\n2024-08-09 00:00:01,60000.5\n2024-08-09 00:00:02,60001.5\n")
+    columns = ["source.columns.time=t", "source.columns.price=p", "source.tick=0.5"]
+    quiet = ["sinks.tensorboard=false", "sinks.console=false"]
+    main(["source=table", "source.glob=btc.csv", *columns, *quiet, "hydra.run.dir=r"])
+    summary = summary_of("r")
+    assert (summary["trades"], list(summary["streams"]), summary["reference"]) == (2, ["table:btc"], "table:btc")
+    assert any("lot size" in note for note in summary["notes"])
+    ghost = pq.read_table("r/signals.parquet")["ghost_bp"].to_pylist()
+    assert ghost == pytest.approx([0.0, 1e4 * math.log(60001.5 / 60000.5)])
 
 
 def test_bad_input_names_file_and_line(capfd: pytest.CaptureFixture[str]) -> None:

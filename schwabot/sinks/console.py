@@ -103,8 +103,9 @@ def closing_lines(summary: Mapping[str, Any]) -> list[str]:
     )
     truth = summary.get("truth") or {}
     if truth:
-        numbers = ", ".join(f"{name} {_number(value, '.4g')}" for name, value in truth.items() if _is_number(value))
-        lines.append(f"truth: {numbers}")
+        errors = (("ghost", "ghost"), ("best single mid", "best_single"), ("plain mean of mids", "plain_mean"))
+        said = (f"{title} {_number(truth.get(f'{name}_rmse_bp'), '.3f')}" for title, name in errors)
+        lines.append(f"distance from the true price, rmse in bp: {', '.join(said)}")
     if summary.get("interrupted"):
         lines.append("[yellow]interrupted:[/] the numbers cover what was done")
     return lines
