@@ -103,8 +103,10 @@ class Tally:
         self.trades = 0
         self._lanes = np.zeros((V, len(Lane)), dtype=np.int64)
         self._windows = np.zeros((V, 2), dtype=np.int64)
-        self._basis_sum_bp = np.zeros(V)
-        self._basis_rows = np.zeros(V, dtype=np.int64)
+        self._offset_bp = np.full((1, V), np.nan)
+        self._offset_ns = np.zeros(1, dtype=np.int64)
+        self._basis_sum_bp_s = np.zeros((1, V))
+        self._basis_ns = np.zeros(V, dtype=np.int64)
         self._status = np.zeros(V, dtype=np.int64)
         self._book = np.zeros((V, 4), dtype=np.int64)
         self._quoted = np.zeros(V, dtype=np.bool_)
@@ -151,12 +153,26 @@ class Tally:
         own = signals.lane[np.arange(len(record.stream)), record.stream]
         np.add.at(self._lanes, (record.stream, own), 1)
         self._status = signals.status[-1].astype(np.int64)
-        offset: Float64 = signals.mid_bp - signals.mid_bp[:, [self._reference]]
-        both = np.isfinite(offset)
+        self._take_offsets(record.ts_recv_ns, signals.mid_bp - signals.mid_bp[:, [self._reference]])
+
+    def _take_offsets(self, ts_ns: Int64, offset_bp: Float64) -> None:
+        """Each offset counts for as long as it stood: a mean over rows would be one over bursts."""
+        times = np.concatenate([self._offset_ns, ts_ns])
+        offsets = np.concatenate([self._offset_bp, offset_bp])
+        self._offset_ns, self._offset_bp = times[-1:].copy(), offsets[-1:].copy()
+        stood_ns = np.diff(times)[:, None]
+        both = np.isfinite(offsets[:-1])
+        parts = np.where(both, offsets[:-1] * (stood_ns / 1e9), 0.0)
         # cumsum adds one after the other, so the sum does not depend on the batches (np.sum's does)
-        offset = np.concatenate([self._basis_sum_bp[None, :], np.where(both, offset, 0.0)])
-        self._basis_sum_bp = np.cumsum(offset, axis=0)[-1]
-        self._basis_rows += both.sum(axis=0)
+        self._basis_sum_bp_s = np.cumsum(np.concatenate([self._basis_sum_bp_s, parts]), axis=0)[-1:].copy()
+        self._basis_ns += (both * stood_ns).sum(axis=0)
+
+    def _basis_bp(self, v: int) -> float | None:
+        """Time mean of the log-mid offset to the reference while both were seen."""
+        if self._basis_ns[v]:
+            return float(self._basis_sum_bp_s[0, v] / (self._basis_ns[v] / 1e9))
+        last = float(self._offset_bp[0, v])
+        return last if np.isfinite(last) else None
 
     def summary(self, clocks: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
         """Entries for summary.json."""
@@ -178,13 +194,12 @@ class Tally:
     def _stream_summary(self, v: int, clocks: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
         instrument = self.instruments[v]
         clock = clocks.get(instrument.stream) or {}
-        rows = int(self._basis_rows[v])
         return {
             "events": int(self.events[v]),
             "clock_offset_ms": clock.get("clock_offset_ms"),
             "clock_drift_ppm": clock.get("clock_drift_ppm"),
             "feed_delay_median_ms": clock.get("feed_delay_median_ms"),
-            "basis_bp": float(self._basis_sum_bp[v]) / rows if rows else None,
+            "basis_bp": self._basis_bp(v),
             "drift_status": DriftStatus(int(self._status[v])).name.lower() if self.events[v] else None,
             "lanes": {lane.name: int(self._lanes[v, lane]) for lane in Lane},
             "arbitrage": {"locked": int(self._windows[v, 0]), "basis": int(self._windows[v, 1])},

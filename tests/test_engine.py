@@ -87,36 +87,36 @@ def test_batches_change_no_number(batch_events: int) -> None:
 
 def test_counts_by_hand() -> None:
     instruments = (Instrument("a:X/Y", 0.5, 0.1), Instrument("b:X/Y:Y", 0.01, 1.0))
-    n = 5
-    kind = np.array([Kind.QUOTE, Kind.TRADE, Kind.QUOTE, Kind.DEPTH, Kind.QUOTE], np.int8)
+    n = 6
+    kind = np.array([Kind.QUOTE, Kind.TRADE, Kind.QUOTE, Kind.DEPTH, Kind.QUOTE, Kind.TRADE], np.int8)
     long = lambda *values: np.array(values, np.int64)  # noqa: E731
     ticks = Ticks(
         instruments=instruments,
-        ts_recv_ns=long(10, 20, 30, 40, 1_000_000_010),
+        ts_recv_ns=long(0, 20, 1_000_000_000, 1_000_000_040, 2_000_000_000, 5_000_000_000),
         ts_event_ns=np.full(n, MISSING_NS),
         ts_emit_ns=np.full(n, MISSING_NS),
-        stream=np.array([0, 0, 1, 0, 0], np.int32),
+        stream=np.array([0, 0, 1, 0, 0, 1], np.int32),
         kind=kind,
-        bid_ticks=long(199, 0, 9999, 1, 200),
-        ask_ticks=long(201, 0, 10001, 3, 202),
-        bid_lots=long(3, 0, 7, 9, 5),
-        ask_lots=long(4, 0, 8, 9, 6),
-        price_ticks=long(0, 200, 0, 0, 0),
-        qty_lots=long(0, 1, 0, 0, 0),
-        side=np.array([0, 1, 0, 0, 0], np.int8),
+        bid_ticks=long(199, 0, 9999, 1, 200, 0),
+        ask_ticks=long(201, 0, 10001, 3, 202, 0),
+        bid_lots=long(3, 0, 7, 9, 5, 0),
+        ask_lots=long(4, 0, 8, 9, 6, 0),
+        price_ticks=long(0, 200, 0, 0, 0, 9000),
+        qty_lots=long(0, 1, 0, 0, 0, 1),
+        side=np.array([0, 1, 0, 0, 0, -1], np.int8),
     )
     tally = Tally(instruments)
     tally.update(ticks, Pipeline(instruments).step(ticks))
     summary = tally.summary({"a:X/Y": {"clock_offset_ms": 1.5, "clock_drift_ppm": None, "feed_delay_median_ms": 2.0}})
-    assert (summary["events"], summary["quotes"], summary["trades"], summary["span_s"]) == (4, 3, 1, 1.0)
+    assert (summary["events"], summary["quotes"], summary["trades"], summary["span_s"]) == (5, 3, 2, 5.0)
     assert summary["reference"] == "a:X/Y"
     spot, perpetual = summary["streams"]["a:X/Y"], summary["streams"]["b:X/Y:Y"]
-    assert (spot["events"], perpetual["events"]) == (3, 1)
+    assert (spot["events"], perpetual["events"]) == (3, 2)
     assert spot["book"] == {"bid": 100.0, "bid_qty": 0.5, "ask": 101.0, "ask_qty": 0.6}
     assert perpetual["book"] == {"bid": 99.99, "bid_qty": 7.0, "ask": 100.01, "ask_qty": 8.0}
     assert (spot["clock_offset_ms"], perpetual["clock_offset_ms"]) == (1.5, None)
-    # both are seen at the third and the last row; mids 100 and 100, then 100.5 and 100
-    assert perpetual["basis_bp"] == pytest.approx(1e4 * np.log(100 / 100.5) / 2, rel=1e-9)
+    # both are seen from 1 s on: mids 100 and 100 for 1 s, then 100.5 and 100 for 3 s
+    assert perpetual["basis_bp"] == pytest.approx(1e4 * np.log(100 / 100.5) * 3 / 4, rel=1e-9)
     assert spot["basis_bp"] == 0.0
 
 

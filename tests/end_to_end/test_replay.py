@@ -48,8 +48,8 @@ def test_clocks(summary: dict[str, Any]) -> None:
 
 def test_basis(summary: dict[str, Any]) -> None:
     assert summary["streams"][SPOT]["basis_bp"] == 0.0
-    assert summary["streams"][USDM]["basis_bp"] == pytest.approx(-3.7, abs=0.3)
-    assert summary["streams"][COINM]["basis_bp"] == pytest.approx(-2.7, abs=0.3)
+    assert summary["streams"][USDM]["basis_bp"] == pytest.approx(-3.7, abs=0.05)
+    assert summary["streams"][COINM]["basis_bp"] == pytest.approx(-2.7, abs=0.05)
 
 
 def test_skill(summary: dict[str, Any]) -> None:
