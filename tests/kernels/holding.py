@@ -1,0 +1,192 @@
+"""Each stage of a compiled run held to its plain-torch reference, which is fed the kernel's own upstream bits.
+
+Tolerances are those of kernels/schwabot_kernels/<op>/README.md.
+"""
+
+from __future__ import annotations
+
+import torch
+from schwabot_kernels.align.reference import UNSEEN
+from schwabot_kernels.arbitrage.reference import edges, windows
+from schwabot_kernels.consensus.reference import consensus
+from schwabot_kernels.kalman.reference import kalman
+from schwabot_kernels.lag.reference import decisions, expected_lag, penalty, price_range
+from schwabot_kernels.lanes import reference as lanes
+from schwabot_kernels.phase.reference import drift_and_routes, pair_means, phases
+from schwabot_kernels.registry import reference as registry
+from schwabot_kernels.registry.bounded_reference import remember_bounded
+
+from tests.kernels.making import Run, assert_close, assert_same
+
+NEVER = torch.tensor(False)
+EPS = 1e-15
+
+
+def hold_align(run: Run) -> None:
+    assert_close(run.ours.x, run.mid, 1e-9, "mid")
+    assert_close(run.ours.half, run.half, 1e-9, "half spread")
+
+
+def hold_phase(run: Run) -> None:
+    params = run.graph.params.phase
+    ts = run.batch.ts_ns
+    # The mean over little time divides by how little it is: 1 - e^{-dt/tau} has lost its leading digits.
+    pairs = pair_means(ts, run.aligned, params.tau_s, params.stale_ns)
+    least = torch.where(pairs.weight > 0, pairs.weight, 1.0).amin(1, keepdim=True) if pairs.weight.shape[1] else 1.0
+    assert_close(
+        phases(ts, run.aligned, params.tau_s, params.stale_ns), run.phase, 1e-9 + EPS * run.spread_bp / least, "phase"
+    )
+    ours = drift_and_routes(ts, run.aligned, run.phase, params)
+    assert_close(ours.drift, run.drift, 1e-9, "drift")
+    thresholds = torch.tensor([params.drifting_at, params.critical_at], dtype=torch.float64)
+    in_doubt = ((run.drift[..., None] - thresholds).abs() < 1e-9).any(-1)
+    assert_same(ours.status, run.status, in_doubt, "status")
+    assert_same(ours.route, run.route, in_doubt, "route")
+
+
+def compensated(run: Run) -> torch.Tensor:
+    return drift_and_routes(run.batch.ts_ns, run.aligned, run.phase, run.graph.params.phase).compensated
+
+
+def hold_ghost(run: Run) -> None:
+    params, batch = run.graph.params, run.batch
+    if params.estimator == 1:
+        ours = kalman(
+            batch.stream, run.aligned, compensated(run), run.route, params.q_bp2_per_s, torch.as_tensor(params.r_bp2)
+        )
+        assert_close(ours, run.ghost, 1e-9, "kalman ghost")
+    else:
+        found = consensus(
+            batch.ts_ns, batch.stream, batch.kind, run.aligned, run.phase, compensated(run), run.route, params.consensus
+        )
+        # The mean depth over little time is as uncertain as a phase over little time.
+        share = torch.where(found.depth_weight > 0, found.depth_weight, 1.0)
+        assert_close(found.ghost, run.ghost, 1e-9 + EPS * run.spread_bp / share, "weighted ghost")
+    assert_close(run.ghost[:, None] + compensated(run) - run.mid, run.deviation, 1e-9, "deviation")
+
+
+def keys_of(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
+    """The reference's keys [N, T], and whether a projection lies within tolerance of zero [N, T]."""
+    params = run.graph.params.registry
+    z, use = registry.features(run.aligned, run.deviation, run.route, params.momentum_tau_s)
+    scale = registry.learn_scale(z, run.ghost, params.warmup_events)
+    projected = registry.project(z, use, scale, run.planes)
+    scaled = torch.where(use, (z - scale.shift) * scale.scale, 0.0).abs()
+    # The kernel projects in float32. A spread that hardly varied in the warm-up has a large, uncertain scale.
+    noise = 2e-6 * scaled.sum(1) + 1e-10 * torch.where(use, scale.scale, 0.0).sum(1)
+    in_doubt = (projected.abs() <= noise[:, None, None]).any(1) & (noise > 0)[:, None]
+    rows = torch.arange(len(z))
+    hashed = (rows >= scale.first) & ~run.ghost.isnan()
+    return torch.where(hashed[:, None], registry.pack(projected > 0), -1), in_doubt & hashed[:, None]
+
+
+def memory_of(run: Run, keys: torch.Tensor) -> registry.Remembered:
+    params = run.graph.params.registry
+    if params.bits > 16:
+        return remember_bounded(run.batch.ts_ns, run.ghost, keys, params, run.graph.config.hash_registry.capacity)
+    return registry.remember(run.batch.ts_ns, run.ghost, keys, params)
+
+
+def hold_registry(run: Run) -> tuple[registry.Remembered, torch.Tensor]:
+    """Returns the reference's memory and the rows up to which it is the kernel's: [N] bool."""
+    params = run.graph.params.registry
+    ours, in_doubt = keys_of(run)
+    assert_same(ours[:, 0], run.key, in_doubt[:, 0], "key")
+    keys = torch.cat((run.key[:, None], ours[:, 1:]), 1)
+    # The kernel shows its first key only. Another one in doubt is followed up to the event that remembers it.
+    doubtful = in_doubt[:, 1:].any(1)
+    until = run.batch.ts_ns[doubtful][:1] + params.horizon_ns
+    sure = ~doubtful & ((run.batch.ts_ns < until) if len(until) else True)
+    memory = memory_of(run, keys)
+    assert_close(memory.entropy[sure], run.entropy[sure], 1e-9, "entropy")
+    assert_close(memory.echo[sure], run.echo[sure], 1e-9, "echo")
+    return memory, sure
+
+
+def hold_lag(run: Run, memory: registry.Remembered, sure: torch.Tensor) -> None:
+    params, batch = run.graph.params, run.batch
+    ours = expected_lag(batch.stream, run.deviation, 0.5 * (memory.mean + run.echo), params.lag.latency_share)
+    assert_close(ours[sure], run.expected_lag[sure], 1e-9, "expected lag")
+    width = price_range(run.aligned.dt_s, run.ghost, params.lag.tau_range_s, params.lag.min_range_bp)
+    assert_close(penalty(run.expected_lag, run.entropy, width), run.penalty, 1e-9, "penalty")
+
+    found = decisions(
+        batch.ts_ns, run.aligned, run.deviation, run.route, params.lag.desync_bp, torch.as_tensor(params.latencies_ns)
+    )
+    for name, values in (("ts_ns", batch.ts_ns[found.row]), ("stream", found.stream), ("side", found.side)):
+        assert_same(values, run.decisions[name], NEVER, f"decision {name}")
+    assert_close(found.cost, run.decisions["realised_cost_bp"], 1e-9, "realised cost")
+
+
+def hold_arbitrage(run: Run) -> None:
+    params, batch = run.graph.params, run.batch
+    edge = edges(
+        run.aligned,
+        compensated(run),
+        run.route,
+        run.expected_lag,
+        torch.as_tensor(params.fungible),
+        torch.as_tensor(params.fee_bp),
+    )
+    if bool(((edge - params.min_edge_bp).abs() < 1e-9).any()):
+        return  # an edge in doubt moves a window's ends; that feeds where it matters have none is a test of its own
+    found = windows(batch.ts_ns, run.aligned, edge, params.min_edge_bp)
+    locked = torch.as_tensor(params.fungible)[found.buy, found.sell]
+    start_ns = batch.ts_ns[found.start_row]
+    for name, values in (("buy", found.buy), ("sell", found.sell), ("start_ns", start_ns), ("end_ns", found.end_ns)):
+        assert_same(values, run.windows[name], NEVER, f"window {name}")
+    assert_same(locked, run.windows["locked"], NEVER, "window locked")
+    assert_close(found.edge_bp, run.windows["edge_bp"], 1e-9, "window edge")
+    # Where an edge comes twice within rounding, either moment's size will do; unknown sizes have no answer.
+    twice = ((edge[:, found.buy, found.sell] - found.edge_bp).abs() < 1e-9).sum(0) > 1
+    known = ~found.qty.isnan() & ~twice
+    assert_close(found.qty[known], run.windows["qty"][known].double(), 1e-9 * found.qty[known].abs(), "window size")
+
+
+def hold_lanes(run: Run, memory: registry.Remembered, sure: torch.Tensor) -> None:
+    params, batch = run.graph.params, run.batch
+    kept = lanes.turns(batch.ts_ns, run.aligned.x, run.deviation, run.route, params.lanes.horizon_ns)
+    slope = lanes.slopes(batch.ts_ns, run.deviation, kept, params.lanes.slope_tau_s)
+    trusted = torch.where(memory.skill > 0, memory.mean, 0.0)
+    # A skill that has faded to nothing (over a night, to 1e-308 or to 0) has no sign.
+    in_doubt = (memory.skill.abs() < 1e-12) & (memory.skill.abs().cummax(0).values > 0)
+    sure = sure & ~in_doubt
+    ours = lanes.forecasts(run.deviation, run.route, slope, trusted)
+    assert_close(ours[sure], run.forecast[sure], 1e-9 * (1.0 + run.forecast[sure].abs()), "forecast")
+
+    ratio = lanes.energy_ratio(batch.ts_ns, run.forecast, run.deviation, run.route, params.lanes.slope_tau_s)
+    found = lanes.evidence(batch.ts_ns, run.half, run.forecast, ratio, kept, params.lanes)
+    # A forecast on the edge of two buckets is remembered in either: all that stream says later is left out.
+    mantissa = torch.frexp(ratio).mantissa
+    on_edge = (ratio > 0) & ((mantissa - 0.5 < 1e-9) | (1.0 - mantissa < 1e-9))
+    clear = on_edge.cumsum(0) == 0
+    # E's variance is a difference of squares; SNR = mean² / variance inherits what that loses.
+    assert_close(
+        torch.where(clear, found.snr, 0.0),
+        torch.where(clear, run.snr, 0.0),
+        1e-9 * (1.0 + run.snr) + 1e-13 * run.snr**2,
+        "snr",
+    )
+    assert_close(torch.where(clear, found.bits, 0.0), torch.where(clear, run.bits, 0.0), 1e-8, "bits")
+
+    volts = lanes.voltage(run.bits, params.lanes.v0, params.lanes.v_max)
+    volts = lanes.slew(run.aligned.dt_s, volts, params.lanes.v0, params.lanes.slew_per_s)
+    assert_close(volts, run.voltage, 1e-9, "voltage")
+    assert_same(lanes.hysteresis(run.voltage, params.lanes), run.lane, NEVER, "lane")
+    fees = torch.as_tensor(params.style_fee_bp)
+    lane = run.lane.long()
+    net = found.edge - run.expected_lag[:, None] - fees[lane, torch.arange(lane.shape[1])]
+    ours = lanes.pays_fees(lane, found.edge, run.expected_lag, fees)
+    assert_same(ours, run.pays_fees, (net.abs() < 1e-9) | ~clear, "pays fees")
+
+
+def hold(run: Run) -> None:
+    """Every stage."""
+    assert not bool(((run.aligned.bad == UNSEEN) != run.mid.isnan()).any())
+    hold_align(run)
+    hold_phase(run)
+    hold_ghost(run)
+    memory, sure = hold_registry(run)
+    hold_lag(run, memory, sure)
+    hold_arbitrage(run)
+    hold_lanes(run, memory, sure)

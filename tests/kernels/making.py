@@ -1,0 +1,298 @@
+"""Markets and runs of the compiled graph for the parity tests. N events, V streams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from schwabot_kernels.align.reference import Aligned, align
+from schwabot_kernels.registry.hash import hyperplanes
+
+from schwabot.modules.graph import Graph
+from schwabot.modules.settings import (
+    GhostBridgeConfig,
+    HashRegistryConfig,
+    ModulesConfig,
+    PhantomLagConfig,
+    TensorHarnessConfig,
+    VoltageLanesConfig,
+)
+from schwabot.records.instrument import Instrument
+from schwabot.records.market import MISSING_NS
+from schwabot.tensors.tick_batch import TickBatch
+from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+
+MS = 1_000_000
+START_NS = 1_700_000_000_000_000_000
+SIZES = (1, 2, 3, 17, 127, 128, 129, 257, 600)
+
+
+def settings(
+    estimator: str = "weighted",
+    bits: int = 8,
+    tables: int = 1,
+    warmup_events: int = 20,
+    capacity: int = 64,
+    lanes_tau_s: float = 300.0,
+) -> ModulesConfig:
+    """Settings under which a few hundred events reach every branch.
+
+    The lanes' memories outlast a gap of hours by default: one that has faded to 1e-308 says nothing worth comparing.
+    """
+    return ModulesConfig(
+        tensor_harness=TensorHarnessConfig(
+            tau_phase_s=2.0, stale_s=0.8, drift_window_s=1.0, drifting_at=0.2, critical_at=0.6
+        ),
+        ghost_bridge=GhostBridgeConfig(estimator=estimator),
+        hash_registry=HashRegistryConfig(
+            bits=bits, tables=tables, warmup_events=warmup_events, half_life_s=3.0, echo_tau_s=1.0, capacity=capacity
+        ),
+        phantom_lag=PhantomLagConfig(latency_ms=50.0),
+        voltage_lanes=VoltageLanesConfig(
+            half_life_s=0.5 * lanes_tau_s, slope_tau_s=lanes_tau_s, slew_v_per_s=5.0, medium_v=1.0, high_v=1.5
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Market:
+    """A batch and what it is traded in."""
+
+    instruments: tuple[Instrument, ...]
+    trades_only: tuple[str, ...]
+    batch: TickBatch
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the compiled graph said of a market, as tensors, and the reference's alignment with its bits of x and half."""
+
+    graph: Graph
+    batch: TickBatch
+    planes: torch.Tensor
+    ours: Aligned
+    aligned: Aligned
+    ghost: torch.Tensor
+    mid: torch.Tensor
+    half: torch.Tensor
+    deviation: torch.Tensor
+    phase: torch.Tensor
+    drift: torch.Tensor
+    route: torch.Tensor
+    status: torch.Tensor
+    forecast: torch.Tensor
+    key: torch.Tensor
+    entropy: torch.Tensor
+    echo: torch.Tensor
+    expected_lag: torch.Tensor
+    penalty: torch.Tensor
+    snr: torch.Tensor
+    bits: torch.Tensor
+    voltage: torch.Tensor
+    lane: torch.Tensor
+    pays_fees: torch.Tensor
+    decisions: dict[str, torch.Tensor]
+    windows: dict[str, torch.Tensor]
+
+    @property
+    def spread_bp(self) -> float:
+        """Distance between the highest and the lowest price of the run."""
+        known = self.mid[~self.mid.isnan()]
+        return float(known.max() - known.min()) if known.numel() else 0.0
+
+
+def run_graph(market: Market, config: ModulesConfig) -> Run:
+    """The whole batch through the compiled graph from the empty state, the data ending with it."""
+    graph = Graph(market.instruments, config, market.trades_only)
+    state = graph.initial_state()
+    output = graph.advance(market.batch, state)
+    rest = graph.finish(state)
+    names = {
+        "ghost": "ghost_bp", "mid": "mid_bp", "half": "half_spread_bp", "deviation": "deviation_bp", "phase": "phase_bp",
+        "forecast": "forecast_bp", "echo": "echo_bp", "expected_lag": "expected_lag_bp",
+    }  # fmt: skip
+    plain = (
+        "drift", "route", "status", "key", "entropy", "penalty", "snr", "bits", "voltage", "lane", "pays_fees",
+    )  # fmt: skip
+    columns = {
+        name: torch.from_numpy(np.array(getattr(output.signals, names.get(name, name)), order="C"))
+        for name in (*names, *plain)
+    }
+    ours = align(market.batch, graph.table, graph.params.latency_max_ns)
+    registry = config.hash_registry
+    planes = hyperplanes(len(market.instruments), registry.bits, registry.tables, registry.seed)
+    return Run(
+        graph=graph,
+        batch=market.batch,
+        planes=torch.from_numpy(planes),
+        ours=ours,
+        aligned=ours._replace(x=columns["mid"], half=columns["half"]),
+        decisions=_joined(output.decisions, rest.decisions, ("ts_ns", "stream", "side", "realised_cost_bp")),
+        windows=_joined(
+            output.arbitrage, rest.arbitrage, ("locked", "buy", "sell", "start_ns", "end_ns", "edge_bp", "qty")
+        ),
+        **columns,
+    )
+
+
+def _joined(first: object, second: object, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    return {
+        name: torch.from_numpy(np.concatenate([np.asarray(getattr(part, name)) for part in (first, second)]))
+        for name in names
+    }
+
+
+def synthetic(events: int, seed: int = 0, **changes: object) -> Market:
+    """The synthetic market's first events."""
+    feed = SyntheticFeed(SyntheticConfig(events=events, seed=seed, **changes))  # type: ignore[arg-type]
+    batches = [TickBatch.from_ticks(ticks) for ticks in feed.batches()]
+    joined = TickBatch(
+        *(torch.cat([getattr(batch, name) for batch in batches]) for name in TickBatch.__dataclass_fields__)
+    )
+    latency = torch.where(joined.stream == 0, MISSING_NS, 20 * MS + 5 * MS * joined.stream.long())
+    return Market(feed.instruments, (), replace(joined, latency_ns=latency))
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What an adversarial market does; shares are probabilities per event or stream."""
+
+    events: int
+    streams: int
+    seed: int
+    ties: float
+    round_times: bool
+    gaps: float
+    trades: float
+    trades_only: float
+    crossed: float
+    no_size: float
+    still: float
+    outages: float
+    late: float
+    coarse: bool
+
+
+HABITS = st.builds(
+    Habits,
+    events=st.sampled_from(SIZES),
+    streams=st.integers(1, 6),
+    seed=st.integers(0, 2**32 - 1),
+    ties=st.sampled_from([0.0, 0.2, 0.7, 1.0]),
+    round_times=st.booleans(),
+    gaps=st.sampled_from([0.0, 0.02]),
+    trades=st.sampled_from([0.0, 0.3, 1.0]),
+    trades_only=st.sampled_from([0.0, 0.3, 1.0]),
+    crossed=st.sampled_from([0.0, 0.1]),
+    no_size=st.sampled_from([0.0, 0.2, 1.0]),
+    still=st.sampled_from([0.0, 0.5]),
+    outages=st.sampled_from([0.0, 0.5]),
+    late=st.sampled_from([0.0, 0.5]),
+    coarse=st.booleans(),
+)
+
+
+def adversarial(habits: Habits) -> Market:
+    """A market of ties, gaps of hours, crossed quotes, trades only, zero quantities, late and lost streams."""
+    rng = np.random.default_rng(habits.seed)
+    n, streams = habits.events, habits.streams
+    kinds = ("BTC/USDT", "BTC/USDT:USDT", "BTC/USD:BTC")
+    instruments = tuple(
+        Instrument(
+            f"venue{v}:{kinds[v % 3]}",
+            tick_size=float(rng.choice([0.01, 0.1])),
+            lot_size=0.001 if v % 3 < 2 else 1.0,
+            contract_value=1.0 if v % 3 < 2 else 100.0,
+            inverse=v % 3 == 2,
+            maker_fee_bp=0.1,
+            taker_fee_bp=0.3,
+        )
+        for v in range(streams)
+    )
+    trades_only = rng.random(streams) < habits.trades_only
+    stream = rng.integers(0, streams, n)
+    # A stream that is not there yet, or away for a while, is another one's event.
+    absent = np.zeros((n, streams), bool)
+    for v in range(streams):
+        if rng.random() < habits.late:
+            absent[: rng.integers(0, n + 1), v] = True
+        if rng.random() < habits.outages:
+            a, b = sorted(rng.integers(0, n + 1, 2))
+            absent[a:b, v] = True
+    for v in range(streams):
+        stream[absent[np.arange(n), stream] & (stream == v)] = (v + 1) % streams
+
+    if habits.round_times:
+        dt = rng.choice([1, 5, 10, 50, 100], n) * MS
+    else:
+        dt = rng.exponential(20 * MS, n).astype(np.int64) + 1
+    dt[rng.random(n) < habits.ties] = 0
+    far = rng.random(n) < habits.gaps
+    dt[far] = rng.choice([1, 1_000, 900 * MS, 3_000 * MS, 3 * 3_600_000 * MS], n)[far]
+    dt[0] = 0
+
+    true_bp = np.cumsum(rng.normal(0, 0.5, n) * (rng.random(n) >= habits.still))
+    basis_bp = rng.normal(0, 3, streams) + np.cumsum(rng.normal(0, 0.2, (n, streams)), 0)
+    noise_bp = rng.normal(0, 0.2, n)
+    price = 60_000.0 * np.exp(1e-4 * (true_bp + basis_bp[np.arange(n), stream] + noise_bp))
+    tick = np.array([i.tick_size for i in instruments])[stream]
+    width = rng.integers(0, 3 if habits.coarse else 200, n)
+    bid = np.floor(price / tick).astype(np.int64)
+    ask = bid + width
+    crossed = rng.random(n) < habits.crossed
+    ask[crossed] = bid[crossed] - 1 - width[crossed]
+    nothing = rng.random(n) < 0.2 * habits.crossed
+    bid[nothing] = 0
+    lots = rng.integers(1, 5_000, (2, n))
+    lots[:, rng.random(n) < habits.no_size] = 0
+    lots[0, rng.random(n) < 0.5 * habits.no_size] = 0
+    trade = rng.random(n) < np.where(trades_only[stream], 0.9, habits.trades)
+    latency = rng.choice([MISSING_NS, 0, 10 * MS, 400 * MS, 600 * MS], n, p=[0.4, 0.1, 0.3, 0.15, 0.05])
+
+    def column(values: np.ndarray, dtype: type = np.int64) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values, dtype))
+
+    batch = TickBatch(
+        ts_ns=column(START_NS + np.cumsum(dt)),
+        stream=column(stream, np.int32),
+        kind=column(trade, np.int8),
+        bid_ticks=column(np.where(trade, 0, bid)),
+        ask_ticks=column(np.where(trade, 0, ask)),
+        bid_lots=column(np.where(trade, 0, lots[0])),
+        ask_lots=column(np.where(trade, 0, lots[1])),
+        price_ticks=column(np.where(trade, bid + width // 2, 0)),
+        qty_lots=column(np.where(trade, lots[0], 0)),
+        side=column(np.zeros(n), np.int8),
+        latency_ns=column(latency),
+    )
+    names = tuple(i.stream for i, only in zip(instruments, trades_only, strict=True) if only)
+    return Market(instruments, names, batch)
+
+
+def assert_close(ours: torch.Tensor, kernel: torch.Tensor, tolerance: float | torch.Tensor, what: str) -> None:
+    """Same NaN, and nowhere further apart than the tolerance."""
+    assert ours.shape == kernel.shape, what
+    assert torch.equal(ours.isnan(), kernel.isnan()), f"{what}: NaN in different places"
+    allowed = torch.as_tensor(tolerance, dtype=torch.float64).expand_as(kernel)
+    error = (ours - kernel).abs().nan_to_num(0.0, posinf=torch.inf)
+    error = torch.where(ours == kernel, 0.0, error)
+    wrong = (error > allowed).nonzero()
+    assert not len(wrong), (
+        f"{what}: {len(wrong)} of {kernel.numel()} differ, first at {wrong[0].tolist()}: "
+        f"reference {ours[tuple(wrong[0])]!r}, kernel {kernel[tuple(wrong[0])]!r}, worst {error.max():.3g}"
+    )
+
+
+def assert_same(ours: torch.Tensor, kernel: torch.Tensor, in_doubt: torch.Tensor, what: str) -> None:
+    """Equal, except where the deciding float lies within tolerance of its threshold, on at most 1e-4 of events (or one)."""
+    assert ours.shape == kernel.shape, what
+    differ = ours.long() != kernel.long()
+    wrong = (differ & ~in_doubt).nonzero()
+    assert not len(wrong), (
+        f"{what}: {len(wrong)} of {kernel.numel()} differ, first at {wrong[0].tolist()}: "
+        f"reference {ours[tuple(wrong[0])].item()}, kernel {kernel[tuple(wrong[0])].item()}"
+    )
+    events = differ.flatten(1).any(1).sum().item() if differ.dim() > 1 else differ.sum().item()
+    assert events <= max(1, 1e-4 * len(differ)), f"{what}: {events} of {len(differ)} events differ by rounding"

@@ -1,0 +1,95 @@
+"""Every stage of the compiled graph against plain torch, stage by stage from the same bits, on many markets."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from schwabot_kernels.graph.reference import graph
+
+from schwabot.modules.settings import ModulesConfig
+from tests.kernels import making
+from tests.kernels.holding import hold, keys_of
+from tests.kernels.making import HABITS, Habits, Run, adversarial, run_graph, synthetic
+
+QUIET = {
+    "ties": 0.2, "round_times": True, "gaps": 0.02, "trades": 0.3, "trades_only": 0.0, "crossed": 0.0, "no_size": 0.0,
+    "still": 0.5, "outages": 0.0, "late": 0.0, "coarse": False,
+}  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(HABITS, st.sampled_from(["weighted", "kalman"]), st.sampled_from([(4, 1), (8, 1), (8, 3), (16, 1), (16, 2)]))
+@example(Habits(events=1, streams=1, seed=0, **QUIET), "weighted", (8, 1))
+@example(Habits(events=600, streams=6, seed=1, **QUIET), "kalman", (16, 2))
+def test_adversarial_markets(habits: Habits, estimator: str, code: tuple[int, int]) -> None:
+    bits, tables = code
+    hold(run_graph(adversarial(habits), making.settings(estimator, bits=bits, tables=tables)))
+
+
+@settings(max_examples=10)
+@given(HABITS, st.sampled_from([(32, 1), (42, 2)]))
+def test_bounded_tables(habits: Habits, code: tuple[int, int]) -> None:
+    bits, tables = code
+    hold(run_graph(adversarial(habits), making.settings(bits=bits, tables=tables)))
+
+
+@pytest.fixture(scope="module")
+def synthetic_run() -> Run:
+    """Four venues for 15 s, default settings but for a shorter warm-up."""
+    config = ModulesConfig()
+    config.hash_registry.warmup_events = 1000
+    return run_graph(synthetic(9_000), config)
+
+
+def test_synthetic_market(synthetic_run: Run) -> None:
+    hold(synthetic_run)
+
+
+def test_synthetic_market_reaches_what_is_compared(synthetic_run: Run) -> None:
+    run = synthetic_run
+    assert (run.key >= 0).float().mean() > 0.8
+    assert len(set(run.key.tolist())) > 30
+    assert len(run.decisions["ts_ns"]) > 100
+    assert (run.lane > 0).float().mean() > 0.001
+    assert run.entropy.min() < 1.0 < run.entropy.max()
+    assert run.expected_lag.max() > 0.0
+    _, in_doubt = keys_of(run)
+    assert in_doubt[:, 0].sum() <= 1e-3 * len(in_doubt)
+
+
+@pytest.mark.parametrize("estimator", ["weighted", "kalman"])
+@pytest.mark.parametrize("streams", [2, 5])
+def test_synthetic_market_of_other_shapes(estimator: str, streams: int) -> None:
+    hold(run_graph(synthetic(4_001, seed=streams, streams=streams), making.settings(estimator, bits=4, lanes_tau_s=2.0)))
+
+
+def test_adversarial_markets_reach_every_branch() -> None:
+    """What a comparison can't see it can't hold: routes, statuses, lanes, windows, decisions all occur."""
+    loud = Habits(
+        events=4_000, streams=5, seed=3, ties=0.2, round_times=True, gaps=0.01, trades=0.3, trades_only=0.2, crossed=0.05,
+        no_size=0.2, still=0.0, outages=0.5, late=0.5, coarse=True,
+    )  # fmt: skip
+    run = run_graph(adversarial(loud), making.settings())
+    hold(run)
+    assert set(run.route.unique().tolist()) == {0, 1, 2, 3, 4}
+    assert set(run.status.unique().tolist()) == {0, 1, 2}
+    assert set(run.lane.unique().tolist()) == {0, 1, 2}
+    assert set(run.windows["locked"].tolist()) == {0, 1}
+    assert len(run.decisions["ts_ns"]) > 100
+    assert run.ghost.isnan().any()
+    assert run.pays_fees.any()
+
+
+def test_whole_chain_in_one_go() -> None:
+    """The reference's own columns, not fed with the kernel's: rounding travels, so means are compared, not bits."""
+    run = run_graph(synthetic(6_000), making.settings(warmup_events=500))
+    ours, found, _ = graph(run.batch, run.graph.table, run.graph.params, run.planes)
+    for name in ("ghost", "mid", "half", "deviation", "phase", "drift"):
+        making.assert_close(getattr(ours, name), getattr(run, name), 1e-8, name)
+    for name in ("route", "status", "key"):
+        assert (getattr(ours, name) != getattr(run, name)).double().mean() <= 1e-4, name
+    same_lane = (ours.lane == run.lane).double().mean()
+    assert same_lane > 0.999
+    assert torch.equal(run.batch.ts_ns[found.row], run.decisions["ts_ns"])
