@@ -12,6 +12,10 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from schwabot_kernels.cache import use_versioned_cache
+
+use_versioned_cache()
+
 NJIT: dict[str, Any] = {"cache": True, "error_model": "numpy", "boundscheck": False, "nogil": True}
 """Options of every compiled function here: on-disk cache, IEEE division, no fast-math."""
 

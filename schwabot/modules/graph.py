@@ -8,31 +8,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
 import torch
-from schwabot_kernels import tree
-from schwabot_kernels.align import cpu as align
-from schwabot_kernels.arbitrage import cpu as arbitrage
-from schwabot_kernels.consensus import cpu as consensus
-from schwabot_kernels.graph import cpu as graph
-from schwabot_kernels.kalman import cpu as kalman
-from schwabot_kernels.lag import cpu as lag
-from schwabot_kernels.lanes import cpu as lanes
-from schwabot_kernels.phase import cpu as phase
-from schwabot_kernels.registry import cpu as registry
 
 from schwabot.errors import StateError
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.audit import ArbitrageEvents, LagDecisions, SignalColumns
 from schwabot.records.instrument import Instrument
 from schwabot.tensors.tick_batch import TickBatch
+from schwabot_kernels import tree
+from schwabot_kernels.align.cpu import BLOCK, Events, StreamTable
+from schwabot_kernels.arbitrage.cpu import ArbitrageState, close_window
+from schwabot_kernels.consensus.cpu import ConsensusParams
+from schwabot_kernels.graph import cpu as kernel
+from schwabot_kernels.lag.cpu import FAR_NS, LagParams, LagState, resolve_decisions
+from schwabot_kernels.lanes.cpu import LanesParams
+from schwabot_kernels.phase.cpu import PhaseParams
+from schwabot_kernels.registry.cpu import RegistryParams
+from schwabot_kernels.scalar import MISSING_NS
 
 State = dict[str, torch.Tensor]
 """Named tensors, e.g. ``"phase.pair_sum"``: everything the graph remembers. Save it, load it, pass it on."""
 
-STYLES = ("observe", "post", "cross")
+Table = TypeVar("Table", LagDecisions, ArbitrageEvents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,32 +67,30 @@ class Graph(torch.nn.Module):
         self.instruments = tuple(instruments)
         self.config = config or ModulesConfig()
         self.config.check()
-        self.table = align.StreamTable(
+        self.table = StreamTable(
             tick=np.array([i.tick_size for i in self.instruments]),
             unit=np.array([i.lot_size * i.contract_value for i in self.instruments]),
             inverse=np.array([i.inverse for i in self.instruments], np.int8),
             trades_only=np.array([i.stream in trades_only for i in self.instruments], np.int8),
         )
         self.params = kernel_params(self.instruments, self.config)
+        memory = self.config.hash_registry
+        self._work = kernel.workspace(len(self.instruments), memory.bits, memory.tables)
 
     def initial_state(self) -> State:
         """State before the first event."""
         return tree.to_dict(self._empty())
 
-    def _empty(self) -> graph.GraphState:
-        streams = len(self.instruments)
-        settings = self.config.hash_registry
-        return graph.GraphState(
-            align=align.empty_state(streams),
-            phase=phase.empty_state(streams),
-            consensus=consensus.empty_state(streams),
-            kalman=kalman.empty_state(streams),
-            registry=registry.empty_state(
-                streams, settings.bits, settings.tables, settings.seed, slots=settings.capacity
-            ),
-            lag=lag.empty_state(streams, len(self.config.phantom_lag.latencies_ms)),
-            arbitrage=arbitrage.empty_state(streams),
-            lanes=lanes.empty_state(streams, self.config.voltage_lanes.v0_v),
+    def _empty(self) -> kernel.GraphState:
+        memory = self.config.hash_registry
+        return kernel.empty_state(
+            len(self.instruments),
+            memory.bits,
+            memory.tables,
+            memory.seed,
+            slots=memory.capacity,
+            latencies=len(self.config.phantom_lag.latencies_ms),
+            v0=self.config.voltage_lanes.v0_v,
         )
 
     def check_state(self, state: State) -> None:
@@ -102,8 +101,8 @@ class Graph(torch.nn.Module):
             raise StateError(f"state has missing or unknown parts: {', '.join(odd[:5])}; was it saved by this version?")
         for name, tensor in expected.items():
             given = state[name]
-            grows = ".due_" in name or name.startswith(("lag.", "arbitrage."))
-            if given.dtype != tensor.dtype or (given.shape != tensor.shape and not grows):
+            shape = tensor.shape[1:] if is_ring(name) else tensor.shape
+            if given.dtype != tensor.dtype or (given.shape[1:] if is_ring(name) else given.shape) != shape:
                 raise StateError(
                     f"state part {name} is {given.dtype} {tuple(given.shape)}, this graph needs "
                     f"{tensor.dtype} {tuple(tensor.shape)}: it was saved with other streams or module settings"
@@ -120,98 +119,75 @@ class Graph(torch.nn.Module):
 
     def advance(self, batch: TickBatch, state: State) -> GraphOutput:
         """Like ``forward``, but moves ``state`` on in place."""
-        events = align.Events(
-            *(
-                getattr(batch, name).numpy()
-                for name in (
-                    "ts_ns",
-                    "stream",
-                    "kind",
-                    "bid_ticks",
-                    "ask_ticks",
-                    "bid_lots",
-                    "ask_lots",
-                    "price_ticks",
-                    "latency_ns",
-                )
-            )
-        )
-        columns = graph.empty_columns(len(batch), len(self.instruments))
-        like = self._like(state)
+        events = Events(*(getattr(batch, name).numpy() for name in Events._fields))
+        columns = kernel.empty_columns(len(batch), len(self.instruments))
+        parts = self._like(state)
         decisions: list[LagDecisions] = []
         windows: list[ArbitrageEvents] = []
         row = 0
         while True:
-            row = graph.graph_pass(events, self.table, self.params, like, columns, row)
-            decisions.append(_take_decisions(like.lag, int(like.lag.pending.min(initial=like.lag.head[1]))))
-            windows.append(_take_windows(like.arbitrage, self.params))
+            row = kernel.graph_pass(row, events, self.table, self.params, parts, self._work, columns)
+            decisions.append(_take_decisions(parts.lag, int(parts.lag.pending.min())))
+            windows.append(_take_windows(parts.arbitrage, self.params))
             if row == len(batch):
                 break
-            like = _grow_rings(like)
-            state.update(tree.to_dict(like))
-        signals = SignalColumns(
-            ghost_bp=columns.ghost,
-            mid_bp=columns.mid,
-            half_spread_bp=columns.half,
-            deviation_bp=columns.deviation,
-            phase_bp=columns.phase,
-            drift=columns.drift,
-            route=columns.route,
-            status=columns.status,
-            forecast_bp=columns.forecast,
-            key=columns.key,
-            entropy=columns.entropy,
-            echo_bp=columns.echo,
-            expected_lag_bp=columns.expected_lag,
-            penalty=columns.penalty,
-            snr=columns.snr,
-            bits=columns.bits,
-            voltage=columns.voltage,
-            lane=columns.lane,
-            pays_fees=columns.pays_fees,
-        )
-        return GraphOutput(signals, _join_decisions(decisions), _join_windows(windows))
+            parts = _grow_rings(parts)
+            state.update(tree.to_dict(parts))
+        return GraphOutput(_signals(columns), _join(decisions), _join(windows))
 
     def finish(self, state: State) -> GraphOutput:
         """At the end of the data: decisions whose later prices never came (NaN there), and windows still open."""
-        like = self._like(state)
-        last = int(like.align.clock[0])
-        if last != align.MISSING_NS:
-            # A price that stands at the end stands for every latency that ends within the data.
-            lag.resolve_decisions(last + 1, self.params.latencies_ns, like.lag)
-            streams = len(self.instruments)
-            for a in range(streams):
-                for b in range(streams):
-                    if like.arbitrage.open_ns[a, b] >= 0:
-                        arbitrage.close_window(a, b, last, like.arbitrage)
-        decisions = _take_decisions(like.lag, int(like.lag.head[1]))
-        like.lag.pending[:] = like.lag.head[1]
-        like.lag.next_due_ns[0] = lag.FAR_NS
-        windows = _take_windows(like.arbitrage, self.params)
-        columns = graph.empty_columns(0, len(self.instruments))
-        return GraphOutput(SignalColumns(*columns), decisions, windows)
+        parts = self._like(state)
+        last = int(parts.align.clock[0])
+        if last != MISSING_NS:
+            # Prices that stand at the end are known for every latency that ends there or before.
+            resolve_decisions(last + 1, self.params.latencies_ns, parts.lag)
+            for buy, sell in zip(*np.nonzero(parts.arbitrage.open_ns >= 0), strict=True):
+                close_window(buy, sell, last, parts.arbitrage)
+        decisions = _take_decisions(parts.lag, int(parts.lag.head[1]))
+        parts.lag.pending[:] = parts.lag.head[1]
+        parts.lag.next_due_ns[0] = FAR_NS
+        windows = _take_windows(parts.arbitrage, self.params)
+        return GraphOutput(_signals(kernel.empty_columns(0, len(self.instruments))), decisions, windows)
 
     def reference_price(self, state: State) -> float:
         """Quote price that 0 bp stands for; NaN before the first quote."""
         return float(torch.exp(state["align.log_ref"])[0])
 
-    def _like(self, state: State) -> graph.GraphState:
+    def _like(self, state: State) -> kernel.GraphState:
         return tree.from_dict(_TEMPLATE, state)
 
 
-_TEMPLATE = graph.GraphState(
-    align=align.empty_state(1),
-    phase=phase.empty_state(1),
-    consensus=consensus.empty_state(1),
-    kalman=kalman.empty_state(1),
-    registry=registry.empty_state(1, 4, 1, 0, capacity=2),
-    lag=lag.empty_state(1, 1, capacity=2),
-    arbitrage=arbitrage.empty_state(1, capacity=2),
-    lanes=lanes.empty_state(1, 0.8, capacity=2),
-)
+_TEMPLATE = kernel.empty_state(streams=1, bits=4, tables=1, seed=0, slots=1, latencies=1, v0=0.8, capacity=1)
 
 
-def kernel_params(instruments: tuple[Instrument, ...], config: ModulesConfig) -> graph.GraphParams:
+def _signals(columns: kernel.GraphColumns) -> SignalColumns:
+    """Kernel columns, stream-major, as records [N] and [N, V]."""
+    wide = kernel.GraphColumns(*(column.T for column in columns))
+    return SignalColumns(
+        ghost_bp=wide.ghost,
+        mid_bp=wide.mid,
+        half_spread_bp=wide.half,
+        deviation_bp=wide.deviation,
+        phase_bp=wide.phase,
+        drift=wide.drift,
+        route=wide.route,
+        status=wide.status,
+        forecast_bp=wide.forecast,
+        key=wide.key,
+        entropy=wide.entropy,
+        echo_bp=wide.echo,
+        expected_lag_bp=wide.expected_lag,
+        penalty=wide.penalty,
+        snr=wide.snr,
+        bits=wide.bits,
+        voltage=wide.voltage,
+        lane=wide.lane,
+        pays_fees=wide.pays_fees,
+    )
+
+
+def kernel_params(instruments: tuple[Instrument, ...], config: ModulesConfig) -> kernel.GraphParams:
     """Settings in the kernels' units."""
     harness, bridge, memory = config.tensor_harness, config.ghost_bridge, config.hash_registry
     delay, gates = config.phantom_lag, config.voltage_lanes
@@ -220,9 +196,9 @@ def kernel_params(instruments: tuple[Instrument, ...], config: ModulesConfig) ->
     taker = [i.taker_fee_bp for i in instruments]
     fee_of_style = {"observe": [0.0] * len(instruments), "post": maker, "cross": taker}
     fungible = [[a.delivers == b.delivers and a.quote == b.quote for b in instruments] for a in instruments]
-    return graph.GraphParams(
+    return kernel.GraphParams(
         latency_max_ns=bridge.latency_max_ms * ms,
-        phase=phase.PhaseParams(
+        phase=PhaseParams(
             tau_s=harness.tau_phase_s,
             stale_ns=round(harness.stale_s * 1e9),
             window_ns=round(harness.drift_window_s * 1e9),
@@ -231,8 +207,8 @@ def kernel_params(instruments: tuple[Instrument, ...], config: ModulesConfig) ->
             k0=harness.k0,
             k_max=harness.k_max,
         ),
-        estimator=graph.KALMAN if bridge.estimator == "kalman" else graph.WEIGHTED,
-        consensus=consensus.ConsensusParams(
+        estimator=kernel.KALMAN if bridge.estimator == "kalman" else kernel.WEIGHTED,
+        consensus=ConsensusParams(
             age_decay_per_s=bridge.age_decay_per_s,
             tau_depth_s=bridge.tau_depth_s,
             tau_reliability_s=bridge.tau_reliability_s,
@@ -242,7 +218,7 @@ def kernel_params(instruments: tuple[Instrument, ...], config: ModulesConfig) ->
         ),
         q_bp2_per_s=bridge.kalman_q_bp2_per_s,
         r_bp2=np.full(len(instruments), bridge.kalman_r_bp2),
-        registry=registry.RegistryParams(
+        registry=RegistryParams(
             bits=memory.bits,
             horizon_ns=round(memory.horizon_ms * ms),
             tau_s=memory.half_life_s / math.log(2.0),
@@ -253,7 +229,7 @@ def kernel_params(instruments: tuple[Instrument, ...], config: ModulesConfig) ->
             dead_band_steps=memory.dead_band_steps,
             min_count=memory.min_count,
         ),
-        lag=lag.LagParams(
+        lag=LagParams(
             desync_bp=bridge.desync_bp,
             latency_share=min(1.0, delay.latency_ms / memory.horizon_ms),
             tau_range_s=delay.tau_range_s,
@@ -263,7 +239,7 @@ def kernel_params(instruments: tuple[Instrument, ...], config: ModulesConfig) ->
         fungible=np.array(fungible, np.int8),
         fee_bp=np.array(taker, np.float64),
         min_edge_bp=bridge.min_edge_bp,
-        lanes=lanes.LanesParams(
+        lanes=LanesParams(
             horizon_ns=round(gates.horizon_ms * ms),
             tau_s=gates.half_life_s / math.log(2.0),
             slope_tau_s=gates.slope_tau_s,
@@ -281,14 +257,14 @@ def kernel_params(instruments: tuple[Instrument, ...], config: ModulesConfig) ->
     )
 
 
-def _take_decisions(ring: lag.LagState, upto: int) -> LagDecisions:
+def _take_decisions(ring: LagState, upto: int) -> LagDecisions:
     """Hand out the decisions before number ``upto`` and free their places."""
     slots = np.arange(ring.head[0], upto) & (ring.ts_ns.size - 1)
     ring.head[0] = upto
     return LagDecisions(ring.ts_ns[slots], ring.stream[slots], ring.side[slots], ring.cost[slots])
 
 
-def _take_windows(ring: arbitrage.ArbitrageState, params: graph.GraphParams) -> ArbitrageEvents:
+def _take_windows(ring: ArbitrageState, params: kernel.GraphParams) -> ArbitrageEvents:
     """Hand out the closed windows and free their places."""
     slots = np.arange(ring.head[0], ring.head[1]) & (ring.pair.size - 1)
     ring.head[0] = ring.head[1]
@@ -304,19 +280,12 @@ def _take_windows(ring: arbitrage.ArbitrageState, params: graph.GraphParams) -> 
     )
 
 
-def _join_decisions(parts: list[LagDecisions]) -> LagDecisions:
+def _join(parts: list[Table]) -> Table:
+    """Tables of the same kind, one after the other."""
     if len(parts) == 1:
         return parts[0]
-    return LagDecisions(
-        *(np.concatenate([getattr(p, f) for p in parts]) for f in ("ts_ns", "stream", "side", "realised_cost_bp"))
-    )
-
-
-def _join_windows(parts: list[ArbitrageEvents]) -> ArbitrageEvents:
-    if len(parts) == 1:
-        return parts[0]
-    names = ("locked", "buy", "sell", "start_ns", "end_ns", "edge_bp", "qty")
-    return ArbitrageEvents(*(np.concatenate([getattr(p, f) for p in parts]) for f in names))
+    kind = type(parts[0])
+    return kind(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(kind)))
 
 
 def _grow(values: np.ndarray, head: np.ndarray) -> np.ndarray:
@@ -328,29 +297,30 @@ def _grow(values: np.ndarray, head: np.ndarray) -> np.ndarray:
     return larger
 
 
-def _grow_rings(like: graph.GraphState) -> graph.GraphState:
+def _grow_rings(parts: kernel.GraphState) -> kernel.GraphState:
     """Double every ring that has no room for another block."""
-    streams = like.align.x.size
-    parts = like._asdict()
+    streams = parts.align.x.size
+    grown = parts._asdict()
     for name, need in (
-        ("consensus", graph.BLOCK),
-        ("registry", graph.BLOCK),
-        ("lanes", graph.BLOCK),
-        ("lag", graph.BLOCK * streams),
-        ("arbitrage", graph.BLOCK * streams * streams),
+        ("consensus", BLOCK),
+        ("registry", BLOCK),
+        ("lanes", BLOCK),
+        ("lag", BLOCK * streams),
+        ("arbitrage", BLOCK * streams * streams),
     ):
-        part = parts[name]
-        rings = RINGS[name]
+        part = grown[name]
+        rings = [field for field in part._fields if is_ring(f"{name}.{field}")]
         while getattr(part, rings[0]).shape[0] - (part.head[1] - part.head[0]) < need:
             part = part._replace(**{ring: _grow(getattr(part, ring), part.head) for ring in rings})
-        parts[name] = part
-    return graph.GraphState(**parts)
+        grown[name] = part
+    return kernel.GraphState(**grown)
 
 
-RINGS = {
-    "consensus": tuple(f for f in consensus.ConsensusState._fields if f.startswith("due_")),
-    "registry": tuple(f for f in registry.RegistryState._fields if f.startswith("due_")),
-    "lanes": tuple(f for f in lanes.LanesState._fields if f.startswith("due_")),
-    "lag": ("ts_ns", "stream", "side", "touch", "cost"),
-    "arbitrage": ("pair", "start_ns", "end_ns", "edge_bp", "qty"),
-}
+def is_ring(name: str) -> bool:
+    """Whether a part of the state is a ring, whose length may grow."""
+    module, _, field = name.partition(".")
+    return (
+        field.startswith("due_")
+        or (module == "lag" and field in ("ts_ns", "stream", "side", "touch", "cost"))
+        or (module == "arbitrage" and field in ("pair", "start_ns", "end_ns", "edge_bp", "qty"))
+    )

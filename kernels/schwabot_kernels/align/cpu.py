@@ -1,4 +1,8 @@
-"""As-of alignment, one pass: the last known quote of every stream at every event. N events, V streams."""
+"""As-of alignment: the last known quote of every stream at every event. V streams, n events of one block.
+
+Kernels work on blocks of at most ``BLOCK`` events in stream-major scratch arrays [V, BLOCK]: what is the same for every
+event is computed in loops that LLVM vectorises over events, what depends on the event before in a scalar loop.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,9 @@ from numba import njit
 from schwabot_kernels.arrays import F64, I8, I32, I64
 from schwabot_kernels.scalar import MISSING_NS, NJIT, log_pos
 
+BLOCK = 256
 OK, UNSEEN, STALE, CROSSED, DRIFTING = 0, 1, 2, 3, 4
-QUOTE, TRADE = 0, 1
+"""Routes; ``bad`` of an aligned stream is OK, UNSEEN or CROSSED."""
 
 
 class Events(NamedTuple):
@@ -57,11 +62,12 @@ class AlignState(NamedTuple):
 
 
 class Aligned(NamedTuple):
-    """As-of values after each event, [N, V], and ``dt_s`` [N], time since the event before (0 for the first).
+    """As-of values after each event of a block, [V, BLOCK], and ``dt_s`` [BLOCK], time since the event before.
 
     x: log mid, bp from the reference; half: half spread, bp; micro: microprice minus mid, bp;
     imbalance in [-1, 1]; depth: mean of both touch quantities in base asset, NaN unknown;
-    bad: OK, UNSEEN or CROSSED.
+    bad: OK, UNSEEN or CROSSED; own: the event's own values before they are spread, [6, BLOCK]; update: 0 = the event
+    leaves prices alone, 1 = a good price, 2 = a crossed one. [BLOCK]
     """
 
     last_ns: I64
@@ -73,6 +79,8 @@ class Aligned(NamedTuple):
     latency_weight: F64
     bad: I8
     dt_s: F64
+    own: F64
+    update: I8
 
 
 def empty_state(streams: int) -> AlignState:
@@ -91,74 +99,117 @@ def empty_state(streams: int) -> AlignState:
     )
 
 
-def empty_output(events: int, streams: int) -> Aligned:
-    """Uninitialised output for N events."""
-    shape = (events, streams)
+def scratch(streams: int) -> Aligned:
+    """Uninitialised block."""
+    shape = (streams, BLOCK)
     return Aligned(
         np.empty(shape, np.int64),
         *(np.empty(shape) for _ in range(6)),
         np.empty(shape, np.int8),
-        np.empty(events),
+        np.empty(BLOCK),
+        np.empty((6, BLOCK)),
+        np.empty(BLOCK, np.int8),
     )
 
 
 @njit(**NJIT)
-def align(events: Events, table: StreamTable, latency_max_ns: float, state: AlignState, out: Aligned) -> None:
-    """Fill ``out`` and move ``state`` on by N events."""
-    streams = table.tick.size
-    for i in range(events.ts_ns.size):
-        t = events.ts_ns[i]
-        v = events.stream[i]
-        before = state.clock[0]
-        out.dt_s[i] = 0.0 if before == MISSING_NS else float(t - before) * 1e-9
-        state.clock[0] = t
-        state.clock[1] += 1
-        quote = events.kind[i] == 0
-        if quote or table.trades_only[v] == 1:
-            if quote:
-                bid = events.bid_ticks[i]
-                ask = events.ask_ticks[i]
-                bid_lots = float(events.bid_lots[i])
-                ask_lots = float(events.ask_lots[i])
-            else:
-                bid = events.price_ticks[i]
-                ask = bid
-                bid_lots = 0.0
-                ask_lots = 0.0
-            state.last_ns[v] = t
-            if bid > ask or bid <= 0:
-                # The last good price stays, so that the phases of the others are not disturbed.
-                if state.bad[v] != 1:
-                    state.bad[v] = 3
-            else:
-                total = float(bid + ask)
-                mid = 0.5 * total * table.tick[v]
-                log_mid = log_pos(mid)
-                if np.isnan(state.log_ref[0]):
-                    state.log_ref[0] = log_mid
-                half = float(ask - bid) / total
-                lots = bid_lots + ask_lots
-                imbalance = (bid_lots - ask_lots) / lots if lots > 0.0 else 0.0
-                state.x[v] = 1e4 * (log_mid - state.log_ref[0])
-                state.half[v] = 1e4 * half
-                state.imbalance[v] = imbalance
-                state.micro[v] = 1e4 * log_pos(1.0 + half * imbalance)
-                base = 0.5 * lots * table.unit[v]
-                if table.inverse[v] == 1:
-                    base = base / mid
-                state.depth[v] = base if lots > 0.0 else np.nan
-                state.bad[v] = 0
-            latency = events.latency_ns[i]
-            if latency == MISSING_NS:
-                state.latency_weight[v] = 1.0
-            else:
-                state.latency_weight[v] = min(1.0, max(0.0, 1.0 - float(latency) / latency_max_ns))
-        for u in range(streams):
-            out.last_ns[i, u] = state.last_ns[u]
-            out.x[i, u] = state.x[u]
-            out.half[i, u] = state.half[u]
-            out.micro[i, u] = state.micro[u]
-            out.imbalance[i, u] = state.imbalance[u]
-            out.depth[i, u] = state.depth[u]
-            out.latency_weight[i, u] = state.latency_weight[u]
-            out.bad[i, u] = state.bad[u]
+def _own_values(first: int, n: int, events: Events, table: StreamTable, latency_max_ns: float, out: Aligned) -> None:
+    """Price features of each event by itself: log mid, half spread, microprice offset, imbalance, depth, weight."""
+    stream, kind, latency_ns = events.stream, events.kind, events.latency_ns
+    bid_ticks, ask_ticks, price_ticks = events.bid_ticks, events.ask_ticks, events.price_ticks
+    bid_lots, ask_lots = events.bid_lots, events.ask_lots
+    tick, unit, inverse, trades_only = table.tick, table.unit, table.inverse, table.trades_only
+    own, update = out.own, out.update
+    for j in range(n):
+        i = first + j
+        v = stream[i]
+        quote = kind[i] == 0
+        trade = kind[i] == 1 and trades_only[v] == 1
+        bid = bid_ticks[i] if quote else price_ticks[i]
+        ask = ask_ticks[i] if quote else price_ticks[i]
+        good = bid <= ask and bid > 0
+        update[j] = (1 if good else 2) if quote or trade else 0
+        total = max(float(bid) + float(ask), 1e-300)
+        half = (float(ask) - float(bid)) / total
+        buy = float(bid_lots[i]) if quote else 0.0
+        sell = float(ask_lots[i]) if quote else 0.0
+        lots = buy + sell
+        imbalance = (buy - sell) / max(lots, 1e-300)
+        mid = 0.5 * total * tick[v]
+        base = 0.5 * lots * unit[v] / (mid if inverse[v] == 1 else 1.0)
+        own[0, j] = log_pos(mid)
+        own[1, j] = 1e4 * half
+        own[2, j] = 1e4 * log_pos(max(1.0 + half * imbalance, 1e-300))
+        own[3, j] = imbalance
+        own[4, j] = base if lots > 0.0 else np.nan
+        weight = min(1.0, max(0.0, 1.0 - float(latency_ns[i]) / latency_max_ns))
+        own[5, j] = 1.0 if latency_ns[i] == MISSING_NS else weight
+
+
+@njit(**NJIT)
+def align(
+    first: int, n: int, events: Events, table: StreamTable, latency_max_ns: float, state: AlignState, out: Aligned
+) -> None:
+    """Fill ``out`` for events [first, first + n) and move ``state`` on."""
+    ts_ns, stream = events.ts_ns, events.stream
+    own, update, dt_s = out.own, out.update, out.dt_s
+    before = state.clock[0]
+    dt_s[0] = 0.0 if before == MISSING_NS else float(ts_ns[first] - before) * 1e-9
+    for j in range(1, n):
+        dt_s[j] = float(ts_ns[first + j] - ts_ns[first + j - 1]) * 1e-9
+    state.clock[0] = ts_ns[first + n - 1]
+    state.clock[1] += n
+    _own_values(first, n, events, table, latency_max_ns, out)
+    if np.isnan(state.log_ref[0]):
+        for j in range(n):
+            if update[j] == 1:
+                state.log_ref[0] = own[0, j]
+                break
+    reference = state.log_ref[0]
+    for j in range(n):
+        own[0, j] = 1e4 * (own[0, j] - reference)
+    for v in range(state.x.size):
+        last = state.last_ns[v]
+        x = state.x[v]
+        half = state.half[v]
+        micro = state.micro[v]
+        imbalance = state.imbalance[v]
+        depth = state.depth[v]
+        weight = state.latency_weight[v]
+        bad = state.bad[v]
+        out_last, out_x, out_half, out_micro = out.last_ns[v], out.x[v], out.half[v], out.micro[v]
+        out_imbalance, out_depth, out_weight, out_bad = (
+            out.imbalance[v],
+            out.depth[v],
+            out.latency_weight[v],
+            out.bad[v],
+        )
+        for j in range(n):
+            mine = stream[first + j] == v and update[j] != 0
+            # A crossed quote leaves the last good price, so that the phases of the others are not disturbed.
+            good = mine and update[j] == 1
+            last = ts_ns[first + j] if mine else last
+            x = own[0, j] if good else x
+            half = own[1, j] if good else half
+            micro = own[2, j] if good else micro
+            imbalance = own[3, j] if good else imbalance
+            depth = own[4, j] if good else depth
+            weight = own[5, j] if mine else weight
+            crossed = np.int8(3) if bad != 1 else bad
+            bad = np.int8(0) if good else (crossed if mine else bad)
+            out_last[j] = last
+            out_x[j] = x
+            out_half[j] = half
+            out_micro[j] = micro
+            out_imbalance[j] = imbalance
+            out_depth[j] = depth
+            out_weight[j] = weight
+            out_bad[j] = bad
+        state.last_ns[v] = last
+        state.x[v] = x
+        state.half[v] = half
+        state.micro[v] = micro
+        state.imbalance[v] = imbalance
+        state.depth[v] = depth
+        state.latency_weight[v] = weight
+        state.bad[v] = bad

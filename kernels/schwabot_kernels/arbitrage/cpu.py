@@ -1,7 +1,7 @@
-"""Windows in which buying one stream and selling another pays after fees. N events, V streams.
+"""Windows in which buying one stream and selling another pays after fees. V streams, n events of one block.
 
-    locked  ln(bid_b / ask_a) - fees - expected lag               where both deliver the same thing
-    basis   ln(bid_b / ask_a) - (phi_b - phi_a) - fees - expected lag   otherwise: a persistent basis is no edge
+locked  ln(bid_b / ask_a) - fees - expected lag               where both deliver the same thing
+basis   ln(bid_b / ask_a) - (phi_b - phi_a) - fees - expected lag   otherwise: a persistent basis is no edge
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def close_window(a: int, b: int, now_ns: int, state: ArbitrageState) -> None:
 
 @njit(**NJIT)
 def _all_pairs(
-    i: int,
+    j: int,
     t: int,
     aligned: Aligned,
     phased: Phased,
@@ -84,26 +84,27 @@ def _all_pairs(
     state: ArbitrageState,
 ) -> None:
     streams = fee_bp.size
+    x, half, compensated, route = aligned.x, aligned.half, phased.compensated, phased.route
     for a in range(streams):
         for b in range(streams):
             if a == b:
                 continue
             edge = -1.0
-            if phased.route[i, a] == 0 and phased.route[i, b] == 0:
-                edge = touch_bp(aligned.x[i, b], aligned.half[i, b], -1) - touch_bp(aligned.x[i, a], aligned.half[i, a], 1)
+            if route[a, j] == 0 and route[b, j] == 0:
+                edge = touch_bp(x[b, j], half[b, j], -1) - touch_bp(x[a, j], half[a, j], 1)
                 edge -= fee_bp[a] + fee_bp[b] + lag_bp
                 if fungible[a, b] == 0:
-                    edge -= phased.compensated[i, b] - phased.compensated[i, a]
+                    edge -= compensated[b, j] - compensated[a, j]
             if edge > min_edge_bp:
                 if state.open_ns[a, b] < 0:
                     state.open_ns[a, b] = t
                     state.best_bp[a, b] = -1.0
                     state.open_count[0] += 1
                 if edge > state.best_bp[a, b]:
-                    # One side of the touch is not known apart here; imbalance splits the mean depth exactly.
                     state.best_bp[a, b] = edge
-                    buy = aligned.depth[i, a] * (1.0 - aligned.imbalance[i, a])
-                    sell = aligned.depth[i, b] * (1.0 + aligned.imbalance[i, b])
+                    # Mean depth and imbalance together give back the quantity of each side.
+                    buy = aligned.depth[a, j] * (1.0 - aligned.imbalance[a, j])
+                    sell = aligned.depth[b, j] * (1.0 + aligned.imbalance[b, j])
                     state.best_qty[a, b] = min(buy, sell)
             elif state.open_ns[a, b] >= 0:
                 close_window(a, b, t, state)
@@ -111,6 +112,8 @@ def _all_pairs(
 
 @njit(**NJIT)
 def arbitrage(
+    first: int,
+    n: int,
     ts_ns: I64,
     aligned: Aligned,
     phased: Phased,
@@ -119,24 +122,28 @@ def arbitrage(
     fee_bp: F64,
     min_edge_bp: float,
     state: ArbitrageState,
+    bounds: F64,
 ) -> None:
-    """Open, widen and close windows over N events. The ring must have N * V * V free places."""
-    events, streams = aligned.x.shape
-    for i in range(events):
-        # Bounds on ln(bid) and ln(ask) that need no logarithm: ln(1-h) <= -h and ln(1+h) >= h - h²/2.
-        top = -np.inf
-        low = np.inf
-        top_free = -np.inf
-        low_free = np.inf
-        for v in range(streams):
-            if phased.route[i, v] == 0:
-                bid = aligned.x[i, v] - aligned.half[i, v] - fee_bp[v]
-                half = aligned.half[i, v]
-                ask = aligned.x[i, v] + half - 0.5e-4 * half * half + fee_bp[v]
-                phi = phased.compensated[i, v]
-                top = max(top, bid)
-                low = min(low, ask)
-                top_free = max(top_free, bid - phi)
-                low_free = min(low_free, ask - phi)
-        if state.open_count[0] > 0 or max(top - low, top_free - low_free) > min_edge_bp:
-            _all_pairs(i, ts_ns[i], aligned, phased, expected_lag[i], fungible, fee_bp, min_edge_bp, state)
+    """Open, widen and close windows. The ring must have n V V free places; ``bounds`` is scratch [4, BLOCK]."""
+    top, low, top_free, low_free = bounds[0], bounds[1], bounds[2], bounds[3]
+    for j in range(n):
+        top[j] = -np.inf
+        low[j] = np.inf
+        top_free[j] = -np.inf
+        low_free[j] = np.inf
+    for v in range(fee_bp.size):
+        x, halves, compensated, route = aligned.x[v], aligned.half[v], phased.compensated[v], phased.route[v]
+        fee = fee_bp[v]
+        for j in range(n):
+            # Bounds on ln(bid) and ln(ask) that need no logarithm: ln(1-h) <= -h and ln(1+h) >= h - h²/2.
+            half = halves[j]
+            bid = x[j] - half - fee
+            ask = x[j] + half - 0.5e-4 * half * half + fee
+            use = route[j] == 0
+            top[j] = max(top[j], bid) if use else top[j]
+            low[j] = min(low[j], ask) if use else low[j]
+            top_free[j] = max(top_free[j], bid - compensated[j]) if use else top_free[j]
+            low_free[j] = min(low_free[j], ask - compensated[j]) if use else low_free[j]
+    for j in range(n):
+        if state.open_count[0] > 0 or max(top[j] - low[j], top_free[j] - low_free[j]) > min_edge_bp:
+            _all_pairs(j, ts_ns[first + j], aligned, phased, expected_lag[j], fungible, fee_bp, min_edge_bp, state)

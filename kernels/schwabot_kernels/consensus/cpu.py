@@ -1,4 +1,4 @@
-"""Weighted consensus price of all streams, in two stages. N events, V streams.
+"""Weighted consensus price of all streams, in two stages. V streams, n events of one block.
 
 Stage 1 weights each stream by ln(1 + relative depth) exp(-lambda age) max(0, 1 - latency / latency_max); stage 2
 multiplies by the decayed inverse variance of what the stage-1 ghost, read one horizon later, says the stream got wrong.
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from schwabot_kernels.align.cpu import Aligned
+from schwabot_kernels.align.cpu import BLOCK, Aligned
 from schwabot_kernels.arrays import F64, I8, I32, I64
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import NJIT, exp_neg, log_pos
@@ -48,7 +48,20 @@ class ConsensusState(NamedTuple):
     due_value: F64
 
 
-def empty_state(streams: int, capacity: int = 16384) -> ConsensusState:
+class Weighed(NamedTuple):
+    """Scratch of a block: weight, error_sum, error_count [V, BLOCK]; ghost1, top, bottom, forget, typical [BLOCK]."""
+
+    weight: F64
+    error_sum: F64
+    error_count: F64
+    ghost1: F64
+    top: F64
+    bottom: F64
+    forget: F64
+    typical: F64
+
+
+def empty_state(streams: int, capacity: int = 4096) -> ConsensusState:
     """State before the first event."""
     return ConsensusState(
         depth=np.array([0.0, 0.0, np.nan]),
@@ -56,14 +69,50 @@ def empty_state(streams: int, capacity: int = 16384) -> ConsensusState:
         error_count=np.zeros(streams),
         ghost=np.array([np.nan]),
         head=np.zeros(2, np.int64),
-        due_ns=np.empty(capacity, np.int64),
-        due_stream=np.empty(capacity, np.int32),
-        due_value=np.empty(capacity),
+        due_ns=np.zeros(capacity, np.int64),
+        due_stream=np.zeros(capacity, np.int32),
+        due_value=np.zeros(capacity),
     )
+
+
+def scratch(streams: int) -> Weighed:
+    """Uninitialised block."""
+    return Weighed(*(np.empty((streams, BLOCK)) for _ in range(3)), *(np.empty(BLOCK) for _ in range(5)))
+
+
+@njit(**NJIT)
+def _typical_depth(n: int, aligned: Aligned, tau_s: float, state: ConsensusState, work: Weighed) -> None:
+    """Decayed mean over time of the mean depth over streams, left in ``work.typical``."""
+    total, count, keep, typical = work.top, work.bottom, work.forget, work.typical
+    dt_s = aligned.dt_s
+    for j in range(n):
+        keep[j] = exp_neg(-dt_s[j] / tau_s)
+        total[j] = 0.0
+        count[j] = 0.0
+    for v in range(aligned.depth.shape[0]):
+        depth = aligned.depth[v]
+        for j in range(n):
+            known = depth[j] == depth[j]
+            total[j] += depth[j] if known else 0.0
+            count[j] += 1.0 if known else 0.0
+    for j in range(n):
+        total[j] = total[j] / count[j]
+    decayed, weight, now = state.depth[0], state.depth[1], state.depth[2]
+    for j in range(n):
+        # The depth now held until the next event, so the mean is exact in physical time.
+        a = keep[j] if now == now else 1.0
+        b = 1.0 - a
+        decayed = a * decayed + (b * now if now == now else 0.0)
+        weight = a * weight + b
+        now = total[j] if count[j] > 0.0 else now
+        typical[j] = decayed / weight if weight > 0.0 else now
+    state.depth[0], state.depth[1], state.depth[2] = decayed, weight, now
 
 
 @njit(**NJIT)
 def consensus(
+    first: int,
+    n: int,
     ts_ns: I64,
     stream: I32,
     kind: I8,
@@ -71,83 +120,82 @@ def consensus(
     phased: Phased,
     params: ConsensusParams,
     state: ConsensusState,
+    work: Weighed,
     ghost: F64,
 ) -> None:
-    """Fill ``ghost`` [N], NaN where every stream is routed out, and move ``state`` on. The ring must have N free places."""
-    events, streams = aligned.x.shape
+    """Fill ``ghost`` [n] for events [first, first + n), NaN where every stream is routed out, and move ``state`` on.
+
+    The ring must have n free places.
+    """
+    streams = aligned.x.shape[0]
+    _typical_depth(n, aligned, params.tau_depth_s, state, work)
+    ghost1, top, bottom, forget, typical = work.ghost1, work.top, work.bottom, work.forget, work.typical
+    dt_s = aligned.dt_s
+    for j in range(n):
+        forget[j] = exp_neg(-dt_s[j] / params.tau_reliability_s)
+        top[j] = 0.0
+        bottom[j] = 0.0
+    for v in range(streams):
+        depth, last, latency = aligned.depth[v], aligned.last_ns[v], aligned.latency_weight[v]
+        price, compensated, way, weight = aligned.x[v], phased.compensated[v], phased.route[v], work.weight[v]
+        for j in range(n):
+            relative = depth[j] / typical[j]
+            relative = relative if relative == relative else 1.0
+            age_s = float(ts_ns[first + j] - last[j]) * 1e-9
+            w = log_pos(1.0 + relative) * exp_neg(-params.age_decay_per_s * age_s) * latency[j]
+            w = w if way[j] == 0 else 0.0
+            weight[j] = w
+            top[j] += w * (price[j] - compensated[j]) if w > 0.0 else 0.0
+            bottom[j] += w
+    for j in range(n):
+        ghost1[j] = top[j] / bottom[j] if bottom[j] > 0.0 else np.nan
+
     mask = state.due_ns.size - 1
-    weight = np.empty((events, streams))
-    forget = np.empty(events)
-    relative = np.empty(events)
-    for i in range(events):
-        forget[i] = exp_neg(-aligned.dt_s[i] / params.tau_reliability_s)
-    for i in range(events):
-        # Cross-stream mean depth: constant between events, so exact in physical time.
-        a = exp_neg(-aligned.dt_s[i] / params.tau_depth_s)
-        if state.depth[2] == state.depth[2]:
-            state.depth[0] = a * state.depth[0] + (1.0 - a) * state.depth[2]
-            state.depth[1] = a * state.depth[1] + (1.0 - a)
-        total = 0.0
-        count = 0
+    head, due_ns, due_stream, due_value = state.head, state.due_ns, state.due_stream, state.due_value
+    error_sum, error_count = state.error_sum, state.error_count
+    sums, counts, route, x, phi = work.error_sum, work.error_count, phased.route, aligned.x, phased.phase
+    read, write = head[0], head[1]
+    next_due = due_ns[read & mask] if read < write else np.int64(2**63 - 1)
+    for j in range(n):
+        t = ts_ns[first + j]
+        a = forget[j]
         for v in range(streams):
-            depth = aligned.depth[i, v]
-            if depth == depth:
-                total += depth
-                count += 1
-        if count > 0:
-            state.depth[2] = total / count
-        relative[i] = state.depth[0] / state.depth[1] if state.depth[1] > 0.0 else state.depth[2]
-    for i in range(events):
+            error_sum[v] *= a
+            error_count[v] *= a
+        while next_due <= t:
+            then = ghost1[j] if next_due == t else (ghost1[j - 1] if j > 0 else state.ghost[0])
+            if then == then:
+                error = due_value[read & mask] - then
+                u = due_stream[read & mask]
+                error_sum[u] += error * error
+                error_count[u] += 1.0
+            read += 1
+            next_due = due_ns[read & mask] if read < write else np.int64(2**63 - 1)
         for v in range(streams):
-            depth = aligned.depth[i, v] / relative[i]
-            depth = depth if depth == depth else 1.0
-            age_s = float(ts_ns[i] - aligned.last_ns[i, v]) * 1e-9
-            w = log_pos(1.0 + depth) * exp_neg(-params.age_decay_per_s * age_s) * aligned.latency_weight[i, v]
-            weight[i, v] = w if phased.route[i, v] == 0 else 0.0
+            sums[v, j] = error_sum[v]
+            counts[v, j] = error_count[v]
+        u = stream[first + j]
+        if kind[first + j] == 0 and route[u, j] == 0:
+            slot = write & mask
+            due_ns[slot] = t + params.horizon_ns
+            due_stream[slot] = u
+            due_value[slot] = x[u, j] - phi[u, j]
+            if read == write:
+                next_due = due_ns[slot]
+            write += 1
+    head[0], head[1] = read, write
+    state.ghost[0] = ghost1[n - 1]
 
     prior_sum = params.prior_count * params.prior_variance_bp2
-    for i in range(events):
-        t = ts_ns[i]
-        top = 0.0
-        bottom = 0.0
-        for v in range(streams):
-            w = weight[i, v]
-            if w > 0.0:
-                top += w * (aligned.x[i, v] - phased.compensated[i, v])
-                bottom += w
-        first = top / bottom if bottom > 0.0 else np.nan
-
-        for v in range(streams):
-            state.error_sum[v] *= forget[i]
-            state.error_count[v] *= forget[i]
-        while state.head[0] < state.head[1]:
-            slot = state.head[0] & mask
-            due = state.due_ns[slot]
-            if due > t:
-                break
-            then = first if due == t else state.ghost[0]
-            if then == then:
-                error = state.due_value[slot] - then
-                u = state.due_stream[slot]
-                state.error_sum[u] += error * error
-                state.error_count[u] += 1.0
-            state.head[0] += 1
-        state.ghost[0] = first
-
-        top = 0.0
-        bottom = 0.0
-        for v in range(streams):
-            w = weight[i, v]
-            if w > 0.0:
-                w *= (state.error_count[v] + params.prior_count) / (state.error_sum[v] + prior_sum)
-                top += w * (aligned.x[i, v] - phased.compensated[i, v])
-                bottom += w
-        ghost[i] = top / bottom if bottom > 0.0 else np.nan
-
-        u = stream[i]
-        if kind[i] == 0 and phased.route[i, u] == 0:
-            slot = state.head[1] & mask
-            state.due_ns[slot] = t + params.horizon_ns
-            state.due_stream[slot] = u
-            state.due_value[slot] = aligned.x[i, u] - phased.phase[i, u]
-            state.head[1] += 1
+    for j in range(n):
+        top[j] = 0.0
+        bottom[j] = 0.0
+    for v in range(streams):
+        price, compensated, weight = aligned.x[v], phased.compensated[v], work.weight[v]
+        errors, count = work.error_sum[v], work.error_count[v]
+        for j in range(n):
+            w = weight[j] * (count[j] + params.prior_count) / (errors[j] + prior_sum)
+            top[j] += w * (price[j] - compensated[j]) if w > 0.0 else 0.0
+            bottom[j] += w
+    for j in range(n):
+        ghost[j] = top[j] / bottom[j] if bottom[j] > 0.0 else np.nan

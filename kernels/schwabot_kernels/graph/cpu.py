@@ -1,28 +1,34 @@
 """The whole module graph over a batch, block by block so that intermediate columns stay in cache. N events, V streams.
 
-Every stage is the same compiled function that its own op calls, each strict IEEE and sequential over events, so the
-block size, the batch size and N = 1 all give the same bits.
+Every stage is strict IEEE arithmetic in event order, so the block size, the batch size and N = 1 all give the same bits.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
-from schwabot_kernels.align.cpu import Aligned, AlignState, Events, StreamTable, align
+from schwabot_kernels.align import cpu as align_op
+from schwabot_kernels.align.cpu import BLOCK, Aligned, AlignState, Events, StreamTable, align
+from schwabot_kernels.arbitrage import cpu as arbitrage_op
 from schwabot_kernels.arbitrage.cpu import ArbitrageState, arbitrage
 from schwabot_kernels.arrays import F64, I8, I64
-from schwabot_kernels.consensus.cpu import ConsensusParams, ConsensusState, consensus
+from schwabot_kernels.consensus import cpu as consensus_op
+from schwabot_kernels.consensus.cpu import ConsensusParams, ConsensusState, Weighed, consensus
+from schwabot_kernels.kalman import cpu as kalman_op
 from schwabot_kernels.kalman.cpu import KalmanState, kalman
-from schwabot_kernels.lag.cpu import LagParams, LagState, lag
+from schwabot_kernels.lag import cpu as lag_op
+from schwabot_kernels.lag.cpu import LagParams, LagState, expected_lag, realised_lag
+from schwabot_kernels.lanes import cpu as lanes_op
 from schwabot_kernels.lanes.cpu import Laned, LanesParams, LanesState, lanes
+from schwabot_kernels.phase import cpu as phase_op
 from schwabot_kernels.phase.cpu import Phased, PhaseParams, PhaseState, phase
+from schwabot_kernels.registry import cpu as registry_op
 from schwabot_kernels.registry.cpu import RegistryParams, RegistryState, Remembered, remember
 from schwabot_kernels.scalar import NJIT
 
-BLOCK = 128
 WEIGHTED, KALMAN = 0, 1
 
 
@@ -62,8 +68,24 @@ class GraphState(NamedTuple):
     lanes: LanesState
 
 
+class Workspace(NamedTuple):
+    """Scratch of one block; holds nothing between calls. ghost, width, expected, penalty [BLOCK]; bounds [4, BLOCK]."""
+
+    aligned: Aligned
+    phased: Phased
+    weighed: Weighed
+    remembered: Remembered
+    laned: Laned
+    deviation: F64
+    ghost: F64
+    width: F64
+    expected: F64
+    penalty: F64
+    bounds: F64
+
+
 class GraphColumns(NamedTuple):
-    """The graph's answer, see schwabot.records.audit.SignalColumns. [N] or [N, V]"""
+    """The graph's answer, see schwabot.records.audit.SignalColumns. [N], or stream-major [V, N]."""
 
     ghost: F64
     mid: F64
@@ -86,14 +108,49 @@ class GraphColumns(NamedTuple):
     pays_fees: I8
 
 
+def workspace(streams: int, bits: int, tables: int) -> Workspace:
+    """Uninitialised scratch."""
+    return Workspace(
+        aligned=align_op.scratch(streams),
+        phased=phase_op.scratch(streams),
+        weighed=consensus_op.scratch(streams),
+        remembered=registry_op.scratch(streams, bits, tables),
+        laned=lanes_op.scratch(streams),
+        deviation=np.empty((streams, BLOCK)),
+        ghost=np.empty(BLOCK),
+        width=np.empty(BLOCK),
+        expected=np.empty(BLOCK),
+        penalty=np.empty(BLOCK),
+        bounds=np.empty((4, BLOCK)),
+    )
+
+
+def empty_state(
+    streams: int, bits: int, tables: int, seed: int, slots: int, latencies: int, v0: float, capacity: int = 4096
+) -> GraphState:
+    """State before the first event; ``capacity`` is the first size of every ring, a power of two."""
+    return GraphState(
+        align=align_op.empty_state(streams),
+        phase=phase_op.empty_state(streams),
+        consensus=consensus_op.empty_state(streams, capacity),
+        kalman=kalman_op.empty_state(streams),
+        registry=registry_op.empty_state(streams, bits, tables, seed, slots, capacity),
+        lag=lag_op.empty_state(streams, latencies, capacity),
+        arbitrage=arbitrage_op.empty_state(streams, capacity),
+        lanes=lanes_op.empty_state(streams, v0, capacity),
+    )
+
+
 def empty_columns(events: int, streams: int) -> GraphColumns:
     """Uninitialised columns for N events."""
-    n, nv = (events,), (events, streams)
-    shapes = {"ghost": n, "key": n, "entropy": n, "echo": n, "expected_lag": n, "penalty": n}
+    plain = {"ghost", "key", "entropy", "echo", "expected_lag", "penalty"}
     small = {"route", "status", "lane", "pays_fees"}
     return GraphColumns(
         *(
-            np.empty(shapes.get(name, nv), np.int64 if name == "key" else np.int8 if name in small else np.float64)
+            np.empty(
+                events if name in plain else (streams, events),
+                np.int64 if name == "key" else np.int8 if name in small else np.float64,
+            )
             for name in GraphColumns._fields
         )
     )
@@ -111,9 +168,125 @@ def _room(rows: int, streams: int, state: GraphState) -> bool:
     )
 
 
+@njit(inline="always", **NJIT)
+def _copy(n: int, source: Any, target: Any) -> None:
+    for j in range(n):
+        target[j] = source[j]
+
+
+@njit(**NJIT)
+def _copy_out(first: int, n: int, work: Workspace, out: GraphColumns) -> None:
+    """The block's columns to their place in the batch."""
+    stop = first + n
+    memory, aligned, phased, laned = work.remembered, work.aligned, work.phased, work.laned
+    _copy(n, work.ghost, out.ghost[first:stop])
+    _copy(n, memory.key, out.key[first:stop])
+    _copy(n, memory.entropy, out.entropy[first:stop])
+    _copy(n, memory.echo, out.echo[first:stop])
+    _copy(n, work.expected, out.expected_lag[first:stop])
+    _copy(n, work.penalty, out.penalty[first:stop])
+    for v in range(work.deviation.shape[0]):
+        _copy(n, aligned.x[v], out.mid[v, first:stop])
+        _copy(n, aligned.half[v], out.half[v, first:stop])
+        _copy(n, work.deviation[v], out.deviation[v, first:stop])
+        _copy(n, phased.phase[v], out.phase[v, first:stop])
+        _copy(n, phased.drift[v], out.drift[v, first:stop])
+        _copy(n, phased.route[v], out.route[v, first:stop])
+        _copy(n, phased.status[v], out.status[v, first:stop])
+        _copy(n, laned.forecast[v], out.forecast[v, first:stop])
+        _copy(n, laned.snr[v], out.snr[v, first:stop])
+        _copy(n, laned.bits[v], out.bits[v, first:stop])
+        _copy(n, laned.voltage[v], out.voltage[v, first:stop])
+        _copy(n, laned.lane[v], out.lane[v, first:stop])
+        _copy(n, laned.pays_fees[v], out.pays_fees[v, first:stop])
+
+
+@njit(**NJIT)
+def graph_block(
+    first: int, n: int, events: Events, table: StreamTable, params: GraphParams, state: GraphState, work: Workspace
+) -> None:
+    """Events [first, first + n), n <= BLOCK, through every stage; the answers stay in ``work``."""
+    aligned, phased, memory, ghost, deviation = work.aligned, work.phased, work.remembered, work.ghost, work.deviation
+    ts_ns, stream = events.ts_ns, events.stream
+    align(first, n, events, table, params.latency_max_ns, state.align, aligned)
+    phase(first, n, ts_ns, aligned, params.phase, state.phase, phased)
+    if params.estimator == WEIGHTED:
+        consensus(
+            first,
+            n,
+            ts_ns,
+            stream,
+            events.kind,
+            aligned,
+            phased,
+            params.consensus,
+            state.consensus,
+            work.weighed,
+            ghost,
+        )
+    else:
+        kalman(first, n, stream, aligned, phased, params.q_bp2_per_s, params.r_bp2, state.kalman, ghost)
+    for v in range(deviation.shape[0]):
+        row, compensated, x = deviation[v], phased.compensated[v], aligned.x[v]
+        for j in range(n):
+            row[j] = ghost[j] + compensated[j] - x[j]
+    remember(first, n, ts_ns, aligned, phased, ghost, deviation, params.registry, state.registry, memory)
+    expected_lag(
+        first,
+        n,
+        stream,
+        aligned,
+        ghost,
+        deviation,
+        memory.entropy,
+        memory.mean,
+        memory.echo,
+        params.lag,
+        state.lag,
+        work.width,
+        work.expected,
+        work.penalty,
+    )
+    realised_lag(first, n, ts_ns, aligned, phased, deviation, params.latencies_ns, params.lag, state.lag)
+    arbitrage(
+        first,
+        n,
+        ts_ns,
+        aligned,
+        phased,
+        work.expected,
+        params.fungible,
+        params.fee_bp,
+        params.min_edge_bp,
+        state.arbitrage,
+        work.bounds,
+    )
+    lanes(
+        first,
+        n,
+        ts_ns,
+        aligned,
+        phased,
+        deviation,
+        memory.mean,
+        memory.trusted,
+        work.expected,
+        params.style_fee_bp,
+        params.lanes,
+        state.lanes,
+        work.laned,
+    )
+
+
 @njit(**NJIT)
 def graph_pass(
-    events: Events, table: StreamTable, params: GraphParams, state: GraphState, out: GraphColumns, start: int
+    start: int,
+    events: Events,
+    table: StreamTable,
+    params: GraphParams,
+    state: GraphState,
+    work: Workspace,
+    out: GraphColumns,
 ) -> int:
     """Fill rows of ``out`` from ``start`` on and move ``state`` on; returns the row it stopped at.
 
@@ -121,108 +294,12 @@ def graph_pass(
     """
     total = events.ts_ns.size
     streams = table.tick.size
-    rows = min(BLOCK, total - start)
-    shape = (rows, streams)
-    scratch_i64 = np.empty(shape, np.int64)
-    scratch = np.empty((7, rows, streams))
-    scratch_i8 = np.empty(shape, np.int8)
-    column = np.empty((2, rows))
-    trusted = np.empty(rows, np.int8)
-    i0 = start
-    while i0 < total:
-        i1 = min(i0 + BLOCK, total)
-        n = i1 - i0
+    first = start
+    while first < total:
+        n = min(BLOCK, total - first)
         if not _room(n, streams, state):
-            return i0
-        block = Events(
-            events.ts_ns[i0:i1],
-            events.stream[i0:i1],
-            events.kind[i0:i1],
-            events.bid_ticks[i0:i1],
-            events.ask_ticks[i0:i1],
-            events.bid_lots[i0:i1],
-            events.ask_lots[i0:i1],
-            events.price_ticks[i0:i1],
-            events.latency_ns[i0:i1],
-        )
-        aligned = Aligned(
-            scratch_i64[:n],
-            out.mid[i0:i1],
-            out.half[i0:i1],
-            scratch[0, :n],
-            scratch[1, :n],
-            scratch[2, :n],
-            scratch[3, :n],
-            scratch_i8[:n],
-            column[0, :n],
-        )
-        phased = Phased(
-            out.phase[i0:i1], scratch[4, :n], out.drift[i0:i1], out.status[i0:i1], out.route[i0:i1]
-        )
-        ghost = out.ghost[i0:i1]
-        deviation = out.deviation[i0:i1]
-        align(block, table, params.latency_max_ns, state.align, aligned)
-        phase(block.ts_ns, aligned, params.phase, state.phase, phased)
-        if params.estimator == WEIGHTED:
-            consensus(
-                block.ts_ns, block.stream, block.kind, aligned, phased, params.consensus, state.consensus, ghost
-            )
-        else:
-            kalman(block.stream, block.kind, aligned, phased, params.q_bp2_per_s, params.r_bp2, state.kalman, ghost)
-        for i in range(n):
-            for v in range(streams):
-                deviation[i, v] = ghost[i] + phased.compensated[i, v] - aligned.x[i, v]
-        memory = Remembered(out.key[i0:i1], out.entropy[i0:i1], column[1, :n], out.echo[i0:i1], trusted[:n])
-        remember(block.ts_ns, aligned, phased, ghost, deviation, params.registry, state.registry, memory)
-        expected = out.expected_lag[i0:i1]
-        move = scratch[5].ravel()[:n]
-        for i in range(n):
-            move[i] = 0.5 * (memory.mean[i] + memory.echo[i])
-        lag(
-            block.ts_ns,
-            block.stream,
-            aligned,
-            phased,
-            ghost,
-            deviation,
-            memory.entropy,
-            move,
-            params.latencies_ns,
-            params.lag,
-            state.lag,
-            expected,
-            out.penalty[i0:i1],
-        )
-        arbitrage(
-            block.ts_ns,
-            aligned,
-            phased,
-            expected,
-            params.fungible,
-            params.fee_bp,
-            params.min_edge_bp,
-            state.arbitrage,
-        )
-        laned = Laned(
-            out.forecast[i0:i1],
-            out.snr[i0:i1],
-            out.bits[i0:i1],
-            out.voltage[i0:i1],
-            out.lane[i0:i1],
-            out.pays_fees[i0:i1],
-        )
-        lanes(
-            block.ts_ns,
-            aligned,
-            phased,
-            deviation,
-            memory.mean,
-            memory.trusted,
-            expected,
-            params.style_fee_bp,
-            params.lanes,
-            state.lanes,
-            laned,
-        )
-        i0 = i1
+            return first
+        graph_block(first, n, events, table, params, state, work)
+        _copy_out(first, n, work, out)
+        first += n
     return total

@@ -1,4 +1,4 @@
-"""Random-walk efficient price seen through noisy mids: a scalar Kalman filter in event order. N events, V streams.
+"""Random-walk efficient price seen through noisy mids: a scalar Kalman filter in event order. V streams, n events of one block.
 
     predict  P <- P + q dt
     update   at a routed stream's mid change, y = x - phase:  K = P / (P + r_v),  m <- m + K (y - m),  P <- (1 - K) P
@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from schwabot_kernels.align.cpu import Aligned
-from schwabot_kernels.arrays import F64, I8, I32
+from schwabot_kernels.arrays import F64, I32
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import NJIT
 
@@ -33,8 +33,9 @@ def empty_state(streams: int) -> KalmanState:
 
 @njit(**NJIT)
 def kalman(
+    first: int,
+    n: int,
     stream: I32,
-    kind: I8,
     aligned: Aligned,
     phased: Phased,
     q_bp2_per_s: float,
@@ -42,16 +43,16 @@ def kalman(
     state: KalmanState,
     ghost: F64,
 ) -> None:
-    """Fill ``ghost`` [N], NaN while no stream is routed in, and move ``state`` on. ``r_bp2`` is [V]."""
-    events, streams = aligned.x.shape
-    mean = state.moments[0]
-    variance = state.moments[1]
-    for i in range(events):
-        v = stream[i]
-        variance += q_bp2_per_s * aligned.dt_s[i]
-        x = aligned.x[i, v]
-        if phased.route[i, v] == 0 and x != state.x[v]:
-            y = x - phased.compensated[i, v]
+    """Fill ``ghost`` [n] for events [first, first + n), NaN while every stream is routed out. ``r_bp2`` is [V]."""
+    streams = aligned.x.shape[0]
+    x, compensated, route = aligned.x, phased.compensated, phased.route
+    dt_s, last_x = aligned.dt_s, state.x
+    mean, variance = state.moments[0], state.moments[1]
+    for j in range(n):
+        v = stream[first + j]
+        variance += q_bp2_per_s * dt_s[j]
+        if route[v, j] == 0 and x[v, j] != last_x[v]:
+            y = x[v, j] - compensated[v, j]
             if mean != mean:
                 mean = y
                 variance = r_bp2[v]
@@ -59,10 +60,9 @@ def kalman(
                 gain = variance / (variance + r_bp2[v])
                 mean += gain * (y - mean)
                 variance *= 1.0 - gain
-            state.x[v] = x
-        any_routed = False
+            last_x[v] = x[v, j]
+        routed = False
         for u in range(streams):
-            any_routed = any_routed or phased.route[i, u] == 0
-        ghost[i] = mean if any_routed else np.nan
-    state.moments[0] = mean
-    state.moments[1] = variance
+            routed = routed or route[u, j] == 0
+        ghost[j] = mean if routed else np.nan
+    state.moments[0], state.moments[1] = mean, variance

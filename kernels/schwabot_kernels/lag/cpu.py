@@ -1,8 +1,8 @@
-"""What acting later costs: expected at decision time, realised afterwards. N events, V streams, L latencies, D decisions.
+"""What acting later costs: expected at decision time, realised afterwards. V streams, L latencies, n events of one block.
 
-    penalty  L = clip(exp(-entropy) max(0, dp) / P_max, 0, 1)
-    range    hi <- max(x, x + (hi - x) e^{-dt/tau}),  lo likewise,  P_max = max(hi - lo, floor)
-    realised cost_l = s (touch(t + l) - touch(t)),  touch = ask for a buy, bid for a sell, as of receive time
+penalty  L = clip(exp(-entropy) max(0, dp) / P_max, 0, 1)
+range    hi <- max(x, x + (hi - x) e^{-dt/tau}),  lo likewise,  P_max = max(hi - lo, floor)
+realised cost_l = s (touch(t + l) - touch(t)),  touch = ask for a buy, bid for a sell, as of receive time
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from schwabot_kernels.arrays import F64, I8, I32, I64
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import NJIT, exp_neg, log_pos
 
+
 class LagParams(NamedTuple):
     """Settings: desync threshold, share of the outcome horizon our latency takes, range decay and floor."""
 
@@ -24,6 +25,7 @@ class LagParams(NamedTuple):
     latency_share: float
     tau_range_s: float
     min_range_bp: float
+
 
 class LagState(NamedTuple):
     """Range, desync flags and the ring of decisions whose later prices are still to come.
@@ -51,7 +53,9 @@ class LagState(NamedTuple):
     touch: F64
     cost: F64
 
+
 FAR_NS = 2**63 - 1
+
 
 def empty_state(streams: int, latencies: int, capacity: int = 4096) -> LagState:
     """State before the first event."""
@@ -70,10 +74,12 @@ def empty_state(streams: int, latencies: int, capacity: int = 4096) -> LagState:
         cost=np.full((capacity, latencies), np.nan),
     )
 
+
 @njit(**NJIT)
 def touch_bp(x: float, half: float, side: int) -> float:
     """Log price of the side that is paid: ask = mid (1 + half), bid = mid (1 - half); half in bp of the mid."""
     return x + 1e4 * log_pos(1.0 + side * half * 1e-4)
+
 
 @njit(**NJIT)
 def resolve_decisions(now_ns: int, latencies_ns: I64, state: LagState) -> None:
@@ -93,68 +99,91 @@ def resolve_decisions(now_ns: int, latencies_ns: I64, state: LagState) -> None:
             state.pending[k] += 1
     state.next_due_ns[0] = earliest
 
+
 @njit(**NJIT)
-def lag(
-    ts_ns: I64,
+def expected_lag(
+    first: int,
+    n: int,
     stream: I32,
     aligned: Aligned,
-    phased: Phased,
     ghost: F64,
     deviation: F64,
     entropy: F64,
-    move: F64,
-    latencies_ns: I64,
+    mean: F64,
+    echo: F64,
     params: LagParams,
     state: LagState,
+    width: F64,
     expected: F64,
     penalty: F64,
 ) -> None:
-    """Fill ``expected`` and ``penalty`` [N] and move ``state`` on. ``move`` is the remembered move, bp.
+    """Fill ``expected`` and ``penalty`` [n]: half the sum of remembered mean and echo, where it is favourable.
 
-    The ring must have N * V free places.
+    ``width`` is scratch [BLOCK].
     """
-    events, streams = aligned.x.shape
-    mask = state.ts_ns.size - 1
-    spread = np.empty(events)
-    hi = state.price_range[0]
-    lo = state.price_range[1]
-    for i in range(events):
-        spread[i] = exp_neg(-aligned.dt_s[i] / params.tau_range_s)
-    for i in range(events):
-        a = spread[i]
-        g = ghost[i]
+    dt_s = aligned.dt_s
+    hi, lo = state.price_range[0], state.price_range[1]
+    for j in range(n):
+        width[j] = exp_neg(-dt_s[j] / params.tau_range_s)
+    for j in range(n):
+        a = width[j]
+        g = ghost[j]
         if g == g:
             hi = max(g, g + (hi - g) * a) if hi == hi else g
             lo = min(g, g + (lo - g) * a) if lo == lo else g
-        spread[i] = max(hi - lo, params.min_range_bp) if hi == hi else params.min_range_bp
-    state.price_range[0] = hi
-    state.price_range[1] = lo
-    for i in range(events):
-        d = deviation[i, stream[i]]
-        along = move[i] if d > 0.0 else -move[i]
-        along = along if d == d else 0.0
-        e = max(0.0, along) * params.latency_share
-        expected[i] = e
-        penalty[i] = min(1.0, exp_neg(-entropy[i]) * e / spread[i])
+        width[j] = hi - lo
+    state.price_range[0], state.price_range[1] = hi, lo
+    for j in range(n):
+        d = deviation[stream[first + j], j]
+        move = 0.5 * (mean[j] + echo[j])
+        along = move if d > 0.0 else -move
+        e = max(0.0, along) * params.latency_share if d == d else 0.0
+        expected[j] = e
+        room = max(width[j] if width[j] == width[j] else 0.0, params.min_range_bp)
+        penalty[j] = min(1.0, exp_neg(-entropy[j]) * e / room)
 
-    for i in range(events):
-        t = ts_ns[i]
-        if state.next_due_ns[0] < t:
+
+@njit(**NJIT)
+def realised_lag(
+    first: int,
+    n: int,
+    ts_ns: I64,
+    aligned: Aligned,
+    phased: Phased,
+    deviation: F64,
+    latencies_ns: I64,
+    params: LagParams,
+    state: LagState,
+) -> None:
+    """Record the first event of every desync, and the costs that have become known. The ring must have n V free places."""
+    streams = state.x.size
+    mask = state.ts_ns.size - 1
+    x, half, route = aligned.x, aligned.half, phased.route
+    desynced, next_due = state.desynced, state.next_due_ns[0]
+    for j in range(n):
+        t = ts_ns[first + j]
+        if next_due < t:
+            if j > 0:
+                for v in range(streams):
+                    state.x[v] = x[v, j - 1]
+                    state.half[v] = half[v, j - 1]
             resolve_decisions(t, latencies_ns, state)
+            next_due = state.next_due_ns[0]
         for v in range(streams):
-            d = deviation[i, v]
-            out = (abs(d) > params.desync_bp) and phased.route[i, v] == 0
-            if out and state.desynced[v] == 0:
-                side = 1 if d > 0.0 else -1
+            out = np.int8(1) if abs(deviation[v, j]) > params.desync_bp and route[v, j] == 0 else np.int8(0)
+            if out > desynced[v]:
+                side = 1 if deviation[v, j] > 0.0 else -1
                 slot = state.head[1] & mask
                 state.ts_ns[slot] = t
                 state.stream[slot] = v
                 state.side[slot] = side
-                state.touch[slot] = touch_bp(aligned.x[i, v], aligned.half[i, v], side)
+                state.touch[slot] = touch_bp(x[v, j], half[v, j], side)
                 for k in range(latencies_ns.size):
                     state.cost[slot, k] = np.nan
                 state.head[1] += 1
-                state.next_due_ns[0] = min(state.next_due_ns[0], t + latencies_ns[0])
-            state.desynced[v] = 1 if out else 0
-            state.x[v] = aligned.x[i, v]
-            state.half[v] = aligned.half[i, v]
+                next_due = min(next_due, t + latencies_ns[0])
+            desynced[v] = out
+    state.next_due_ns[0] = next_due
+    for v in range(streams):
+        state.x[v] = x[v, n - 1]
+        state.half[v] = half[v, n - 1]

@@ -1,4 +1,4 @@
-"""From evidence to a discrete conviction level, for every stream at every event. N events, V streams.
+"""From evidence to a discrete conviction level, for every stream at every event. V streams, n events of one block.
 
     forecast  m_v = slope_v d_v (+ the registry's mean where it is trusted), slope_v the decayed regression of moves on d
     bucket    half octaves of |m| / sigma per stream; remembers E = sign(m) move - half spread over the horizon
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from schwabot_kernels.align.cpu import Aligned
+from schwabot_kernels.align.cpu import BLOCK, Aligned
 from schwabot_kernels.arrays import F64, I8, I32, I64
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import MISSING_NS, NJIT, exp_neg, float_bits, log_pos
@@ -27,6 +27,7 @@ CENTRE = 8
 """Bucket of ratios in [1, sqrt 2); each bucket is half an octave wide."""
 EPOCHS = 30.0
 N_EFF, COUNT, SUM, SQUARES = 0, 1, 2, 3
+FAR_NS = 2**63 - 1
 
 
 class LanesParams(NamedTuple):
@@ -83,7 +84,10 @@ class LanesState(NamedTuple):
 
 
 class Laned(NamedTuple):
-    """forecast in bp, SNR, bits, voltage in V, lane, pays_fees. [N, V]"""
+    """forecast in bp, SNR, bits, voltage in V, lane, pays_fees. [V, BLOCK]
+
+    Scratch: edge, evidence [V, BLOCK]; scale, slope_scale [BLOCK].
+    """
 
     forecast: F64
     snr: F64
@@ -91,9 +95,13 @@ class Laned(NamedTuple):
     voltage: F64
     lane: I8
     pays_fees: I8
+    edge: F64
+    evidence: F64
+    scale: F64
+    slope_scale: F64
 
 
-def empty_state(streams: int, v0: float, capacity: int = 16384) -> LanesState:
+def empty_state(streams: int, v0: float, capacity: int = 4096) -> LanesState:
     """State before the first event."""
     return LanesState(
         clock=np.array([MISSING_NS, 0, 0, 0], np.int64),
@@ -122,16 +130,17 @@ def empty_state(streams: int, v0: float, capacity: int = 16384) -> LanesState:
     )
 
 
-def empty_output(events: int, streams: int) -> Laned:
-    """Uninitialised output for N events."""
-    shape = (events, streams)
+def scratch(streams: int) -> Laned:
+    """Uninitialised block."""
+    shape = (streams, BLOCK)
     return Laned(
-        np.empty(shape),
-        np.empty(shape),
-        np.empty(shape),
-        np.empty(shape),
+        *(np.empty(shape) for _ in range(4)),
         np.empty(shape, np.int8),
         np.empty(shape, np.int8),
+        np.empty(shape),
+        np.empty(shape),
+        np.empty(BLOCK),
+        np.empty(BLOCK),
     )
 
 
@@ -158,39 +167,133 @@ def _rebase(factor: float, slope_factor: float, state: LanesState) -> None:
         state.due_slope_weight[slot] *= slope_factor
 
 
-@njit(inline="always", **NJIT)
-def _write_outcome(j: int, later_x: float, horizon_ns: int, state: LanesState) -> None:
-    """Add the move that followed ring entry j to its stream's regression and its bucket."""
-    v = state.due_stream[j]
-    d = state.due_deviation[j]
-    move = later_x - state.due_x[j]
-    slope_weight = state.due_slope_weight[j]
-    state.products[v] += slope_weight * d * move
-    state.squares[v] += slope_weight * d * d
-    state.slope[v] = state.products[v] / (state.squares[v] + 1e-12)
-    k = state.due_bucket[j]
-    if k >= 0:
-        edge = (move if state.due_forecast[j] > 0.0 else -move) - state.due_half[j]
-        weight = state.due_weight[j]
-        last = state.last_ns[v, k]
-        gap = state.due_ns[j] - last
-        share = 1.0 if last == MISSING_NS or gap >= horizon_ns else float(gap) / float(horizon_ns)
-        count = state.buckets[v, k, COUNT] + weight
-        total = state.buckets[v, k, SUM] + weight * edge
-        squares = state.buckets[v, k, SQUARES] + weight * edge * edge
-        state.buckets[v, k, N_EFF] += weight * share
-        state.buckets[v, k, COUNT] = count
-        state.buckets[v, k, SUM] = total
-        state.buckets[v, k, SQUARES] = squares
-        state.last_ns[v, k] = state.due_ns[j]
-        mean = total / count
-        variance = max(squares / count - mean * mean, 1e-6)
-        state.bucket_mean[v, k] = mean
-        state.bucket_snr[v, k] = mean * mean / variance if mean > 0.0 else 0.0
+@njit(**NJIT)
+def _evidence(
+    first: int,
+    n: int,
+    ts_ns: I64,
+    aligned: Aligned,
+    phased: Phased,
+    deviation: F64,
+    memory_mean: F64,
+    memory_trusted: I8,
+    params: LanesParams,
+    state: LanesState,
+    out: Laned,
+) -> None:
+    """Forecast, remembered edge and n SNR of every stream; outcomes that are due go into the memories first."""
+    streams = state.x.size
+    scale, slope_scale = out.scale, out.slope_scale
+    origin = state.clock[0]
+    span = EPOCHS * params.tau_s
+    slope_span = EPOCHS * params.slope_tau_s
+    for j in range(n):
+        since = float(ts_ns[first + j] - origin) * 1e-9
+        scale[j] = exp_neg(-(since - np.floor(since / span) * span) / params.tau_s)
+        slope_scale[j] = exp_neg(-(since - np.floor(since / slope_span) * slope_span) / params.slope_tau_s)
+
+    x, half, route = aligned.x, aligned.half, phased.route
+    products, squares, slope, energy = state.products, state.squares, state.slope, state.energy
+    inverse_energy, buckets, last_ns = state.inverse_energy, state.buckets, state.last_ns
+    bucket_mean, bucket_snr = state.bucket_mean, state.bucket_snr
+    head, due_ns, due_stream, due_bucket = state.head, state.due_ns, state.due_stream, state.due_bucket
+    due_x, due_deviation, due_forecast = state.due_x, state.due_deviation, state.due_forecast
+    due_half, due_weight, due_slope_weight = state.due_half, state.due_weight, state.due_slope_weight
+    out_forecast, out_snr, out_edge, out_evidence = out.forecast, out.snr, out.edge, out.evidence
+    horizon_ns, count_cap = params.horizon_ns, params.count_cap
+    mask = due_ns.size - 1
+    read, write = head[0], head[1]
+    next_due = due_ns[read & mask] if read < write else np.int64(FAR_NS)
+    turn = state.clock[3] % streams
+    for j in range(n):
+        t = ts_ns[first + j]
+        now_s = float(t - origin) * 1e-9
+        epoch = int(np.floor(now_s / span))
+        slope_epoch = int(np.floor(now_s / slope_span))
+        if epoch != state.clock[1] or slope_epoch != state.clock[2]:
+            head[0], head[1] = read, write
+            moved, slope_moved = epoch - state.clock[1], slope_epoch - state.clock[2]
+            _rebase(exp_neg(-EPOCHS * moved), exp_neg(-EPOCHS * slope_moved), state)
+            state.clock[1] = epoch
+            state.clock[2] = slope_epoch
+        while next_due <= t:
+            slot = read & mask
+            v = due_stream[slot]
+            d = due_deviation[slot]
+            then = x[v, j] if next_due == t else (x[v, j - 1] if j > 0 else state.x[v])
+            move = then - due_x[slot]
+            weight = due_slope_weight[slot]
+            products[v] += weight * d * move
+            squares[v] += weight * d * d
+            slope[v] = products[v] / (squares[v] + 1e-12)
+            k = due_bucket[slot]
+            if k >= 0:
+                edge = (move if due_forecast[slot] > 0.0 else -move) - due_half[slot]
+                weight = due_weight[slot]
+                last = last_ns[v, k]
+                gap = next_due - last
+                share = 1.0 if last == MISSING_NS or gap >= horizon_ns else float(gap) / float(horizon_ns)
+                last_ns[v, k] = next_due
+                count = buckets[v, k, COUNT] + weight
+                total = buckets[v, k, SUM] + weight * edge
+                square = buckets[v, k, SQUARES] + weight * edge * edge
+                buckets[v, k, N_EFF] += weight * share
+                buckets[v, k, COUNT] = count
+                buckets[v, k, SUM] = total
+                buckets[v, k, SQUARES] = square
+                mean = total / count
+                variance = max(square / count - mean * mean, 1e-6)
+                bucket_mean[v, k] = mean
+                bucket_snr[v, k] = mean * mean / variance if mean > 0.0 else 0.0
+            read += 1
+            next_due = due_ns[read & mask] if read < write else np.int64(FAR_NS)
+
+        extra = memory_mean[j] if memory_trusted[j] == 1 else 0.0
+        scale_j = scale[j]
+        for v in range(streams):
+            d = deviation[v, j]
+            live = route[v, j] == 0 and d == d
+            m = slope[v] * d + extra if live else 0.0
+            k = bucket_of(m * m * inverse_energy[v])
+            known = m != 0.0
+            out_forecast[v, j] = m
+            out_edge[v, j] = bucket_mean[v, k] if known else 0.0
+            snr = bucket_snr[v, k] if known else 0.0
+            out_snr[v, j] = snr
+            out_evidence[v, j] = snr * min(buckets[v, k, N_EFF] * scale_j, count_cap)
+        d = deviation[turn, j]
+        if route[turn, j] == 0 and d == d:
+            m = out_forecast[turn, j]
+            slot = write & mask
+            due_ns[slot] = t + horizon_ns
+            due_stream[slot] = turn
+            due_bucket[slot] = bucket_of(m * m * inverse_energy[turn]) if m != 0.0 else -1
+            due_x[slot] = x[turn, j]
+            due_deviation[slot] = d
+            due_forecast[slot] = m
+            due_half[slot] = half[turn, j]
+            due_weight[slot] = 1.0 / scale_j
+            weight = 1.0 / slope_scale[j]
+            due_slope_weight[slot] = weight
+            if read == write:
+                next_due = due_ns[slot]
+            write += 1
+            squared = energy[turn, 0] + weight * m * m
+            count = energy[turn, 1] + weight
+            energy[turn, 0] = squared
+            energy[turn, 1] = count
+            inverse_energy[turn] = count / squared if squared > 0.0 else 0.0
+        turn = turn + 1 if turn + 1 < streams else 0
+    head[0], head[1] = read, write
+    state.clock[3] += n
+    for v in range(streams):
+        state.x[v] = x[v, n - 1]
 
 
 @njit(**NJIT)
 def lanes(
+    first: int,
+    n: int,
     ts_ns: I64,
     aligned: Aligned,
     phased: Phased,
@@ -203,100 +306,44 @@ def lanes(
     state: LanesState,
     out: Laned,
 ) -> None:
-    """Fill ``out`` and move ``state`` on by N events. The ring must have N free places. style_fee_bp is [3, V]."""
-    events, streams = aligned.x.shape
-    mask = state.due_ns.size - 1
-    evidence = np.empty((events, streams))
-    edge = np.empty((events, streams))
-    scale = np.empty(events)
-    slope_scale = np.empty(events)
+    """Fill ``out`` for events [first, first + n) and move ``state`` on. The ring must have n free places.
+
+    style_fee_bp: fee of each lane's style. [3, V]
+    """
+    streams = state.x.size
     if state.clock[0] == MISSING_NS:
-        state.clock[0] = ts_ns[0]
-    origin = state.clock[0]
-    span = EPOCHS * params.tau_s
-    slope_span = EPOCHS * params.slope_tau_s
-    for i in range(events):
-        since = float(ts_ns[i] - origin) * 1e-9
-        scale[i] = exp_neg(-(since - np.floor(since / span) * span) / params.tau_s)
-        slope_scale[i] = exp_neg(-(since - np.floor(since / slope_span) * slope_span) / params.slope_tau_s)
-
-    for i in range(events):
-        t = ts_ns[i]
-        now_s = float(t - origin) * 1e-9
-        epoch = int(now_s / span)
-        slope_epoch = int(now_s / slope_span)
-        if epoch != state.clock[1] or slope_epoch != state.clock[2]:
-            _rebase(
-                exp_neg(-EPOCHS * (epoch - state.clock[1])), exp_neg(-EPOCHS * (slope_epoch - state.clock[2])), state
-            )
-            state.clock[1] = epoch
-            state.clock[2] = slope_epoch
-        while state.head[0] < state.head[1]:
-            j = state.head[0] & mask
-            due = state.due_ns[j]
-            if due > t:
-                break
-            u = state.due_stream[j]
-            _write_outcome(j, aligned.x[i, u] if due == t else state.x[u], params.horizon_ns, state)
-            state.head[0] += 1
-
-        turn = state.clock[3] % streams
-        state.clock[3] += 1
-        extra = memory_mean[i] if memory_trusted[i] == 1 else 0.0
-        for v in range(streams):
-            state.x[v] = aligned.x[i, v]
-            d = deviation[i, v]
-            live = phased.route[i, v] == 0 and d == d
-            m = state.slope[v] * d + extra if live else 0.0
-            k = bucket_of(m * m * state.inverse_energy[v]) if m != 0.0 else -1
-            snr = 0.0
-            mean = 0.0
-            count = 0.0
-            if k >= 0:
-                snr = state.bucket_snr[v, k]
-                mean = state.bucket_mean[v, k]
-                count = min(state.buckets[v, k, N_EFF] * scale[i], params.count_cap)
-            out.forecast[i, v] = m
-            out.snr[i, v] = snr
-            edge[i, v] = mean
-            evidence[i, v] = snr * count
-            if v == turn and live:
-                slot = state.head[1] & mask
-                state.due_ns[slot] = t + params.horizon_ns
-                state.due_stream[slot] = v
-                state.due_bucket[slot] = k
-                state.due_x[slot] = aligned.x[i, v]
-                state.due_deviation[slot] = d
-                state.due_forecast[slot] = m
-                state.due_half[slot] = aligned.half[i, v]
-                state.due_weight[slot] = 1.0 / scale[i]
-                state.due_slope_weight[slot] = 1.0 / slope_scale[i]
-                state.head[1] += 1
-                state.energy[v, 0] += m * m / slope_scale[i]
-                state.energy[v, 1] += 1.0 / slope_scale[i]
-                state.inverse_energy[v] = state.energy[v, 1] / state.energy[v, 0] if state.energy[v, 0] > 0.0 else 0.0
-
+        state.clock[0] = ts_ns[first]
+    _evidence(first, n, ts_ns, aligned, phased, deviation, memory_mean, memory_trusted, params, state, out)
+    dt_s = aligned.dt_s
     octaves = 0.5 * params.kappa / np.log(2.0)
-    for i in range(events):
-        for v in range(streams):
-            b = min(octaves * log_pos(1.0 + evidence[i, v]), 16.0)
-            out.bits[i, v] = b
+    rate = np.log(2.0) / 8.0
+    high, medium, margin, slew, may_rise = params.high, params.medium, params.margin, params.slew_per_s, params.may_rise
+    for v in range(streams):
+        bits, voltage, evidence, lane, pays = (
+            out.bits[v],
+            out.voltage[v],
+            out.evidence[v],
+            out.lane[v],
+            out.pays_fees[v],
+        )
+        edge = out.edge[v]
+        for j in range(n):
+            b = min(octaves * log_pos(1.0 + evidence[j]), 16.0)
+            bits[j] = b
             # 2^(b/8) as 4 exp(-(16 - b) ln 2 / 8), which keeps the argument negative.
-            volts = 4.0 * params.v0 * exp_neg((b - 16.0) * (np.log(2.0) / 8.0))
-            out.voltage[i, v] = min(volts, params.v_max)
-
-    for i in range(events):
-        rise = params.slew_per_s * aligned.dt_s[i]
-        for v in range(streams):
-            volts = min(out.voltage[i, v], state.voltage[v] + rise)
-            state.voltage[v] = volts
-            out.voltage[i, v] = volts
-            upper = 2 if volts >= params.high else (1 if volts >= params.medium else 0)
-            sure = volts - params.margin
-            lower = 0
-            if params.may_rise:
-                lower = 2 if sure >= params.high else (1 if sure >= params.medium else 0)
-            lane = min(max(state.lane[v], lower), upper)
-            state.lane[v] = lane
-            out.lane[i, v] = lane
-            out.pays_fees[i, v] = 1 if lane > 0 and edge[i, v] - expected_lag[i] - style_fee_bp[lane, v] > 0.0 else 0
+            voltage[j] = min(4.0 * params.v0 * exp_neg((b - 16.0) * rate), params.v_max)
+        volts = state.voltage[v]
+        level = state.lane[v]
+        for j in range(n):
+            volts = min(voltage[j], volts + slew * dt_s[j])
+            voltage[j] = volts
+            upper = np.int8(volts >= high) + np.int8(volts >= medium)
+            sure = volts - margin
+            lower = np.int8(sure >= high) + np.int8(sure >= medium) if may_rise else np.int8(0)
+            level = min(max(level, lower), upper)
+            lane[j] = level
+        state.voltage[v] = volts
+        state.lane[v] = level
+        for j in range(n):
+            net = edge[j] - expected_lag[j] - style_fee_bp[lane[j], v]
+            pays[j] = 1 if lane[j] > 0 and net > 0.0 else 0

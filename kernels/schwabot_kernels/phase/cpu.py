@@ -1,10 +1,10 @@
-"""Phase of every stream against the others, its drift, and routing. N events, V streams.
+"""Phase of every stream against the others, its drift, and routing. V streams, P pairs v < u, n events of one block.
 
 Between two events the as-of prices are constant, so the decayed mean of x_v - x_u is exact in physical time:
 
-    S <- a S + (1 - a) (x_v - x_u),   W <- a W + (1 - a),   a = exp(-dt / tau),   beta_vu = S / W
+    S <- (1 - g) S + g (x_v - x_u),   W <- (1 - g) W + g,   beta_vu = S / W,   g = 1 - exp(-dt / tau)
 
-while both streams are valid over the whole gap, else frozen.
+while both streams are valid over the whole gap; g = 0 (frozen) otherwise.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from schwabot_kernels.align.cpu import Aligned
-from schwabot_kernels.arrays import F64, I8, I64
+from schwabot_kernels.align.cpu import BLOCK, Aligned
+from schwabot_kernels.arrays import F64, I8, I32, I64
 from schwabot_kernels.scalar import MISSING_NS, NJIT, exp_neg
 
 RING = 64
@@ -35,17 +35,17 @@ class PhaseParams(NamedTuple):
 
 
 class PhaseState(NamedTuple):
-    """Pair sums (upper triangle used), the ring of past phases and the row before.
+    """Pair sums, the ring of past phases and the row before.
 
-    pair_sum, pair_weight: S and W. [V, V]
+    pair: streams of each pair. [P, 2]; pair_sum, pair_weight: S and W. [P]
     ring: phase at the last 65 grid times, slot = grid index mod 65. [65, V]
     grid: [index of the newest grid time, index of the first one], MISSING before the first event.
     offset: the constant c. [1]
     seen: 1 once a stream has quoted. [V]
     phi, x, last_ns, bad: the row before. [V]
-    clock: time of the event before. [1]
     """
 
+    pair: I32
     pair_sum: F64
     pair_weight: F64
     ring: F64
@@ -56,24 +56,34 @@ class PhaseState(NamedTuple):
     x: F64
     last_ns: I64
     bad: I8
-    clock: I64
 
 
 class Phased(NamedTuple):
-    """phase phi and compensated phase, bp; drift; status; route. [N, V]. NaN phase = unseen."""
+    """phase phi and compensated phase, bp; drift; status; route. [V, BLOCK]. NaN phase = unseen.
+
+    past: phase one window ago, NaN unknown. [V, BLOCK]; gain, step: g and g (x_v - x_u) per pair, then S and W. [P, BLOCK]
+    valid: 1.0 where the stream was valid over the gap before the event. [V, BLOCK]; forget: 1 - exp(-dt/tau). [BLOCK]
+    """
 
     phase: F64
     compensated: F64
     drift: F64
     status: I8
     route: I8
+    past: F64
+    gain: F64
+    step: F64
+    valid: F64
+    forget: F64
 
 
 def empty_state(streams: int) -> PhaseState:
     """State before the first event."""
+    pair = [(v, u) for v in range(streams) for u in range(v + 1, streams)]
     return PhaseState(
-        pair_sum=np.zeros((streams, streams)),
-        pair_weight=np.zeros((streams, streams)),
+        pair=np.array(pair, np.int32).reshape(len(pair), 2),
+        pair_sum=np.zeros(len(pair)),
+        pair_weight=np.zeros(len(pair)),
         ring=np.full((RING + 1, streams), np.nan),
         grid=np.full(2, MISSING_NS, np.int64),
         offset=np.zeros(1),
@@ -82,133 +92,183 @@ def empty_state(streams: int) -> PhaseState:
         x=np.full(streams, np.nan),
         last_ns=np.full(streams, MISSING_NS, np.int64),
         bad=np.ones(streams, np.int8),
-        clock=np.full(1, MISSING_NS, np.int64),
     )
 
 
-def empty_output(events: int, streams: int) -> Phased:
-    """Uninitialised output for N events."""
-    shape = (events, streams)
+def scratch(streams: int) -> Phased:
+    """Uninitialised block."""
+    shape = (streams, BLOCK)
+    pairs = (streams * (streams - 1) // 2, BLOCK)
     return Phased(
-        np.empty(shape), np.empty(shape), np.empty(shape), np.empty(shape, np.int8), np.empty(shape, np.int8)
+        phase=np.empty(shape),
+        compensated=np.empty(shape),
+        drift=np.empty(shape),
+        status=np.empty(shape, np.int8),
+        route=np.empty(shape, np.int8),
+        past=np.empty(shape),
+        gain=np.empty(pairs),
+        step=np.empty(pairs),
+        valid=np.empty(shape),
+        forget=np.empty(BLOCK),
     )
 
 
-@njit(inline="always", **NJIT)
-def _mean_phase(state: PhaseState, x: F64, i: int, phi: F64) -> int:
-    """phi_v = mean over seen u of beta_vu (without the constant) at row i; returns the number of streams seen."""
-    streams = phi.size
+@njit(**NJIT)
+def _pair_means(
+    first: int, n: int, ts_ns: I64, aligned: Aligned, params: PhaseParams, state: PhaseState, out: Phased
+) -> None:
+    """S and W of every pair after each event of the block, left in ``out.step`` and ``out.gain``."""
+    streams = state.x.size
+    pairs = state.pair_sum.size
+    dt_s, forget = aligned.dt_s, out.forget
+    for j in range(n):
+        forget[j] = 1.0 - exp_neg(-dt_s[j] / params.tau_s)
+    for v in range(streams):
+        valid, bad, last = out.valid[v], aligned.bad[v], aligned.last_ns[v]
+        valid[0] = 1.0 if state.bad[v] == 0 and ts_ns[first] - state.last_ns[v] <= params.stale_ns else 0.0
+        for j in range(1, n):
+            valid[j] = 1.0 if bad[j - 1] == 0 and ts_ns[first + j] - last[j - 1] <= params.stale_ns else 0.0
+    for p in range(pairs):
+        v, u = state.pair[p]
+        x_v, x_u, valid_v, valid_u = aligned.x[v], aligned.x[u], out.valid[v], out.valid[u]
+        gain, step = out.gain[p], out.step[p]
+        gain[0] = forget[0] * valid_v[0] * valid_u[0]
+        step[0] = gain[0] * (state.x[v] - state.x[u]) if gain[0] > 0.0 else 0.0
+        for j in range(1, n):
+            g = forget[j] * valid_v[j] * valid_u[j]
+            change = g * (x_v[j - 1] - x_u[j - 1])
+            gain[j] = g
+            step[j] = change if g > 0.0 else 0.0
+    pair_sum, pair_weight = state.pair_sum, state.pair_weight
+    all_gain, all_step = out.gain, out.step
+    for j in range(n):
+        for p in range(pairs):
+            g = all_gain[p, j]
+            s = (1.0 - g) * pair_sum[p] + all_step[p, j]
+            w = (1.0 - g) * pair_weight[p] + g
+            pair_sum[p] = s
+            pair_weight[p] = w
+            all_step[p, j] = s
+            all_gain[p, j] = w
+
+
+@njit(**NJIT)
+def _phases(start: int, stop: int, aligned: Aligned, state: PhaseState, out: Phased) -> int:
+    """phi_v = c + mean over seen u of beta_vu at events [start, stop) of the block; returns how many are seen."""
     seen = 0
-    for v in range(streams):
-        phi[v] = 0.0
+    for v in range(state.x.size):
         seen += state.seen[v]
-    for v in range(streams):
-        for u in range(v + 1, streams):
-            if state.seen[v] == 1 and state.seen[u] == 1:
-                weight = state.pair_weight[v, u]
-                beta = state.pair_sum[v, u] / weight if weight > 0.0 else x[i, v] - x[i, u]
-                phi[v] += beta
-                phi[u] -= beta
-    for v in range(streams):
-        phi[v] = phi[v] / seen if state.seen[v] == 1 else np.nan
+        phi = out.phase[v]
+        for j in range(start, stop):
+            phi[j] = 0.0
+    for p in range(state.pair_sum.size):
+        v, u = state.pair[p]
+        if state.seen[v] == 0 or state.seen[u] == 0:
+            continue
+        s, w, x_v, x_u, phi_v, phi_u = out.step[p], out.gain[p], aligned.x[v], aligned.x[u], out.phase[v], out.phase[u]
+        for j in range(start, stop):
+            # Before any time has passed together, the difference now is all there is.
+            beta = s[j] / w[j] if w[j] > 0.0 else x_v[j] - x_u[j]
+            phi_v[j] += beta
+            phi_u[j] -= beta
+    for v in range(state.x.size):
+        phi = out.phase[v]
+        here = state.seen[v] == 1
+        for j in range(start, stop):
+            phi[j] = phi[j] / seen + state.offset[0] if here else np.nan
     return seen
 
 
 @njit(**NJIT)
-def phase(ts_ns: I64, aligned: Aligned, params: PhaseParams, state: PhaseState, out: Phased) -> None:
-    """Fill ``out`` and move ``state`` on by N events."""
-    events, streams = aligned.x.shape
+def _join(joined: int, j: int, aligned: Aligned, state: PhaseState, out: Phased) -> None:
+    """Let a stream in at event j; c moves so that the mean phase of the others stays, and with it the ghost."""
+    before = 0.0
+    count = _phases(j, j + 1, aligned, state, out)
+    for v in range(state.x.size):
+        if state.seen[v] == 1:
+            before += out.phase[v, j]
+    state.seen[joined] = 1
+    _phases(j, j + 1, aligned, state, out)
+    if count > 0:
+        after = 0.0
+        for v in range(state.x.size):
+            if state.seen[v] == 1 and v != joined:
+                after += out.phase[v, j]
+        state.offset[0] += (before - after) / count
+
+
+@njit(**NJIT)
+def phase(
+    first: int, n: int, ts_ns: I64, aligned: Aligned, params: PhaseParams, state: PhaseState, out: Phased
+) -> None:
+    """Fill ``out`` for events [first, first + n) and move ``state`` on."""
+    streams = state.x.size
+    _pair_means(first, n, ts_ns, aligned, params, state, out)
+    start = 0
+    unseen = False
+    for v in range(streams):
+        unseen = unseen or state.seen[v] == 0
+    if unseen:
+        for j in range(n):
+            for v in range(streams):
+                if state.seen[v] == 0 and aligned.bad[v, j] == 0:
+                    if j > start:
+                        _phases(start, j, aligned, state, out)
+                    _join(v, j, aligned, state, out)
+                    start = j
+    _phases(start, n, aligned, state, out)
+
     grid_ns = params.window_ns // RING
-    phi = np.empty(streams)
-    keep = np.empty(events)
-    for i in range(events):
-        keep[i] = exp_neg(-aligned.dt_s[i] / params.tau_s)
-    next_grid = MISSING_NS if state.grid[0] == MISSING_NS else (state.grid[0] + 1) * grid_ns
-    for i in range(events):
-        t = ts_ns[i]
-        if state.grid[0] == MISSING_NS:
-            state.grid[0] = t // grid_ns
-            state.grid[1] = state.grid[0]
-            next_grid = (state.grid[0] + 1) * grid_ns
-        elif t >= next_grid:
+    if state.grid[0] == MISSING_NS:
+        state.grid[0] = ts_ns[first] // grid_ns
+        state.grid[1] = state.grid[0]
+    newest = state.grid[0]
+    next_grid = (newest + 1) * grid_ns
+    ring = state.ring
+    have_past = newest - RING > state.grid[1]
+    row = (newest - RING) % (RING + 1)
+    past_phase = out.past
+    for j in range(n):
+        t = ts_ns[first + j]
+        if t >= next_grid:
+            before = newest
             newest = t // grid_ns
-            first = max(state.grid[0] + 1, newest - RING)
-            for k in range(first, newest + 1):
+            for k in range(max(before + 1, newest - RING), newest + 1):
                 for v in range(streams):
-                    state.ring[k % (RING + 1), v] = state.phi[v]
-            state.grid[0] = newest
+                    ring[k % (RING + 1), v] = out.phase[v, j - 1] if j > 0 else state.phi[v]
             next_grid = (newest + 1) * grid_ns
-
-        a = keep[i]
-        if a < 1.0:
-            for v in range(streams):
-                if state.bad[v] != 0 or t - state.last_ns[v] > params.stale_ns:
-                    continue
-                for u in range(v + 1, streams):
-                    if state.bad[u] != 0 or t - state.last_ns[u] > params.stale_ns:
-                        continue
-                    state.pair_sum[v, u] = a * state.pair_sum[v, u] + (1.0 - a) * (state.x[v] - state.x[u])
-                    state.pair_weight[v, u] = a * state.pair_weight[v, u] + (1.0 - a)
-
-        joined = -1
+            have_past = newest - RING > state.grid[1]
+            row = (newest - RING) % (RING + 1)
         for v in range(streams):
-            if state.seen[v] == 0 and aligned.bad[i, v] == 0:
-                joined = v
-        if joined >= 0:
-            # Keep the mean phase of the streams seen before, so that the ghost stays where it is.
-            before = 0.0
-            count = _mean_phase(state, aligned.x, i, phi)
-            for v in range(streams):
-                if state.seen[v] == 1:
-                    before += phi[v]
-            state.seen[joined] = 1
-            _mean_phase(state, aligned.x, i, phi)
-            if count > 0:
-                after = 0.0
-                for v in range(streams):
-                    if state.seen[v] == 1 and v != joined:
-                        after += phi[v]
-                state.offset[0] += (before - after) / count
-        else:
-            _mean_phase(state, aligned.x, i, phi)
+            past_phase[v, j] = ring[row, v] if have_past else np.nan
+    state.grid[0] = newest
 
-        lag_index = state.grid[0] - RING
-        lag_row = lag_index % (RING + 1)
-        have_lag = lag_index > state.grid[1]
-        for v in range(streams):
-            value = phi[v] + state.offset[0]
-            drift = 0.0
-            status = 0
-            shift = 0.0
-            if have_lag:
-                past = state.ring[lag_row, v]
-                if past == past and value == value:
-                    shift = value - past
-                    drift = abs(shift) / max(abs(past), 1.0)
-                    if drift >= params.critical_at:
-                        status = 2
-                        shift = min(2.0 * params.k0, params.k_max) * shift
-                    elif drift >= params.drifting_at:
-                        status = 1
-                        shift = params.k0 * shift
-                    else:
-                        shift = 0.0
-            bad = aligned.bad[i, v]
-            if bad != 0:
-                route = bad
-            elif t - aligned.last_ns[i, v] > params.stale_ns:
-                route = 2
-            elif status == 2:
-                route = 4
-            else:
-                route = 0
-            out.phase[i, v] = value
-            out.compensated[i, v] = value + shift
-            out.drift[i, v] = drift
-            out.status[i, v] = status
-            out.route[i, v] = route
-            state.phi[v] = value
-            state.x[v] = aligned.x[i, v]
-            state.last_ns[v] = aligned.last_ns[i, v]
-            state.bad[v] = bad
-        state.clock[0] = t
+    strong = min(2.0 * params.k0, params.k_max)
+    for v in range(streams):
+        phi, past, drift, status, compensated = (
+            out.phase[v],
+            out.past[v],
+            out.drift[v],
+            out.status[v],
+            out.compensated[v],
+        )
+        for j in range(n):
+            moved = phi[j] - past[j]
+            moved = moved if moved == moved else 0.0
+            ratio = abs(moved) / max(abs(past[j]), 1.0)
+            ratio = ratio if ratio == ratio else 0.0
+            critical = ratio >= params.critical_at
+            drifting = ratio >= params.drifting_at
+            k = strong if critical else (params.k0 if drifting else 0.0)
+            drift[j] = ratio
+            status[j] = np.int8(2) if critical else (np.int8(1) if drifting else np.int8(0))
+            compensated[j] = phi[j] + k * moved
+        bad, last, route = aligned.bad[v], aligned.last_ns[v], out.route[v]
+        for j in range(n):
+            stale = ts_ns[first + j] - last[j] > params.stale_ns
+            way = np.int8(2) if stale else (np.int8(4) if status[j] == 2 else np.int8(0))
+            route[j] = bad[j] if bad[j] != 0 else way
+        state.phi[v] = phi[n - 1]
+        state.x[v] = aligned.x[v, n - 1]
+        state.last_ns[v] = last[n - 1]
+        state.bad[v] = bad[n - 1]

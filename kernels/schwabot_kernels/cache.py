@@ -1,0 +1,40 @@
+"""Where compiled kernels are kept on disk: one folder per version of the kernels' source.
+
+numba notices a change of the file a function is in, but not of the functions it calls in other files, and would run
+stale code after an edit or an upgrade. So the folder's name holds a hash of every kernel source. Base folder:
+``NUMBA_CACHE_DIR`` if set, else ``~/.cache/schwabot/numba`` (``XDG_CACHE_HOME`` is respected).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numba.core.config
+
+
+def source_hash() -> str:
+    """16 hex digits over the sources that are compiled.
+
+    Example:
+        >>> len(source_hash())
+        16
+    """
+    digest = hashlib.sha256()
+    root = Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        if path.name in ("reference.py", "op.py"):
+            continue  # never compiled
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def use_versioned_cache() -> Path:
+    """Point numba's cache at this version's folder and return it."""
+    base = os.environ.get("NUMBA_CACHE_DIR") or str(
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "schwabot" / "numba"
+    )
+    folder = Path(base) / source_hash()
+    numba.core.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+    return folder
