@@ -63,7 +63,8 @@ class SkillConfig:
         placebo_s: age of the placebo's forecast.
         skip_ms: ``r2_after_1ms`` counts the outcome from this long after the row on.
         top_blocks: blocks of most energy that ``r2_without_top3`` leaves out.
-        prior_bp2: pull of the slope to zero, in units of the sum of squared deviations.
+        prior_bp2: pull of the slope to zero, in units of the sum of squared deviations; too little of it and the first
+            few rows, whose outcomes overlap, fit wild slopes that cost more R² than the rest of the run earns.
 
     Raises:
         ConfigError: a value that can't be used.
@@ -188,7 +189,8 @@ class SkillMeter:
         instruments: V instruments of the run.
         config: see ``SkillConfig``.
         predictors: name → columns; the default is the ghost's deviation.
-        observer: sees every row's forecast and outcome, for plots and tests.
+        observer: sees every row's forecast and outcome, for plots and tests; ``summary`` shows it the rows of the
+            last seconds, which wait for their outcomes until then.
 
     Example:
         >>> meter = SkillMeter((Instrument("a:X/Y", 0.1, 1.0),), SkillConfig(horizons_ms=(100,)))
