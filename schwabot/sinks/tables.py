@@ -1,0 +1,245 @@
+"""Arrow tables of what the graph said: signals, lag decisions and their mean curve, arbitrage, drift.
+
+Columns that look ahead start with ``realised_``. No answer is null.
+
+Axis legend: N rows of a batch, V streams, D decisions, L latencies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from schwabot.records.audit import DriftStatus, Lane, Route, StepRecord
+from schwabot.records.market import MISSING_NS, Float64, Int8, Int32, Int64
+
+TEXT = pa.dictionary(pa.int32(), pa.string())
+SIGNALS = pa.schema(
+    [
+        pa.field("ts_recv_ns", pa.int64(), nullable=False),
+        pa.field("ts_event_ns", pa.int64()),
+        pa.field("stream", TEXT, nullable=False),
+        pa.field("ghost_bp", pa.float64()),
+        pa.field("deviation_bp", pa.float64()),
+        pa.field("phase_bp", pa.float64()),
+        pa.field("drift", pa.float64()),
+        pa.field("key", pa.string()),
+        pa.field("entropy", pa.float64()),
+        pa.field("echo_bp", pa.float64()),
+        pa.field("expected_lag_bp", pa.float64()),
+        pa.field("snr", pa.float64()),
+        pa.field("bits", pa.float64()),
+        pa.field("voltage", pa.float64()),
+        pa.field("lane", TEXT),
+    ]
+)
+ARBITRAGE = pa.schema(
+    [
+        ("kind", TEXT),
+        ("buy", TEXT),
+        ("sell", TEXT),
+        ("start_ns", pa.int64()),
+        ("end_ns", pa.int64()),
+        ("edge_bp", pa.float64()),
+        ("qty_base", pa.float64()),
+    ]
+)
+DRIFT = pa.schema(
+    [
+        ("ts_recv_ns", pa.int64()),
+        ("stream", TEXT),
+        ("what", TEXT),
+        ("before", TEXT),
+        ("after", TEXT),
+        ("drift", pa.float64()),
+    ]
+)
+LAG_CURVE = pa.schema(
+    [
+        ("stream", TEXT),
+        ("latency_ms", pa.float64()),
+        ("realised_mean_bp", pa.float64()),
+        ("n", pa.int64()),
+        ("realised_ci_low_bp", pa.float64()),
+        ("realised_ci_high_bp", pa.float64()),
+    ]
+)
+WIDE = ("mid_bp", "half_spread_bp", "deviation_bp", "phase_bp", "forecast_bp")
+
+
+def signals_table(record: StepRecord, streams: pa.Array, stride: int = 1) -> pa.Table:
+    """Rows of signals.parquet of one batch: each row's answer for its own stream.
+
+    Args:
+        record: the batch.
+        streams: names of the V streams.
+        stride: keep the events whose number in the run is a multiple of it.
+
+    Shape:
+        N / stride rows.
+    """
+    rows = np.arange(-record.first_event % stride, len(record.ts_recv_ns), stride)
+    stream = record.stream[rows]
+    signals = record.signals
+
+    def own(columns: Float64) -> pa.Array:
+        return _nullable(columns[rows, stream])
+
+    event_ns = record.ts_event_ns[rows]
+    columns = [
+        pa.array(record.ts_recv_ns[rows]),
+        pa.array(event_ns, mask=event_ns == MISSING_NS),
+        pa.DictionaryArray.from_arrays(pa.array(stream, pa.int32()), streams),
+        _nullable(signals.ghost_bp[rows]),
+        own(signals.deviation_bp),
+        own(signals.phase_bp),
+        own(signals.drift),
+        hex_keys(signals.key[rows]),
+        _nullable(signals.entropy[rows]),
+        _nullable(signals.echo_bp[rows]),
+        _nullable(signals.expected_lag_bp[rows]),
+        own(signals.snr),
+        own(signals.bits),
+        own(signals.voltage),
+        _text(signals.lane[rows, stream], [lane.name for lane in Lane]),
+    ]
+    return pa.table(columns, schema=SIGNALS)
+
+
+def decisions_table(record: StepRecord) -> pa.Table:
+    """Rows of lag_decisions.parquet: the decisions whose cost became known in this batch.
+
+    Shape:
+        D rows, one column per latency.
+    """
+    decisions = record.decisions
+    columns = [
+        pa.array(decisions.ts_ns),
+        _text(decisions.stream, _names(record)),
+        _text((decisions.side < 0).astype(np.int32), ["buy", "sell"]),
+    ]
+    columns += [_nullable(column) for column in decisions.realised_cost_bp.T]
+    return pa.table(columns, schema=decisions_schema(record.latencies_ms))
+
+
+def decisions_schema(latencies_ms: Sequence[float]) -> pa.Schema:
+    """Columns of lag_decisions.parquet.
+
+    Example:
+        >>> decisions_schema([1, 0.5]).names
+        ['ts_recv_ns', 'stream', 'side', 'realised_cost_1ms_bp', 'realised_cost_0.5ms_bp']
+    """
+    costs = [(f"realised_cost_{latency:g}ms_bp", pa.float64()) for latency in latencies_ms]
+    return pa.schema([("ts_recv_ns", pa.int64()), ("stream", TEXT), ("side", TEXT), *costs])
+
+
+def arbitrage_table(record: StepRecord) -> pa.Table:
+    """Rows of arbitrage.parquet: the windows that closed in this batch."""
+    found = record.arbitrage
+    names = _names(record)
+    columns = [
+        _text(found.locked, ["basis", "locked"]),
+        _text(found.buy, names),
+        _text(found.sell, names),
+        pa.array(found.start_ns),
+        pa.array(found.end_ns),
+        _nullable(found.edge_bp),
+        _nullable(found.qty),
+    ]
+    return pa.table(columns, schema=ARBITRAGE)
+
+
+def drift_table(record: StepRecord) -> pa.Table:
+    """Rows of drift.parquet: the changes of drift status and route in this batch."""
+    events = record.drift_events
+    # one list of names for both enums: statuses first, routes after them
+    names = [status.name.lower() for status in DriftStatus] + [route.name.lower() for route in Route]
+    shift = np.where(events.what == 0, 0, len(DriftStatus))
+    columns = [
+        pa.array(events.ts_ns),
+        _text(events.stream, _names(record)),
+        _text(events.what, ["drift", "route"]),
+        _text(events.before + shift, names),
+        _text(events.after + shift, names),
+        _nullable(events.drift),
+    ]
+    return pa.table(columns, schema=DRIFT)
+
+
+def lag_curve_table(curve: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> pa.Table:
+    """Rows of lag_curve.parquet.
+
+    Args:
+        curve: ``summary["lag_curve"]``: stream → latency in ms → mean, n, ci_low, ci_high.
+
+    Example:
+        >>> cell = {"mean": 0.1, "n": 5, "ci_low": None, "ci_high": 0.2}
+        >>> lag_curve_table({"a:X/Y": {"10": cell}}).to_pylist()[0]["latency_ms"]
+        10.0
+    """
+    rows = [
+        (stream, float(latency), cell["mean"], cell["n"], cell["ci_low"], cell["ci_high"])
+        for stream, cells in curve.items()
+        for latency, cell in cells.items()
+    ]
+    columns = list(zip(*rows, strict=True)) or [()] * len(LAG_CURVE)
+    arrays = [
+        pa.array(values, field.type.value_type if field.type == TEXT else field.type, from_pandas=True)
+        for values, field in zip(columns, LAG_CURVE, strict=True)
+    ]
+    arrays[0] = arrays[0].dictionary_encode()
+    return pa.table(arrays, schema=LAG_CURVE)
+
+
+def wide_table(record: StepRecord, columns: Sequence[str] = WIDE) -> pa.Table:
+    """Every stream's answer at every event, which the signals' rows hold for their own stream only.
+
+    Args:
+        record: the batch.
+        columns: names of [N, V] fields of ``SignalColumns``.
+
+    Returns:
+        ts_recv_ns, stream (the row's own), ghost_bp, then ``<column>[<stream>]`` for each column and stream.
+
+    Shape:
+        N rows, 3 + len(columns) · V columns.
+    """
+    arrays = {
+        "ts_recv_ns": pa.array(record.ts_recv_ns),
+        "stream": _text(record.stream, _names(record)),
+        "ghost_bp": _nullable(record.signals.ghost_bp),
+    }
+    for column in columns:
+        values = getattr(record.signals, column)
+        for v, name in enumerate(_names(record)):
+            own = np.ascontiguousarray(values[:, v])
+            arrays[f"{column}[{name}]"] = _nullable(own) if own.dtype == np.float64 else pa.array(own)
+    return pa.table(arrays)
+
+
+def hex_keys(keys: Int64) -> pa.Array:
+    """Keys as text, null where there is none.
+
+    Example:
+        >>> hex_keys(np.array([63, -1, 0])).to_pylist()
+        ['0x3f', None, '0x0']
+    """
+    distinct, codes = np.unique(keys, return_inverse=True)
+    names = pa.array([hex(key) if key >= 0 else None for key in distinct.tolist()], pa.string())
+    return names.take(pa.array(codes))
+
+
+def _nullable(values: Float64) -> pa.Array:
+    return pa.array(np.ascontiguousarray(values, dtype=np.float64), from_pandas=True)
+
+
+def _text(codes: Int8 | Int32 | npt.NDArray[np.integer[Any]], names: list[str]) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(names, pa.string()))
+
+
+def _names(record: StepRecord) -> list[str]:
+    return [instrument.stream for instrument in record.instruments]
