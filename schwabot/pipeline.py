@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from schwabot.modules.graph import Graph, GraphOutput, State
@@ -25,6 +26,7 @@ from schwabot.records.audit import DriftEvents, FallbackEvent, SignalColumns, St
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Int64, Kind, Ticks
 from schwabot.tensors.tick_batch import TickBatch
+from schwabot.ticks.merge import blank
 from schwabot.ticks.venue_clock import VenueClock, VenueClockConfig
 
 
@@ -36,7 +38,6 @@ class Pipeline:
         modules: settings of the graph.
         clock: settings of the venue clocks.
         device: where the graph runs.
-        trades_only: streams whose price is their last trade.
         state: a state to go on from; None = from the beginning.
 
     Example:
@@ -55,13 +56,12 @@ class Pipeline:
         clock: VenueClockConfig | None = None,
         *,
         device: torch.device | str = "cpu",
-        trades_only: Sequence[str] = (),
         state: State | None = None,
     ) -> None:
         self.instruments = tuple(instruments)
         self.device = torch.device(device)
         self.clock = VenueClock(self.instruments, clock or VenueClockConfig())
-        self.graph = Graph(self.instruments, modules, trades_only)
+        self.graph = Graph(self.instruments, modules, [i.stream for i in self.instruments if i.trades_only])
         if state is not None:
             self.graph.check_state(state)
         self.state = self.graph.initial_state() if state is None else state
@@ -76,24 +76,12 @@ class Pipeline:
         started_s = time.perf_counter()
         output = self.graph.advance(batch, self.state)
         compute_s = time.perf_counter() - started_s
-        rows = ticks.kind != Kind.DEPTH
-        if rows.all():
-            rows = np.s_[:]
-        return self._record(
-            output,
-            ticks.ts_recv_ns[rows],
-            ticks.ts_event_ns[rows],
-            ts_venue_ns[rows],
-            ticks,
-            rows,
-            compute_s,
-        )
+        return self._record(output, ticks, ts_venue_ns, ticks.kind != Kind.DEPTH, compute_s)
 
     def finish(self) -> StepRecord:
         """What was still waiting for later events when the data ended; carries no rows."""
-        none = np.zeros(0, np.int64)
-        empty = Ticks(self.instruments, *([none] * 3), none.astype(np.int32), none.astype(np.int8), *([none] * 7))
-        return self._record(self.graph.finish(self.state), none, none, none, empty, np.s_[:], 0.0)
+        empty = blank(self.instruments, 0)
+        return self._record(self.graph.finish(self.state), empty, empty.ts_recv_ns, np.ones(0, np.bool_), 0.0)
 
     def clock_summary(self) -> dict[str, dict[str, float | None]]:
         """Per stream: clock offset and drift, median feed delay."""
@@ -102,13 +90,12 @@ class Pipeline:
     def _record(
         self,
         output: GraphOutput,
-        ts_recv_ns: Int64,
-        ts_event_ns: Int64,
-        ts_venue_ns: Int64,
         ticks: Ticks,
-        rows: np.ndarray | slice,
+        ts_venue_ns: Int64,
+        rows: npt.NDArray[np.bool_],
         compute_s: float,
     ) -> StepRecord:
+        ts_recv_ns = ticks.ts_recv_ns[rows]
         drift_events, fallbacks = self._watch.changes(ts_recv_ns, output.signals)
         record = StepRecord(
             batch=self._batches,
@@ -117,8 +104,8 @@ class Pipeline:
             reference_price=self.graph.reference_price(self.state),
             latencies_ms=tuple(self.graph.config.phantom_lag.latencies_ms),
             ts_recv_ns=ts_recv_ns,
-            ts_event_ns=ts_event_ns,
-            ts_venue_ns=ts_venue_ns,
+            ts_event_ns=ticks.ts_event_ns[rows],
+            ts_venue_ns=ts_venue_ns[rows],
             stream=ticks.stream[rows],
             kind=ticks.kind[rows],
             signals=output.signals,
@@ -144,26 +131,25 @@ class _Watch:
 
     def changes(self, ts_ns: Int64, signals: SignalColumns) -> tuple[DriftEvents, tuple[FallbackEvent, ...]]:
         """Events of one batch, in time order, status before route."""
-        events = []
+        found = []
         for what, before, now in ((0, self._status, signals.status), (1, self._route, signals.route)):
-            all_rows = np.concatenate([before, now])
-            row, stream = np.nonzero(all_rows[1:] != all_rows[:-1])
-            events.append((ts_ns[row], stream, np.full(len(row), what), all_rows[row, stream], now[row, stream], row))
+            both = np.concatenate([before, now])
+            row, stream = np.nonzero(both[1:] != both[:-1])
+            found.append((row, stream, np.full(len(row), what), both[row, stream], now[row, stream]))
         if len(ts_ns):
             self._status, self._route = signals.status[-1:].copy(), signals.route[-1:].copy()
-        at, stream, what, before, after, row = (np.concatenate(parts) for parts in zip(*events, strict=True))
-        order = np.lexsort((stream, what, row))
-        return (
-            DriftEvents(
-                ts_ns=at[order],
-                stream=stream[order].astype(np.int32),
-                what=what[order].astype(np.int8),
-                before=before[order],
-                after=after[order],
-                drift=signals.drift[row[order], stream[order]],
-            ),
-            self._ghost_changes(ts_ns, signals),
+        row, stream, kind, old, new = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        order = np.lexsort((stream, kind, row))
+        row, stream = row[order], stream[order]
+        events = DriftEvents(
+            ts_ns=ts_ns[row],
+            stream=stream.astype(np.int32),
+            what=kind[order].astype(np.int8),
+            before=old[order],
+            after=new[order],
+            drift=signals.drift[row, stream],
         )
+        return events, self._ghost_changes(ts_ns, signals)
 
     def _ghost_changes(self, ts_ns: Int64, signals: SignalColumns) -> tuple[FallbackEvent, ...]:
         found = ~np.isnan(signals.ghost_bp)

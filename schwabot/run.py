@@ -170,8 +170,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     for note in notes:
         sys.stderr.write(f"{note}\n")
     config = _write_config(settings, run_dir)
-    trades_only = _trades_only(settings, feed)
-    pipeline = Pipeline(feed.instruments, settings.modules, settings.latency, device=device, trades_only=trades_only)
+    pipeline = Pipeline(feed.instruments, settings.modules, settings.latency, device=device)
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
     header = RunHeader(
         run_dir=run_dir,
@@ -252,17 +251,6 @@ def _reference(wanted: str | None, instruments: tuple[Instrument, ...]) -> str |
     if wanted is not None and wanted not in streams:
         raise ConfigError(f"source.reference={wanted} is not in the source{closest(wanted, streams)}: {streams}")
     return wanted
-
-
-def _trades_only(settings: RunConfig, feed: Feed) -> tuple[str, ...]:
-    """Streams whose price is their last trade: all of a table without quote columns."""
-    source = settings.source
-    if not isinstance(source, TableSource):
-        return ()
-    from schwabot.ticks.presets import mapping
-
-    has_quotes = source.preset == "hftbacktest" or bool(mapping(source.preset, source.columns).bid)
-    return () if has_quotes else tuple(instrument.stream for instrument in feed.instruments)
 
 
 def _expected_events(settings: RunConfig, feed: Feed) -> int | None:

@@ -24,6 +24,7 @@ class Instrument:
         inverse: True when the contract is worth a fixed amount of quote currency and settles in base.
         maker_fee_bp: fee for adding liquidity, in bp of the notional.
         taker_fee_bp: fee for taking liquidity, in bp of the notional.
+        trades_only: the source has no quotes of it, so its price is its last trade.
 
     Example:
         >>> spot = Instrument("binance:BTC/USDT", tick_size=0.01, lot_size=1e-5)
@@ -38,6 +39,7 @@ class Instrument:
     inverse: bool = False
     maker_fee_bp: float = 0.0
     taker_fee_bp: float = 0.0
+    trades_only: bool = False
 
     @property
     def venue(self) -> str:

@@ -102,10 +102,10 @@ class SyntheticConfig:
     spread_bp: list[float] = field(default_factory=lambda: [0.2, 0.1, 0.4, 0.3])
     size: list[float] = field(default_factory=lambda: [1.0, 4.0, 0.5, 2.0])
     basis_bp: list[float] = field(default_factory=lambda: [0.0, -3.7, 1.0, -2.7])
-    basis_swing_bp: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 2.0])
+    basis_swing_bp: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.5])
     basis_period_s: float = 1800.0
     delay_ms: list[float] = field(default_factory=lambda: [15.0, 5.0, 40.0, 25.0])
-    noise_bp: list[float] = field(default_factory=lambda: [0.45, 0.4, 0.5, 0.45])
+    noise_bp: list[float] = field(default_factory=lambda: [0.45, 0.3, 0.7, 0.4])
     reprice_share: float = 0.1
     trade_share: float = 0.22
     clustered_share: float = 0.5

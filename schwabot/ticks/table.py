@@ -12,7 +12,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,7 @@ class _Run:
 
     file: TableFile
     stream: str
+    has_quotes: bool
     starts_ns: int = MISSING_NS
     price_places: int | None = 0
     quantity_places: int | None = 0
@@ -166,13 +167,14 @@ class TableFeed:
     def _runs(self, path: Path, columns: ColumnMap) -> list[_Run]:
         """The streams of one file."""
         whole = self._open(path, columns, None, True)
+        has_quotes = bool(columns.bid) or self.config.preset == "hftbacktest"
         values = whole.streams()
         if not values:
-            return [_Run(whole, self._stream_name(_stem(path), path))]
+            return [_Run(whole, self._stream_name(_stem(path), path), has_quotes)]
         if "" in values:
             raise SchemaError(f"column {columns.stream!r} (source.columns.stream) has empty cells", file=str(path))
         return [
-            _Run(self._open(path, columns, value, value == values[0]), self._stream_name(value, path))
+            _Run(self._open(path, columns, value, value == values[0]), self._stream_name(value, path), has_quotes)
             for value in values
         ]
 
@@ -211,8 +213,9 @@ class TableFeed:
             tick, lot = described.tick_size, described.lot_size
         for run in runs:
             self._scan(run, whole=tick is None or lot is None)
+        trades_only = not any(run.has_quotes for run in runs)
         if described is not None:
-            return described
+            return replace(described, trades_only=trades_only)
         files = ", ".join(run.file.path.name for run in runs[:3]) + (", ..." if len(runs) > 3 else "")
         if tick is None:
             tick = _finest([run.price_places for run in runs], "prices", "tick", files)
@@ -221,7 +224,14 @@ class TableFeed:
             lot = _finest([run.quantity_places for run in runs], "quantities", "lot", files)
             self.notes.append(f"{name}: lot size {lot:g} is the finest decimal in {files}; state it as source.lot")
         return Instrument(
-            name, tick, lot, config.contract_value, config.inverse, config.maker_fee_bp, config.taker_fee_bp
+            name,
+            tick,
+            lot,
+            config.contract_value,
+            config.inverse,
+            config.maker_fee_bp,
+            config.taker_fee_bp,
+            trades_only,
         )
 
     def _scan(self, run: _Run, *, whole: bool) -> None:

@@ -52,7 +52,7 @@ class VenueClockConfig:
     """
 
     min_transport_ns: int = 0
-    window_s: float = 20.0
+    window_s: float = 10.0
     bucket_ms: int = 250
     delay_tau_s: float = 10.0
     max_drift_ppm: float = 2_000.0

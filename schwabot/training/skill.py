@@ -85,7 +85,7 @@ class SkillConfig:
     placebo_s: float = 7.0
     skip_ms: float = 1.0
     top_blocks: int = 3
-    prior_bp2: float = 0.01
+    prior_bp2: float = 1.0
 
     def __post_init__(self) -> None:
         if self.enabled not in ("auto", "on", "off"):

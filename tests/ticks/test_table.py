@@ -184,7 +184,7 @@ def test_a_known_instrument_is_used(tmp_path: Path) -> None:
     known = Instrument("binance:BTC/USDT", 0.01, 1e-5, taker_fee_bp=10.0)
     config = TableConfig(glob=str(tmp_path / "*"), columns=TRADES, streams={"btc_*": known.stream})
     feed = TableFeed(config, {"any": known})
-    assert feed.instruments == (known,)
+    assert feed.instruments == (replace(known, trades_only=True),)
     assert feed.notes == []
     assert read(feed).price_ticks.tolist() == [6_000_010]
     assert TableFeed(config).instruments[0].tick_size == 0.1
