@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import torch
 
 KINDS = ("auto", "cpu", "cuda")
+GPU_KERNELS = False
+"""Whether the graph can run on a CUDA device."""
 
 
 @dataclass
@@ -40,7 +42,8 @@ class DeviceConfig:
 def resolve_device(config: DeviceConfig) -> tuple[torch.device, str | None]:
     """Pick the device, and say why when it is not the one that was asked for.
 
-    A CUDA device counts as usable only after a small computation on it came back right.
+    A CUDA device counts as usable only after a small computation on it came back right, and when this version has
+    kernels for it.
 
     Args:
         config: what was asked for.
@@ -83,4 +86,6 @@ def _why_no_cuda(index: int) -> str | None:
         probe = torch.arange(4, device=torch.device("cuda", index)).sum().item()
     except RuntimeError as error:  # unsupported architecture, out of memory, driver too old
         return f"a test computation on CUDA device {index} failed: {str(error).splitlines()[0]}"
-    return None if probe == 6 else f"a test computation on CUDA device {index} gave {probe} instead of 6"
+    if probe != 6:
+        return f"a test computation on CUDA device {index} gave {probe} instead of 6"
+    return None if GPU_KERNELS else "this version has no GPU kernels yet, all of its compiled kernels are for the CPU"

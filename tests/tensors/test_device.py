@@ -30,8 +30,10 @@ def test_cuda_falls_back_with_a_reason() -> None:
 
 
 @pytest.mark.gpu
-def test_cuda_is_used() -> None:
-    assert resolve_device(DeviceConfig(kind="cuda", required=True)) == (torch.device("cuda", 0), None)
+def test_a_working_gpu_without_kernels_is_not_claimed() -> None:
+    device, reason = resolve_device(DeviceConfig(kind="cuda"))
+    assert device == torch.device("cpu")
+    assert reason is not None and "no GPU kernels yet" in reason
     with pytest.raises(DeviceError, match="there is no CUDA device 99"):
         resolve_device(DeviceConfig(kind="cuda", index=99, required=True))
 
