@@ -1,0 +1,37 @@
+"""Schwabot: what is the asset worth right now, what does acting late cost, is this moment good enough to trade?
+
+``load`` opens ticks, ``Graph`` runs them through the modules and gives Arrow tables back. Both are imported on first
+use, so that ``import schwabot`` alone needs nothing but Python.
+
+Example:
+    >>> import schwabot
+    >>> result = schwabot.Graph(tau_phase_s=5).run(schwabot.load("synthetic", events=5_000))
+    >>> result.signals.num_rows
+    5000
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from schwabot.api import Graph, Result, load
+
+try:
+    __version__ = version("schwabot")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "0+unknown"
+
+__all__ = ["Graph", "Result", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'schwabot' has no attribute {name!r}")
+    return getattr(import_module("schwabot.api"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -26,7 +26,6 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-import schwabot
 from schwabot.errors import ConfigError
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.instrument import Instrument
@@ -205,7 +204,7 @@ SOURCES: dict[str, type] = {
 
 def conf_dir() -> Path:
     """Folder of the YAML files: inside the installed package, or beside it in a clone."""
-    package = Path(schwabot.__file__).parent
+    package = Path(__file__).parent
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
 

@@ -40,17 +40,12 @@ from schwabot.errors import ConfigError, SchwabotError
 from schwabot.tensors.device import resolve_device
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    from schwabot.engine import Meter
-    from schwabot.pipeline import Pipeline
-    from schwabot.records.audit import StepRecord
     from schwabot.records.instrument import Instrument
-    from schwabot.records.market import Ticks
     from schwabot.sinks.base import Sink
     from schwabot.sinks.progress import Progress
     from schwabot.ticks.base import Feed
-    from schwabot.ticks.synthetic import SyntheticFeed
 
 INTERRUPTED = 130
 _started_s: list[float] = []
@@ -161,6 +156,8 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     from schwabot.pipeline import Pipeline
     from schwabot.sinks.base import RunHeader
     from schwabot.sinks.progress import Progress
+    from schwabot.training.meters import meters_of
+    from schwabot.training.skill import SkillMeter
 
     feed = open_feed(settings)
     reference = _reference(settings.source.reference, feed.instruments)
@@ -171,6 +168,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         sys.stderr.write(f"{note}\n")
     config = _write_config(settings, run_dir)
     pipeline = Pipeline(feed.instruments, settings.modules, settings.latency, device=device)
+    skill = SkillMeter(feed.instruments, settings.skill)
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
     header = RunHeader(
         run_dir=run_dir,
@@ -188,7 +186,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         header,
         clock=ReplayClock(),
         sinks=_sinks(settings, progress),
-        meters=_meters(settings, feed, pipeline),
+        meters=meters_of(feed, skill, settings.modules.phantom_lag.latencies_ms, pipeline.clock_summary),
         reference=reference,
         batch_events=settings.batch_events,
         progress=progress,
@@ -282,74 +280,6 @@ def _sinks(settings: RunConfig, progress: Progress) -> list[Sink]:
     if wanted.console:
         sinks.append(ConsoleSink())
     return sinks
-
-
-class _SkillEntry:
-    """The skill meter's part of the summary."""
-
-    def __init__(self, meter: Any) -> None:
-        self._meter = meter
-
-    def update(self, ticks: Ticks | None, record: StepRecord) -> None:
-        self._meter.update(record)
-
-    def summary(self) -> Mapping[str, Any]:
-        return {"skill": self._meter.summary()}
-
-
-class _LagEntry:
-    """The lag curve's part of the summary."""
-
-    def __init__(self, curve: Any) -> None:
-        self._curve = curve
-
-    def update(self, ticks: Ticks | None, record: StepRecord) -> None:
-        self._curve.update(record)
-
-    def summary(self) -> Mapping[str, Any]:
-        curve = self._curve.summary()
-        means = {stream: {ms: cell["mean"] for ms, cell in cells.items()} for stream, cells in curve.items()}
-        return {"lag_curve_bp": means, "lag_curve": curve}
-
-
-class _TruthEntry:
-    """How far the answers are from what is true on a synthetic market."""
-
-    def __init__(self, feed: SyntheticFeed, pipeline: Pipeline) -> None:
-        from schwabot.training.truth import TruthMeter
-
-        self._feed = feed
-        self._pipeline = pipeline
-        self._meter = TruthMeter(feed.instruments)
-        self._last_ns = feed.config.start_ns
-
-    def update(self, ticks: Ticks | None, record: StepRecord) -> None:
-        if len(record.ts_recv_ns):
-            self._meter.update(record, self._feed.truth_at(record.ts_recv_ns))
-        if ticks is not None:
-            self._last_ns = int(ticks.ts_recv_ns[-1])
-
-    def summary(self) -> Mapping[str, Any]:
-        from schwabot.training.truth import clock_errors
-
-        since_s = (self._last_ns - self._feed.config.start_ns) / 1e9
-        clocks = clock_errors(self._pipeline.clock_summary(), self._feed.truth_summary(), since_s)
-        return {"truth": self._meter.summary() | {"clock_error": clocks}}
-
-
-def _meters(settings: RunConfig, feed: Feed, pipeline: Pipeline) -> list[Meter]:
-    from schwabot.ticks.synthetic import SyntheticFeed
-    from schwabot.training.lag_curve import LagCurve
-    from schwabot.training.skill import SkillMeter
-
-    latencies_ms = tuple(settings.modules.phantom_lag.latencies_ms)
-    meters: list[Meter] = [
-        _SkillEntry(SkillMeter(feed.instruments, settings.skill)),
-        _LagEntry(LagCurve(latencies_ms, feed.instruments)),
-    ]
-    if isinstance(feed, SyntheticFeed):
-        meters.append(_TruthEntry(feed, pipeline))
-    return meters
 
 
 if __name__ == "__main__":

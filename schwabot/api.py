@@ -1,0 +1,391 @@
+"""The Python API: ticks in, Arrow tables out, with the settings and defaults of the command line.
+
+Axis legend: N events, V streams.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from warnings import warn
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from schwabot import engine
+from schwabot.clock import ReplayClock
+from schwabot.config import SOURCES, RunConfig, closest, conf_dir, explain, find_files, register, to_settings
+from schwabot.errors import ConfigError
+from schwabot.modules.settings import ModulesConfig
+from schwabot.pipeline import Pipeline
+from schwabot.records.audit import SignalColumns
+from schwabot.run import open_feed
+from schwabot.sinks.arrow import ArrowSink
+from schwabot.sinks.base import RunHeader
+from schwabot.sinks.progress import Progress
+from schwabot.sinks.settings import SinksConfig
+from schwabot.sinks.tables import WIDE
+from schwabot.tensors.device import resolve_device
+from schwabot.ticks.base import Feed
+from schwabot.ticks.presets import ColumnMap
+from schwabot.ticks.recording import Recording
+from schwabot.ticks.store_format import CATALOGUE
+from schwabot.training.meters import meters_of
+from schwabot.training.skill import Predictor, SkillMeter, ghost_deviation
+
+Place = str | Path
+MODULES = tuple(one.name for one in fields(ModulesConfig))
+GHOST = "ghost"
+PER_EVENT = ("ghost_bp", "key", "entropy", "echo_bp", "expected_lag_bp", "penalty")
+"""Fields of ``SignalColumns`` with one number per event; the others have one per stream."""
+SKILL = pa.schema(
+    [
+        ("predictor", pa.string()),
+        ("stream", pa.string()),
+        ("horizon_ms", pa.float64()),
+        ("corr", pa.float64()),
+        ("r2", pa.float64()),
+        ("r2_ci_low", pa.float64()),
+        ("r2_ci_high", pa.float64()),
+        ("r2_grid", pa.float64()),
+        ("r2_after_1ms", pa.float64()),
+        ("r2_without_top3", pa.float64()),
+        ("placebo", pa.float64()),
+        ("n", pa.int64()),
+        ("excluded", pa.int64()),
+    ]
+)
+"""Columns of ``Result.skill``; see ``SkillMeter.summary``."""
+
+
+def load(
+    source: Place | Sequence[Place] | pa.Table,
+    *,
+    kind: str | None = None,
+    instruments: Mapping[str, Mapping[str, Any]] | None = None,
+    **options: Any,
+) -> Feed:
+    """Open a source of ticks.
+
+    Args:
+        source: ``"synthetic"``; a file, pattern or list of them (captures, CSV, Parquet,
+            event arrays of hftbacktest as .npz); the folder of a store;
+            or an Arrow table of ticks.
+        kind: ``synthetic``, ``capture``, ``table`` or ``store``; default: told from the content.
+        instruments: more instruments, by any name, e.g.
+            ``{"mine": {"stream": "table:btc", "tick_size": 0.1, "lot_size": 0.001}}``.
+        options: settings of that source, as under ``source.`` in the configuration, e.g. ``events=10_000``,
+            ``depth_levels=5``, ``preset="tardis_quotes"``, ``symbols=["BTC/USDT"]``.
+
+    Returns:
+        A feed. It is read once; load again to read again.
+
+    An Arrow table needs ``time`` and ``bid`` and ``ask`` (quotes) or ``price`` (trades); ``bid_qty``, ``ask_qty``,
+    ``qty``, ``side``, ``buyer_maker``, ``stream``, ``event_time`` and ``emit_time`` are used when they are there, and
+    ``columns={"time": "t", ...}`` maps other names. Rows of a stream are in the order of ``time``.
+
+    Raises:
+        ConfigError: nothing there, a setting that can't be used, or files of different kinds.
+        DataError: the source can't be read.
+
+    Example:
+        >>> feed = load("synthetic", events=2_000, streams=2)
+        >>> [instrument.stream for instrument in feed.instruments]
+        ['synthetic_a:BTC/USDT', 'synthetic_b:BTC/USDT:USDT']
+        >>> sum(len(ticks) for ticks in load(pa.table({"time": [1.0, 2.0], "bid": [4.1, 4.2], "ask": [4.3, 4.4]}),
+        ...                                  time_unit="s").batches())
+        2
+        >>> load("synthetic", event=2_000)
+        Traceback (most recent call last):
+        schwabot.errors.ConfigError: source.event: there is no such setting, did you mean events?; ...
+    """
+    if kind is not None and kind not in SOURCES:
+        raise ConfigError(f"kind={kind!r} is not a choice{closest(kind, SOURCES)}; use {', '.join(SOURCES)}")
+    entries = {name: dict(entry) for name, entry in (instruments or {}).items()}
+    if isinstance(source, pa.Table):
+        if kind not in (None, "table"):
+            raise ConfigError(f"kind={kind!r}: an Arrow table is read as kind='table'")
+        return _load_arrow(source, options, entries)
+    places = [source] if isinstance(source, str | Path) else list(source)
+    if kind is None:
+        kind = _kind_of(places, options)
+    if kind == "store":
+        options = {"path": _only(places)} | options
+    elif kind != "synthetic":
+        options = {"glob": [str(place) for place in places]} | options
+        if kind == "table" and all(str(place).endswith(".npz") for place in places):
+            options = {"preset": "hftbacktest"} | options
+    elif places != ["synthetic"]:
+        raise ConfigError(f"a synthetic market has no files: load('synthetic', ...) instead of {source!r}")
+    return open_feed(_settings({"source": options, "instruments": entries}, kind))
+
+
+def _load_arrow(table: pa.Table, options: dict[str, Any], entries: dict[str, Any]) -> Feed:
+    """Read a table as the table source does, by way of a file that lives as long as the feed."""
+    options = dict(options)
+    columns = {one.name: one.name for one in fields(ColumnMap) if one.name in table.column_names}
+    stated = dict(options.get("columns") or {})
+    columns = {} if options.get("preset", "none") != "none" else columns
+    options["columns"] = columns | stated
+    name = options["columns"].get("stream")
+    if name in table.column_names and "streams" not in options:
+        values = [str(value) for value in table.column(name).unique().to_pylist()]
+        options["streams"] = {value: value for value in values if ":" in value and "/" in value}
+    folder = TemporaryDirectory(prefix="schwabot-")
+    path = Path(folder.name, "arrow.parquet")
+    pq.write_table(table, path)
+    options["glob"] = str(path)
+    feed = open_feed(_settings({"source": options, "instruments": entries}, "table"))
+    weakref.finalize(feed, folder.cleanup)
+    return feed
+
+
+def _kind_of(places: list[Place], options: Mapping[str, Any]) -> str:
+    if places == ["synthetic"]:
+        return "synthetic"
+    if len(places) == 1 and Path(places[0]).is_dir():
+        if (Path(places[0]) / CATALOGUE).is_file():
+            return "store"
+        raise ConfigError(f"{places[0]} is a folder but no store ({CATALOGUE} is missing); name its files: DIR/*.gz")
+    kinds = {path: _kind_of_file(path) for path in find_files([str(place) for place in places], "source")}
+    if len(set(kinds.values())) > 1:
+        said = ", ".join(f"{path} ({kind})" for path, kind in list(kinds.items())[:4])
+        raise ConfigError(f"files of different kinds: {said}; load them apart, or state kind=")
+    return next(iter(kinds.values()))
+
+
+def _kind_of_file(path: Path) -> str:
+    """A capture's lines start with a receive time in ns and a JSON object; everything else is a table."""
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic in (b"PAR1", b"PK\x03\x04"):
+        return "table"
+    first = next((line for block in Recording(path).blocks() for line in block), b"")
+    stamp, _, message = bytes(first).partition(b" ")
+    return "capture" if stamp.isdigit() and message.lstrip().startswith(b"{") else "table"
+
+
+def _only(places: list[Place]) -> str:
+    if len(places) != 1:
+        raise ConfigError(f"a store is one folder, not {len(places)} places; convert with convert.existing=append")
+    return str(places[0])
+
+
+def _settings(tree: Mapping[str, Any], source: str = "synthetic") -> RunConfig:
+    """What the command line would run with these values.
+
+    Raises:
+        ConfigError: a name or value that can't be used.
+    """
+    register()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            config = compose("config", overrides=[f"source={source}"])
+        OmegaConf.set_struct(config, False)
+        config.merge_with(tree)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error) from error
+    return to_settings(config)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gave.
+
+    Attributes:
+        signals: one row per quote or trade, as signals.parquet.
+        lag_decisions: one row per decision: what acting later would have cost, as lag_decisions.parquet.
+        lag_curve: its mean per stream and latency, as lag_curve.parquet.
+        arbitrage: closed windows, as arbitrage.parquet.
+        drift: changes of drift status and route, as drift.parquet.
+        skill: one row per predictor, stream and horizon.
+        summary: what summary.json holds.
+        wide: every stream's answer at every event, when it was asked for.
+    """
+
+    signals: pa.Table = field(repr=False)
+    lag_decisions: pa.Table = field(repr=False)
+    lag_curve: pa.Table = field(repr=False)
+    arbitrage: pa.Table = field(repr=False)
+    drift: pa.Table = field(repr=False)
+    skill: pa.Table = field(repr=False)
+    summary: dict[str, Any] = field(repr=False)
+    wide: pa.Table | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        parts = [f"{one.name}: {getattr(self, one.name).num_rows:,} rows" for one in fields(self)[:6]]
+        streams = len(self.summary["streams"])
+        return f"Result({self.summary['events']:,} events of {streams} streams; {', '.join(parts)})"
+
+
+class Graph:
+    """The module graph with its settings.
+
+    Args:
+        overrides: settings by module, e.g. ``{"tensor_harness": {"tau_phase_s": 5}}``; beside the five modules
+            ``latency`` (venue clocks) and ``skill`` (how the ghost is scored).
+        device: ``auto``, ``cpu`` or ``cuda``.
+        settings: the same by keyword, ``tensor_harness={"tau_phase_s": 5}``, or one setting of a module by its bare
+            name, ``tau_phase_s=5``, where only one module has it.
+
+    Raises:
+        ConfigError: a name nobody has, a name several modules have, or a value that can't be used.
+
+    Example:
+        >>> graph = Graph(tau_phase_s=5, voltage_lanes={"latency_ms": 2})
+        >>> graph.settings.modules.tensor_harness.tau_phase_s
+        5.0
+        >>> Graph(tau_fase_s=5)
+        Traceback (most recent call last):
+        schwabot.errors.ConfigError: tau_fase_s: there is no such setting, did you mean tau_phase_s?...
+        >>> Graph({"tensor_harness": {"tau_phase_s": "long"}})
+        Traceback (most recent call last):
+        schwabot.errors.ConfigError: modules.tensor_harness.tau_phase_s: Value 'long' of type 'str' could not be ...
+    """
+
+    def __init__(self, overrides: Mapping[str, Any] | None = None, *, device: str = "auto", **settings: Any) -> None:
+        self.settings = _settings(_tree([overrides or {}, settings]) | {"device": {"kind": device}})
+
+    def run(
+        self,
+        source: Feed | Place | Sequence[Place] | pa.Table,
+        *,
+        wide: bool | Sequence[str] = False,
+        signals: str = "all",
+        predictors: Mapping[str, Predictor] | None = None,
+        reference: str | None = None,
+        batch_events: int = 65_536,
+        progress: bool = False,
+    ) -> Result:
+        """Run ticks through the graph, from a fresh state.
+
+        Args:
+            source: a feed, or what ``load`` takes.
+            wide: also give every stream's answer per event: True for mid, half spread, deviation, phase and forecast,
+                or names of the [N, V] fields of ``SignalColumns``.
+            signals: rows of ``Result.signals``: ``all``, ``off`` or ``every_100`` and the like.
+            predictors: more predictors to score beside the ghost: name → function from a ``StepRecord`` to [N, V],
+                larger = the stream will rise. It may use nothing but the record and what it kept of earlier ones.
+            reference: stream that ``basis_bp`` is measured against; default the first spot stream by name.
+            batch_events: events per batch; changes memory and speed, never a result.
+            progress: show a progress bar.
+
+        Raises:
+            ConfigError: an argument that can't be used.
+            DataError: bad input that the policy calls an error.
+
+        Example:
+            >>> result = Graph().run(load("synthetic", events=3_000, seed=1), wide=["forecast_bp"])
+            >>> result.signals.column_names[:5]
+            ['ts_recv_ns', 'ts_event_ns', 'stream', 'ghost_bp', 'deviation_bp']
+            >>> result.wide.column_names[3]
+            'forecast_bp[synthetic_a:BTC/USDT]'
+            >>> result.summary["events"], result.summary["quotes"] + result.summary["trades"]
+            (3000, 3000)
+        """
+        feed = _feed(source)
+        streams = [instrument.stream for instrument in feed.instruments]
+        if reference is not None and reference not in streams:
+            raise ConfigError(f"reference={reference!r} is not in the source{closest(reference, streams)}: {streams}")
+        if GHOST in (predictors or {}):
+            raise ConfigError(f"a predictor can't be named {GHOST!r}: that is the graph's own")
+        sink = ArrowSink(SinksConfig(signals=signals).signals_stride(), _wide_columns(wide))
+        device, reason = resolve_device(self.settings.device)
+        if reason is not None:
+            warn(f"running on the CPU: {reason}", RuntimeWarning, stacklevel=2)
+        pipeline = Pipeline(feed.instruments, self.settings.modules, self.settings.latency, device=device)
+        skill = SkillMeter(
+            feed.instruments, self.settings.skill, predictors={GHOST: ghost_deviation, **(predictors or {})}
+        )
+        bar = Progress(enabled=progress, label="graph")
+        engine.run(
+            feed,
+            pipeline,
+            RunHeader(Path(), "replay", str(device), type(feed).__name__, feed.instruments, feed.expected_events),
+            clock=ReplayClock(),
+            sinks=[sink],
+            meters=meters_of(feed, skill, self.settings.modules.phantom_lag.latencies_ms, pipeline.clock_summary),
+            reference=reference,
+            batch_events=batch_events,
+            progress=bar,
+        )
+        return Result(
+            signals=sink.signals,
+            lag_decisions=sink.lag_decisions,
+            lag_curve=sink.lag_curve,
+            arbitrage=sink.arbitrage,
+            drift=sink.drift,
+            skill=_skill_table(skill),
+            summary=sink.summary,
+            wide=sink.wide,
+        )
+
+
+def _feed(source: Feed | Place | Sequence[Place] | pa.Table) -> Feed:
+    if isinstance(source, str | Path | pa.Table | Sequence):
+        return load(source)
+    return source
+
+
+def _wide_columns(wide: bool | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(wide, bool):
+        return WIDE if wide else ()
+    names = tuple(one.name for one in fields(SignalColumns) if one.name not in PER_EVENT)
+    for name in wide:
+        if name not in names:
+            raise ConfigError(f"wide={name!r} is not a choice{closest(name, names)}; use {', '.join(names)}")
+    return tuple(wide)
+
+
+def _tree(given: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Settings as a tree: modules by name, bare names under the one module that has them."""
+    owners: dict[str, list[str]] = {}
+    for part in fields(ModulesConfig):
+        for one in fields(getattr(ModulesConfig(), part.name)):
+            owners.setdefault(one.name, []).append(part.name)
+    tree: dict[str, Any] = {"modules": {}}
+    for settings in given:
+        for name, value in settings.items():
+            if name in MODULES:
+                _put(tree["modules"], name, value)
+            elif name in ("latency", "skill"):
+                _put(tree, name, value)
+            elif len(owners.get(name, ())) == 1:
+                _put(tree["modules"], owners[name][0], {name: value})
+            elif name in owners:
+                said = " or ".join(f"{owner}={{{name!r}: {value!r}}}" for owner in owners[name])
+                raise ConfigError(f"{name} is a setting of {' and of '.join(owners[name])}: say {said}")
+            else:
+                known = [*MODULES, "latency", "skill", *owners]
+                raise ConfigError(
+                    f"{name}: there is no such setting{closest(name, known)}; modules: {', '.join(MODULES)}, "
+                    "beside them latency and skill"
+                )
+    return tree
+
+
+def _put(tree: dict[str, Any], name: str, values: Any) -> None:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{name}={values!r}: use a dict of its settings, e.g. {name}={{...}}")
+    tree.setdefault(name, {}).update(values)
+
+
+def _skill_table(meter: SkillMeter) -> pa.Table:
+    """One row per predictor, stream and horizon."""
+    rows = []
+    for predictor in meter.predictors:
+        for stream, horizons in meter.summary(predictor).items():
+            for horizon, cell in horizons.items():
+                low, high = cell["r2_ci"]
+                numbers = {name: value for name, value in cell.items() if name != "r2_ci"}
+                where = {"predictor": predictor, "stream": stream, "horizon_ms": float(horizon)}
+                rows.append(where | numbers | {"r2_ci_low": low, "r2_ci_high": high})
+    return pa.Table.from_pylist(rows, schema=SKILL)

@@ -1,0 +1,91 @@
+"""What a run measures beside its signals: skill, lag curve and, on a synthetic market, distance from the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from schwabot.records.audit import StepRecord
+from schwabot.records.market import Ticks
+from schwabot.ticks.base import Feed
+from schwabot.ticks.synthetic import SyntheticFeed
+from schwabot.training.lag_curve import LagCurve
+from schwabot.training.skill import SkillMeter
+from schwabot.training.truth import TruthMeter, clock_errors
+
+Clocks = Callable[[], Mapping[str, Mapping[str, float | None]]]
+
+
+class SkillEntry:
+    """The skill meter's part of the summary."""
+
+    def __init__(self, meter: SkillMeter) -> None:
+        self._meter = meter
+
+    def update(self, ticks: Ticks | None, record: StepRecord) -> None:
+        """Take one batch."""
+        self._meter.update(record)
+
+    def summary(self) -> Mapping[str, Any]:
+        """``skill``."""
+        return {"skill": self._meter.summary()}
+
+
+class LagEntry:
+    """The lag curve's part of the summary."""
+
+    def __init__(self, curve: LagCurve) -> None:
+        self._curve = curve
+
+    def update(self, ticks: Ticks | None, record: StepRecord) -> None:
+        """Take one batch."""
+        self._curve.update(record)
+
+    def summary(self) -> Mapping[str, Any]:
+        """``lag_curve_bp`` (means) and ``lag_curve`` (with counts and intervals)."""
+        curve = self._curve.summary()
+        means = {stream: {ms: cell["mean"] for ms, cell in cells.items()} for stream, cells in curve.items()}
+        return {"lag_curve_bp": means, "lag_curve": curve}
+
+
+class TruthEntry:
+    """How far the answers are from what is true on a synthetic market."""
+
+    def __init__(self, feed: SyntheticFeed, clocks: Clocks) -> None:
+        self._feed = feed
+        self._clocks = clocks
+        self._meter = TruthMeter(feed.instruments)
+        self._last_ns = feed.config.start_ns
+
+    def update(self, ticks: Ticks | None, record: StepRecord) -> None:
+        """Take one batch."""
+        if len(record.ts_recv_ns):
+            self._meter.update(record, self._feed.truth_at(record.ts_recv_ns))
+        if ticks is not None:
+            self._last_ns = int(ticks.ts_recv_ns[-1])
+
+    def summary(self) -> Mapping[str, Any]:
+        """``truth``."""
+        since_s = (self._last_ns - self._feed.config.start_ns) / 1e9
+        clocks = clock_errors(self._clocks(), self._feed.truth_summary(), since_s)
+        return {"truth": self._meter.summary() | {"clock_error": clocks}}
+
+
+def meters_of(
+    feed: Feed, skill: SkillMeter, latencies_ms: Sequence[float], clocks: Clocks
+) -> list[SkillEntry | LagEntry | TruthEntry]:
+    """The meters of a run over this feed.
+
+    Args:
+        feed: what is run.
+        skill: the skill meter.
+        latencies_ms: of the lag curve.
+        clocks: tells the clock summary, as ``Pipeline.clock_summary``.
+    """
+    meters: list[SkillEntry | LagEntry | TruthEntry] = [
+        SkillEntry(skill),
+        LagEntry(LagCurve(latencies_ms, feed.instruments)),
+    ]
+    if isinstance(feed, SyntheticFeed):
+        meters.append(TruthEntry(feed, clocks))
+    return meters
