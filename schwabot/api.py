@@ -141,9 +141,12 @@ def _load_arrow(table: pa.Table, options: dict[str, Any], entries: dict[str, Any
         options["streams"] = {value: value for value in values if ":" in value and "/" in value}
     folder = TemporaryDirectory(prefix="schwabot-")
     path = Path(folder.name, "arrow.parquet")
-    pq.write_table(table, path)
-    options["glob"] = str(path)
-    feed = open_feed(_settings({"source": options, "instruments": entries}, "table"))
+    try:
+        pq.write_table(table, path)
+        feed = open_feed(_settings({"source": options | {"glob": str(path)}, "instruments": entries}, "table"))
+    except BaseException:
+        folder.cleanup()
+        raise
     weakref.finalize(feed, folder.cleanup)
     return feed
 

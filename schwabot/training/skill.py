@@ -263,7 +263,7 @@ class SkillMeter:
         if self.config.enabled == "off":
             return {}
         rows, grid = copy.deepcopy(self._rows), copy.deepcopy(self._grid)
-        if self._next_block is not None:
+        if len(self._ts_ns):
             last_ns = int(self._ts_ns[-1])
             self._score(rows, grid, last_ns // self._block_ns + 1, last_ns)
         at = 0 if predictor is None else names.index(predictor)
