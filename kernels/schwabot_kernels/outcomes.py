@@ -16,7 +16,7 @@ NS = 1e-9
 
 
 class Due(NamedTuple):
-    """When each outcome becomes known: ``row`` writes it, ``source`` holds its value, ``known`` = within the N events. [M]"""
+    """When each outcome is known: ``row`` writes it, ``source`` has its value, ``known`` = within the N events. [M]."""
 
     row: torch.Tensor
     source: torch.Tensor
@@ -65,8 +65,9 @@ class GroupSums:
         rows: N.
 
     Example:
-        >>> known = GroupSums(torch.tensor([5, 5]), torch.tensor([1, 2]), torch.tensor([0, 0]), torch.ones(2, 1), 1.0, 4)
-        >>> known.read(torch.tensor([5, 5, 5, 6]), torch.arange(4), torch.zeros(4, dtype=torch.int64))[:, 0].tolist()
+        >>> at, group, row = torch.zeros(4, dtype=torch.int64), torch.tensor([5, 5, 5, 6]), torch.arange(4)
+        >>> known = GroupSums(group[:2], row[1:3], at[:2], torch.ones(2, 1), tau_s=1.0, rows=4)
+        >>> known.read(group, row, at)[:, 0].tolist()
         [0.0, 1.0, 2.0, 0.0]
     """
 
@@ -86,7 +87,7 @@ class GroupSums:
         """Sum right after each outcome, as of its t_j, in the order of ``self.order``. [M, C]"""
 
     def find(self, group: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
-        """Place in ``sums`` of the group's latest outcome known at ``row``, -1 where there is none. Shape: any, the same back."""
+        """Place in ``sums`` of the group's latest outcome known at ``row``, -1 if none. Shape: any, the same back."""
         if self.key.shape[0] == 0:
             return torch.full_like(group, -1)
         place = torch.searchsorted(self.key, group * self.stride + row, right=True) - 1
@@ -94,7 +95,7 @@ class GroupSums:
         return torch.where(found, place, -1)
 
     def read(self, group: torch.Tensor, row: torch.Tensor, ts_ns: torch.Tensor) -> torch.Tensor:
-        """The groups' sums at ``row``, decayed to ``ts_ns``; 0 where nothing is known. Shape: [R] each; returns [R, C]."""
+        """The groups' sums at ``row``, decayed to ``ts_ns``; 0 where nothing is known. Shape: [R]; returns [R, C]."""
         place = self.find(group, row)
         if self.key.shape[0] == 0:
             return self.sums.new_zeros((*place.shape, self.sums.shape[1]))

@@ -6,6 +6,7 @@ Tolerances are those of kernels/schwabot_kernels/<op>/README.md.
 from __future__ import annotations
 
 import torch
+
 from schwabot_kernels.align.reference import UNSEEN
 from schwabot_kernels.arbitrage.reference import edges, windows
 from schwabot_kernels.consensus.reference import consensus
@@ -15,7 +16,6 @@ from schwabot_kernels.lanes import reference as lanes
 from schwabot_kernels.phase.reference import drift_and_routes, pair_means, phases
 from schwabot_kernels.registry import reference as registry
 from schwabot_kernels.registry.bounded_reference import remember_bounded
-
 from tests.kernels.making import Run, assert_close, assert_same
 
 NEVER = torch.tensor(False)
@@ -34,10 +34,10 @@ def hold_phase(run: Run) -> None:
     pairs = pair_means(ts, run.aligned, params.tau_s, params.stale_ns)
     least = torch.where(pairs.weight > 0, pairs.weight, 1.0).amin(1, keepdim=True) if pairs.weight.shape[1] else 1.0
     assert_close(
-        phases(ts, run.aligned, params.tau_s, params.stale_ns), run.phase, 1e-9 + EPS * run.spread_bp / least, "phase"
+        phases(ts, run.aligned, params.tau_s, params.stale_ns), run.phase, run.bp + EPS * run.spread_bp / least, "phase"
     )
     ours = drift_and_routes(ts, run.aligned, run.phase, params)
-    assert_close(ours.drift, run.drift, 1e-9, "drift")
+    assert_close(ours.drift, run.drift, run.bp, "drift")
     thresholds = torch.tensor([params.drifting_at, params.critical_at], dtype=torch.float64)
     in_doubt = ((run.drift[..., None] - thresholds).abs() < 1e-9).any(-1)
     assert_same(ours.status, run.status, in_doubt, "status")
@@ -54,15 +54,15 @@ def hold_ghost(run: Run) -> None:
         ours = kalman(
             batch.stream, run.aligned, compensated(run), run.route, params.q_bp2_per_s, torch.as_tensor(params.r_bp2)
         )
-        assert_close(ours, run.ghost, 1e-9, "kalman ghost")
+        assert_close(ours, run.ghost, run.bp, "kalman ghost")
     else:
         found = consensus(
             batch.ts_ns, batch.stream, batch.kind, run.aligned, run.phase, compensated(run), run.route, params.consensus
         )
         # The mean depth over little time is as uncertain as a phase over little time.
         share = torch.where(found.depth_weight > 0, found.depth_weight, 1.0)
-        assert_close(found.ghost, run.ghost, 1e-9 + EPS * run.spread_bp / share, "weighted ghost")
-    assert_close(run.ghost[:, None] + compensated(run) - run.mid, run.deviation, 1e-9, "deviation")
+        assert_close(found.ghost, run.ghost, run.bp + EPS * run.spread_bp / share, "weighted ghost")
+    assert_close(run.ghost[:, None] + compensated(run) - run.mid, run.deviation, run.bp, "deviation")
 
 
 def keys_of(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,14 +70,16 @@ def keys_of(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
     params = run.graph.params.registry
     z, use = registry.features(run.aligned, run.deviation, run.route, params.momentum_tau_s)
     scale = registry.learn_scale(z, run.ghost, params.warmup_events)
-    projected = registry.project(z, use, scale, run.planes)
-    scaled = torch.where(use, (z - scale.shift) * scale.scale, 0.0).abs()
+    scaled = registry.standardise(z, use, scale)
+    projected = torch.einsum("nd,dbt->nbt", scaled, run.planes)
     # The kernel projects in float32. A spread that hardly varied in the warm-up has a large, uncertain scale.
-    noise = 2e-6 * scaled.sum(1) + 1e-10 * torch.where(use, scale.scale, 0.0).sum(1)
+    noise = 2e-6 * scaled.abs().sum(1) + 1e-10 * torch.where(use, scale.scale, 0.0).sum(1)
     in_doubt = (projected.abs() <= noise[:, None, None]).any(1) & (noise > 0)[:, None]
-    rows = torch.arange(len(z))
-    hashed = (rows >= scale.first) & ~run.ghost.isnan()
-    return torch.where(hashed[:, None], registry.pack(projected > 0), -1), in_doubt & hashed[:, None]
+    hashed = (torch.arange(len(z)) >= scale.first) & ~run.ghost.isnan()
+    # A spread that did not vary in the warm-up has a variance of rounding errors, and 1 / sqrt of that for its scale.
+    steady = (scale.shift > 0) & ((scale.scale == 0) | (scale.scale * scale.shift > 1e5))
+    in_doubt = in_doubt | bool(steady.any())
+    return torch.where(hashed[:, None], registry.hash_keys(scaled, run.planes), -1), in_doubt & hashed[:, None]
 
 
 def memory_of(run: Run, keys: torch.Tensor) -> registry.Remembered:
@@ -91,7 +93,8 @@ def hold_registry(run: Run) -> tuple[registry.Remembered, torch.Tensor]:
     """Returns the reference's memory and the rows up to which it is the kernel's: [N] bool."""
     params = run.graph.params.registry
     ours, in_doubt = keys_of(run)
-    assert_same(ours[:, 0], run.key, in_doubt[:, 0], "key")
+    if not in_doubt[run.key >= 0].all():
+        assert_same(ours[:, 0], run.key, in_doubt[:, 0], "key")
     keys = torch.cat((run.key[:, None], ours[:, 1:]), 1)
     # The kernel shows its first key only. Another one in doubt is followed up to the event that remembers it.
     doubtful = in_doubt[:, 1:].any(1)
@@ -99,14 +102,14 @@ def hold_registry(run: Run) -> tuple[registry.Remembered, torch.Tensor]:
     sure = ~doubtful & ((run.batch.ts_ns < until) if len(until) else True)
     memory = memory_of(run, keys)
     assert_close(memory.entropy[sure], run.entropy[sure], 1e-9, "entropy")
-    assert_close(memory.echo[sure], run.echo[sure], 1e-9, "echo")
+    assert_close(memory.echo[sure], run.echo[sure], run.bp, "echo")
     return memory, sure
 
 
 def hold_lag(run: Run, memory: registry.Remembered, sure: torch.Tensor) -> None:
     params, batch = run.graph.params, run.batch
     ours = expected_lag(batch.stream, run.deviation, 0.5 * (memory.mean + run.echo), params.lag.latency_share)
-    assert_close(ours[sure], run.expected_lag[sure], 1e-9, "expected lag")
+    assert_close(ours[sure], run.expected_lag[sure], run.bp, "expected lag")
     width = price_range(run.aligned.dt_s, run.ghost, params.lag.tau_range_s, params.lag.min_range_bp)
     assert_close(penalty(run.expected_lag, run.entropy, width), run.penalty, 1e-9, "penalty")
 
@@ -115,7 +118,7 @@ def hold_lag(run: Run, memory: registry.Remembered, sure: torch.Tensor) -> None:
     )
     for name, values in (("ts_ns", batch.ts_ns[found.row]), ("stream", found.stream), ("side", found.side)):
         assert_same(values, run.decisions[name], NEVER, f"decision {name}")
-    assert_close(found.cost, run.decisions["realised_cost_bp"], 1e-9, "realised cost")
+    assert_close(found.cost, run.decisions["realised_cost_bp"], run.bp, "realised cost")
 
 
 def hold_arbitrage(run: Run) -> None:
@@ -136,7 +139,7 @@ def hold_arbitrage(run: Run) -> None:
     for name, values in (("buy", found.buy), ("sell", found.sell), ("start_ns", start_ns), ("end_ns", found.end_ns)):
         assert_same(values, run.windows[name], NEVER, f"window {name}")
     assert_same(locked, run.windows["locked"], NEVER, "window locked")
-    assert_close(found.edge_bp, run.windows["edge_bp"], 1e-9, "window edge")
+    assert_close(found.edge_bp, run.windows["edge_bp"], run.bp, "window edge")
     # Where an edge comes twice within rounding, either moment's size will do; unknown sizes have no answer.
     twice = ((edge[:, found.buy, found.sell] - found.edge_bp).abs() < 1e-9).sum(0) > 1
     known = ~found.qty.isnan() & ~twice
@@ -148,11 +151,12 @@ def hold_lanes(run: Run, memory: registry.Remembered, sure: torch.Tensor) -> Non
     kept = lanes.turns(batch.ts_ns, run.aligned.x, run.deviation, run.route, params.lanes.horizon_ns)
     slope = lanes.slopes(batch.ts_ns, run.deviation, kept, params.lanes.slope_tau_s)
     trusted = torch.where(memory.skill > 0, memory.mean, 0.0)
-    # A skill that has faded to nothing (over a night, to 1e-308 or to 0) has no sign.
-    in_doubt = (memory.skill.abs() < 1e-12) & (memory.skill.abs().cummax(0).values > 0)
+    # A skill that has faded to nothing, over a night to 1e-308 or to 0, has no sign.
+    faded = (run.aligned.dt_s > 100 * params.registry.tau_s).cumsum(0) > 0
+    in_doubt = (memory.skill.abs() < 1e-12) & faded
     sure = sure & ~in_doubt
     ours = lanes.forecasts(run.deviation, run.route, slope, trusted)
-    assert_close(ours[sure], run.forecast[sure], 1e-9 * (1.0 + run.forecast[sure].abs()), "forecast")
+    assert_close(ours[sure], run.forecast[sure], run.bp * (1.0 + run.forecast[sure].abs()), "forecast")
 
     ratio = lanes.energy_ratio(batch.ts_ns, run.forecast, run.deviation, run.route, params.lanes.slope_tau_s)
     found = lanes.evidence(batch.ts_ns, run.half, run.forecast, ratio, kept, params.lanes)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from hypothesis import strategies as st
-from schwabot_kernels.align.reference import Aligned, align
-from schwabot_kernels.registry.hash import hyperplanes
 
 from schwabot.modules.graph import Graph
 from schwabot.modules.settings import (
@@ -22,7 +20,10 @@ from schwabot.modules.settings import (
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS
 from schwabot.tensors.tick_batch import TickBatch
+from schwabot.ticks.base import Feed
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot_kernels.align.reference import Aligned, align
+from schwabot_kernels.registry.hash import hyperplanes
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
@@ -47,7 +48,7 @@ def settings(
         ),
         ghost_bridge=GhostBridgeConfig(estimator=estimator),
         hash_registry=HashRegistryConfig(
-            bits=bits, tables=tables, warmup_events=warmup_events, half_life_s=3.0, echo_tau_s=1.0, capacity=capacity
+            bits=bits, tables=tables, warmup_events=warmup_events, half_life_s=3.3, echo_tau_s=1.0, capacity=capacity
         ),
         phantom_lag=PhantomLagConfig(latency_ms=50.0),
         voltage_lanes=VoltageLanesConfig(
@@ -61,13 +62,12 @@ class Market:
     """A batch and what it is traded in."""
 
     instruments: tuple[Instrument, ...]
-    trades_only: tuple[str, ...]
     batch: TickBatch
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the compiled graph said of a market, as tensors, and the reference's alignment with its bits of x and half."""
+    """What the compiled graph said of a market, as tensors; ``aligned`` is the reference's with its bits of x, half."""
 
     graph: Graph
     batch: TickBatch
@@ -102,16 +102,21 @@ class Run:
         known = self.mid[~self.mid.isnan()]
         return float(known.max() - known.min()) if known.numel() else 0.0
 
+    @property
+    def bp(self) -> float:
+        """1e-9 bp, in proportion more where the price moves by more than 1000 bp."""
+        return 1e-9 * max(1.0, 1e-3 * self.spread_bp)
+
 
 def run_graph(market: Market, config: ModulesConfig) -> Run:
     """The whole batch through the compiled graph from the empty state, the data ending with it."""
-    graph = Graph(market.instruments, config, market.trades_only)
+    graph = Graph(market.instruments, config, [i.stream for i in market.instruments if i.trades_only])
     state = graph.initial_state()
     output = graph.advance(market.batch, state)
     rest = graph.finish(state)
     names = {
-        "ghost": "ghost_bp", "mid": "mid_bp", "half": "half_spread_bp", "deviation": "deviation_bp", "phase": "phase_bp",
-        "forecast": "forecast_bp", "echo": "echo_bp", "expected_lag": "expected_lag_bp",
+        "ghost": "ghost_bp", "mid": "mid_bp", "half": "half_spread_bp", "deviation": "deviation_bp",
+        "phase": "phase_bp", "forecast": "forecast_bp", "echo": "echo_bp", "expected_lag": "expected_lag_bp",
     }  # fmt: skip
     plain = (
         "drift", "route", "status", "key", "entropy", "penalty", "snr", "bits", "voltage", "lane", "pays_fees",
@@ -144,15 +149,43 @@ def _joined(first: object, second: object, names: tuple[str, ...]) -> dict[str, 
     }
 
 
-def synthetic(events: int, seed: int = 0, **changes: object) -> Market:
-    """The synthetic market's first events."""
-    feed = SyntheticFeed(SyntheticConfig(events=events, seed=seed, **changes))  # type: ignore[arg-type]
-    batches = [TickBatch.from_ticks(ticks) for ticks in feed.batches()]
+def first_events(feed: Feed, events: int) -> Market:
+    """The first quotes and trades of a feed; every stream but the first has a known delay."""
+    batches: list[TickBatch] = []
+    for ticks in feed.batches(8_192):
+        batches.append(TickBatch.from_ticks(ticks))
+        if sum(map(len, batches)) >= events:
+            break
     joined = TickBatch(
-        *(torch.cat([getattr(batch, name) for batch in batches]) for name in TickBatch.__dataclass_fields__)
+        *(torch.cat([getattr(batch, name) for batch in batches])[:events] for name in TickBatch.__dataclass_fields__)
     )
     latency = torch.where(joined.stream == 0, MISSING_NS, 20 * MS + 5 * MS * joined.stream.long())
-    return Market(feed.instruments, (), replace(joined, latency_ns=latency))
+    return Market(feed.instruments, replace(joined, latency_ns=latency))
+
+
+def synthetic(events: int, seed: int = 0, **changes: object) -> Market:
+    """The synthetic market's first events."""
+    return first_events(SyntheticFeed(SyntheticConfig(events=events, seed=seed, **changes)), events)
+
+
+def quotes(instruments: tuple[Instrument, ...], rows: list[tuple[float, int, float, float, float, float]]) -> Market:
+    """A market of quotes (time in ms, stream, bid, ask, bid size, ask size) in prices and the instruments' units."""
+    t, stream, bid, ask, bid_size, ask_size = np.array(rows).T
+    stream = stream.astype(np.int64)
+    tick = np.array([i.tick_size for i in instruments])[stream]
+    lot = np.array([i.lot_size for i in instruments])[stream]
+    zero = np.zeros(len(rows))
+    columns = {
+        "ts_ns": START_NS + np.rint(t * MS).astype(np.int64), "stream": stream, "kind": zero,
+        "bid_ticks": np.rint(bid / tick), "ask_ticks": np.rint(ask / tick), "bid_lots": np.rint(bid_size / lot),
+        "ask_lots": np.rint(ask_size / lot), "price_ticks": zero, "qty_lots": zero, "side": zero,
+        "latency_ns": np.full(len(rows), MISSING_NS),
+    }  # fmt: skip
+    small = {"stream": np.int32, "kind": np.int8, "side": np.int8}
+    return Market(
+        instruments,
+        TickBatch(**{name: torch.from_numpy(v.astype(small.get(name, np.int64))) for name, v in columns.items()}),
+    )
 
 
 @dataclass(frozen=True)
@@ -199,6 +232,7 @@ def adversarial(habits: Habits) -> Market:
     rng = np.random.default_rng(habits.seed)
     n, streams = habits.events, habits.streams
     kinds = ("BTC/USDT", "BTC/USDT:USDT", "BTC/USD:BTC")
+    trades_only = rng.random(streams) < habits.trades_only
     instruments = tuple(
         Instrument(
             f"venue{v}:{kinds[v % 3]}",
@@ -208,10 +242,10 @@ def adversarial(habits: Habits) -> Market:
             inverse=v % 3 == 2,
             maker_fee_bp=0.1,
             taker_fee_bp=0.3,
+            trades_only=bool(trades_only[v]),
         )
         for v in range(streams)
     )
-    trades_only = rng.random(streams) < habits.trades_only
     stream = rng.integers(0, streams, n)
     # A stream that is not there yet, or away for a while, is another one's event.
     absent = np.zeros((n, streams), bool)
@@ -267,8 +301,7 @@ def adversarial(habits: Habits) -> Market:
         side=column(np.zeros(n), np.int8),
         latency_ns=column(latency),
     )
-    names = tuple(i.stream for i, only in zip(instruments, trades_only, strict=True) if only)
-    return Market(instruments, names, batch)
+    return Market(instruments, batch)
 
 
 def assert_close(ours: torch.Tensor, kernel: torch.Tensor, tolerance: float | torch.Tensor, what: str) -> None:
@@ -286,7 +319,7 @@ def assert_close(ours: torch.Tensor, kernel: torch.Tensor, tolerance: float | to
 
 
 def assert_same(ours: torch.Tensor, kernel: torch.Tensor, in_doubt: torch.Tensor, what: str) -> None:
-    """Equal, except where the deciding float lies within tolerance of its threshold, on at most 1e-4 of events (or one)."""
+    """Equal, except where the deciding float lies within tolerance of its threshold: 1e-4 of events or one."""
     assert ours.shape == kernel.shape, what
     differ = ours.long() != kernel.long()
     wrong = (differ & ~in_doubt).nonzero()

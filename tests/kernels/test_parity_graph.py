@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from schwabot_kernels.graph.reference import graph
 
 from schwabot.modules.settings import ModulesConfig
+from schwabot.records.instrument import Instrument
+from schwabot.ticks.capture import CaptureFeed
+from schwabot_kernels.graph.reference import graph
 from tests.kernels import making
 from tests.kernels.holding import hold, keys_of
 from tests.kernels.making import HABITS, Habits, Run, adversarial, run_graph, synthetic
@@ -37,10 +41,10 @@ def test_bounded_tables(habits: Habits, code: tuple[int, int]) -> None:
 
 @pytest.fixture(scope="module")
 def synthetic_run() -> Run:
-    """Four venues for 15 s, default settings but for a shorter warm-up."""
+    """Four venues for 10 s, default settings but for a shorter warm-up."""
     config = ModulesConfig()
     config.hash_registry.warmup_events = 1000
-    return run_graph(synthetic(9_000), config)
+    return run_graph(synthetic(6_000), config)
 
 
 def test_synthetic_market(synthetic_run: Run) -> None:
@@ -62,14 +66,16 @@ def test_synthetic_market_reaches_what_is_compared(synthetic_run: Run) -> None:
 @pytest.mark.parametrize("estimator", ["weighted", "kalman"])
 @pytest.mark.parametrize("streams", [2, 5])
 def test_synthetic_market_of_other_shapes(estimator: str, streams: int) -> None:
-    hold(run_graph(synthetic(4_001, seed=streams, streams=streams), making.settings(estimator, bits=4, lanes_tau_s=2.0)))
+    hold(
+        run_graph(synthetic(4_001, seed=streams, streams=streams), making.settings(estimator, bits=4, lanes_tau_s=2.0))
+    )
 
 
 def test_adversarial_markets_reach_every_branch() -> None:
     """What a comparison can't see it can't hold: routes, statuses, lanes, windows, decisions all occur."""
     loud = Habits(
-        events=4_000, streams=5, seed=3, ties=0.2, round_times=True, gaps=0.01, trades=0.3, trades_only=0.2, crossed=0.05,
-        no_size=0.2, still=0.0, outages=0.5, late=0.5, coarse=True,
+        events=4_000, streams=5, seed=3, ties=0.2, round_times=True, gaps=0.01, trades=0.3, trades_only=0.2,
+        crossed=0.05, no_size=0.2, still=0.0, outages=0.5, late=0.5, coarse=True,
     )  # fmt: skip
     run = run_graph(adversarial(loud), making.settings())
     hold(run)
@@ -80,6 +86,23 @@ def test_adversarial_markets_reach_every_branch() -> None:
     assert len(run.decisions["ts_ns"]) > 100
     assert run.ghost.isnan().any()
     assert run.pays_fees.any()
+
+
+def test_recorded_market(captures: Path) -> None:
+    known = {
+        i.stream: i
+        for i in (
+            Instrument("binance:BTC/USDT", 0.01, 1e-5, taker_fee_bp=10.0),
+            Instrument("binanceusdm:BTC/USDT:USDT", 0.1, 0.001, taker_fee_bp=5.0),
+            Instrument("binancecoinm:BTC/USD:BTC", 0.1, 1.0, 100.0, inverse=True, taker_fee_bp=5.0),
+        )
+    }
+    feed = CaptureFeed(sorted((captures / "binance").glob("*/btc*.gz")), known)
+    config = ModulesConfig()
+    config.hash_registry.warmup_events = 1000
+    run = run_graph(making.first_events(feed, 12_000), config)
+    assert run.mid.shape == (12_000, 3)
+    hold(run)
 
 
 def test_whole_chain_in_one_go() -> None:

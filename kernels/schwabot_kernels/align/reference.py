@@ -22,7 +22,7 @@ MISSING_NS = -(2**63)
 
 
 class Events(Protocol):
-    """Columns of a batch, int64 but for stream (int32) and kind (int8); a TickBatch is one. [N]"""
+    """Columns of a batch, int64 but for stream (int32) and kind (int8); a TickBatch is one. Shape: [N]."""
 
     @property
     def ts_ns(self) -> torch.Tensor: ...  # noqa: D102
@@ -45,7 +45,9 @@ class Events(Protocol):
 
 
 class Aligned(NamedTuple):
-    """As-of values after each event. [N, V]; ``dt_s`` since the event before, 0 for the first. [N]
+    """As-of values after each event.
+
+    Shape: [N, V]; dt_s, the time since the event before, 0 for the first, [N].
 
     x: log mid, bp from the first quote; half: half spread, bp; micro: microprice minus mid, bp; imbalance in [-1, 1];
     depth: mean of both touch quantities in base asset, NaN unknown; bad: OK, UNSEEN or CROSSED.

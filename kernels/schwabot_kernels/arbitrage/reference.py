@@ -16,8 +16,11 @@ from schwabot_kernels.lag.reference import touch_bp
 
 
 class Windows(NamedTuple):
-    """Windows in the order they close, those open at the end last: streams bought and sold, first row, row that closes it
-    (N if none), end time, largest edge in bp and the size there in base asset. [A]"""
+    """Windows in the order they close, those open at the end last.
+
+    Streams bought and sold, first row, row that closes it (N if none), end time, largest edge in bp and the size there
+    in base asset. Shape: [A].
+    """
 
     buy: torch.Tensor
     sell: torch.Tensor

@@ -17,7 +17,7 @@ from schwabot_kernels.kalman.reference import kalman
 from schwabot_kernels.lag.reference import Decisions, decisions, expected_lag, penalty, price_range
 from schwabot_kernels.lanes import reference as lanes
 from schwabot_kernels.phase.reference import drift_and_routes, phases
-from schwabot_kernels.registry.reference import features, learn_scale, pack, project, remember
+from schwabot_kernels.registry.reference import features, hash_keys, learn_scale, remember, standardise
 
 if TYPE_CHECKING:
     from schwabot_kernels.align.cpu import StreamTable
@@ -27,7 +27,7 @@ KALMAN = 1
 
 
 class Columns(NamedTuple):
-    """The graph's answer, see schwabot.records.audit.SignalColumns. [N] or [N, V]"""
+    """The graph's answer, see schwabot.records.audit.SignalColumns. Shape: [N] or [N, V]."""
 
     ghost: torch.Tensor
     mid: torch.Tensor
@@ -51,7 +51,7 @@ class Columns(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Columns, realised decisions and arbitrage windows of a batch, the end of the batch taken as the end of the data."""
+    """Columns, realised decisions and arbitrage windows of a batch; its end is taken as the end of the data."""
 
     columns: Columns
     decisions: Decisions
@@ -87,7 +87,7 @@ def graph(
 
     z, use = features(aligned, deviation, route, params.registry.momentum_tau_s)
     scale = learn_scale(z, ghost, params.registry.warmup_events)
-    keys = torch.cat([pack(project(z, use, scale, planes[..., k : k + 1]) > 0) for k in range(planes.shape[2])], 1)
+    keys = hash_keys(standardise(z, use, scale), planes.to(device))
     warm = torch.arange(keys.shape[0], device=device) >= scale.first
     keys = torch.where((warm & ~ghost.isnan())[:, None], keys, -1)
     memory = remember(ts_ns, ghost, keys, params.registry)

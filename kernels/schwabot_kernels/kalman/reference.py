@@ -40,7 +40,8 @@ def kalman(
     Args:
         stream: of each event. [N]
         aligned: as-of values.
-        compensated, route: see the phase op. [N, V]
+        compensated: see the phase op. [N, V]
+        route: see the phase op. [N, V]
         q_bp2_per_s: process variance.
         r_bp2: observation variance. [V]
 

@@ -58,7 +58,10 @@ def price_range(dt_s: torch.Tensor, ghost: torch.Tensor, tau_s: float, floor_bp:
 
 
 def expected_lag(stream: torch.Tensor, deviation: torch.Tensor, move: torch.Tensor, share: float) -> torch.Tensor:
-    """The part of the remembered move that goes the event's stream's way and is gone within our latency, bp. Shape: [N]."""
+    """The part of the remembered move that is favourable to the event's stream and gone within our latency, bp.
+
+    Shape: [N]
+    """
     rows = torch.arange(stream.shape[0], device=stream.device)
     d = deviation[rows, stream.long()]
     along = torch.where(d > 0, move, -move).clamp(min=0.0)
@@ -83,7 +86,8 @@ def decisions(
     Args:
         ts_ns: event times. [N]
         aligned: as-of values.
-        deviation, route: of every stream. [N, V]
+        deviation: of every stream. [N, V]
+        route: of every stream. [N, V]
         desync_bp: threshold on |deviation|.
         latencies_ns: [L]
     """

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from schwabot_kernels import scan
-from schwabot_kernels.align.reference import OK, Aligned
+from schwabot_kernels.align.reference import OK
 from schwabot_kernels.outcomes import NS, GroupSums, decay, when_due
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ NONE = -1
 
 
 class Turns(NamedTuple):
-    """Outcomes that are remembered: one stream's per event, in turn. Decision row, its stream, row that writes it, move. [M]"""
+    """Outcomes that are remembered: one stream's per event, in turn.
+
+    Decision row, its stream, row that writes it, move in bp. Shape: [M].
+    """
 
     row: torch.Tensor
     stream: torch.Tensor
@@ -39,7 +42,7 @@ class Turns(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """SNR, bits, mean net edge E in bp of each forecast's bucket, and the bucket. [N, V]"""
+    """SNR, bits, mean net edge E in bp of each forecast's bucket, and the bucket. Shape: [N, V]."""
 
     snr: torch.Tensor
     bits: torch.Tensor
@@ -117,7 +120,7 @@ def slopes(ts_ns: torch.Tensor, deviation: torch.Tensor, kept: Turns, tau_s: flo
 
 
 def forecasts(deviation: torch.Tensor, route: torch.Tensor, slope: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-    """m = slope d + memory, 0 where routed out; memory is the registry's mean where trusted, else 0 [N]. Shape: [N, V]."""
+    """m = slope d + memory, 0 where routed out; memory [N] is the registry's mean where trusted. Shape: [N, V]."""
     live = (route == OK) & ~deviation.isnan()
     return torch.where(live, slope * deviation + memory[:, None], 0.0)
 
@@ -158,7 +161,8 @@ def evidence(
     Args:
         ts_ns: event times. [N]
         half: half spread, bp. [N, V]
-        forecast, ratio: m and m² / sigma². [N, V]
+        forecast: m. [N, V]
+        ratio: m² / sigma². [N, V]
         kept: the outcomes that are remembered.
         params: see VoltageLanesConfig.
     """
@@ -217,6 +221,6 @@ def hysteresis(volts: torch.Tensor, params: LanesParams) -> torch.Tensor:
 def pays_fees(
     lane: torch.Tensor, edge: torch.Tensor, expected_lag: torch.Tensor, style_fee_bp: torch.Tensor
 ) -> torch.Tensor:
-    """Whether E minus expected lag minus the fee of the lane's style is positive. Shape: [N, V]; style_fee_bp [3, V]."""
+    """Whether E minus expected lag minus the fee of the lane's style is above 0. Shape: [N, V]; fees [3, V]."""
     streams = torch.arange(lane.shape[1], device=lane.device)
     return (lane > 0) & (edge - expected_lag[:, None] - style_fee_bp[lane, streams] > 0)

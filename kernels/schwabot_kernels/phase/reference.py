@@ -25,7 +25,7 @@ RING = 64
 
 
 class Pairs(NamedTuple):
-    """beta and its weight W, the share of tau observed so far. [N, P]; pair p is (first[p], second[p]). [P]"""
+    """Mean beta and its weight W, the share of tau observed so far. [N, P]; pair p is (first[p], second[p]). [P]."""
 
     beta: torch.Tensor
     weight: torch.Tensor
@@ -34,7 +34,7 @@ class Pairs(NamedTuple):
 
 
 class Drifted(NamedTuple):
-    """compensated phase, bp; drift; status; route. [N, V]"""
+    """Compensated phase, bp; drift; status; route. Shape: [N, V]."""
 
     compensated: torch.Tensor
     drift: torch.Tensor

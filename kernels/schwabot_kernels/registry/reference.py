@@ -34,7 +34,10 @@ class Scale(NamedTuple):
 
 
 class Remembered(NamedTuple):
-    """entropy in nats, mean remembered move and echo in bp, skill = 2 sum m y - sum m² (trusted when > 0). [N]"""
+    """Entropy in nats, mean remembered move and echo in bp, skill = 2 sum m y - sum m², trusted when > 0.
+
+    Shape: [N] each.
+    """
 
     entropy: torch.Tensor
     mean: torch.Tensor
@@ -45,7 +48,10 @@ class Remembered(NamedTuple):
 def features(
     aligned: Aligned, deviation: torch.Tensor, route: torch.Tensor, momentum_tau_s: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Deviation, microprice offset, imbalance, half spread and momentum, 0 where routed out; and where not. Shape: [N, D]."""
+    """Deviation, microprice offset, imbalance, half spread, momentum; 0 where routed out, and where not.
+
+    Shape: [N, D] each.
+    """
     step = torch.zeros_like(aligned.x)
     step[1:] = aligned.x.diff(dim=0).nan_to_num(0.0)  # a stream's first price is its own mean
     momentum = scan.affine(decay(aligned.dt_s, momentum_tau_s)[:, None], step)
@@ -68,24 +74,24 @@ def learn_scale(z: torch.Tensor, ghost: torch.Tensor, warmup_events: int) -> Sca
     return Scale(shift, torch.where(square > 1e-18, square.rsqrt(), 0.0), int(rows[-1]) + 1)
 
 
-def project(z: torch.Tensor, use: torch.Tensor, scale: Scale, planes: torch.Tensor) -> torch.Tensor:
-    """W z, whose signs are the hash. Shape: z [N, D], planes [D, b, T]; returns [N, b, T]."""
-    scaled = torch.where(use, (z - scale.shift) * scale.scale, 0.0)
-    return torch.einsum("nd,dbt->nbt", scaled, planes.to(z))
+def standardise(z: torch.Tensor, use: torch.Tensor, scale: Scale) -> torch.Tensor:
+    """Features in units of their scale, 0 where routed out. Shape: [N, D]."""
+    return torch.where(use, (z - scale.shift) * scale.scale, 0.0)
 
 
-def pack(signs: torch.Tensor) -> torch.Tensor:
-    """Keys of bits, most significant first.
+def hash_keys(scaled: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
+    """Signs of W z, packed, most significant first.
 
-    Shape: [N, b, T] bool; returns [N, T] int64.
+    Shape: scaled [N, D], planes [D, b, T]; returns [N, T] int64.
 
     Example:
-        >>> pack(torch.tensor([True, False, True, True])[None, :, None]).item()
-        11
+        >>> hash_keys(torch.eye(2), torch.tensor([[[1.0], [-1.0]], [[1.0], [1.0]]])).flatten().tolist()
+        [2, 3]
     """
-    bits = signs.shape[1]
-    power = 2 ** torch.arange(bits - 1, -1, -1, device=signs.device)
-    return (signs.long() * power[None, :, None]).sum(1)
+    bits, tables = planes.shape[1:]
+    power = 2 ** torch.arange(bits - 1, -1, -1, device=scaled.device)
+    # Table after table: all projections at once would take N b T numbers.
+    return torch.stack([((scaled @ planes[..., k].to(scaled) > 0) * power).sum(1) for k in range(tables)], 1)
 
 
 def unpack(keys: torch.Tensor, bits: int, dtype: torch.dtype) -> torch.Tensor:
@@ -109,12 +115,14 @@ def entropy(flat: torch.Tensor, up: torch.Tensor, down: torch.Tensor) -> torch.T
     """Shannon entropy of the outcome, nats, with one pseudo-count per class.
 
     Args:
-        flat, up, down: decayed counts.
+        flat: decayed count.
+        up: decayed count.
+        down: decayed count.
 
     Example:
         >>> zero = torch.zeros((), dtype=torch.float64)
-        >>> round(entropy(zero, zero, zero).item(), 12) == round(__import__("math").log(3), 12)
-        True
+        >>> round(entropy(zero, zero, zero).item(), 12)  # ln 3
+        1.098612288668
     """
     share = torch.stack((flat, up, down)) + 1.0
     share = share / share.sum(0)
@@ -183,7 +191,7 @@ def _echo(
     y: torch.Tensor,
     params: RegistryParams,
 ) -> torch.Tensor:
-    """Readout of the echo memory. [N]"""
+    """Readout of the echo memory. Shape: [N]."""
     code = unpack(keys, params.bits, y.dtype)
     one_group = torch.zeros_like(asks)
     values = torch.cat((code[written] * y[:, None], torch.ones_like(y)[:, None]), 1)
@@ -199,7 +207,7 @@ def _echo(
 def _skill(
     ts_ns: torch.Tensor, t_asked: torch.Tensor, row: torch.Tensor, mean: torch.Tensor, y: torch.Tensor, tau_s: float
 ) -> torch.Tensor:
-    """Decayed 2 sum m y - sum m²: positive when the remembered mean was better than saying nothing. [N]"""
+    """Decayed 2 sum m y - sum m²: positive when the remembered mean was better than saying nothing. Shape: [N]."""
     gone = decay((ts_ns[row] - t_asked).to(y) * NS, tau_s)
     added = torch.zeros_like(ts_ns, dtype=y.dtype).index_add_(0, row, gone * (2.0 * mean * y - mean * mean))
     step = torch.cat((ts_ns.new_zeros(1), ts_ns.diff()))[: ts_ns.shape[0]].to(y) * NS
