@@ -260,7 +260,7 @@ def _describe(settings: RunConfig) -> str:
     source = settings.source
     if isinstance(source, SyntheticSource):
         return f"synthetic market, {source.streams} venues, {source.events:,} events, seed {source.seed}"
-    place = getattr(source, "glob", None) or getattr(source, "root", "")
+    place = getattr(source, "glob", None) or getattr(source, "path", "")
     return f"{type(source).__name__.removesuffix('Source').lower()} {place}"
 
 
