@@ -52,7 +52,12 @@ def settings(
         ),
         phantom_lag=PhantomLagConfig(latency_ms=50.0),
         voltage_lanes=VoltageLanesConfig(
-            half_life_s=0.5 * lanes_tau_s, slope_tau_s=lanes_tau_s, slew_v_per_s=5.0, medium_v=1.0, high_v=1.5
+            half_life_s=0.5 * lanes_tau_s,
+            slope_tau_s=lanes_tau_s,
+            slew_v_per_s=5.0,
+            medium_v=1.0,
+            high_v=1.5,
+            margin_v=0.1,
         ),
     )
 
