@@ -20,7 +20,7 @@ from schwabot_kernels.consensus.cpu import ConsensusParams, ConsensusState, Weig
 from schwabot_kernels.kalman import cpu as kalman_op
 from schwabot_kernels.kalman.cpu import KalmanState, kalman
 from schwabot_kernels.lag import cpu as lag_op
-from schwabot_kernels.lag.cpu import LagParams, LagState, expected_lag, realised_lag
+from schwabot_kernels.lag.cpu import Desynced, LagParams, LagState, expected_lag, realised_lag
 from schwabot_kernels.lanes import cpu as lanes_op
 from schwabot_kernels.lanes.cpu import Laned, LanesParams, LanesState, lanes
 from schwabot_kernels.phase import cpu as phase_op
@@ -76,6 +76,7 @@ class Workspace(NamedTuple):
     weighed: Weighed
     remembered: Remembered
     laned: Laned
+    desynced: Desynced
     deviation: F64
     ghost: F64
     width: F64
@@ -116,6 +117,7 @@ def workspace(streams: int, bits: int, tables: int) -> Workspace:
         weighed=consensus_op.scratch(streams),
         remembered=registry_op.scratch(streams, bits, tables),
         laned=lanes_op.scratch(streams),
+        desynced=lag_op.scratch(streams),
         deviation=np.empty((streams, BLOCK)),
         ghost=np.empty(BLOCK),
         width=np.empty(BLOCK),
@@ -247,7 +249,7 @@ def graph_block(
         work.expected,
         work.penalty,
     )
-    realised_lag(first, n, ts_ns, aligned, phased, deviation, params.latencies_ns, params.lag, state.lag)
+    realised_lag(first, n, ts_ns, aligned, phased, deviation, params.latencies_ns, params.lag, state.lag, work.desynced)
     arbitrage(
         first,
         n,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from schwabot_kernels.align.cpu import Aligned
+from schwabot_kernels.align.cpu import BLOCK, Aligned
 from schwabot_kernels.arrays import F64, I8, I32, I64
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import NJIT, exp_neg, log_pos
@@ -54,7 +54,19 @@ class LagState(NamedTuple):
     cost: F64
 
 
+class Desynced(NamedTuple):
+    """Scratch of a block: out, 1 while a stream is desynchronised [V, BLOCK]; starts, 1 where a desync begins [BLOCK]."""
+
+    out: I8
+    starts: I8
+
+
 FAR_NS = 2**63 - 1
+
+
+def scratch(streams: int) -> Desynced:
+    """Uninitialised block."""
+    return Desynced(np.empty((streams, BLOCK), np.int8), np.empty(BLOCK, np.int8))
 
 
 def empty_state(streams: int, latencies: int, capacity: int = 4096) -> LagState:
@@ -154,12 +166,22 @@ def realised_lag(
     latencies_ns: I64,
     params: LagParams,
     state: LagState,
+    work: Desynced,
 ) -> None:
     """Record the first event of every desync, and the costs that have become known. The ring must have n V free places."""
     streams = state.x.size
     mask = state.ts_ns.size - 1
-    x, half, route = aligned.x, aligned.half, phased.route
-    desynced, next_due = state.desynced, state.next_due_ns[0]
+    x, half, out, starts = aligned.x, aligned.half, work.out, work.starts
+    for j in range(n):
+        starts[j] = 0
+    for v in range(streams):
+        d, way, row, before = deviation[v], phased.route[v], out[v], state.desynced[v]
+        for j in range(n):
+            row[j] = np.int8(1) if abs(d[j]) > params.desync_bp and way[j] == 0 else np.int8(0)
+        starts[0] |= row[0] > before
+        for j in range(1, n):
+            starts[j] |= row[j] > row[j - 1]
+    next_due = state.next_due_ns[0]
     for j in range(n):
         t = ts_ns[first + j]
         if next_due < t:
@@ -169,9 +191,10 @@ def realised_lag(
                     state.half[v] = half[v, j - 1]
             resolve_decisions(t, latencies_ns, state)
             next_due = state.next_due_ns[0]
+        if starts[j] == 0:
+            continue
         for v in range(streams):
-            out = np.int8(1) if abs(deviation[v, j]) > params.desync_bp and route[v, j] == 0 else np.int8(0)
-            if out > desynced[v]:
+            if out[v, j] > (out[v, j - 1] if j > 0 else state.desynced[v]):
                 side = 1 if deviation[v, j] > 0.0 else -1
                 slot = state.head[1] & mask
                 state.ts_ns[slot] = t
@@ -182,7 +205,8 @@ def realised_lag(
                     state.cost[slot, k] = np.nan
                 state.head[1] += 1
                 next_due = min(next_due, t + latencies_ns[0])
-            desynced[v] = out
+    for v in range(streams):
+        state.desynced[v] = out[v, n - 1]
     state.next_due_ns[0] = next_due
     for v in range(streams):
         state.x[v] = x[v, n - 1]

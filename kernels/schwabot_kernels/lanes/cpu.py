@@ -86,7 +86,7 @@ class LanesState(NamedTuple):
 class Laned(NamedTuple):
     """forecast in bp, SNR, bits, voltage in V, lane, pays_fees. [V, BLOCK]
 
-    Scratch: edge, evidence [V, BLOCK]; scale, slope_scale [BLOCK].
+    Scratch: edge, evidence, lower (the lane that can be entered) [V, BLOCK]; scale, the inverse scales and epochs [BLOCK].
     """
 
     forecast: F64
@@ -97,8 +97,12 @@ class Laned(NamedTuple):
     pays_fees: I8
     edge: F64
     evidence: F64
+    lower: I8
     scale: F64
-    slope_scale: F64
+    inverse_scale: F64
+    inverse_slope_scale: F64
+    epoch: F64
+    slope_epoch: F64
 
 
 def empty_state(streams: int, v0: float, capacity: int = 4096) -> LanesState:
@@ -139,8 +143,8 @@ def scratch(streams: int) -> Laned:
         np.empty(shape, np.int8),
         np.empty(shape),
         np.empty(shape),
-        np.empty(BLOCK),
-        np.empty(BLOCK),
+        np.empty(shape, np.int8),
+        *(np.empty(BLOCK) for _ in range(5)),
     )
 
 
@@ -183,14 +187,18 @@ def _evidence(
 ) -> None:
     """Forecast, remembered edge and n SNR of every stream; outcomes that are due go into the memories first."""
     streams = state.x.size
-    scale, slope_scale = out.scale, out.slope_scale
+    scale, inverse_scale, inverse_slope_scale = out.scale, out.inverse_scale, out.inverse_slope_scale
+    epochs, slope_epochs = out.epoch, out.slope_epoch
     origin = state.clock[0]
     span = EPOCHS * params.tau_s
     slope_span = EPOCHS * params.slope_tau_s
     for j in range(n):
         since = float(ts_ns[first + j] - origin) * 1e-9
-        scale[j] = exp_neg(-(since - np.floor(since / span) * span) / params.tau_s)
-        slope_scale[j] = exp_neg(-(since - np.floor(since / slope_span) * slope_span) / params.slope_tau_s)
+        epochs[j] = np.floor(since / span)
+        slope_epochs[j] = np.floor(since / slope_span)
+        scale[j] = exp_neg((epochs[j] * span - since) / params.tau_s)
+        inverse_scale[j] = 1.0 / scale[j]
+        inverse_slope_scale[j] = 1.0 / exp_neg((slope_epochs[j] * slope_span - since) / params.slope_tau_s)
 
     x, half, route = aligned.x, aligned.half, phased.route
     products, squares, slope, energy = state.products, state.squares, state.slope, state.energy
@@ -205,17 +213,13 @@ def _evidence(
     read, write = head[0], head[1]
     next_due = due_ns[read & mask] if read < write else np.int64(FAR_NS)
     turn = state.clock[3] % streams
+    epoch, slope_epoch = float(state.clock[1]), float(state.clock[2])
     for j in range(n):
         t = ts_ns[first + j]
-        now_s = float(t - origin) * 1e-9
-        epoch = int(np.floor(now_s / span))
-        slope_epoch = int(np.floor(now_s / slope_span))
-        if epoch != state.clock[1] or slope_epoch != state.clock[2]:
+        if epochs[j] != epoch or slope_epochs[j] != slope_epoch:
             head[0], head[1] = read, write
-            moved, slope_moved = epoch - state.clock[1], slope_epoch - state.clock[2]
-            _rebase(exp_neg(-EPOCHS * moved), exp_neg(-EPOCHS * slope_moved), state)
-            state.clock[1] = epoch
-            state.clock[2] = slope_epoch
+            _rebase(exp_neg(EPOCHS * (epoch - epochs[j])), exp_neg(EPOCHS * (slope_epoch - slope_epochs[j])), state)
+            epoch, slope_epoch = epochs[j], slope_epochs[j]
         while next_due <= t:
             slot = read & mask
             v = due_stream[slot]
@@ -272,8 +276,8 @@ def _evidence(
             due_deviation[slot] = d
             due_forecast[slot] = m
             due_half[slot] = half[turn, j]
-            due_weight[slot] = 1.0 / scale_j
-            weight = 1.0 / slope_scale[j]
+            due_weight[slot] = inverse_scale[j]
+            weight = inverse_slope_scale[j]
             due_slope_weight[slot] = weight
             if read == write:
                 next_due = due_ns[slot]
@@ -285,6 +289,7 @@ def _evidence(
             inverse_energy[turn] = count / squared if squared > 0.0 else 0.0
         turn = turn + 1 if turn + 1 < streams else 0
     head[0], head[1] = read, write
+    state.clock[1], state.clock[2] = np.int64(epoch), np.int64(slope_epoch)
     state.clock[3] += n
     for v in range(streams):
         state.x[v] = x[v, n - 1]
@@ -319,31 +324,32 @@ def lanes(
     rate = np.log(2.0) / 8.0
     high, medium, margin, slew, may_rise = params.high, params.medium, params.margin, params.slew_per_s, params.may_rise
     for v in range(streams):
-        bits, voltage, evidence, lane, pays = (
-            out.bits[v],
-            out.voltage[v],
-            out.evidence[v],
-            out.lane[v],
-            out.pays_fees[v],
-        )
-        edge = out.edge[v]
+        bits, voltage_v, evidence = out.bits[v], out.voltage[v], out.evidence[v]
         for j in range(n):
             b = min(octaves * log_pos(1.0 + evidence[j]), 16.0)
             bits[j] = b
             # 2^(b/8) as 4 exp(-(16 - b) ln 2 / 8), which keeps the argument negative.
-            voltage[j] = min(4.0 * params.v0 * exp_neg((b - 16.0) * rate), params.v_max)
-        volts = state.voltage[v]
+            voltage_v[j] = min(4.0 * params.v0 * exp_neg((b - 16.0) * rate), params.v_max)
+    volts, voltage = state.voltage, out.voltage
+    for j in range(n):
+        rise = slew * dt_s[j]
+        for v in range(streams):
+            now = min(voltage[v, j], volts[v] + rise)
+            volts[v] = now
+            voltage[v, j] = now
+    none, one, two = np.int8(0), np.int8(1), np.int8(2)
+    for v in range(streams):
+        voltage_v, lane, lower, pays, edge = out.voltage[v], out.lane[v], out.lower[v], out.pays_fees[v], out.edge[v]
+        for j in range(n):
+            sure = voltage_v[j] - margin
+            lane[j] = two if voltage_v[j] >= high else (one if voltage_v[j] >= medium else none)
+            lower[j] = two if sure >= high else (one if sure >= medium else none)
         level = state.lane[v]
         for j in range(n):
-            volts = min(voltage[j], volts + slew * dt_s[j])
-            voltage[j] = volts
-            upper = np.int8(volts >= high) + np.int8(volts >= medium)
-            sure = volts - margin
-            lower = np.int8(sure >= high) + np.int8(sure >= medium) if may_rise else np.int8(0)
-            level = min(max(level, lower), upper)
+            level = min(max(level, lower[j] if may_rise else none), lane[j])
             lane[j] = level
-        state.voltage[v] = volts
         state.lane[v] = level
+        fee_medium, fee_high = style_fee_bp[1, v], style_fee_bp[2, v]
         for j in range(n):
-            net = edge[j] - expected_lag[j] - style_fee_bp[lane[j], v]
-            pays[j] = 1 if lane[j] > 0 and net > 0.0 else 0
+            net = edge[j] - expected_lag[j] - (fee_high if lane[j] == 2 else fee_medium)
+            pays[j] = one if net > 0.0 and lane[j] > 0 else none

@@ -90,7 +90,7 @@ class Remembered(NamedTuple):
     move in bp (shrunk by n / (n + 20)), echo readout in bp, and 1 where the memory's own causal skill is positive.
 
     Scratch: momentum [V, BLOCK], z [D, BLOCK], scaled [padded, BLOCK], projected [G * padded, BLOCK],
-    code [T, BLOCK], scale, echo_scale [BLOCK], stats [3, BLOCK].
+    code [T, BLOCK], scales, their inverses and epochs [BLOCK], stats [3, BLOCK].
     """
 
     key: I64
@@ -105,6 +105,10 @@ class Remembered(NamedTuple):
     code: Any
     scale: F64
     echo_scale: F64
+    inverse_scale: F64
+    inverse_echo_scale: F64
+    epoch: F64
+    echo_epoch: F64
     stats: F64
 
 
@@ -163,6 +167,10 @@ def scratch(streams: int, bits: int, tables: int) -> Remembered:
         code=np.empty((tables, BLOCK), code_type(bits)),
         scale=np.empty(BLOCK),
         echo_scale=np.empty(BLOCK),
+        inverse_scale=np.empty(BLOCK),
+        inverse_echo_scale=np.empty(BLOCK),
+        epoch=np.empty(BLOCK),
+        echo_epoch=np.empty(BLOCK),
         stats=np.empty((3, BLOCK)),
     )
 
@@ -313,10 +321,16 @@ def remember(
             target[j] = np.float32((row[j] - shift) * inverse)
     codes_of(n, bits, tables, state.signs, scaled, out.projected, out.code)
 
+    inverse_scale, inverse_echo_scale = out.inverse_scale, out.inverse_echo_scale
+    epochs, echo_epochs = out.epoch, out.echo_epoch
     for j in range(n):
         since = float(ts_ns[first + j] - origin) * 1e-9
-        scale[j] = exp_neg(-(since - np.floor(since / span) * span) / params.tau_s)
-        echo_scale[j] = exp_neg(-(since - np.floor(since / echo_span) * echo_span) / params.echo_tau_s)
+        epochs[j] = np.floor(since / span)
+        echo_epochs[j] = np.floor(since / echo_span)
+        scale[j] = exp_neg((epochs[j] * span - since) / params.tau_s)
+        echo_scale[j] = exp_neg((echo_epochs[j] * echo_span - since) / params.echo_tau_s)
+        inverse_scale[j] = 1.0 / scale[j]
+        inverse_echo_scale[j] = 1.0 / echo_scale[j]
 
     table, prefix, code = state.table, state.prefix, out.code
     head, due_ns, due_ghost, due_prediction = state.head, state.due_ns, state.due_ghost, state.due_prediction
@@ -329,18 +343,14 @@ def remember(
     low_bits = (np.int64(1) << bits) - 1
     read, write = head[0], head[1]
     next_due = due_ns[read & mask] if read < write else np.int64(FAR_NS)
+    epoch, echo_epoch = float(state.clock[1]), float(state.clock[2])
     for j in range(n):
         t = ts_ns[first + j]
         g = ghost[j]
-        now_s = float(t - origin) * 1e-9
-        epoch = int(np.floor(now_s / span))
-        echo_epoch = int(np.floor(now_s / echo_span))
-        if epoch != state.clock[1] or echo_epoch != state.clock[2]:
+        if epochs[j] != epoch or echo_epochs[j] != echo_epoch:
             head[0], head[1] = read, write
-            moved, echo_moved = epoch - state.clock[1], echo_epoch - state.clock[2]
-            _rebase(exp_neg(-EPOCHS * moved), exp_neg(-EPOCHS * echo_moved), state)
-            state.clock[1] = epoch
-            state.clock[2] = echo_epoch
+            _rebase(exp_neg(EPOCHS * (epoch - epochs[j])), exp_neg(EPOCHS * (echo_epoch - echo_epochs[j])), state)
+            epoch, echo_epoch = epochs[j], echo_epochs[j]
         while next_due <= t:
             slot = read & mask
             later = g if next_due == t else (ghost[j - 1] if j > 0 else state.ghost[0])
@@ -352,15 +362,26 @@ def remember(
                 direction = 0.0 if flat > 0.0 else (weight if steps > 0.0 else -weight)
                 weighted = weight * y
                 square = weighted * y
-                for k in range(tables):
-                    c = due_code[slot, k]
-                    negative = c >> sign_bit
-                    home = c ^ negative
-                    sign = 1.0 + 2.0 * negative
-                    place = home if bits <= 16 else _find(state.table_key[k], state.table[k], home, True)
-                    _add(table, k, place, weight, flat, square, sign * weighted, sign * direction, now_s)
-                    if bits > 8:
-                        place = home >> (bits - 8)
+                now_s = float(t - origin) * 1e-9
+                if bits <= 16:
+                    for k in range(tables):
+                        c = due_code[slot, k]
+                        negative = c >> sign_bit
+                        sign = 1.0 + 2.0 * negative
+                        _add(table, k, c ^ negative, weight, flat, square, sign * weighted, sign * direction, now_s)
+                else:
+                    for k in range(tables):
+                        c = due_code[slot, k]
+                        negative = c >> sign_bit
+                        sign = 1.0 + 2.0 * negative
+                        place = _find(state.table_key[k], state.table[k], c ^ negative, True)
+                        _add(table, k, place, weight, flat, square, sign * weighted, sign * direction, now_s)
+                if bits > 8:
+                    for k in range(tables):
+                        c = due_code[slot, k]
+                        negative = c >> sign_bit
+                        sign = 1.0 + 2.0 * negative
+                        place = (c ^ negative) >> (bits - 8)
                         _add(prefix, k, place, weight, flat, square, sign * weighted, sign * direction, now_s)
                 c = due_code[slot, 0]
                 weighted = due_echo_weight[slot] * y
@@ -386,7 +407,7 @@ def remember(
         total = 0.0
         flat = 0.0
         up_down = 0.0
-        enough = params.min_count / scale[j]
+        enough = params.min_count * inverse_scale[j]
         for k in range(tables):
             c = code[k, j]
             negative = c >> sign_bit
@@ -423,14 +444,15 @@ def remember(
         due_ns[slot] = t + params.horizon_ns
         due_ghost[slot] = g
         due_prediction[slot] = mean
-        due_weight[slot] = 1.0 / scale[j]
-        due_echo_weight[slot] = 1.0 / echo_scale[j]
+        due_weight[slot] = inverse_scale[j]
+        due_echo_weight[slot] = inverse_echo_scale[j]
         for k in range(tables):
             due_code[slot, k] = code[k, j]
         if read == write:
             next_due = due_ns[slot]
         write += 1
     head[0], head[1] = read, write
+    state.clock[1], state.clock[2] = np.int64(epoch), np.int64(echo_epoch)
     state.ghost[0] = ghost[n - 1]
 
     entropy = out.entropy
