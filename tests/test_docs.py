@@ -1,0 +1,110 @@
+"""What README and docs say is so: links resolve, commands compose, names and tables are those of the code."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from schwabot.config import conf_dir, normalise_arguments, register, to_settings
+from schwabot.run import main
+from schwabot.sinks.tables import ARBITRAGE, DRIFT, LAG_CURVE, SIGNALS, decisions_schema
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMAND = re.compile(r"^(?:    )?python -m schwabot\.run\b ?(.*)$", re.MULTILINE)
+NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
+
+
+def commands(page: Path) -> list[list[str]]:
+    return [shlex.split(found, comments=True) for found in COMMAND.findall(page.read_text(encoding="utf-8"))]
+
+
+EVERY_COMMAND = sorted({tuple(command) for page in PAGES for command in commands(page)})
+
+
+@pytest.mark.parametrize("page", [*PAGES, NOTEBOOK], ids=lambda page: page.name)
+def test_links_resolve(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert [link for link in links if link and not (page.parent / link).exists()] == []
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(commands(PAGES[0])) >= 10
+
+
+@pytest.mark.parametrize("command", EVERY_COMMAND, ids=" ".join)
+def test_commands_compose(command: tuple[str, ...]) -> None:
+    arguments = [one for one in normalise_arguments(command) if one not in ("-m", "--help")]
+    for one in OverridesParser.create().parse_overrides(arguments):
+        if one.is_sweep_override():
+            arguments = [given for given in arguments if given != one.input_line]
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        to_settings(compose("config", overrides=arguments))
+
+
+def test_tables_of_settings_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import settings_tables
+
+    page = settings_tables.PAGE.read_text(encoding="utf-8")
+    assert page == settings_tables.with_tables(page), "run python docs/settings_tables.py"
+    assert page.count("| `") > 100
+
+
+def test_every_column_is_described() -> None:
+    page = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
+    for schema in (SIGNALS, ARBITRAGE, DRIFT, LAG_CURVE, decisions_schema([1.0])):
+        assert [name for name in schema.names if f"`{name}`" not in page] == []
+
+
+def test_every_name_of_the_summary_is_described(tmp_path: Path) -> None:
+    main(["source.events=3000", f"hydra.run.dir={tmp_path}", "sinks.tensorboard=false", "sinks.progress=false",
+          "sinks.console=false", "sinks.parquet=false"])  # fmt: skip
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    page = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
+    described = set(re.split(r"[^\w]+", " ".join(re.findall(r"`([^`\n]+)`", page))))
+    assert sorted(names_in(summary) - described) == []
+
+
+def names_in(tree: dict[str, Any]) -> set[str]:
+    """Names at any depth, but for streams, horizons and latencies."""
+    found = {name for name in tree if ":" not in name and not name.isdigit()}
+    return found.union(*(names_in(value) for value in tree.values() if isinstance(value, dict)))
+
+
+def test_readme_example_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["result"].signals.num_rows == 20_000
+
+
+def test_pages_name_no_place_of_one_machine() -> None:
+    for page in [*PAGES, NOTEBOOK]:
+        found = re.findall(r"(?:^|[\s\"'(=])(/(?:work|tmp|home|root|farm)/\S*)", page.read_text(encoding="utf-8"))
+        assert found == [], page
+
+
+@pytest.mark.slow
+def test_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.delenv("SCHWABOT_CAPTURES", raising=False)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'kernels'}")
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    assert NOTEBOOK.stat().st_size < 1 << 20
+    assert all(cell.outputs for cell in notebook.cells if "result." in cell.source), "save it with its outputs"
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
