@@ -105,7 +105,7 @@ def _all_pairs(
                     # Mean depth and imbalance together give back the quantity of each side.
                     buy = aligned.depth[a, j] * (1.0 - aligned.imbalance[a, j])
                     sell = aligned.depth[b, j] * (1.0 + aligned.imbalance[b, j])
-                    state.best_qty[a, b] = min(buy, sell)
+                    state.best_qty[a, b] = min(buy, sell) if buy == buy and sell == sell else np.nan
             elif state.open_ns[a, b] >= 0:
                 close_window(a, b, t, state)
 

@@ -7,7 +7,8 @@
     lane      clamp(lane before, lane(V - margin) if latency < max else LOW, lane(V))
 
 One stream's outcome is remembered per event, in turn by absolute event number: outcomes overlap far more than the
-effective count can use, and no stream is favoured by its own quotes.
+effective count can use, and no stream is favoured by its own quotes. A bucket's mean and variance count one more
+outcome of zero edge, as heavy as the newest, so that one lucky outcome is no evidence.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ CENTRE = 8
 """Bucket of ratios in [1, sqrt 2); each bucket is half an octave wide."""
 EPOCHS = 30.0
 N_EFF, COUNT, SUM, SQUARES = 0, 1, 2, 3
+SLOPE_PRIOR_BP2 = 1.0
+"""Pull of the slope to zero, in squared deviations; as heavy as the newest outcome, so it never decays away."""
 FAR_NS = 2**63 - 1
 
 
@@ -229,7 +232,7 @@ def _evidence(
             weight = due_slope_weight[slot]
             products[v] += weight * d * move
             squares[v] += weight * d * d
-            slope[v] = products[v] / (squares[v] + 1e-12)
+            slope[v] = products[v] / (squares[v] + weight * SLOPE_PRIOR_BP2)
             k = due_bucket[slot]
             if k >= 0:
                 edge = (move if due_forecast[slot] > 0.0 else -move) - due_half[slot]
@@ -245,8 +248,8 @@ def _evidence(
                 buckets[v, k, COUNT] = count
                 buckets[v, k, SUM] = total
                 buckets[v, k, SQUARES] = square
-                mean = total / count
-                variance = max(square / count - mean * mean, 1e-6)
+                mean = total / (count + weight)
+                variance = max(square / (count + weight) - mean * mean, 1e-6)
                 bucket_mean[v, k] = mean
                 bucket_snr[v, k] = mean * mean / variance if mean > 0.0 else 0.0
             read += 1

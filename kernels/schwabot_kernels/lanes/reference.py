@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from schwabot_kernels.lanes.cpu import LanesParams
 
 BUCKETS, CENTRE = 16, 8
-EPOCHS = 30.0
+SLOPE_PRIOR_BP2 = 1.0
 MAX_BITS = 16.0
 NONE = -1
 
@@ -109,11 +109,8 @@ def slopes(ts_ns: torch.Tensor, deviation: torch.Tensor, kept: Turns, tau_s: flo
     d = deviation[kept.row, kept.stream]
     t_kept = ts_ns[kept.row]
     sums = GroupSums(kept.stream, kept.written, t_kept, torch.stack((d * kept.move, d * d), 1), tau_s, events)
-    # The kernel's floor under sum d² counts in weights of its reference time, a multiple of 30 tau.
-    now_s = (ts_ns[kept.written] - ts_ns[0]).to(d) * NS
-    reference_s = torch.floor(now_s / (EPOCHS * tau_s)) * (EPOCHS * tau_s)
-    floor = 1e-12 * torch.exp(-((t_kept - ts_ns[0]).to(d) * NS - reference_s) / tau_s)
-    slope = sums.sums[:, 0] / (sums.sums[:, 1] + floor[sums.order])
+    # Sums are in weights of the newest outcome, and so is the prior.
+    slope = sums.sums[:, 0] / (sums.sums[:, 1] + SLOPE_PRIOR_BP2)
     rows = torch.arange(events, device=ts_ns.device)[:, None].expand(events, streams)
     place = sums.find(torch.arange(streams, device=ts_ns.device).expand(events, streams), rows)
     return torch.where(place >= 0, slope[place.clamp(min=0)], 0.0) if slope.shape[0] else torch.zeros_like(deviation)
@@ -184,8 +181,9 @@ def evidence(
     values = torch.stack((share, torch.ones_like(e), e, e * e), 1)
     sums = GroupSums(group, written, t_kept, values, params.tau_s, events)
     _, count, total, squares = sums.sums.unbind(1)
-    mean = total / count
-    variance = (squares / count - mean * mean).clamp(min=1e-6)
+    # One more outcome, of zero edge and as heavy as the newest.
+    mean = total / (count + 1.0)
+    variance = (squares / (count + 1.0) - mean * mean).clamp(min=1e-6)
     snr = torch.where(mean > 0, mean * mean / variance, 0.0)
 
     asked = torch.arange(streams, device=ts_ns.device) * BUCKETS + bucket

@@ -37,7 +37,8 @@ class PhaseParams(NamedTuple):
 class PhaseState(NamedTuple):
     """Pair sums, the ring of past phases and the row before.
 
-    pair: streams of each pair. [P, 2]; pair_sum, pair_weight: S and W. [P]
+    pair: streams of each pair. [P, 2]; pair_sum, pair_weight: S and W; pair_first: the difference when both were first
+    seen, which stands until time passes with both valid. [P]
     ring: phase at the last 65 grid times, slot = grid index mod 65. [65, V]
     grid: [index of the newest grid time, index of the first one], MISSING before the first event.
     offset: the constant c. [1]
@@ -48,6 +49,7 @@ class PhaseState(NamedTuple):
     pair: I32
     pair_sum: F64
     pair_weight: F64
+    pair_first: F64
     ring: F64
     grid: I64
     offset: F64
@@ -84,6 +86,7 @@ def empty_state(streams: int) -> PhaseState:
         pair=np.array(pair, np.int32).reshape(len(pair), 2),
         pair_sum=np.zeros(len(pair)),
         pair_weight=np.zeros(len(pair)),
+        pair_first=np.zeros(len(pair)),
         ring=np.full((RING + 1, streams), np.nan),
         grid=np.full(2, MISSING_NS, np.int64),
         offset=np.zeros(1),
@@ -153,7 +156,7 @@ def _pair_means(
 
 
 @njit(**NJIT)
-def _phases(start: int, stop: int, aligned: Aligned, state: PhaseState, out: Phased) -> int:
+def _phases(start: int, stop: int, state: PhaseState, out: Phased) -> int:
     """phi_v = c + mean over seen u of beta_vu at events [start, stop) of the block; returns how many are seen."""
     seen = 0
     for v in range(state.x.size):
@@ -165,10 +168,9 @@ def _phases(start: int, stop: int, aligned: Aligned, state: PhaseState, out: Pha
         v, u = state.pair[p]
         if state.seen[v] == 0 or state.seen[u] == 0:
             continue
-        s, w, x_v, x_u, phi_v, phi_u = out.step[p], out.gain[p], aligned.x[v], aligned.x[u], out.phase[v], out.phase[u]
+        s, w, phi_v, phi_u, at_first = out.step[p], out.gain[p], out.phase[v], out.phase[u], state.pair_first[p]
         for j in range(start, stop):
-            # Before any time has passed together, the difference now is all there is.
-            beta = s[j] / w[j] if w[j] > 0.0 else x_v[j] - x_u[j]
+            beta = s[j] / w[j] if w[j] > 0.0 else at_first
             phi_v[j] += beta
             phi_u[j] -= beta
     for v in range(state.x.size):
@@ -183,12 +185,16 @@ def _phases(start: int, stop: int, aligned: Aligned, state: PhaseState, out: Pha
 def _join(joined: int, j: int, aligned: Aligned, state: PhaseState, out: Phased) -> None:
     """Let a stream in at event j; c moves so that the mean phase of the others stays, and with it the ghost."""
     before = 0.0
-    count = _phases(j, j + 1, aligned, state, out)
+    count = _phases(j, j + 1, state, out)
     for v in range(state.x.size):
         if state.seen[v] == 1:
             before += out.phase[v, j]
     state.seen[joined] = 1
-    _phases(j, j + 1, aligned, state, out)
+    for p in range(state.pair_sum.size):
+        v, u = state.pair[p]
+        if (v == joined or u == joined) and state.seen[v] == 1 and state.seen[u] == 1:
+            state.pair_first[p] = aligned.x[v, j] - aligned.x[u, j]
+    _phases(j, j + 1, state, out)
     if count > 0:
         after = 0.0
         for v in range(state.x.size):
@@ -213,10 +219,10 @@ def phase(
             for v in range(streams):
                 if state.seen[v] == 0 and aligned.bad[v, j] == 0:
                     if j > start:
-                        _phases(start, j, aligned, state, out)
+                        _phases(start, j, state, out)
                     _join(v, j, aligned, state, out)
                     start = j
-    _phases(start, n, aligned, state, out)
+    _phases(start, n, state, out)
 
     grid_ns = params.window_ns // RING
     if state.grid[0] == MISSING_NS:

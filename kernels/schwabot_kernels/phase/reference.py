@@ -1,6 +1,6 @@
 """Phase of every stream, its drift, and routing, in plain torch. N events, V streams, P = V (V - 1) / 2 pairs.
 
-    beta_vu  decayed mean of x_v - x_u over the time both were valid, x_v - x_u while there was none
+    beta_vu  decayed mean of x_v - x_u over the time both were valid; before that, x_v - x_u when both were first seen
     phi_v    mean of beta_vu over the streams seen so far, plus a constant that keeps the ghost still when one joins
 
 Runs over a whole batch from the empty state; any device, any float type.
@@ -61,7 +61,10 @@ def pair_means(ts_ns: torch.Tensor, aligned: Aligned, tau_s: float, stale_ns: in
     keep = torch.where(both, decay(aligned.dt_s, tau_s)[:, None], 1.0)
     sums = scan.affine(keep[..., None], torch.stack(((1.0 - keep) * before, 1.0 - keep), -1))
     total, weight = sums.unbind(-1)
-    return Pairs(torch.where(weight > 0, total / weight, apart), weight, first, second)
+    seen = aligned.bad != UNSEEN
+    both_seen = seen[:, first] & seen[:, second]
+    at_first = apart.gather(0, both_seen.byte().argmax(0, keepdim=True))
+    return Pairs(torch.where(weight > 0, total / weight, at_first), weight, first, second)
 
 
 def phases(ts_ns: torch.Tensor, aligned: Aligned, tau_s: float, stale_ns: int) -> torch.Tensor:

@@ -258,7 +258,9 @@ def _learn_scale(n: int, z: F64, ghost: F64, warmup_events: int, state: Registry
                 if 3 * streams <= d < 4 * streams:
                     state.z_shift[d] = mean
                     square = max(square - mean * mean, 0.0)
-                state.z_scale[d] = 1.0 / np.sqrt(square) if square > 1e-18 else 0.0
+                # A feature that stood still is left out; what rounding leaves of its variance is not a scale.
+                still = square <= max(1e-18, 1e-9 * mean * mean)
+                state.z_scale[d] = 0.0 if still else 1.0 / np.sqrt(square)
             state.warm[1] = 1
             return j + 1
     return n
@@ -310,15 +312,16 @@ def remember(
         aligned.x,
         phased.route,
         out.momentum,
-        state.z_shift,
         out.z,
     )
     start = 0 if state.warm[1] == 1 else _learn_scale(n, out.z, ghost, params.warmup_events, state)
     scaled = out.scaled
+    streams = aligned.x.shape[0]
     for d in range(out.z.shape[0]):
         shift, inverse, row, target = state.z_shift[d], state.z_scale[d], out.z[d], scaled[d]
+        way = phased.route[d % streams]
         for j in range(n):
-            target[j] = np.float32((row[j] - shift) * inverse)
+            target[j] = np.float32((row[j] - shift) * inverse) if way[j] == 0 else np.float32(0.0)
     codes_of(n, bits, tables, state.signs, scaled, out.projected, out.code)
 
     inverse_scale, inverse_echo_scale = out.inverse_scale, out.inverse_echo_scale

@@ -108,23 +108,18 @@ def features(
     x: F64,
     route: I8,
     momentum: F64,
-    z_shift: F64,
     z: F64,
 ) -> None:
-    """Fill z [D, BLOCK]; a stream that is routed out gives ``z_shift``, which is 0 but for half spreads.
-
-    ``momentum`` holds the decayed means. [V, BLOCK]
-    """
+    """Fill z [D, BLOCK]; a stream that is routed out gives zeros. ``momentum`` holds the decayed means. [V, BLOCK]"""
     streams = x.shape[0]
     for v in range(streams):
         way = route[v]
         a, b, c, d, e = z[v], z[streams + v], z[2 * streams + v], z[3 * streams + v], z[4 * streams + v]
         in_a, in_b, in_c, in_d, in_x, mean = deviation[v], micro[v], imbalance[v], half[v], x[v], momentum[v]
-        usual = z_shift[3 * streams + v]
         for j in range(n):
             use = way[j] == 0
             a[j] = in_a[j] if use else 0.0
             b[j] = in_b[j] if use else 0.0
             c[j] = in_c[j] if use else 0.0
-            d[j] = in_d[j] if use else usual
+            d[j] = in_d[j] if use else 0.0
             e[j] = in_x[j] - mean[j] if use else 0.0

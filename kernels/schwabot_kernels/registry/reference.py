@@ -71,7 +71,8 @@ def learn_scale(z: torch.Tensor, ghost: torch.Tensor, warmup_events: int) -> Sca
     column = torch.arange(features_, device=z.device) // (features_ // 5)
     shift = torch.where(column == HALF_SPREAD, mean, 0.0)
     square = (square - shift * shift).clamp(min=0.0)
-    return Scale(shift, torch.where(square > 1e-18, square.rsqrt(), 0.0), int(rows[-1]) + 1)
+    still = square <= (1e-9 * mean * mean).clamp(min=1e-18)
+    return Scale(shift, torch.where(still, 0.0, square.rsqrt()), int(rows[-1]) + 1)
 
 
 def standardise(z: torch.Tensor, use: torch.Tensor, scale: Scale) -> torch.Tensor:
