@@ -1,0 +1,1 @@
+"""How fast, how lean: one file per question, each beside its peers. ``python -m benchmarks [names] [--quick]``."""
