@@ -14,14 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from schwabot.config import conf_dir
+from schwabot.records.instrument import Instrument
 from schwabot.records.market import Kind
+from schwabot.ticks.capture import CaptureFeed
+from schwabot.ticks.merge import concat
 from tests.validation.claim import Line, holds, near
 
 PART = "captures"
 ROOT = Path(__file__).resolve().parents[2]
 TICKS = ROOT.parent / "shared" / "ticks"
 SPOT, USDM, COINM = "binance:BTC/USDT", "binanceusdm:BTC/USDT:USDT", "binancecoinm:BTC/USD:BTC"
+KNOWN = (Instrument(SPOT, 0.01, 1e-5), Instrument(USDM, 0.1, 0.001), Instrument(COINM, 0.1, 1.0, 100.0, True))
 
 
 def available() -> bool:
@@ -88,14 +91,7 @@ def of_summary(said: dict[str, Any]) -> Iterator[Line]:
 
 def microprice_corr() -> float:
     """Over all quotes once every stream is there: cm's microprice offset against its log mid 100 ms later."""
-    from omegaconf import OmegaConf
-
-    from schwabot.config import to_instruments
-    from schwabot.ticks.capture import CaptureFeed
-    from schwabot.ticks.merge import concat
-
-    known = to_instruments(OmegaConf.to_object(OmegaConf.load(conf_dir() / "instruments" / "binance.yaml")))
-    feed = CaptureFeed(sorted(TICKS.glob("binance/*/btc*.gz")), known)
+    feed = CaptureFeed(sorted(TICKS.glob("binance/*/btc*.gz")), {i.stream: i for i in KNOWN})
     ticks = concat(list(feed.batches()))
     quotes = ticks.kind == Kind.QUOTE
     ts_ns, stream = ticks.ts_recv_ns[quotes], ticks.stream[quotes]
