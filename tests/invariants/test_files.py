@@ -40,7 +40,9 @@ def recording(instrument: Instrument, seed: int, seconds: float = 4.0) -> list[b
     perpetual = instrument is not SPOT
     book = {"lastUpdateId": 1, "bids": [[f"{price - 1:.2f}", "3"]], "asks": [[f"{price + 1:.2f}", "3"]]}
     recv_ns = START_MS * MS + rng.randrange(10 * MS)
-    lines = [b"%d %s" % (recv_ns, orjson.dumps(book | ({"E": START_MS, "T": START_MS} if perpetual else {})))]
+    book |= {"E": START_MS, "T": START_MS} if perpetual else {}
+    book |= {"symbol": SYMBOL[instrument], "pair": "BTCUSD"} if instrument is COINM else {}
+    lines = [b"%d %s" % (recv_ns, orjson.dumps(book))]
     update = 1
     while recv_ns < START_MS * MS + seconds * 1e9:
         recv_ns += rng.choice([0, 0, 1, MS, 5 * MS, 20 * MS, 20 * MS])

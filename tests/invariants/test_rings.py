@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from schwabot.modules.graph import State
+from schwabot.modules.graph import Graph, State
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.market import Ticks
 from schwabot_kernels import tree
@@ -37,7 +37,7 @@ def burst(span_ns: int) -> Ticks:
 def roomy(ticks: Ticks, config: ModulesConfig) -> State:
     """The empty state with rings that need not grow."""
     memory = config.hash_registry
-    return tree.to_dict(
+    return Graph(ticks.instruments, config).initial_state() | tree.to_dict(
         empty_state(
             len(ticks.instruments), memory.bits, memory.tables, memory.seed, memory.capacity,
             len(config.phantom_lag.latencies_ms), config.voltage_lanes.v0_v, capacity=ROOM,
