@@ -1,0 +1,1 @@
+"""The five modules, the graph they make, and its live step."""

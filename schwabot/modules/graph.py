@@ -1,37 +1,42 @@
 """The five modules as one graph. Axis legend: N events, V streams, L latencies.
 
 ``Graph`` runs all of them in one fused compiled pass; ``forward`` is functional (the state passed in is left alone),
-``advance`` moves a state on in place, which is what the engine does with the state it owns.
+``advance`` moves a state on in place, which is what the engine does with the state it owns; ``by_module`` runs the five
+one after the other, with the same answers.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 
-from schwabot.errors import StateError
+from schwabot.errors import StateError, UnknownStreamError, UnsortedTimeError
+from schwabot.modules.checkpoint import load_state, save_state
+from schwabot.modules.ghost_bridge import GhostBridge, take_windows
+from schwabot.modules.hash_registry import HashRegistry
+from schwabot.modules.phantom_lag import PhantomLag, finish_decisions, take_decisions
 from schwabot.modules.settings import ModulesConfig
+from schwabot.modules.stateful import State, Stateful
+from schwabot.modules.tensor_harness import TensorHarness
+from schwabot.modules.voltage_lanes import VoltageLanes
 from schwabot.records.audit import ArbitrageEvents, LagDecisions, SignalColumns
 from schwabot.records.instrument import Instrument
 from schwabot.tensors.tick_batch import TickBatch
 from schwabot_kernels import tree
-from schwabot_kernels.align.cpu import BLOCK, Events, StreamTable
-from schwabot_kernels.arbitrage.cpu import ArbitrageState, close_window
-from schwabot_kernels.consensus.cpu import ConsensusParams
+from schwabot_kernels.align.cpu import Events
+from schwabot_kernels.arbitrage.cpu import close_window
 from schwabot_kernels.graph import cpu as kernel
-from schwabot_kernels.lag.cpu import FAR_NS, LagParams, LagState, resolve_decisions
-from schwabot_kernels.lanes.cpu import LanesParams
-from schwabot_kernels.phase.cpu import PhaseParams
-from schwabot_kernels.registry.cpu import RegistryParams
+from schwabot_kernels.graph.op import flat_params, grown_state
+from schwabot_kernels.graph.op import graph as graph_op
+from schwabot_kernels.rings import is_ring
 from schwabot_kernels.scalar import MISSING_NS
 
-State = dict[str, torch.Tensor]
-"""Named tensors, e.g. ``"phase.pair_sum"``: everything the graph remembers. Save it, load it, pass it on."""
+__all__ = ["Graph", "GraphOutput", "State", "is_ring"]
 
 Table = TypeVar("Table", LagDecisions, ArbitrageEvents)
 
@@ -51,10 +56,24 @@ class Graph(torch.nn.Module):
     Args:
         instruments: V instruments, sorted by stream name, as the feed gives them.
         config: settings of the five modules.
-        trades_only: streams whose price is their last trade (price-only tables).
+        trades_only: streams whose price is their last trade, beside those whose instrument says so.
+
+    Shape:
+        batch [N]; signals [N] and [N, V].
 
     Raises:
         ConfigError: a setting is out of range.
+
+    Example:
+        >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+        >>> feed = SyntheticFeed(SyntheticConfig(events=300))
+        >>> batch = TickBatch.from_ticks(next(iter(feed.batches())))
+        >>> graph = Graph(feed.instruments)
+        >>> output, state = graph(batch, graph.initial_state())
+        >>> output.signals.deviation_bp.shape
+        (300, 4)
+        >>> [name for name, _ in graph.named_children()]
+        ['tensor_harness', 'ghost_bridge', 'hash_registry', 'phantom_lag', 'voltage_lanes']
     """
 
     def __init__(
@@ -67,59 +86,121 @@ class Graph(torch.nn.Module):
         self.instruments = tuple(instruments)
         self.config = config or ModulesConfig()
         self.config.check()
-        self.table = StreamTable(
-            tick=np.array([i.tick_size for i in self.instruments]),
-            unit=np.array([i.lot_size * i.contract_value for i in self.instruments]),
-            inverse=np.array([i.inverse for i in self.instruments], np.int8),
-            trades_only=np.array([i.stream in trades_only for i in self.instruments], np.int8),
+        bridge, registry = self.config.ghost_bridge, self.config.hash_registry
+        self.tensor_harness = TensorHarness(
+            self.instruments, self.config.tensor_harness, trades_only, bridge.latency_max_ms
         )
-        self.params = kernel_params(self.instruments, self.config)
-        memory = self.config.hash_registry
-        self._work = kernel.workspace(len(self.instruments), memory.bits, memory.tables)
+        self.ghost_bridge = GhostBridge(self.instruments, bridge)
+        self.hash_registry = HashRegistry(self.instruments, registry)
+        self.phantom_lag = PhantomLag(self.instruments, self.config.phantom_lag, bridge.desync_bp, registry.horizon_ms)
+        self.voltage_lanes = VoltageLanes(self.instruments, self.config.voltage_lanes)
+        self.table = self.tensor_harness.table
+        self.params = self._params()
+        self._work = kernel.workspace(len(self.instruments), registry.bits, registry.tables)
+        self._names = set(self.initial_state())
+
+    def _params(self) -> kernel.GraphParams:
+        """Settings in the kernels' units."""
+        harness, bridge, delay = self.tensor_harness, self.ghost_bridge, self.phantom_lag
+        return kernel.GraphParams(
+            latency_max_ns=harness.latency_max_ns,
+            phase=harness.params,
+            estimator=kernel.KALMAN if bridge.estimator == "kalman" else kernel.WEIGHTED,
+            consensus=bridge.params,
+            q_bp2_per_s=bridge.q_bp2_per_s,
+            r_bp2=bridge.r_bp2,
+            registry=self.hash_registry.params,
+            lag=delay.params,
+            latencies_ns=delay.latencies_ns,
+            fungible=bridge.fungible,
+            fee_bp=bridge.fee_bp,
+            min_edge_bp=bridge.min_edge_bp,
+            lanes=self.voltage_lanes.params,
+            style_fee_bp=self.voltage_lanes.style_fee_bp,
+        )
+
+    def _modules_in_order(self) -> tuple[Stateful, ...]:
+        return (self.tensor_harness, self.ghost_bridge, self.hash_registry, self.phantom_lag, self.voltage_lanes)
 
     def initial_state(self) -> State:
-        """State before the first event."""
-        return tree.to_dict(self._empty())
-
-    def _empty(self) -> kernel.GraphState:
-        memory = self.config.hash_registry
-        return kernel.empty_state(
-            len(self.instruments),
-            memory.bits,
-            memory.tables,
-            memory.seed,
-            slots=memory.capacity,
-            latencies=len(self.config.phantom_lag.latencies_ms),
-            v0=self.config.voltage_lanes.v0_v,
-        )
+        """State before the first event: the states of the five modules together."""
+        state: State = {}
+        for module in self._modules_in_order():
+            state |= module.initial_state()
+        return state
 
     def check_state(self, state: State) -> None:
-        """Raise StateError when ``state`` does not belong to a graph of this shape."""
-        expected = self.initial_state()
-        if expected.keys() != state.keys():
-            odd = sorted(expected.keys() ^ state.keys())
+        """Raise StateError when ``state`` does not belong to a graph of this shape and these settings."""
+        if self._names != state.keys():
+            odd = sorted(self._names ^ state.keys())
             raise StateError(f"state has missing or unknown parts: {', '.join(odd[:5])}; was it saved by this version?")
-        for name, tensor in expected.items():
-            given = state[name]
-            shape = tensor.shape[1:] if is_ring(name) else tensor.shape
-            if given.dtype != tensor.dtype or (given.shape[1:] if is_ring(name) else given.shape) != shape:
-                raise StateError(
-                    f"state part {name} is {given.dtype} {tuple(given.shape)}, this graph needs "
-                    f"{tensor.dtype} {tuple(tensor.shape)}: it was saved with other streams or module settings"
-                )
+        for module in self._modules_in_order():
+            module.check_state(state)
+
+    def save(self, state: State, file: str | Path) -> None:
+        """Write a state to a file, whole or not at all.
+
+        Args:
+            state: of this graph.
+            file: where to.
+
+        Raises:
+            StateError: ``state`` does not belong to this graph.
+        """
+        self.check_state(state)
+        save_state(file, [i.stream for i in self.instruments], state)
+
+    def load(self, file: str | Path) -> State:
+        """Read a state that ``save`` wrote.
+
+        Args:
+            file: where from.
+
+        Raises:
+            StateError: it is no whole state, or does not fit this graph; the message says why.
+            FileNotFoundError: there is no such file.
+        """
+        state = load_state(file, [i.stream for i in self.instruments])
+        try:
+            self.check_state(state)
+        except StateError as error:
+            raise StateError(f"{file}: {error}") from None
+        return state
 
     def forward(self, batch: TickBatch, state: State) -> tuple[GraphOutput, State]:
-        """Run N events through the graph; returns the answers and the state after them.
+        """Run N events through the graph in one fused pass; returns the answers and the state after them.
 
         ``state`` is left as it was. One call on N events equals any split into several, bit for bit.
         """
         self.check_state(state)
-        state = {name: tensor.clone() for name, tensor in state.items()}
-        return self.advance(batch, state), state
+        self._check_batch(batch, state)
+        like = tree.to_dict(_TEMPLATE)
+        numbers, arrays = flat_params(self.params)
+        out = graph_op(
+            [getattr(batch, name).cpu() for name in Events._fields],
+            tree.leaves(self.table),
+            numbers,
+            arrays,
+            [state[name] for name in like],
+        )
+        count = len(kernel.GraphColumns._fields)
+        after = {name: tensor.clone() for name, tensor in state.items() if name not in like}
+        after |= dict(zip(like, out[count:], strict=True))
+        parts = self._like(after)
+        columns = kernel.GraphColumns._make(column.numpy() for column in out[:count])
+        return (
+            GraphOutput(
+                _signals(columns),
+                take_decisions(parts.lag, int(parts.lag.pending.min())),
+                take_windows(parts.arbitrage, self.params.fungible),
+            ),
+            {name: after[name] for name in state},
+        )
 
     def advance(self, batch: TickBatch, state: State) -> GraphOutput:
         """Like ``forward``, but moves ``state`` on in place."""
-        events = Events(*(getattr(batch, name).numpy() for name in Events._fields))
+        self._check_batch(batch, state)
+        events = Events(*(getattr(batch, name).cpu().numpy() for name in Events._fields))
         columns = kernel.empty_columns(len(batch), len(self.instruments))
         parts = self._like(state)
         decisions: list[LagDecisions] = []
@@ -127,32 +208,76 @@ class Graph(torch.nn.Module):
         row = 0
         while True:
             row = kernel.graph_pass(row, events, self.table, self.params, parts, self._work, columns)
-            decisions.append(_take_decisions(parts.lag, int(parts.lag.pending.min())))
-            windows.append(_take_windows(parts.arbitrage, self.params))
+            decisions.append(take_decisions(parts.lag, int(parts.lag.pending.min())))
+            windows.append(take_windows(parts.arbitrage, self.params.fungible))
             if row == len(batch):
                 break
-            parts = _grow_rings(parts)
+            parts = grown_state(parts)
             state.update(tree.to_dict(parts))
         return GraphOutput(_signals(columns), _join(decisions), _join(windows))
+
+    def by_module(self, batch: TickBatch, state: State) -> tuple[GraphOutput, State]:
+        """Like ``forward``, through the five modules one after the other: slower, with every step in the open."""
+        self.check_state(state)
+        self._check_batch(batch, state)
+        timeline, harness = self.tensor_harness(batch, state)
+        ghost, bridge = self.ghost_bridge(batch, timeline, state)
+        memory, registry = self.hash_registry(batch, timeline, ghost, state)
+        lag, delay = self.phantom_lag(batch, timeline, ghost, memory, state)
+        windows, bridge = self.ghost_bridge.arbitrage(batch, timeline, lag.expected_bp, bridge)
+        lanes, gates = self.voltage_lanes(batch, timeline, ghost, memory, lag, state)
+        signals = SignalColumns(
+            ghost_bp=ghost.price_bp.numpy(),
+            mid_bp=timeline.aligned.x.numpy(),
+            half_spread_bp=timeline.aligned.half.numpy(),
+            deviation_bp=ghost.deviation_bp.numpy(),
+            phase_bp=timeline.phase.numpy(),
+            drift=timeline.drift.numpy(),
+            route=timeline.route.numpy(),
+            status=timeline.status.numpy(),
+            forecast_bp=lanes.forecast_bp.numpy(),
+            key=memory.key.numpy(),
+            entropy=memory.entropy.numpy(),
+            echo_bp=memory.echo_bp.numpy(),
+            expected_lag_bp=lag.expected_bp.numpy(),
+            penalty=lag.penalty.numpy(),
+            snr=lanes.snr.numpy(),
+            bits=lanes.bits.numpy(),
+            voltage=lanes.voltage.numpy(),
+            lane=lanes.lane.numpy(),
+            pays_fees=lanes.pays_fees.numpy(),
+        )
+        return GraphOutput(signals, lag.decisions, windows), harness | bridge | registry | delay | gates
 
     def finish(self, state: State) -> GraphOutput:
         """At the end of the data: decisions whose later prices never came (NaN there), and windows still open."""
         parts = self._like(state)
-        last = int(parts.align.clock[0])
-        if last != MISSING_NS:
-            # Prices that stand at the end are known for every latency that ends there or before.
-            resolve_decisions(last + 1, self.params.latencies_ns, parts.lag)
+        last_ns = int(parts.align.clock[0])
+        if last_ns == MISSING_NS:
+            decisions = take_decisions(parts.lag, int(parts.lag.head[1]))
+        else:
+            decisions = finish_decisions(parts.lag, last_ns, self.params.latencies_ns)
             for buy, sell in zip(*np.nonzero(parts.arbitrage.open_ns >= 0), strict=True):
-                close_window(buy, sell, last, parts.arbitrage)
-        decisions = _take_decisions(parts.lag, int(parts.lag.head[1]))
-        parts.lag.pending[:] = parts.lag.head[1]
-        parts.lag.next_due_ns[0] = FAR_NS
-        windows = _take_windows(parts.arbitrage, self.params)
+                close_window(buy, sell, last_ns, parts.arbitrage)
+        windows = take_windows(parts.arbitrage, self.params.fungible)
         return GraphOutput(_signals(kernel.empty_columns(0, len(self.instruments))), decisions, windows)
 
     def reference_price(self, state: State) -> float:
         """Quote price that 0 bp stands for; NaN before the first quote."""
         return float(torch.exp(state["align.log_ref"])[0])
+
+    def _check_batch(self, batch: TickBatch, state: State) -> None:
+        """Refuse what the compiled pass would misread: it checks no bounds."""
+        if not len(batch):
+            return
+        low, high = (int(value) for value in batch.stream.aminmax())
+        if low < 0 or high >= len(self.instruments):
+            raise UnknownStreamError(f"stream runs from {low} to {high}, the graph has {len(self.instruments)} streams")
+        before, first = int(state["align.clock"][0]), int(batch.ts_ns[0])
+        if first < before:
+            raise UnsortedTimeError(f"the batch starts at {first} ns, before the state's last event at {before} ns")
+        if bool((batch.ts_ns[1:] < batch.ts_ns[:-1]).any()):
+            raise UnsortedTimeError("receive times run backwards within the batch: sort it")
 
     def _like(self, state: State) -> kernel.GraphState:
         return tree.from_dict(_TEMPLATE, state)
@@ -163,7 +288,7 @@ _TEMPLATE = kernel.empty_state(streams=1, bits=4, tables=1, seed=0, slots=1, lat
 
 def _signals(columns: kernel.GraphColumns) -> SignalColumns:
     """Kernel columns, stream-major, as records [N] and [N, V]."""
-    wide = kernel.GraphColumns(*(column.T for column in columns))
+    wide = kernel.GraphColumns._make(column.T for column in columns)
     return SignalColumns(
         ghost_bp=wide.ghost,
         mid_bp=wide.mid,
@@ -187,140 +312,9 @@ def _signals(columns: kernel.GraphColumns) -> SignalColumns:
     )
 
 
-def kernel_params(instruments: tuple[Instrument, ...], config: ModulesConfig) -> kernel.GraphParams:
-    """Settings in the kernels' units."""
-    harness, bridge, memory = config.tensor_harness, config.ghost_bridge, config.hash_registry
-    delay, gates = config.phantom_lag, config.voltage_lanes
-    ms = 1_000_000
-    maker = [i.maker_fee_bp for i in instruments]
-    taker = [i.taker_fee_bp for i in instruments]
-    fee_of_style = {"observe": [0.0] * len(instruments), "post": maker, "cross": taker}
-    fungible = [[a.delivers == b.delivers and a.quote == b.quote for b in instruments] for a in instruments]
-    return kernel.GraphParams(
-        latency_max_ns=bridge.latency_max_ms * ms,
-        phase=PhaseParams(
-            tau_s=harness.tau_phase_s,
-            stale_ns=round(harness.stale_s * 1e9),
-            window_ns=round(harness.drift_window_s * 1e9),
-            drifting_at=harness.drifting_at,
-            critical_at=harness.critical_at,
-            k0=harness.k0,
-            k_max=harness.k_max,
-        ),
-        estimator=kernel.KALMAN if bridge.estimator == "kalman" else kernel.WEIGHTED,
-        consensus=ConsensusParams(
-            age_decay_per_s=bridge.age_decay_per_s,
-            tau_depth_s=bridge.tau_depth_s,
-            tau_reliability_s=bridge.tau_reliability_s,
-            horizon_ns=round(bridge.reliability_horizon_ms * ms),
-            prior_variance_bp2=bridge.prior_variance_bp2,
-            prior_count=bridge.prior_count,
-        ),
-        q_bp2_per_s=bridge.kalman_q_bp2_per_s,
-        r_bp2=np.full(len(instruments), bridge.kalman_r_bp2),
-        registry=RegistryParams(
-            bits=memory.bits,
-            horizon_ns=round(memory.horizon_ms * ms),
-            tau_s=memory.half_life_s / math.log(2.0),
-            echo_tau_s=memory.echo_tau_s,
-            momentum_tau_s=memory.momentum_tau_ms * 1e-3,
-            warmup_events=memory.warmup_events,
-            step_bp=memory.step_bp,
-            dead_band_steps=memory.dead_band_steps,
-            min_count=memory.min_count,
-        ),
-        lag=LagParams(
-            desync_bp=bridge.desync_bp,
-            latency_share=min(1.0, delay.latency_ms / memory.horizon_ms),
-            tau_range_s=delay.tau_range_s,
-            min_range_bp=delay.min_range_bp,
-        ),
-        latencies_ns=np.array([round(value * ms) for value in delay.latencies_ms], np.int64),
-        fungible=np.array(fungible, np.int8),
-        fee_bp=np.array(taker, np.float64),
-        min_edge_bp=bridge.min_edge_bp,
-        lanes=LanesParams(
-            horizon_ns=round(gates.horizon_ms * ms),
-            tau_s=gates.half_life_s / math.log(2.0),
-            slope_tau_s=gates.slope_tau_s,
-            kappa=gates.kappa,
-            count_cap=gates.count_cap,
-            v0=gates.v0_v,
-            v_max=gates.v_max_v,
-            medium=gates.medium_v,
-            high=gates.high_v,
-            margin=gates.margin_v,
-            slew_per_s=gates.slew_v_per_s,
-            may_rise=gates.latency_ms < gates.latency_max_ms,
-        ),
-        style_fee_bp=np.array([fee_of_style[style] for style in gates.style], np.float64),
-    )
-
-
-def _take_decisions(ring: LagState, upto: int) -> LagDecisions:
-    """Hand out the decisions before number ``upto`` and free their places."""
-    slots = np.arange(ring.head[0], upto) & (ring.ts_ns.size - 1)
-    ring.head[0] = upto
-    return LagDecisions(ring.ts_ns[slots], ring.stream[slots], ring.side[slots], ring.cost[slots])
-
-
-def _take_windows(ring: ArbitrageState, params: kernel.GraphParams) -> ArbitrageEvents:
-    """Hand out the closed windows and free their places."""
-    slots = np.arange(ring.head[0], ring.head[1]) & (ring.pair.size - 1)
-    ring.head[0] = ring.head[1]
-    buy, sell = np.divmod(ring.pair[slots], params.fee_bp.size)
-    return ArbitrageEvents(
-        locked=params.fungible[buy, sell],
-        buy=buy,
-        sell=sell,
-        start_ns=ring.start_ns[slots],
-        end_ns=ring.end_ns[slots],
-        edge_bp=ring.edge_bp[slots],
-        qty=ring.qty[slots],
-    )
-
-
 def _join(parts: list[Table]) -> Table:
     """Tables of the same kind, one after the other."""
     if len(parts) == 1:
         return parts[0]
     kind = type(parts[0])
     return kind(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(kind)))
-
-
-def _grow(values: np.ndarray, head: np.ndarray) -> np.ndarray:
-    """A ring of twice the capacity with the same live entries."""
-    size = values.shape[0]
-    larger = np.zeros((2 * size, *values.shape[1:]), values.dtype)
-    live = np.arange(head[0], head[1])
-    larger[live & (2 * size - 1)] = values[live & (size - 1)]
-    return larger
-
-
-def _grow_rings(parts: kernel.GraphState) -> kernel.GraphState:
-    """Double every ring that has no room for another block."""
-    streams = parts.align.x.size
-    grown = parts._asdict()
-    for name, need in (
-        ("consensus", BLOCK),
-        ("registry", BLOCK),
-        ("lanes", BLOCK),
-        ("lag", BLOCK * streams),
-        ("arbitrage", BLOCK * streams * streams),
-    ):
-        part = grown[name]
-        rings = [field for field in part._fields if is_ring(f"{name}.{field}")]
-        while getattr(part, rings[0]).shape[0] - (part.head[1] - part.head[0]) < need:
-            part = part._replace(**{ring: _grow(getattr(part, ring), part.head) for ring in rings})
-        grown[name] = part
-    return kernel.GraphState(**grown)
-
-
-def is_ring(name: str) -> bool:
-    """Whether a part of the state is a ring, whose length may grow."""
-    module, _, field = name.partition(".")
-    return (
-        field.startswith("due_")
-        or (module == "lag" and field in ("ts_ns", "stream", "side", "touch", "cost"))
-        or (module == "arbitrage" and field in ("pair", "start_ns", "end_ns", "edge_bp", "qty"))
-    )

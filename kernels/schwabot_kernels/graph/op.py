@@ -1,0 +1,174 @@
+"""``schwabot::graph``: every stage in one fused pass, as a torch op. N events, V streams, L latencies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeVar, get_type_hints
+
+import numpy as np
+import torch
+
+from schwabot_kernels.align.cpu import BLOCK, Events, StreamTable
+from schwabot_kernels.checking import array, own_copy, stream_numbers, times
+from schwabot_kernels.graph.cpu import (
+    GraphColumns,
+    GraphParams,
+    GraphState,
+    empty_columns,
+    empty_state,
+    graph_pass,
+    workspace,
+)
+from schwabot_kernels.registry.cpu import RegistryState
+from schwabot_kernels.rings import fake_state, grown
+from schwabot_kernels.tree import leaves
+
+Params = TypeVar("Params", bound=tuple[Any, ...])
+
+COLUMNS = GraphColumns._fields
+"""Outputs before the state, stream-major: [N] or [V, N]."""
+ARRAYS = ("r_bp2", "latencies_ns", "fungible", "fee_bp", "style_fee_bp")
+"""Settings that are arrays, in the order of ``GraphParams``."""
+
+
+def flat_params(params: tuple[Any, ...]) -> tuple[list[float], list[torch.Tensor]]:
+    """The numbers and the arrays of kernel settings, in field order. Whole numbers up to 2^53 survive as floats."""
+    numbers: list[float] = []
+    arrays: list[torch.Tensor] = []
+    for value in params:
+        if isinstance(value, tuple):
+            inner = flat_params(value)
+            numbers += inner[0]
+            arrays += inner[1]
+        elif isinstance(value, np.ndarray):
+            arrays.append(torch.from_numpy(value))
+        else:
+            numbers.append(float(value))
+    return numbers, arrays
+
+
+def full_params(kind: type[Params], numbers: Iterator[float], arrays: Iterator[torch.Tensor]) -> Params:
+    """Kernel settings of ``flat_params``, every number of the type its field is declared with.
+
+    numba compiles anew for every mix of types, so an int where a float is declared costs a minute.
+    """
+    values: list[Any] = []
+    for hint in get_type_hints(kind).values():
+        if hint in (int, float, bool):
+            values.append(hint(next(numbers)))
+        elif isinstance(hint, type) and issubclass(hint, tuple):
+            values.append(full_params(hint, numbers, arrays))
+        else:
+            values.append(next(arrays).contiguous().numpy())
+    return kind(*values)
+
+
+def grown_state(parts: GraphState, rows: int = BLOCK) -> GraphState:
+    """The graph's state with room for ``rows`` more events in every ring."""
+    streams = parts.align.x.size
+    return parts._replace(
+        consensus=grown("consensus", parts.consensus, rows),
+        registry=grown("registry", parts.registry, rows),
+        lanes=grown("lanes", parts.lanes, rows),
+        lag=grown("lag", parts.lag, rows * streams),
+        arbitrage=grown("arbitrage", parts.arbitrage, rows * streams * streams),
+    )
+
+
+def _sizes(state: list[torch.Tensor]) -> list[int]:
+    """How many parts of the state belong to each stage."""
+    sizes = [len(get_type_hints(stage)) for stage in get_type_hints(GraphState).values()]
+    if len(state) != sum(sizes):
+        raise ValueError(f"the state has {len(state)} parts, graph takes {sum(sizes)}")
+    return sizes
+
+
+@torch.library.custom_op("schwabot::graph", mutates_args=())
+def graph(
+    events: list[torch.Tensor],
+    table: list[torch.Tensor],
+    numbers: list[float],
+    arrays: list[torch.Tensor],
+    state: list[torch.Tensor],
+) -> list[torch.Tensor]:
+    """A batch of events through the whole graph.
+
+    Args:
+        events: ``align.cpu.Events``. [N] each
+        table: ``align.cpu.StreamTable``. [V] each
+        numbers, arrays: ``graph.cpu.GraphParams`` as by ``flat_params``.
+        state: ``graph.cpu.GraphState``, as by ``tree.leaves``.
+
+    Returns:
+        ``COLUMNS``, then the state after the last event; its rings hold every decision and window not yet handed out.
+
+    Raises:
+        ValueError: wrong device, shape, number of parts, stream number or order of times.
+        TypeError: wrong dtype.
+    """
+    if len(events) != len(Events._fields) or len(table) != len(StreamTable._fields):
+        raise ValueError(f"graph takes events {Events._fields} and table {StreamTable._fields}")
+    total, streams = events[0].shape[0], table[0].shape[0]
+    params = full_params(GraphParams, iter(numbers), iter(arrays))
+    for name, given in zip(ARRAYS, arrays, strict=True):
+        shape = {"latencies_ns": given.shape, "fungible": (streams, streams), "style_fee_bp": (3, streams)}
+        kind = {"latencies_ns": torch.int64, "fungible": torch.int8}
+        array(name, given, kind.get(name, torch.float64), shape.get(name, (streams,)))
+    parts = _own_copy(streams, params, state)
+    small = {"stream": torch.int32, "kind": torch.int8}
+    checked = {
+        name: array(name, column, small.get(name, torch.int64), (total,))
+        for name, column in zip(Events._fields, events, strict=True)
+    }
+    times(events[0], int(parts.align.clock[0]))
+    stream_numbers(events[1], total, streams)
+    streams_table = StreamTable(
+        *(
+            array(name, column, torch.int8 if name in ("inverse", "trades_only") else torch.float64, (streams,))
+            for name, column in zip(StreamTable._fields, table, strict=True)
+        )
+    )
+    work = workspace(streams, params.registry.bits, parts.registry.table.shape[0])
+    columns = empty_columns(total, streams)
+    row = 0
+    while row < total:
+        parts = grown_state(parts)
+        row = graph_pass(row, Events(**checked), streams_table, params, parts, work, columns)
+    return leaves(columns) + leaves(parts)
+
+
+def _own_copy(streams: int, params: GraphParams, state: list[torch.Tensor]) -> GraphState:
+    at = sum(_sizes(state)[: GraphState._fields.index("registry")]) + RegistryState._fields.index("table")
+    tables, slots = state[at].shape[:2]
+    like = empty_state(
+        streams, params.registry.bits, tables, 0, slots, params.latencies_ns.size, params.lanes.v0, capacity=1
+    )
+    copies = []
+    first = 0
+    for (op, part), size in zip(like._asdict().items(), _sizes(state), strict=True):
+        copies.append(own_copy(op, part, state[first : first + size]))
+        first += size
+    return GraphState(*copies)
+
+
+@graph.register_fake
+def _(  # type: ignore[no-untyped-def]
+    events, table, numbers, arrays, state,
+):  # fmt: skip
+    total, streams = events[0].shape[0], table[0].shape[0]
+    like = events[0]
+    plain = {"ghost", "key", "entropy", "echo", "expected_lag", "penalty"}
+    small = {"route", "status", "lane", "pays_fees"}
+    columns = [
+        like.new_empty(
+            (total,) if name in plain else (streams, total),
+            dtype=torch.int64 if name == "key" else torch.int8 if name in small else torch.float64,
+        )
+        for name in COLUMNS
+    ]
+    after = []
+    first = 0
+    for (op, stage), size in zip(get_type_hints(GraphState).items(), _sizes(state), strict=True):
+        after += fake_state(op, stage._fields, state[first : first + size])
+        first += size
+    return columns + after

@@ -1,0 +1,142 @@
+"""One event through the graph, from Python, in microseconds. V streams.
+
+Passing the some 170 arrays of state and scratch as arguments would cost more than the work: numba unpacks each of them
+on every call. So they are bound once, in a struct that lives beside them and is passed as one pointer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.experimental import structref
+from numba.extending import intrinsic
+
+from schwabot_kernels.align.cpu import Events, StreamTable
+from schwabot_kernels.arrays import F64, I8
+from schwabot_kernels.graph.cpu import GraphParams, GraphState, Workspace, graph_block
+from schwabot_kernels.scalar import NJIT
+
+WIDE = ("mid", "half", "deviation", "phase", "drift", "forecast", "snr", "bits", "voltage")
+"""Rows of ``Answer.wide``."""
+SMALL = ("route", "status", "lane", "pays_fees")
+"""Rows of ``Answer.small``."""
+
+
+class Answer(NamedTuple):
+    """What the last event gave for every stream: the rows WIDE and SMALL. [9, V] and [4, V].
+
+    Both are overwritten by the next event.
+    """
+
+    wide: F64
+    small: I8
+
+
+@structref.register
+class BoundType(types.StructRef):  # type: ignore[misc]
+    """numba's type of ``Bound``."""
+
+    def preprocess_fields(self, fields: Any) -> Any:
+        """Forget literal values, so that every struct has one type."""
+        return tuple((name, types.unliteral(kind)) for name, kind in fields)
+
+
+class Bound(structref.StructRefProxy):  # type: ignore[misc]
+    """Arrays of one event, settings, state, scratch and answer, bound for ``step``. Keeps none of them alive."""
+
+
+structref.define_proxy(Bound, BoundType, ["event", "table", "params", "state", "work", "answer"])
+
+
+@intrinsic
+def _borrowed(typing_context: Any, tree: Any) -> Any:
+    """The same (tuples of) arrays without an owner: handing them on inside compiled code counts no references."""
+
+    def strip(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+        if isinstance(kind, types.BaseTuple):
+            inner = cgutils.unpack_tuple(builder, value)
+            parts = [strip(context, builder, k, part) for k, part in zip(kind.types, inner, strict=True)]
+            return context.make_tuple(builder, kind, parts)
+        if isinstance(kind, types.Array):
+            array = context.make_array(kind)(context, builder, value)
+            array.meminfo = ir.Constant(array.meminfo.type, None)
+            array.parent = ir.Constant(array.parent.type, None)
+            return array._getvalue()
+        return value
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return strip(context, builder, signature.args[0], args[0])
+
+    return tree(tree), codegen
+
+
+@njit(**NJIT)
+def bind(
+    event: Events, table: StreamTable, params: GraphParams, state: GraphState, work: Workspace, answer: Answer
+) -> Any:
+    """A ``Bound`` of these arrays; the caller keeps them alive. ``event`` has columns of length 1."""
+    return Bound(
+        _borrowed(event), _borrowed(table), _borrowed(params), _borrowed(state), _borrowed(work), _borrowed(answer)
+    )
+
+
+@njit(**NJIT)
+def step(
+    bound: Any,
+    ts_ns: int,
+    stream: int,
+    kind: int,
+    bid_ticks: int,
+    ask_ticks: int,
+    bid_lots: int,
+    ask_lots: int,
+    price_ticks: int,
+    latency_ns: int,
+) -> tuple[float, int, float, float, float, float]:
+    """Move the bound state on by one event and fill the bound answer.
+
+    Returns ghost, key, entropy, echo, expected lag and penalty. Every ring must have room for one event.
+    """
+    event, work, answer = bound.event, bound.work, bound.answer
+    event.ts_ns[0] = ts_ns
+    event.stream[0] = stream
+    event.kind[0] = kind
+    event.bid_ticks[0] = bid_ticks
+    event.ask_ticks[0] = ask_ticks
+    event.bid_lots[0] = bid_lots
+    event.ask_lots[0] = ask_lots
+    event.price_ticks[0] = price_ticks
+    event.latency_ns[0] = latency_ns
+    graph_block(0, 1, event, bound.table, bound.params, bound.state, work)
+    aligned, phased, laned, wide, small = work.aligned, work.phased, work.laned, answer.wide, answer.small
+    for v in range(wide.shape[1]):
+        wide[0, v] = aligned.x[v, 0]
+        wide[1, v] = aligned.half[v, 0]
+        wide[2, v] = work.deviation[v, 0]
+        wide[3, v] = phased.phase[v, 0]
+        wide[4, v] = phased.drift[v, 0]
+        wide[5, v] = laned.forecast[v, 0]
+        wide[6, v] = laned.snr[v, 0]
+        wide[7, v] = laned.bits[v, 0]
+        wide[8, v] = laned.voltage[v, 0]
+        small[0, v] = phased.route[v, 0]
+        small[1, v] = phased.status[v, 0]
+        small[2, v] = laned.lane[v, 0]
+        small[3, v] = laned.pays_fees[v, 0]
+    memory = work.remembered
+    return work.ghost[0], memory.key[0], memory.entropy[0], memory.echo[0], work.expected[0], work.penalty[0]
+
+
+def empty_event() -> Events:
+    """Columns of length 1."""
+    kinds = {"stream": np.int32, "kind": np.int8}
+    return Events(*(np.zeros(1, kinds.get(name, np.int64)) for name in Events._fields))
+
+
+def empty_answer(streams: int) -> Answer:
+    """Uninitialised answer."""
+    return Answer(np.empty((len(WIDE), streams)), np.empty((len(SMALL), streams), np.int8))

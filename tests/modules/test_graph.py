@@ -1,0 +1,199 @@
+"""Graph: one pass, five modules, any split, the same bits; states that fit, and states that don't."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schwabot.errors import StateError, UnknownStreamError, UnsortedTimeError
+from schwabot.modules.graph import Graph
+from schwabot.modules.settings import ModulesConfig
+from schwabot.tensors.tick_batch import TickBatch
+from tests.kernels import making
+from tests.kernels.making import HABITS, Habits, adversarial
+from tests.modules.making import A, B, assert_same_answers, assert_same_state, joined
+
+LIVELY = Habits(
+    events=600, streams=3, seed=4, ties=0.2, round_times=True, gaps=0.01, trades=0.3, trades_only=0.0, crossed=0.05,
+    no_size=0.1, still=0.0, outages=0.5, late=0.5, coarse=True,
+)  # fmt: skip
+
+
+@settings(max_examples=25)
+@given(HABITS, st.sampled_from(["weighted", "kalman"]), st.lists(st.integers(1, 599), max_size=4))
+def test_five_modules_equal_the_fused_pass_however_it_is_cut(habits: Habits, estimator: str, edges: list[int]) -> None:
+    market = adversarial(habits)
+    graph = Graph(market.instruments, making.settings(estimator))
+    whole, after = graph(market.batch, graph.initial_state())
+    state, moved, parts, steps = graph.initial_state(), graph.initial_state(), [], []
+    n = len(market.batch)
+    for a, b in pairwise(sorted({0, n, *(edge for edge in edges if edge < n)})):
+        output, state = graph.by_module(market.batch.rows(a, b), state)
+        parts.append(output)
+        steps.append(graph.advance(market.batch.rows(a, b), moved))
+    assert_same_answers(joined([whole]), joined(parts))
+    assert_same_answers(joined([whole]), joined(steps))
+    assert_same_state(after, state)
+    assert_same_state(after, moved)
+
+
+def test_the_five_are_submodules() -> None:
+    names = {name: type(module).__name__ for name, module in Graph((A, B)).named_modules() if name}
+    assert names == {
+        "tensor_harness": "TensorHarness",
+        "ghost_bridge": "GhostBridge",
+        "hash_registry": "HashRegistry",
+        "phantom_lag": "PhantomLag",
+        "voltage_lanes": "VoltageLanes",
+    }
+
+
+@pytest.mark.parametrize("how", ["forward", "by_module"])
+def test_functional_calls_leave_the_state_alone(how: str) -> None:
+    market = adversarial(LIVELY)
+    graph = Graph(market.instruments, making.settings())
+    _, state = graph(market.batch.rows(0, 300), graph.initial_state())
+    before = {name: tensor.clone() for name, tensor in state.items()}
+    _, after = getattr(graph, how)(market.batch.rows(300, 600), state)
+    assert_same_state(state, before)
+    shared = [name for name in state if state[name].numel() and state[name].data_ptr() == after[name].data_ptr()]
+    assert [name for name in shared if not name.endswith(".identity")] == [] or how == "by_module"
+    untouched = {"kalman.moments", "kalman.x"}  # the estimator that is not in use
+    assert {name for name in shared if not name.endswith(".identity")} <= untouched
+
+
+def test_rings_grow_in_every_path() -> None:
+    """Thousands of events within one horizon."""
+    market = making.synthetic(6_000)
+    batch = TickBatch(**{name: getattr(market.batch, name) for name in TickBatch.__dataclass_fields__})
+    object.__setattr__(batch, "ts_ns", torch.arange(len(batch)) + batch.ts_ns[0])
+    graph = Graph(market.instruments, making.settings(warmup_events=100))
+    whole, after = graph(batch, graph.initial_state())
+    assert len(after["registry.due_ns"]) > 4096
+    by_module, other = graph.by_module(batch, graph.initial_state())
+    moved = graph.initial_state()
+    advanced = graph.advance(batch, moved)
+    assert_same_answers(joined([whole]), joined([by_module]))
+    assert_same_answers(joined([whole]), joined([advanced]))
+    assert_same_state(after, other)
+    assert_same_state(after, moved)
+
+
+def test_an_empty_batch_changes_nothing() -> None:
+    market = adversarial(LIVELY)
+    graph = Graph(market.instruments, making.settings())
+    _, state = graph(market.batch, graph.initial_state())
+    for run in (graph.forward, graph.by_module):
+        output, after = run(market.batch.rows(0, 0), state)
+        assert output.signals.deviation_bp.shape == (0, 3)
+        assert_same_state(state, after)
+
+
+def test_what_the_compiled_pass_would_misread_is_refused() -> None:
+    market = adversarial(LIVELY)
+    graph = Graph(market.instruments, making.settings())
+    _, state = graph(market.batch, graph.initial_state())
+    with pytest.raises(UnsortedTimeError, match="before the state's last event"):
+        graph(market.batch, state)
+    backwards = TickBatch(**{n: getattr(market.batch, n).flip(0) for n in TickBatch.__dataclass_fields__})
+    with pytest.raises(UnsortedTimeError, match="backwards within the batch"):
+        graph.advance(backwards, graph.initial_state())
+    with pytest.raises(UnknownStreamError, match="has 2 streams"):
+        Graph(market.instruments[:2], making.settings()).by_module(
+            market.batch, Graph(market.instruments[:2], making.settings()).initial_state()
+        )
+
+
+def _config(**registry: object) -> ModulesConfig:
+    config = making.settings()
+    for name, value in registry.items():
+        setattr(config.hash_registry, name, value)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (_config(horizon_ms=50.0), "modules.hash_registry.horizon_ms is 50 here and was 100"),
+        (_config(seed=8), "modules.hash_registry.seed is 8 here and was 7"),
+        (_config(bits=16), "registry.signs|registry.table"),
+    ],
+)
+def test_a_state_of_other_settings_is_refused(config: ModulesConfig, why: str) -> None:
+    state = Graph((A, B), _config()).initial_state()
+    with pytest.raises(StateError, match=why):
+        Graph((A, B), config).check_state(state)
+
+
+def test_a_state_of_other_streams_or_with_parts_missing_is_refused() -> None:
+    graph = Graph((A, B), making.settings())
+    with pytest.raises(StateError, match="needs"):
+        graph.check_state(Graph((A,), making.settings()).initial_state())
+    state = graph.initial_state()
+    del state["lag.head"]
+    with pytest.raises(StateError, match=r"lag\.head"):
+        graph.check_state(state)
+    with pytest.raises(StateError, match=r"lacks lag\.head"):
+        graph.phantom_lag.check_state(state)
+
+
+def test_settings_that_give_a_state_no_other_meaning_may_change() -> None:
+    config = making.settings()
+    config.voltage_lanes.slew_v_per_s *= 2.0
+    config.ghost_bridge.min_edge_bp = 3.0
+    Graph((A, B), config).check_state(Graph((A, B), making.settings()).initial_state())
+
+
+def test_a_saved_state_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    market = adversarial(LIVELY)
+    graph = Graph(market.instruments, making.settings())
+    whole, after = graph(market.batch, graph.initial_state())
+    first, state = graph(market.batch.rows(0, 350), graph.initial_state())
+    graph.save(state, tmp_path / "state.pt")
+    assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
+    second, resumed = Graph(market.instruments, making.settings()).forward(
+        market.batch.rows(350, 600), Graph(market.instruments, making.settings()).load(tmp_path / "state.pt")
+    )
+    assert_same_answers(joined([whole]), joined([first, second]))
+    assert_same_state(after, resumed)
+
+
+def test_files_that_hold_no_fitting_state_are_refused(tmp_path: Path) -> None:
+    graph, file = Graph((A, B), making.settings()), tmp_path / "state.pt"
+    with pytest.raises(FileNotFoundError):
+        graph.load(file)
+    graph.save(graph.initial_state(), file)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StateError, match="no whole state file"):
+        graph.load(file)
+    file.write_bytes(b"not a state")
+    with pytest.raises(StateError, match="no whole state file"):
+        graph.load(file)
+    torch.save({"weights": torch.ones(1)}, file)
+    with pytest.raises(StateError, match="holds no state"):
+        graph.load(file)
+    torch.save({"schwabot_state": 99, "streams": [], "state": {}}, file)
+    with pytest.raises(StateError, match="format 99"):
+        graph.load(file)
+    file.write_bytes(whole)
+    with pytest.raises(StateError, match="belongs to streams a:BTC/USDT, b:BTC/USDT"):
+        Graph((B, A), making.settings()).load(file)
+    with pytest.raises(StateError, match=r"state\.pt.*horizon_ms"):
+        Graph((A, B), _config(horizon_ms=50.0)).load(file)
+
+
+def test_a_state_file_runs_no_code(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "touched",)  # type: ignore[return-value]
+
+    torch.save({"schwabot_state": 1, "streams": [], "state": Evil()}, tmp_path / "state.pt")
+    with pytest.raises(StateError):
+        Graph((A, B), making.settings()).load(tmp_path / "state.pt")
+    assert not (tmp_path / "touched").exists()

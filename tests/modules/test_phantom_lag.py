@@ -1,0 +1,92 @@
+"""PhantomLag: the penalty, the expected cost of our latency, and what decisions cost, by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from schwabot.modules.phantom_lag import Lag, PhantomLag, penalty
+from schwabot.modules.settings import PhantomLagConfig
+from tests.modules.making import MS, A, B, clock, ghost, memory, timeline
+
+
+def _float(value: float) -> torch.Tensor:
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def test_penalty_by_hand() -> None:
+    value = penalty(_float(1000.0), _float(0.3), _float(70_000.0))
+    assert value.item() == pytest.approx(math.exp(-0.3) / 70.0, rel=1e-15)
+
+
+def _lag(
+    deviation: float, mean: float, echo: float, entropy: float = 0.3, prices: tuple[float, ...] = (0.0, 8.0)
+) -> Lag:
+    """Two events 1 s apart, the ghost at ``prices``."""
+    module = PhantomLag(
+        (A,),
+        PhantomLagConfig(latency_ms=25.0, tau_range_s=4.0, min_range_bp=1.0, reentry_penalty=0.05),
+        horizon_ms=100.0,
+    )
+    batch = clock([0, 1000])
+    out, _ = module(
+        batch,
+        timeline(batch, [[p] for p in prices]),
+        ghost(prices, [[deviation]] * 2),
+        memory(2, entropy, mean, echo),
+        module.initial_state(),
+    )
+    return out
+
+
+def test_expected_lag_is_the_remembered_move_that_is_gone_within_our_latency() -> None:
+    # Half of 3 + 1 is remembered, a quarter of the horizon is our latency.
+    assert _lag(deviation=1.0, mean=3.0, echo=1.0).expected_bp.tolist() == pytest.approx([0.5, 0.5], rel=1e-15)
+    assert _lag(deviation=-1.0, mean=3.0, echo=1.0).expected_bp.tolist() == [0.0, 0.0]
+    assert _lag(deviation=-1.0, mean=-3.0, echo=-1.0).expected_bp.tolist() == pytest.approx([0.5, 0.5], rel=1e-15)
+
+
+def test_penalty_and_advice() -> None:
+    out = _lag(deviation=1.0, mean=3.0, echo=1.0)
+    # The range is its floor of 1 bp, then 8 bp high over a low of 0 that has sunk towards 8 for a quarter of tau.
+    want = [0.5 * math.exp(-0.3), 0.5 * math.exp(-0.3) / (8.0 * math.exp(-0.25))]
+    assert out.penalty.tolist() == pytest.approx(want, rel=1e-12)
+    assert out.avoid_reentry.tolist() == [True, True]
+    sure, unsure = _lag(1.0, 3.0, 1.0, entropy=1.0), _lag(1.0, 3.0, 1.0, entropy=1.05)
+    assert sure.penalty[1].item() == pytest.approx(0.5 * math.exp(-1.0) / (8.0 * math.exp(-0.25)), rel=1e-12)
+    assert (sure.penalty[1].item() > 0.029, bool(sure.avoid_reentry[1])) == (True, False)
+    assert unsure.penalty[1] < sure.penalty[1]
+    assert _lag(1.0, 1e6, 1e6, entropy=0.0).penalty.tolist() == [1.0, 1.0]
+
+
+def test_decisions_are_handed_out_when_their_last_latency_has_passed() -> None:
+    """Two streams; B is dear from 10 ms on, and A is not: one decision, sold at B's bid."""
+    module = PhantomLag((A, B), PhantomLagConfig(latencies_ms=[5.0, 20.0]), desync_bp=0.5)
+    batch = clock([0, 10, 14, 15, 31], [0, 1, 1, 1, 1])
+    x = [[0.0, 0.0], [0.0, 2.0], [0.0, 1.5], [0.0, 1.2], [0.0, 0.5]]
+    deviation = [[0.0, 0.0], [0.0, -2.0], [0.0, -1.5], [0.0, -0.2], [0.0, -2.0]]
+    known = ghost([0.0] * 5, deviation)
+    line = timeline(batch, x, half=0.0)
+    out, state = module(batch, line, known, memory(5), module.initial_state())
+    assert out.decisions.ts_ns.tolist() == [10 * MS]
+    assert (out.decisions.stream.tolist(), out.decisions.side.tolist()) == ([1], [-1])
+    # -1 times the move of the bid from 2.0: to 1.2 exactly 5 ms later, to 1.2 as of 30 ms.
+    assert out.decisions.realised_cost_bp[0].tolist() == pytest.approx([0.8, 0.8], rel=1e-12)
+    rest = module.finish(state, last_ns=31 * MS)
+    assert rest.ts_ns.tolist() == [31 * MS]
+    assert np.isnan(rest.realised_cost_bp).all()
+    # Until its last latency has passed, a decision stays.
+    first, state = module(
+        batch.rows(0, 4), _part(line, 4), ghost([0.0] * 4, deviation[:4]), memory(4), module.initial_state()
+    )
+    assert len(first.decisions.ts_ns) == 0
+    early = module.finish(state, last_ns=15 * MS)
+    assert early.realised_cost_bp[0].tolist() == pytest.approx([0.8, math.nan], nan_ok=True)
+
+
+def _part(line, n):  # type: ignore[no-untyped-def]
+    cut = type(line.aligned)(*(column[:n] for column in line.aligned))
+    return type(line)(cut, *(column[:n] for column in line[1:]))
