@@ -36,5 +36,5 @@ def use_versioned_cache() -> Path:
         Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "schwabot" / "numba"
     )
     folder = Path(base) / source_hash()
-    numba.core.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+    numba.core.config.CACHE_DIR = str(folder)
     return folder

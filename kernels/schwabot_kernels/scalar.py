@@ -32,7 +32,7 @@ _LN2 = 0.6931471805599453
 _SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def float_bits(typing_context: Any, x: Any) -> Any:
     """The 64 bits of a float as an int."""
     signature = types.int64(types.float64)
@@ -43,7 +43,7 @@ def float_bits(typing_context: Any, x: Any) -> Any:
     return signature, codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def bits_float(typing_context: Any, x: Any) -> Any:
     """The float of 64 bits."""
     signature = types.float64(types.int64)
@@ -79,7 +79,7 @@ def exp_neg(x: float) -> float:
     p = p * r + 0.5
     p = p * r + 1.0
     p = p * r + 1.0
-    return bits_float(float_bits(p) + (float_bits(k) << 52))  # type: ignore[no-any-return]
+    return bits_float(float_bits(p) + (float_bits(k) << 52))
 
 
 @njit(inline="always", **NJIT)

@@ -1,4 +1,4 @@
-"""Kernel tuples (NamedTuples of numpy arrays, possibly nested) to and from flat dicts of tensors sharing their memory."""
+"""Kernel tuples (nested NamedTuples of numpy arrays) to and from flat dicts of tensors that share their memory."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Ticks as tensors, and where they live."""

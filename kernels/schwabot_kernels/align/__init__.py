@@ -1,0 +1,1 @@
+"""As-of alignment of asynchronous streams."""

@@ -47,7 +47,7 @@ class StreamTable(NamedTuple):
 
 
 class AlignState(NamedTuple):
-    """Last quote of every stream [V]; ``clock`` = [time of the last event, events so far]; ``log_ref`` [1], NaN first."""
+    """Last quote of every stream [V]; ``clock`` = [last event's time, events so far]; ``log_ref`` [1], NaN first."""
 
     last_ns: I64
     x: F64
@@ -103,12 +103,17 @@ def scratch(streams: int) -> Aligned:
     """Uninitialised block."""
     shape = (streams, BLOCK)
     return Aligned(
-        np.empty(shape, np.int64),
-        *(np.empty(shape) for _ in range(6)),
-        np.empty(shape, np.int8),
-        np.empty(BLOCK),
-        np.empty((6, BLOCK)),
-        np.empty(BLOCK, np.int8),
+        last_ns=np.empty(shape, np.int64),
+        x=np.empty(shape),
+        half=np.empty(shape),
+        micro=np.empty(shape),
+        imbalance=np.empty(shape),
+        depth=np.empty(shape),
+        latency_weight=np.empty(shape),
+        bad=np.empty(shape, np.int8),
+        dt_s=np.empty(BLOCK),
+        own=np.empty((6, BLOCK)),
+        update=np.empty(BLOCK, np.int8),
     )
 
 

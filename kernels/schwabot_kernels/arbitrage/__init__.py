@@ -1,0 +1,1 @@
+"""Arbitrage windows, locked and against the usual basis."""

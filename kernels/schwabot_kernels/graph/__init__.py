@@ -1,0 +1,1 @@
+"""The whole module graph in one pass."""

@@ -1,6 +1,6 @@
 """The whole module graph over a batch, block by block so that intermediate columns stay in cache. N events, V streams.
 
-Every stage is strict IEEE arithmetic in event order, so the block size, the batch size and N = 1 all give the same bits.
+Every stage is strict IEEE arithmetic in event order, so block size, batch size and N = 1 all give the same bits.
 """
 
 from __future__ import annotations
@@ -147,15 +147,14 @@ def empty_columns(events: int, streams: int) -> GraphColumns:
     """Uninitialised columns for N events."""
     plain = {"ghost", "key", "entropy", "echo", "expected_lag", "penalty"}
     small = {"route", "status", "lane", "pays_fees"}
-    return GraphColumns(
-        *(
-            np.empty(
-                events if name in plain else (streams, events),
-                np.int64 if name == "key" else np.int8 if name in small else np.float64,
-            )
-            for name in GraphColumns._fields
+    columns: Any = (
+        np.empty(
+            events if name in plain else (streams, events),
+            np.int64 if name == "key" else np.int8 if name in small else np.float64,
         )
+        for name in GraphColumns._fields
     )
+    return GraphColumns(*columns)
 
 
 @njit(**NJIT)

@@ -1,0 +1,1 @@
+"""Kalman estimate of the efficient price."""

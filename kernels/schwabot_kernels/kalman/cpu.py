@@ -1,4 +1,4 @@
-"""Random-walk efficient price seen through noisy mids: a scalar Kalman filter in event order. V streams, n events of one block.
+"""Random-walk efficient price seen through noisy mids: a scalar Kalman filter. V streams, n events of one block.
 
     predict  P <- P + q dt
     update   at a routed stream's mid change, y = x - phase:  K = P / (P + r_v),  m <- m + K (y - m),  P <- (1 - K) P
@@ -20,7 +20,7 @@ from schwabot_kernels.scalar import NJIT
 
 
 class KalmanState(NamedTuple):
-    """moments = [mean in bp (NaN before the first observation), variance in bp²]; x: last observed mid per stream. [V]"""
+    """Moments = [mean in bp (NaN at first), variance in bp²]; x: last observed mid per stream. [V]."""
 
     moments: F64
     x: F64

@@ -1,0 +1,1 @@
+"""Cost of acting late, expected and realised."""

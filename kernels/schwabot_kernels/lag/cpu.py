@@ -1,4 +1,4 @@
-"""What acting later costs: expected at decision time, realised afterwards. V streams, L latencies, n events of one block.
+"""What acting later costs, expected and realised. V streams, L latencies, n events of one block.
 
 penalty  L = clip(exp(-entropy) max(0, dp) / P_max, 0, 1)
 range    hi <- max(x, x + (hi - x) e^{-dt/tau}),  lo likewise,  P_max = max(hi - lo, floor)
@@ -55,7 +55,7 @@ class LagState(NamedTuple):
 
 
 class Desynced(NamedTuple):
-    """Scratch of a block: out, 1 while a stream is desynchronised [V, BLOCK]; starts, 1 where a desync begins [BLOCK]."""
+    """Scratch: out, 1 while a stream is desynchronised [V, BLOCK]; starts, 1 where a desync begins [BLOCK]."""
 
     out: I8
     starts: I8
@@ -168,7 +168,7 @@ def realised_lag(
     state: LagState,
     work: Desynced,
 ) -> None:
-    """Record the first event of every desync, and the costs that have become known. The ring must have n V free places."""
+    """Record the first event of every desync, and costs that have become known. The ring must have n V free places."""
     streams = state.x.size
     mask = state.ts_ns.size - 1
     x, half, out, starts = aligned.x, aligned.half, work.out, work.starts

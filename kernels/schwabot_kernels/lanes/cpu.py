@@ -1,6 +1,6 @@
 """From evidence to a discrete conviction level, for every stream at every event. V streams, n events of one block.
 
-    forecast  m_v = slope_v d_v (+ the registry's mean where it is trusted), slope_v the decayed regression of moves on d
+    forecast  m_v = slope_v d_v (+ the registry's mean where trusted), slope_v the decayed regression of moves on d
     bucket    half octaves of |m| / sigma per stream; remembers E = sign(m) move - half spread over the horizon
     bits      b = clip(kappa / 2 log2(1 + n SNR), 0, 16),  SNR = max(0, mean E)² / var E,  n = min(n_eff, cap)
     voltage   V = V0 2^{b/8}; rises by at most slew dt, falls at once
@@ -56,7 +56,7 @@ class LanesState(NamedTuple):
     clock: [first event's time, bucket epoch, slope epoch, events so far]. [4]
     products, squares: sums of d y and d² per stream. [V]; energy: [sum of m², weight] per stream. [V, 2]
     buckets: [n_eff, count, sum E, sum E²] per stream and bucket. [V, BUCKETS, 4]; last_ns: last outcome. [V, BUCKETS]
-    slope, inverse_energy [V], bucket_mean, bucket_snr [V, BUCKETS]: ratios of the above, so that reading divides nothing.
+    slope, inverse_energy [V], bucket_mean, bucket_snr [V, BUCKETS]: ratios of the above; reading then divides nothing.
     voltage, lane: output before. [V]; x: the row before. [V]
     head: [next due, next to write]. [2]; due_*: ring. [capacity]
     """
@@ -87,9 +87,9 @@ class LanesState(NamedTuple):
 
 
 class Laned(NamedTuple):
-    """forecast in bp, SNR, bits, voltage in V, lane, pays_fees. [V, BLOCK]
+    """Forecast in bp, SNR, bits, voltage in V, lane, pays_fees. [V, BLOCK].
 
-    Scratch: edge, evidence, lower (the lane that can be entered) [V, BLOCK]; scale, the inverse scales and epochs [BLOCK].
+    Scratch: edge, evidence, lower (the lane that can be entered) [V, BLOCK]; scale, inverse scales, epochs [BLOCK].
     """
 
     forecast: F64
@@ -141,13 +141,20 @@ def scratch(streams: int) -> Laned:
     """Uninitialised block."""
     shape = (streams, BLOCK)
     return Laned(
-        *(np.empty(shape) for _ in range(4)),
-        np.empty(shape, np.int8),
-        np.empty(shape, np.int8),
-        np.empty(shape),
-        np.empty(shape),
-        np.empty(shape, np.int8),
-        *(np.empty(BLOCK) for _ in range(5)),
+        forecast=np.empty(shape),
+        snr=np.empty(shape),
+        bits=np.empty(shape),
+        voltage=np.empty(shape),
+        lane=np.empty(shape, np.int8),
+        pays_fees=np.empty(shape, np.int8),
+        edge=np.empty(shape),
+        evidence=np.empty(shape),
+        lower=np.empty(shape, np.int8),
+        scale=np.empty(BLOCK),
+        inverse_scale=np.empty(BLOCK),
+        inverse_slope_scale=np.empty(BLOCK),
+        epoch=np.empty(BLOCK),
+        slope_epoch=np.empty(BLOCK),
     )
 
 

@@ -1,0 +1,1 @@
+"""Phase, drift and routing."""

@@ -63,7 +63,7 @@ class PhaseState(NamedTuple):
 class Phased(NamedTuple):
     """phase phi and compensated phase, bp; drift; status; route. [V, BLOCK]. NaN phase = unseen.
 
-    past: phase one window ago, NaN unknown. [V, BLOCK]; gain, step: g and g (x_v - x_u) per pair, then S and W. [P, BLOCK]
+    past: phase one window ago, NaN unknown. [V, BLOCK]; gain, step: g and g (x_v - x_u), then W and S. [P, BLOCK]
     valid: 1.0 where the stream was valid over the gap before the event. [V, BLOCK]; forget: 1 - exp(-dt/tau). [BLOCK]
     """
 
@@ -265,10 +265,10 @@ def phase(
             ratio = ratio if ratio == ratio else 0.0
             critical = ratio >= params.critical_at
             drifting = ratio >= params.drifting_at
-            k = strong if critical else (params.k0 if drifting else 0.0)
+            ahead = strong if critical else (params.k0 if drifting else 0.0)
             drift[j] = ratio
             status[j] = np.int8(2) if critical else (np.int8(1) if drifting else np.int8(0))
-            compensated[j] = phi[j] + k * moved
+            compensated[j] = phi[j] + ahead * moved
         bad, last, route = aligned.bad[v], aligned.last_ns[v], out.route[v]
         for j in range(n):
             stale = ts_ns[first + j] - last[j] > params.stale_ns

@@ -1,0 +1,1 @@
+"""State hash, outcome tables and echo memory."""

@@ -1,8 +1,8 @@
-"""Outcome tables and echo memory of the state hash. V streams, D = 5 V features, T tables, b bits, n events of one block.
+"""Outcome tables and echo memory of the state hash. V streams, D = 5 V features, T tables, b bits, n events a block.
 
     H = sign(W z), key = its b bits packed, most significant first (see hash.py)
     table slot: decayed count n, sum and sum of squares of the outcome y, counts of flat and of up minus down
-    echo: Psi_i = sum_{t_j + h <= t_i} e^{-(t_i - t_j)/tau} H_j y_j,   readout Psi' H / (b (1 + sum e^{...})), first table
+    echo: Psi_i = sum_{t_j + h <= t_i} e^{-(t_i - t_j)/tau} H_j y_j,   readout Psi' H / (b (1 + sum e^{...}))
 
 Antipodal tying: an outcome y at key is also -y at ~key, so one slot serves both, with a sign: the key is kept as a
 two's complement number ("code"), ~key is then -1 - code, and the slot is the one of the two that is not negative.
@@ -49,14 +49,14 @@ class RegistryParams(NamedTuple):
 class RegistryState(NamedTuple):
     """Scale of z, tables, echo memory, and outcomes still to come.
 
-    signs: of the hyperplanes, [G, padded] float32. mean_x: decayed mean of each stream's log mid; x: the row before. [V]
+    signs: of the hyperplanes. [G, padded]; mean_x: decayed mean of each stream's log mid; x: the row before. [V]
     z_sum, z_squares: warm-up sums; z_shift, z_scale: frozen afterwards. [D]
     warm: [events learnt from, 1 once frozen]. [2]
     clock: [first event's time, table epoch, echo epoch]. [3]; ghost: last ghost. [1]
-    table: [T, slots, SLOT]; table_key: [T, slots] for b > 16, else [T, 0]; prefix: the 8-bit level for b > 8, [T, 128|0, SLOT].
+    table: [T, slots, SLOT]; table_key: [T, slots] for b > 16, else [T, 0]; prefix: 8-bit level, b > 8. [T, 128, SLOT]
     echo: Psi of the first table. [b]; echo_weight: [1]
     skill: decayed sums [prediction * outcome, prediction²]. [2]
-    head: [next due, next to write]. [2]; due_ns, due_ghost, due_prediction, due_weight, due_echo_weight: ring [capacity];
+    head: [next due, next to write]. [2]; due_*: ring of outcomes still to come. [capacity];
     due_code: [capacity, T], int32 for b <= 16, else int64.
     """
 
@@ -86,10 +86,12 @@ class RegistryState(NamedTuple):
 
 
 class Remembered(NamedTuple):
-    """Per event of a block [BLOCK]: key of the first table (-1 in warm-up), outcome entropy in nats, mean remembered
-    move in bp (shrunk by n / (n + 20)), echo readout in bp, and 1 where the memory's own causal skill is positive.
+    """What the memory says per event of a block. [BLOCK].
 
-    Scratch: momentum [V, BLOCK], z [D, BLOCK], scaled [padded, BLOCK], projected [G * padded, BLOCK],
+    Key of the first table (-1 in warm-up), outcome entropy in nats, mean remembered move in bp (shrunk by
+    n / (n + 20)), echo readout in bp, and 1 where the memory's own causal skill is positive.
+
+    Scratch: momentum [V, BLOCK], z [D, BLOCK], scaled and projected [padded, BLOCK],
     code [T, BLOCK], scales, their inverses and epochs [BLOCK], stats [3, BLOCK].
     """
 
@@ -153,7 +155,6 @@ def empty_state(
 def scratch(streams: int, bits: int, tables: int) -> Remembered:
     """Uninitialised block."""
     width = padded(streams)
-    groups = -(-bits * tables // width)
     return Remembered(
         key=np.empty(BLOCK, np.int64),
         entropy=np.empty(BLOCK),
@@ -163,7 +164,7 @@ def scratch(streams: int, bits: int, tables: int) -> Remembered:
         momentum=np.empty((streams, BLOCK)),
         z=np.empty((FEATURES * streams, BLOCK)),
         scaled=np.zeros((width, BLOCK), np.float32),
-        projected=np.empty((groups * width, BLOCK), np.float32),
+        projected=np.empty((width, BLOCK), np.float32),
         code=np.empty((tables, BLOCK), code_type(bits)),
         scale=np.empty(BLOCK),
         echo_scale=np.empty(BLOCK),
@@ -472,7 +473,7 @@ def remember(
 def _backed_off(
     table: F64, prefix: F64, k: int, home: int, bits: int, enough: float
 ) -> tuple[float, float, float, float]:
-    """Count, flat, sum, up minus down at the 8-bit prefix if that is thick enough, else over the 4-bit prefix's slots."""
+    """Count, flat, sum, up minus down at the 8-bit prefix if thick enough, else over the 4-bit prefix's slots."""
     level, first, stop = table, home, home + 1
     if bits >= 8:
         level, at = (table, home) if bits == 8 else (prefix, home >> (bits - 8))

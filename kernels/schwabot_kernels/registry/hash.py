@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from schwabot_kernels.align.cpu import BLOCK
 from schwabot_kernels.arrays import F32, F64, I8
 from schwabot_kernels.scalar import NJIT
 
@@ -48,12 +47,12 @@ def hyperplanes(streams: int, bits: int, tables: int, seed: int) -> F64:
 
 
 @njit(**NJIT)
-def transform(n: int, first: int, width: int, rows: F32) -> None:
-    """Walsh-Hadamard transform over rows [first, first + width) of rows [R, BLOCK], in place, two stages at a time."""
+def transform(n: int, width: int, rows: F32) -> None:
+    """Walsh-Hadamard transform over the first index of rows [width, BLOCK], in place, two stages at a time."""
     h = 1
     while h < width:
         if 4 * h <= width:
-            for i in range(first, first + width, 4 * h):
+            for i in range(0, width, 4 * h):
                 for r in range(i, i + h):
                     p, q, s, t = rows[r], rows[r + h], rows[r + 2 * h], rows[r + 3 * h]
                     for j in range(n):
@@ -65,7 +64,7 @@ def transform(n: int, first: int, width: int, rows: F32) -> None:
                         t[j] = a_b - c_d
             h *= 4
         else:
-            for r in range(first, first + h):
+            for r in range(h):
                 p, q = rows[r], rows[r + h]
                 for j in range(n):
                     a, b = p[j], q[j]
@@ -78,24 +77,24 @@ def transform(n: int, first: int, width: int, rows: F32) -> None:
 def codes_of(n: int, bits: int, tables: int, signs: F32, scaled: F32, projected: F32, codes: Any) -> None:
     """Fill codes [T, BLOCK]: the b-bit key read as a two's complement number, so that ~key has code -1 - code.
 
-    scaled: z over its learnt scale, padded with zeros. [padded, BLOCK]; projected: scratch. [G * padded, BLOCK]
+    scaled: z over its learnt scale, padded with zeros. [padded, BLOCK]; projected: scratch. [padded, BLOCK]
     """
     groups, width = signs.shape
+    zero, one, none = np.float32(0.0), codes.dtype.type(1), codes.dtype.type(0)
     for g in range(groups):
         for d in range(width):
-            sign, source, target = signs[g, d], scaled[d], projected[g * width + d]
+            sign, source, target = signs[g, d], scaled[d], projected[d]
             for j in range(n):
                 target[j] = sign * source[j]
-        transform(n, g * width, width, projected)
-    zero, one, none = np.float32(0.0), codes.dtype.type(1), codes.dtype.type(0)
-    for t in range(tables):
-        code, row = codes[t], projected[t]
-        for j in range(n):
-            code[j] = -one if row[j] > zero else none
-        for k in range(1, bits):
-            row = projected[k * tables + t]
-            for j in range(n):
-                code[j] = code[j] + code[j] + (one if row[j] > zero else none)
+        transform(n, width, projected)
+        for r in range(min(width, bits * tables - g * width)):
+            row, code = projected[r], codes[(g * width + r) % tables]
+            if g * width + r < tables:
+                for j in range(n):
+                    code[j] = -one if row[j] > zero else none
+            else:
+                for j in range(n):
+                    code[j] = code[j] + code[j] + (one if row[j] > zero else none)
 
 
 @njit(**NJIT)
@@ -110,7 +109,7 @@ def features(
     momentum: F64,
     z: F64,
 ) -> None:
-    """Fill z [D, BLOCK]; a stream that is routed out gives zeros. ``momentum`` holds the decayed means. [V, BLOCK]"""
+    """Fill z [D, BLOCK]; a stream that is routed out gives zeros. ``momentum`` [V, BLOCK] holds the decayed means."""
     streams = x.shape[0]
     for v in range(streams):
         way = route[v]
