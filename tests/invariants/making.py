@@ -127,7 +127,7 @@ def as_ticks(habits: Habits, depth: float = 0.2, unstamped: float = 0.4) -> Tick
     """The adversarial market of these habits with the venues' stamps, some missing, and depth rows among the others."""
     market = adversarial(habits)
     rng = np.random.default_rng(habits.seed + 1)
-    instruments = tuple(replace(i, trades_only=i.stream in market.trades_only) for i in market.instruments)
+    instruments = market.instruments
     batch = {name: getattr(market.batch, name).numpy() for name in market.batch.__dataclass_fields__}
     n, streams = habits.events, habits.streams
     ms = 1_000_000

@@ -19,12 +19,12 @@ CALM = Habits(
     events=300, streams=3, seed=5, ties=0.1, round_times=False, gaps=0.0, trades=0.2, trades_only=0.0, crossed=0.0,
     no_size=0.0, still=0.0, outages=0.0, late=0.0, coarse=False,
 )  # fmt: skip
-BURST_EVENTS = 20_000
+BURST_EVENTS = 24_000
 ROOM = 1 << 17
 
 
 def burst(span_ns: int) -> Ticks:
-    """A calm start, 20,000 rows within ``span_ns``, and what comes after them."""
+    """A calm start, 24,000 rows within ``span_ns``, and what comes after them."""
     before, after = as_ticks(CALM), as_ticks(replace(CALM, events=500, seed=6))
     # The last few rows again and again, so that streams get out of sync and back thousands of times.
     crowd = rows(before, len(before) - 1 - np.arange(BURST_EVENTS) % 20)
