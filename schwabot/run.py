@@ -158,6 +158,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     from schwabot.sinks.progress import Progress
     from schwabot.training.meters import meters_of
     from schwabot.training.skill import SkillMeter
+    from schwabot_kernels.cache import cache_folder
 
     feed = open_feed(settings)
     reference = _reference(settings.source.reference, feed.instruments)
@@ -168,6 +169,8 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         sys.stderr.write(f"{note}\n")
     config = _write_config(settings, run_dir)
     pipeline = Pipeline(feed.instruments, settings.modules, settings.latency, device=device)
+    if not cache_folder().exists():
+        sys.stderr.write("compiling the kernels, once per version of Schwabot: this takes a minute or two\n")
     skill = SkillMeter(feed.instruments, settings.skill)
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
     header = RunHeader(

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numba.core.config
 
+NOT_COMPILED = ("cache.py", "checking.py", "op.py", "outcomes.py", "rings.py", "scan.py", "tree.py")
+
 
 def source_hash() -> str:
     """16 hex digits over the sources that are compiled.
@@ -24,17 +26,20 @@ def source_hash() -> str:
     digest = hashlib.sha256()
     root = Path(__file__).parent
     for path in sorted(root.rglob("*.py")):
-        if path.name.endswith("reference.py") or path.name in ("op.py", "outcomes.py", "scan.py", "tree.py"):
+        if path.name.endswith("reference.py") or path.name in NOT_COMPILED:
             continue  # never compiled
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def use_versioned_cache() -> Path:
-    """Point numba's cache at this version's folder and return it."""
+def cache_folder() -> Path:
+    """Folder of this version's compiled kernels; it exists once something was compiled."""
     base = os.environ.get("NUMBA_CACHE_DIR") or str(
         Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "schwabot" / "numba"
     )
-    folder = Path(base) / source_hash()
-    numba.core.config.CACHE_DIR = str(folder)
-    return folder
+    return Path(base) / source_hash()
+
+
+def use_versioned_cache() -> None:
+    """Point numba's cache at this version's folder."""
+    numba.core.config.CACHE_DIR = str(cache_folder())
