@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
+import pickle  # nosec B403 - for its error only, nothing is unpickled
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path

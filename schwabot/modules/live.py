@@ -123,7 +123,10 @@ class LiveStep:
             ts_ns: receive time, not before the last event's.
             stream: index into the graph's instruments.
             kind: ``Kind.QUOTE`` or ``Kind.TRADE``; DEPTH rows are no events of the graph.
-            bid_ticks, ask_ticks, bid_lots, ask_lots: the touch of a quote, 0 for trades.
+            bid_ticks: bid of a quote, 0 for a trade.
+            ask_ticks: ask of a quote, 0 for a trade.
+            bid_lots: quantity at the bid.
+            ask_lots: quantity at the ask.
             price_ticks: of a trade.
             latency_ns: the stream's usual feed delay.
 
