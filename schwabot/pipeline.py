@@ -38,7 +38,7 @@ class Pipeline:
         modules: settings of the graph.
         clock: settings of the venue clocks.
         device: where the graph runs.
-        state: a state to go on from; None = from the beginning.
+        state: the graph's state to go on from; the venue clocks start afresh. None = from the beginning.
 
     Example:
         >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed

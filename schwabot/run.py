@@ -163,10 +163,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     feed = open_feed(settings)
     reference = _reference(settings.source.reference, feed.instruments)
     device, reason = resolve_device(settings.device)
-    notes = [] if reason is None else [f"warning: running on the CPU: {reason}"]
-    notes += [f"note: {note}" for note in getattr(feed, "notes", ())]
-    for note in notes:
-        sys.stderr.write(f"{note}\n")
+    notes = _say_notes(feed, reason)
     config = _write_config(settings, run_dir)
     pipeline = Pipeline(feed.instruments, settings.modules, settings.latency, device=device)
     if not cache_folder().exists():
@@ -183,7 +180,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         config=config,
         notes=tuple(notes),
     )
-    return engine.run(
+    summary = engine.run(
         feed,
         pipeline,
         header,
@@ -195,6 +192,9 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         progress=progress,
         started_s=started_s,
     )
+    if skill.note:
+        sys.stderr.write(f"note: {skill.note}\n")
+    return summary
 
 
 def convert(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
@@ -209,6 +209,7 @@ def convert(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
     from schwabot.ticks.store_writer import write_store
 
     feed = open_feed(settings)
+    notes = _say_notes(feed)
     _write_config(settings, run_dir)
     target = settings.convert
     assert target.out is not None
@@ -229,6 +230,7 @@ def convert(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
         "events_per_s": summary["events"] / wall_s,
         "peak_rss_mib": engine.peak_rss_mib(),
         "interrupted": stop.wanted,
+        "notes": notes,
         "store": {"path": str(Path(target.out).absolute()), "rows": report.rows, "files": report.files},
     }
     write_json(run_dir / "summary.json", summary)
@@ -238,6 +240,15 @@ def convert(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
             f"{report.files} files, {report.bytes / 2**20:,.1f} MiB, {wall_s:.1f} s: {target.out}\nfiles: {run_dir}"
         )
     return summary
+
+
+def _say_notes(feed: Feed, reason: str | None = None) -> list[str]:
+    """Write to stderr, and give back, what the source had to guess and why the device is not the one asked for."""
+    notes = [] if reason is None else [f"warning: running on the CPU: {reason}"]
+    notes += [f"note: {note}" for note in getattr(feed, "notes", ())]
+    for note in notes:
+        sys.stderr.write(f"{note}\n")
+    return notes
 
 
 def _write_config(settings: RunConfig, run_dir: Path) -> dict[str, Any]:

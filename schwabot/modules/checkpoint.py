@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle  # nosec B403 - for its error only, nothing is unpickled
+import pickle  # nosec B403
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,6 +52,7 @@ def load_state(file: str | Path, streams: Sequence[str]) -> State:
     """
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
+    # pickle is imported for its error only; torch loads with weights_only.
     except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StateError(f"{file}: is no whole state file ({reason}); write it with Graph.save") from None

@@ -109,7 +109,8 @@ class GhostBridge(Stateful):
         )
         self.q_bp2_per_s = float(config.kalman_q_bp2_per_s)
         self.r_bp2 = np.full(streams, config.kalman_r_bp2, np.float64)
-        self.fee_bp = np.array([i.taker_fee_bp for i in instruments], np.float64)
+        # A last trade is no price one can deal at: no fee is low enough.
+        self.fee_bp = np.array([np.inf if i.trades_only else i.taker_fee_bp for i in instruments], np.float64)
         self.fungible = np.array(
             [[a.delivers == b.delivers and a.quote == b.quote for b in instruments] for a in instruments], np.int8
         )

@@ -14,7 +14,8 @@ from schwabot.modules.settings import GhostBridgeConfig, HashRegistryConfig, Mod
 from schwabot.pipeline import Pipeline
 from schwabot.records.audit import Lane, Route
 from schwabot.records.instrument import Instrument
-from schwabot.records.market import Ticks
+from schwabot.records.market import MISSING_NS, Ticks
+from schwabot.tensors.tick_batch import TickBatch
 from tests.kernels.making import START_NS, quotes
 from tests.modules.making import MS, PERP, A, B
 
@@ -200,3 +201,26 @@ def test_desync_needs_a_stream_that_takes_part() -> None:
     out = torch.tensor([[0, 1], [0, 0], [2, 0]], dtype=torch.int8)
     ghost, _ = graph.ghost_bridge(batch, timeline._replace(route=out), state)
     assert ghost.desync[2].tolist()[0] is False
+
+
+def test_last_trades_are_no_arbitrage() -> None:
+    known: dict[str, Any] = {"tick_size": 0.01, "lot_size": 1e-3, "trades_only": True}
+    graph = Graph([Instrument("a:BTC/USDT", **known), Instrument("b:BTC/USDT", **known)])
+    prices = np.array([1_000_000, 1_010_000] * 50)
+    none = torch.zeros(100, dtype=torch.int64)
+    batch = TickBatch(
+        ts_ns=torch.arange(100) * 1_000_000 + 10**18,
+        stream=torch.arange(100, dtype=torch.int32) % 2,
+        kind=torch.ones(100, dtype=torch.int8),
+        bid_ticks=none,
+        ask_ticks=none,
+        bid_lots=none,
+        ask_lots=none,
+        price_ticks=torch.from_numpy(prices),
+        qty_lots=none + 1,
+        side=torch.zeros(100, dtype=torch.int8),
+        latency_ns=torch.full((100,), MISSING_NS),
+    )
+    state = graph.initial_state()
+    graph.advance(batch, state)
+    assert len(graph.finish(state).arbitrage.buy) == 0
