@@ -17,7 +17,6 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from schwabot.clock import Clock
-from schwabot.errors import SchwabotError
 from schwabot.records.audit import DriftStatus, Lane, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int64, Kind, Ticks
@@ -351,27 +350,31 @@ def run(
             sink.close(summary)
         return summary
 
-    try:
-        with StopRequest() as stop, bar:
-            for sink in sinks:
-                sink.open(header)
-                opened.append(sink)
-            for ticks in feed.batches(batch_events):
-                record = graph.step(ticks)
-                clock.advance(int(ticks.ts_recv_ns[-1]))
-                take(ticks, record)
-                bar.update(int(tally.events.sum()), feed.progress())
-                if stop.wanted:
-                    state["interrupted"] = True
-                    break
-            take(None, graph.finish())
-    except KeyboardInterrupt:
-        state["interrupted"] = True
-    except SchwabotError as error:
-        state["error"] = str(error)
-        close()
-        raise
-    return close()
+    # Closing happens under the same guard: a Ctrl-C that comes while files are written must not lose them.
+    with StopRequest() as stop:
+        try:
+            with bar:
+                for sink in sinks:
+                    sink.open(header)
+                    opened.append(sink)
+                for ticks in feed.batches(batch_events):
+                    record = graph.step(ticks)
+                    clock.advance(int(ticks.ts_recv_ns[-1]))
+                    take(ticks, record)
+                    bar.update(int(tally.events.sum()), feed.progress())
+                    if stop.wanted:
+                        state["interrupted"] = True
+                        break
+                take(None, graph.finish())
+        except KeyboardInterrupt:
+            state["interrupted"] = True
+        except BaseException as error:
+            state["error"] = str(error) or type(error).__name__
+            close()
+            raise
+        if not tally.events.sum() and not state["interrupted"]:
+            state["notes"] = [*header.notes, "note: the source holds no quotes and no trades"]
+        return close()
 
 
 def peak_rss_mib() -> float:

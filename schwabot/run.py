@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from schwabot.ticks.base import Feed
 
 INTERRUPTED = 130
+TABLES = ("signals", "lag_decisions", "lag_curve", "arbitrage", "drift")
+"""Parquet tables of a run."""
 _started_s: list[float] = []
 register()
 
@@ -69,7 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         _fail(explain(error), error)
     except KeyboardInterrupt:
+        sys.stderr.write("interrupted before the first event\n")
         raise SystemExit(INTERRUPTED) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(ConfigError(f"{error.filename}: {error.strerror}; is hydra.run.dir a folder you can write to?"), error)
 
 
 @contextmanager
@@ -94,6 +101,7 @@ def _compose(config: DictConfig) -> None:
     run_dir = Path(HydraConfig.get().runtime.output_dir).absolute()
     try:
         settings = to_settings(config)
+        _remove_results(run_dir)
         summary = {"replay": replay, "convert": convert}[settings.mode](settings, run_dir, started_s)
     except SchwabotError as error:
         with suppress(OSError):
@@ -101,6 +109,14 @@ def _compose(config: DictConfig) -> None:
         _fail(error, error)
     if summary.get("interrupted"):
         raise SystemExit(INTERRUPTED)
+
+
+def _remove_results(run_dir: Path) -> None:
+    """Remove what an earlier run left in the same folder, so that no result stands beside another run's summary."""
+    if not (run_dir / "summary.json").exists():
+        return
+    for name in ("summary.json", "config.yaml", *(f"{table}.parquet" for table in TABLES)):
+        (run_dir / name).unlink(missing_ok=True)
 
 
 def _fail(said: SchwabotError, error: Exception) -> NoReturn:
@@ -192,6 +208,8 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         progress=progress,
         started_s=started_s,
     )
+    for note in summary["notes"][len(notes) :]:
+        sys.stderr.write(f"{note}\n")
     if skill.note:
         sys.stderr.write(f"note: {skill.note}\n")
     return summary

@@ -93,7 +93,8 @@ def test_readme_example_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_pages_name_no_place_of_one_machine() -> None:
     for page in [*PAGES, NOTEBOOK]:
-        found = re.findall(r"(?:^|[\s\"'(=])(/(?:home|root|Users|tmp|mnt|opt|srv|var)/\S*)", page.read_text(encoding="utf-8"))
+        text = page.read_text(encoding="utf-8")
+        found = re.findall(r"(?:^|[\s\"'(=])(/(?:home|root|Users|tmp|mnt|opt|srv|var)/\S*)", text)
         assert found == [], page
 
 

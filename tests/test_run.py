@@ -157,3 +157,20 @@ def test_one_run_per_device(tmp_path: Path) -> None:
     configs = [yaml.safe_load((tmp_path / "sweep" / job / "config.yaml").read_text()) for job in "01"]
     assert [config["device"]["kind"] for config in configs] == ["cpu", "auto"]
     assert not (tmp_path / "sweep" / "0" / "signals.parquet").exists()
+
+
+def test_an_unwritable_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with pytest.raises(SystemExit) as end:
+        main(["source.events=100", f"hydra.run.dir={tmp_path / 'file' / 'run'}"])
+    assert end.value.code == 2
+    assert "is hydra.run.dir a folder you can write to?" in capsys.readouterr().err
+
+
+def test_a_second_run_leaves_no_table_of_the_first(tmp_path: Path) -> None:
+    quiet = ["source.events=300", "sinks.console=false", "sinks.tensorboard=false", f"hydra.run.dir={tmp_path}"]
+    main(quiet)
+    assert (tmp_path / "signals.parquet").exists()
+    main([*quiet, "sinks.parquet=false"])
+    assert (tmp_path / "summary.json").exists()
+    assert not list(tmp_path.glob("*.parquet"))

@@ -76,6 +76,8 @@ def resolve_device(config: DeviceConfig) -> tuple[torch.device, str | None]:
 def _why_no_cuda(index: int) -> str | None:
     import torch
 
+    if not GPU_KERNELS:
+        return "this version has no GPU kernels yet, all of its compiled kernels are for the CPU"
     if torch.version.cuda is None:
         return f"this build of torch ({torch.__version__}) has no CUDA; install a CUDA build of torch"
     if not torch.cuda.is_available():
@@ -88,4 +90,4 @@ def _why_no_cuda(index: int) -> str | None:
         return f"a test computation on CUDA device {index} failed: {str(error).splitlines()[0]}"
     if probe != 6:
         return f"a test computation on CUDA device {index} gave {probe} instead of 6"
-    return None if GPU_KERNELS else "this version has no GPU kernels yet, all of its compiled kernels are for the CPU"
+    return None

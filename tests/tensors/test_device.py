@@ -29,14 +29,11 @@ def test_cuda_falls_back_with_a_reason() -> None:
         resolve_device(DeviceConfig(kind="cuda", required=True))
 
 
-@pytest.mark.gpu
 def test_a_working_gpu_without_kernels_is_not_claimed() -> None:
     device, reason = resolve_device(DeviceConfig(kind="cuda"))
     assert device == torch.device("cpu")
     assert reason is not None
     assert "no GPU kernels yet" in reason
-    with pytest.raises(DeviceError, match="there is no CUDA device 99"):
-        resolve_device(DeviceConfig(kind="cuda", index=99, required=True))
 
 
 @pytest.mark.parametrize(
