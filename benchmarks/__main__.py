@@ -33,7 +33,7 @@ def main() -> int:
             red.append(f"{name}: {error}")
             continue
         if not given.quick:
-            report.keep(name, module.__doc__, findings[name], here)
+            report.keep(name, module.__doc__, findings[name], here, NAMES)
     report.show(findings, machine())
     for line in red:
         sys.stderr.write(f"red, nothing timed: {line}\n")

@@ -6,6 +6,7 @@ Findings are kept in docs/benchmarks.json by benchmark, so that one can be run a
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -26,10 +27,11 @@ wait for. Numbers that miss their target stand here like the others.
 """
 
 
-def keep(name: str, question: str, finding: Finding, machine: dict[str, str]) -> None:
-    """Put one finding in the place of its older self and write the page anew."""
+def keep(name: str, question: str, finding: Finding, machine: dict[str, str], order: Sequence[str]) -> None:
+    """Put one finding in the place of its older self and write the page anew, in the given order."""
     kept: dict[str, Any] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     kept[name] = {"question": question, "machine": machine, **asdict(finding)}
+    kept = dict(sorted(kept.items(), key=lambda item: order.index(item[0])))
     KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     PAGE.write_text(page(kept), encoding="utf-8")
 
@@ -47,8 +49,8 @@ def page(kept: dict[str, Any]) -> str:
         part = [f"## {title}", f"`python -m benchmarks {name}`", how.strip()]
         if one["rows"]:
             part.append(markdown(list(one["rows"][0]), [list(row.values()) for row in one["rows"]]))
-        part.append("\n".join(f"- {note}" for note in one["notes"]))
-        part.append("- ".join(["", *(f"{what}: {value}\n" for what, value in one["machine"].items())]).strip())
+        part.append("\n".join(f"{note}" for note in one["notes"]))
+        part.append("\n".join(f"- {what}: {value}" for what, value in one["machine"].items()))
         parts.append("\n\n".join(filter(None, part)))
     return "\n\n".join(parts) + "\n"
 
@@ -65,6 +67,7 @@ def verdict(met: bool | None) -> str:
 def show(findings: dict[str, Finding], machine: dict[str, str]) -> None:
     """A table per benchmark, then one line per target."""
     console = Console()
+    console.width = max(console.width, 130)
     for name, finding in findings.items():
         if finding.rows:
             table = Table(title=name, title_justify="left")

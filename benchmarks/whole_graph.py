@@ -65,7 +65,7 @@ def check(instruments: tuple[Instrument, ...], batch: TickBatch) -> str:
 
 def run(*, quick: bool) -> Finding:
     events = 100_000 if quick else 1_000_000
-    repeats = 2 if quick else 5
+    repeats = 2 if quick else 3
     instruments, batch = market(events)
     agreed = check(instruments, batch.rows(0, 30_000))
     parts = chunks(batch)
