@@ -95,7 +95,7 @@ def run(*, quick: bool) -> Finding:
             ("one event, p99", f"{worst:.1f} us", "50 us", worst <= TARGET_P99_US),
         ],
         [
-            f"{len(few):,} events one by one after {WARM_EVENTS:,} of warm-up, whose ghosts are the batch's to the bit.",
+            f"{len(few):,} events one by one, after {WARM_EVENTS:,} of warm-up with the batch's ghosts to the bit.",
             "CPU columns include the clock's own call, about 0.3 us.",
         ],
     )
