@@ -64,7 +64,7 @@ format: venv
 audit: venv
 	$(VENV)/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements.txt
 
-bench: venv peers
+bench: venv
 	$(PY) -m benchmarks $(ARGS)
 
 # Peers need other versions of numpy and numba than Schwabot: one environment each, run as subprocesses.

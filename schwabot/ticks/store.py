@@ -144,7 +144,8 @@ class StoreFeed:
         path = self.root / file.path
         name = str(path)
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
+            # Pre-buffering keeps every column chunk of a whole day until the file is closed.
+            with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as parquet:
                 _check_file(parquet, file, self._levels, name)
                 groups, line = _groups(parquet, self._start_ns, file.first_line)
                 seen_ns = file.first_ns
