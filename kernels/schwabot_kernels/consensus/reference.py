@@ -45,7 +45,7 @@ def stage_weight(
     Example:
         >>> one = torch.ones((), dtype=torch.float64)
         >>> round(stage_weight(one, 2.0 * one, one, 0.5).item(), 12)  # ln 2 / e
-        0.254994599968
+        0.254994597434
     """
     return torch.log1p(depth) * torch.exp(-age_decay_per_s * age_s) * latency_weight
 
