@@ -1,7 +1,7 @@
 """Phase of every stream, its drift, and routing, in plain torch. N events, V streams, P = V (V - 1) / 2 pairs.
 
     beta_vu  decayed mean of x_v - x_u over the time both were valid; before that, x_v - x_u when both were first seen
-    phi_v    mean of beta_vu over the streams seen so far, plus a constant that keeps the ghost still when one joins
+    phi_v    mean of beta_vu over the streams seen so far, plus a constant that keeps their mean when one joins
 
 Runs over a whole batch from the empty state; any device, any float type.
 """
