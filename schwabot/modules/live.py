@@ -80,30 +80,8 @@ class LiveStep:
 
     def _bind(self, parts: cpu.GraphState) -> None:
         self._parts = parts
-        self._bound = step.bind(self._event, self.graph.table, self.graph.params, parts, self._work, self._answer)
         self._last_ns = int(parts.align.clock[0])
-        self._events_left = self._room()
-
-    def _room(self) -> int:
-        """Events that surely fit into the rings."""
-        parts, streams = self._parts, self._streams
-        free = []
-        for part, ring, need in (
-            (parts.consensus, parts.consensus.due_ns, 1),
-            (parts.registry, parts.registry.due_ns, 1),
-            (parts.lanes, parts.lanes.due_ns, 1),
-            (parts.lag, parts.lag.ts_ns, streams),
-            (parts.arbitrage, parts.arbitrage.pair, streams * streams),
-        ):
-            free.append((ring.size - int(part.head[1] - part.head[0])) // need)
-        return min(free)
-
-    def _make_room(self) -> None:
-        self._events_left = self._room()
-        if self._events_left == 0:
-            grown = grown_state(self._parts)
-            self.state.update(tree.to_dict(grown))
-            self._bind(grown)
+        self._bound = step.bind(self._event, self.graph.table, self.graph.params, parts, self._work, self._answer)
 
     def step(
         self,
@@ -138,14 +116,16 @@ class LiveStep:
             raise UnsortedTimeError(f"the event's time {ts_ns} ns is before the last one's, {self._last_ns} ns")
         if not 0 <= stream < self._streams:
             raise UnknownStreamError(f"stream {stream} is none of the graph's {self._streams}")
-        if self._events_left == 0:
-            self._make_room()
-        self._events_left -= 1
+        event = (ts_ns, stream, kind, bid_ticks, ask_ticks, bid_lots, ask_lots, price_ticks, latency_ns)
+        answer = self._run(self._bound, *event)
+        if answer[1] == step.NO_ROOM:
+            grown = grown_state(self._parts)
+            self.state.update(tree.to_dict(grown))
+            self._bind(grown)
+            answer = self._run(self._bound, *event)
         self._last_ns = ts_ns
-        answer = self._run(
-            self._bound, ts_ns, stream, kind, bid_ticks, ask_ticks, bid_lots, ask_lots, price_ticks, latency_ns
-        )
-        return LiveSignal(*answer, *self._views)
+        # What LiveSignal(...) does, without its generated constructor, which takes longer than the rest of this method.
+        return tuple.__new__(LiveSignal, answer + self._views)
 
     def take(self) -> tuple[LagDecisions, ArbitrageEvents]:
         """Decisions and arbitrage windows completed since the last call; until taken they stay in the state."""

@@ -54,8 +54,8 @@ class TensorHarness(Stateful):
 
     x is the log mid in bp from the first quote, S the streams seen so far; the mean runs over the time both streams
     were valid (exp(-dt/tau), tau = ``tau_phase_s``), so an outage freezes it. c changes only when a stream joins, so
-    that its basis does not reach the ghost. k = 0, k0 or min(2 k0, k_max) as the stream is stable, drifting or critical. A
-    stream that is unseen, stale, crossed or critical gets a route other than 0.
+    that its basis does not reach the ghost. k = 0, k0 or min(2 k0, k_max) as the stream is stable, drifting or
+    critical. A stream that is unseen, stale, crossed or critical gets a route other than 0.
 
     Args:
         instruments: V instruments, sorted by stream name.
