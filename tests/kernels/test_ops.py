@@ -14,6 +14,7 @@ from schwabot_kernels import tree
 from schwabot_kernels.align.cpu import Events
 from schwabot_kernels.align.op import align
 from schwabot_kernels.arbitrage.op import arbitrage
+from schwabot_kernels.consensus.cpu import empty_state as consensus_state
 from schwabot_kernels.consensus.op import consensus
 from schwabot_kernels.graph.cpu import GraphParams, GraphState, empty_state
 from schwabot_kernels.graph.op import flat_params, full_params
@@ -23,6 +24,7 @@ from schwabot_kernels.lag.op import lag
 from schwabot_kernels.lanes.op import lanes
 from schwabot_kernels.phase.op import phase
 from schwabot_kernels.registry.op import remember
+from schwabot_kernels.rings import grown
 from tests.kernels import making
 
 Call = tuple[Callable[..., list[torch.Tensor]], tuple[Any, ...]]
@@ -188,3 +190,16 @@ def test_settings_survive_being_flattened() -> None:
     whole_numbers = full_params(GraphParams, iter([float(round(x)) for x in numbers]), iter(arrays))
     assert isinstance(whole_numbers.phase.tau_s, float)
     assert len(GraphState._fields) == 8
+
+
+def test_a_ring_that_has_wrapped_grows_without_loss() -> None:
+    """Entries 3, 4, 5 and 6 of a ring of four lie in places 3, 0, 1, 2; in one of eight they lie where they count."""
+    state = consensus_state(streams=1, capacity=4)
+    state.head[:] = 3, 7
+    for number in range(3, 7):
+        state.due_ns[number % 4], state.due_value[number % 4] = 10 * number, 0.5 * number
+    larger = grown("consensus", state, need=2)
+    assert larger.due_ns.shape == larger.due_value.shape == larger.due_stream.shape == (8,)
+    assert [larger.due_ns[number % 8] for number in range(3, 7)] == [30, 40, 50, 60]
+    assert [larger.due_value[number % 8] for number in range(3, 7)] == [1.5, 2.0, 2.5, 3.0]
+    assert grown("consensus", larger, need=4) is larger
