@@ -18,16 +18,29 @@ import numpy as np
 from numba import njit
 
 from schwabot_kernels.align.cpu import BLOCK, Aligned
-from schwabot_kernels.arrays import F32, F64, I8, I64
+from schwabot_kernels.arrays import F32, F64, I8, I64, aligned_zeros
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.registry.hash import FEATURES, codes_of, features, padded, random_signs
+from schwabot_kernels.registry.slots import (
+    COUNT,
+    FLAT,
+    FOUND,
+    LAST_S,
+    SLOT,
+    SUM,
+    UP_DOWN,
+    lanes,
+    pack_outcome,
+    read_backed_off,
+    read_direct,
+    write_bounded,
+    write_direct,
+)
 from schwabot_kernels.scalar import MISSING_NS, NJIT, exp_neg, log_pos
+from schwabot_kernels.vector import LANES, add8, load8, mul8, signs8, splat8, store8, sum8
 
-SLOT = 8
-COUNT, FLAT, SQUARES, SUM, UP_DOWN, LAST_S = 0, 1, 2, 3, 4, 5
 EPOCHS = 30.0
 """Decay times between two rebasings: weights stay within e^30."""
-WAYS = 8
 SHRINK = 20.0
 FAR_NS = 2**63 - 1
 
@@ -54,7 +67,7 @@ class RegistryState(NamedTuple):
     warm: [events learnt from, 1 once frozen]. [2]
     clock: [first event's time, table epoch, echo epoch]. [3]; ghost: last ghost. [1]
     table: [T, slots, SLOT]; table_key: [T, slots] for b > 16, else [T, 0]; prefix: 8-bit level, b > 8. [T, 128, SLOT]
-    echo: Psi of the first table. [b]; echo_weight: [1]
+    echo: Psi of the first table, then zeros. [b in whole vectors of 8]; echo_weight: [1]
     skill: decayed sums [prediction * outcome, prediction²]. [2]
     head: [next due, next to write]. [2]; due_*: ring of outcomes still to come. [capacity];
     due_code: [capacity, T], int32 for b <= 16, else int64.
@@ -92,7 +105,8 @@ class Remembered(NamedTuple):
     n / (n + 20)), echo readout in bp, and 1 where the memory's own causal skill is positive.
 
     Scratch: momentum [V, BLOCK], z [D, BLOCK], scaled and projected [padded, BLOCK],
-    code [T, BLOCK], scales, their inverses and epochs [BLOCK], stats [3, BLOCK].
+    code [T, BLOCK], scales, their inverses and epochs [BLOCK], stats [3, BLOCK]; lanes: see slots.lanes; live: 1 for each bit of the
+    echo, then 0.
     """
 
     key: I64
@@ -112,11 +126,18 @@ class Remembered(NamedTuple):
     epoch: F64
     echo_epoch: F64
     stats: F64
+    lanes: F64
+    live: F64
 
 
 def code_type(bits: int) -> type:
     """Integer type of a code."""
     return np.int32 if bits <= 16 else np.int64
+
+
+def whole_lanes(bits: int) -> int:
+    """Length of the echo: its b numbers in whole vectors."""
+    return -(-bits // LANES) * LANES
 
 
 def empty_state(
@@ -136,10 +157,10 @@ def empty_state(
         warm=np.zeros(2, np.int64),
         clock=np.array([MISSING_NS, 0, 0], np.int64),
         ghost=np.full(1, np.nan),
-        table=np.zeros((tables, direct, SLOT)),
+        table=aligned_zeros(tables, direct, SLOT),
         table_key=np.full((tables, direct if bits > 16 else 0), -1, np.int64),
-        prefix=np.zeros((tables, 128 if bits > 8 else 0, SLOT)),
-        echo=np.zeros(bits),
+        prefix=aligned_zeros(tables, 128 if bits > 8 else 0, SLOT),
+        echo=aligned_zeros(whole_lanes(bits)),
         echo_weight=np.zeros(1),
         skill=np.zeros(2),
         head=np.zeros(2, np.int64),
@@ -173,6 +194,8 @@ def scratch(streams: int, bits: int, tables: int) -> Remembered:
         epoch=np.empty(BLOCK),
         echo_epoch=np.empty(BLOCK),
         stats=np.empty((3, BLOCK)),
+        lanes=lanes(),
+        live=(np.arange(whole_lanes(bits)) < bits).astype(np.float64),
     )
 
 
@@ -267,17 +290,112 @@ def _learn_scale(n: int, z: F64, ghost: F64, warmup_events: int, state: Registry
     return n
 
 
-@njit(inline="always", **NJIT)
-def _add(
-    table: F64, k: int, slot: int, weight: float, flat: float, square: float, y: float, up_down: float, now_s: float
-) -> None:
-    """Add one outcome to a slot of table k."""
-    table[k, slot, COUNT] += weight
-    table[k, slot, FLAT] += flat
-    table[k, slot, SQUARES] += square
-    table[k, slot, SUM] += y
-    table[k, slot, UP_DOWN] += up_down
-    table[k, slot, LAST_S] = now_s
+@njit(**NJIT)
+def _walk(
+    first: int, n: int, start: int, ts_ns: I64, ghost: F64, params: RegistryParams, state: RegistryState, out: Remembered
+) -> tuple[int, int]:
+    """Write what became due, then read, event after event; returns the epochs it ended in.
+
+    The loops over tables hold no call, no rare case and no branch on a sign, so that they stay in registers and are
+    never guessed wrong.
+    """
+    bits, origin, tables, slots, prefix_slots = (
+        params.bits,
+        state.clock[0],
+        state.table.shape[0],
+        state.table.shape[1],
+        state.prefix.shape[1],
+    )
+    direct, wide = bits <= 16, bits > 8
+    scale, echo_scale, epochs, echo_epochs = out.scale, out.echo_scale, out.epoch, out.echo_epoch
+    inverse_scale, inverse_echo_scale = out.inverse_scale, out.inverse_echo_scale
+    code, work, live = out.code, out.lanes, out.live
+    table, prefix, table_key = state.table.reshape(-1), state.prefix.reshape(-1), state.table_key
+    head, due_ns, due_ghost, due_prediction = state.head, state.due_ns, state.due_ghost, state.due_prediction
+    due_weight, due_echo_weight, due_code = state.due_weight, state.due_echo_weight, state.due_code.reshape(-1)
+    echo, echo_weight, skill = state.echo, state.echo_weight, state.skill
+    out_key, out_mean, out_echo, out_trusted = out.key, out.mean, out.echo, out.trusted
+    counts, flats, up_downs = out.stats[0], out.stats[1], out.stats[2]
+    mask = due_ns.size - 1
+    low_bits = (np.int64(1) << bits) - 1
+    read, write = head[0], head[1]
+    next_due = due_ns[read & mask] if read < write else np.int64(FAR_NS)
+    epoch, echo_epoch = float(state.clock[1]), float(state.clock[2])
+    for j in range(n):
+        t = ts_ns[first + j]
+        g = ghost[j]
+        if epochs[j] != epoch or echo_epochs[j] != echo_epoch:
+            head[0], head[1] = read, write
+            _rebase(exp_neg(EPOCHS * (epoch - epochs[j])), exp_neg(EPOCHS * (echo_epoch - echo_epochs[j])), state)
+            epoch, echo_epoch = epochs[j], echo_epochs[j]
+        while next_due <= t:
+            slot = read & mask
+            later = g if next_due == t else (ghost[j - 1] if j > 0 else state.ghost[0])
+            if later == later:
+                y = later - due_ghost[slot]
+                weight = due_weight[slot]
+                steps = np.rint(y / params.step_bp)
+                flat = weight if abs(steps) <= params.dead_band_steps else 0.0
+                direction = 0.0 if flat > 0.0 else (weight if steps > 0.0 else -weight)
+                pack_outcome(weight, flat, y, direction, float(t - origin) * 1e-9, work)
+                if direct:
+                    write_direct(table, slots, due_code, slot * tables, tables, 0, work)
+                else:
+                    write_bounded(table_key, state.table, due_code, slot * tables, work)
+                if wide:
+                    write_direct(prefix, prefix_slots, due_code, slot * tables, tables, bits - 8, work)
+                c = np.int64(due_code[slot * tables])
+                weighted = splat8(due_echo_weight[slot] * y)
+                for k in range(0, bits, LANES):
+                    heard = mul8(mul8(signs8(c, bits - LANES - k), weighted), load8(live, k))
+                    store8(echo, k, add8(load8(echo, k), heard))
+                echo_weight[0] += due_echo_weight[slot]
+                prediction = due_prediction[slot]
+                skill[0] += weight * prediction * y
+                skill[1] += weight * prediction * prediction
+            read += 1
+            next_due = due_ns[read & mask] if read < write else np.int64(FAR_NS)
+        out_trusted[j] = 1 if 2.0 * skill[0] > skill[1] else 0
+        counts[j] = 0.0
+        flats[j] = 0.0
+        up_downs[j] = 0.0
+        if j < start or g != g:
+            out_key[j] = -1
+            out_mean[j] = 0.0
+            out_echo[j] = 0.0
+            continue
+
+        new = write & mask
+        for k in range(tables):
+            due_code[new * tables + k] = code[k, j]
+        enough = params.min_count * inverse_scale[j]
+        if not direct or not read_direct(table, slots, due_code, new * tables, tables, enough, work):
+            read_backed_off(table_key, state.table, state.prefix, due_code, new * tables, bits, enough, work)
+        average = scale[j] / tables
+        count = work[FOUND + COUNT] * average
+        mean = work[FOUND + SUM] * average / (count + SHRINK)
+        counts[j] = count
+        flats[j] = work[FOUND + FLAT] * average
+        up_downs[j] = work[FOUND + UP_DOWN] * average
+
+        c = np.int64(due_code[new * tables])
+        sounded = splat8(0.0)
+        for k in range(0, bits, LANES):
+            sounded = add8(sounded, mul8(load8(echo, k), signs8(c, bits - LANES - k)))
+        out_echo[j] = sum8(sounded) * echo_scale[j] / (bits * (1.0 + echo_weight[0] * echo_scale[j]))
+        out_key[j] = c & low_bits
+        out_mean[j] = mean
+
+        due_ns[new] = t + params.horizon_ns
+        due_ghost[new] = g
+        due_prediction[new] = mean
+        due_weight[new] = inverse_scale[j]
+        due_echo_weight[new] = inverse_echo_scale[j]
+        if read == write:
+            next_due = due_ns[new]
+        write += 1
+    head[0], head[1] = read, write
+    return np.int64(epoch), np.int64(echo_epoch)
 
 
 @njit(**NJIT)
@@ -336,130 +454,10 @@ def remember(
         inverse_scale[j] = 1.0 / scale[j]
         inverse_echo_scale[j] = 1.0 / echo_scale[j]
 
-    table, prefix, code = state.table, state.prefix, out.code
-    head, due_ns, due_ghost, due_prediction = state.head, state.due_ns, state.due_ghost, state.due_prediction
-    due_weight, due_echo_weight, due_code = state.due_weight, state.due_echo_weight, state.due_code
-    echo, echo_weight, skill = state.echo, state.echo_weight, state.skill
-    out_key, out_mean, out_echo, out_trusted = out.key, out.mean, out.echo, out.trusted
-    counts, flats, up_downs = out.stats[0], out.stats[1], out.stats[2]
-    mask = due_ns.size - 1
-    sign_bit = 31 if bits <= 16 else 63
-    low_bits = (np.int64(1) << bits) - 1
-    read, write = head[0], head[1]
-    next_due = due_ns[read & mask] if read < write else np.int64(FAR_NS)
-    epoch, echo_epoch = float(state.clock[1]), float(state.clock[2])
-    for j in range(n):
-        t = ts_ns[first + j]
-        g = ghost[j]
-        if epochs[j] != epoch or echo_epochs[j] != echo_epoch:
-            head[0], head[1] = read, write
-            _rebase(exp_neg(EPOCHS * (epoch - epochs[j])), exp_neg(EPOCHS * (echo_epoch - echo_epochs[j])), state)
-            epoch, echo_epoch = epochs[j], echo_epochs[j]
-        while next_due <= t:
-            slot = read & mask
-            later = g if next_due == t else (ghost[j - 1] if j > 0 else state.ghost[0])
-            if later == later:
-                y = later - due_ghost[slot]
-                weight = due_weight[slot]
-                steps = np.rint(y / params.step_bp)
-                flat = weight if abs(steps) <= params.dead_band_steps else 0.0
-                direction = 0.0 if flat > 0.0 else (weight if steps > 0.0 else -weight)
-                weighted = weight * y
-                square = weighted * y
-                now_s = float(t - origin) * 1e-9
-                if bits <= 16:
-                    for k in range(tables):
-                        c = due_code[slot, k]
-                        negative = c >> sign_bit
-                        sign = 1.0 + 2.0 * negative
-                        _add(table, k, c ^ negative, weight, flat, square, sign * weighted, sign * direction, now_s)
-                else:
-                    for k in range(tables):
-                        c = due_code[slot, k]
-                        negative = c >> sign_bit
-                        sign = 1.0 + 2.0 * negative
-                        place = _find(state.table_key[k], state.table[k], c ^ negative, True)
-                        _add(table, k, place, weight, flat, square, sign * weighted, sign * direction, now_s)
-                if bits > 8:
-                    for k in range(tables):
-                        c = due_code[slot, k]
-                        negative = c >> sign_bit
-                        sign = 1.0 + 2.0 * negative
-                        place = (c ^ negative) >> (bits - 8)
-                        _add(prefix, k, place, weight, flat, square, sign * weighted, sign * direction, now_s)
-                c = due_code[slot, 0]
-                weighted = due_echo_weight[slot] * y
-                for k in range(bits):
-                    echo[k] += weighted if (c >> (bits - 1 - k)) & 1 else -weighted
-                echo_weight[0] += due_echo_weight[slot]
-                prediction = due_prediction[slot]
-                skill[0] += weight * prediction * y
-                skill[1] += weight * prediction * prediction
-            read += 1
-            next_due = due_ns[read & mask] if read < write else np.int64(FAR_NS)
-        out_trusted[j] = 1 if 2.0 * skill[0] > skill[1] else 0
-        counts[j] = 0.0
-        flats[j] = 0.0
-        up_downs[j] = 0.0
-        if j < start or g != g:
-            out_key[j] = -1
-            out_mean[j] = 0.0
-            out_echo[j] = 0.0
-            continue
-
-        count = 0.0
-        total = 0.0
-        flat = 0.0
-        up_down = 0.0
-        enough = params.min_count * inverse_scale[j]
-        for k in range(tables):
-            c = code[k, j]
-            negative = c >> sign_bit
-            home = c ^ negative
-            sign = 1.0 + 2.0 * negative
-            place = home if bits <= 16 else _find(state.table_key[k], state.table[k], home, False)
-            if place >= 0 and table[k, place, COUNT] >= enough:
-                count += table[k, place, COUNT]
-                flat += table[k, place, FLAT]
-                total += sign * table[k, place, SUM]
-                up_down += sign * table[k, place, UP_DOWN]
-            else:
-                a, b, d, e = _backed_off(table, prefix, k, home, bits, enough)
-                count += a
-                flat += b
-                total += sign * d
-                up_down += sign * e
-        average = scale[j] / tables
-        count *= average
-        mean = total * average / (count + SHRINK)
-        counts[j] = count
-        flats[j] = flat * average
-        up_downs[j] = up_down * average
-
-        c = code[0, j]
-        sounded = 0.0
-        for k in range(bits):
-            sounded += echo[k] if (c >> (bits - 1 - k)) & 1 else -echo[k]
-        out_echo[j] = sounded * echo_scale[j] / (bits * (1.0 + echo_weight[0] * echo_scale[j]))
-        out_key[j] = np.int64(c) & low_bits
-        out_mean[j] = mean
-
-        slot = write & mask
-        due_ns[slot] = t + params.horizon_ns
-        due_ghost[slot] = g
-        due_prediction[slot] = mean
-        due_weight[slot] = inverse_scale[j]
-        due_echo_weight[slot] = inverse_echo_scale[j]
-        for k in range(tables):
-            due_code[slot, k] = code[k, j]
-        if read == write:
-            next_due = due_ns[slot]
-        write += 1
-    head[0], head[1] = read, write
-    state.clock[1], state.clock[2] = np.int64(epoch), np.int64(echo_epoch)
+    state.clock[1], state.clock[2] = _walk(first, n, start, ts_ns, ghost, params, state, out)
     state.ghost[0] = ghost[n - 1]
 
-    entropy = out.entropy
+    entropy, counts, flats, up_downs = out.entropy, out.stats[0], out.stats[1], out.stats[2]
     for j in range(n):
         inverse = 1.0 / (counts[j] + 3.0)
         moved = max(counts[j] - flats[j], 0.0)
@@ -467,26 +465,3 @@ def remember(
         up = (max(0.5 * (moved + up_downs[j]), 0.0) + 1.0) * inverse
         down = (max(0.5 * (moved - up_downs[j]), 0.0) + 1.0) * inverse
         entropy[j] = -(flat * log_pos(flat) + up * log_pos(up) + down * log_pos(down))
-
-
-@njit(**NJIT)
-def _backed_off(
-    table: F64, prefix: F64, k: int, home: int, bits: int, enough: float
-) -> tuple[float, float, float, float]:
-    """Count, flat, sum, up minus down at the 8-bit prefix if thick enough, else over the 4-bit prefix's slots."""
-    level, first, stop = table, home, home + 1
-    if bits >= 8:
-        level, at = (table, home) if bits == 8 else (prefix, home >> (bits - 8))
-        if level[k, at, COUNT] >= enough:
-            return level[k, at, COUNT], level[k, at, FLAT], level[k, at, SUM], level[k, at, UP_DOWN]
-        first, stop = at & ~15, (at & ~15) + 16
-    count = 0.0
-    flat = 0.0
-    total = 0.0
-    up_down = 0.0
-    for slot in range(first, stop):
-        count += level[k, slot, COUNT]
-        flat += level[k, slot, FLAT]
-        total += level[k, slot, SUM]
-        up_down += level[k, slot, UP_DOWN]
-    return count, flat, total, up_down

@@ -12,7 +12,8 @@ import numpy as np
 from numba import njit
 
 from schwabot_kernels.arrays import F64, I64
-from schwabot_kernels.registry.cpu import COUNT, EPOCHS, LAST_S, SLOT, WAYS, RegistryParams, RegistryState
+from schwabot_kernels.registry.cpu import EPOCHS, RegistryParams, RegistryState
+from schwabot_kernels.registry.slots import COUNT, LAST_S, SLOT, WAYS
 from schwabot_kernels.scalar import MISSING_NS, NJIT
 
 FARTHEST = 20
