@@ -13,7 +13,7 @@ from schwabot_kernels.consensus.reference import consensus
 from schwabot_kernels.kalman.reference import kalman
 from schwabot_kernels.lag.reference import decisions, expected_lag, penalty, price_range
 from schwabot_kernels.lanes import reference as lanes
-from schwabot_kernels.phase.reference import drift_and_routes, pair_means, phases
+from schwabot_kernels.phase.reference import drift_and_routes, phases
 from schwabot_kernels.registry import reference as registry
 from schwabot_kernels.registry.bounded_reference import remember_bounded
 from tests.kernels.making import Run, assert_close, assert_same
@@ -30,12 +30,7 @@ def hold_align(run: Run) -> None:
 def hold_phase(run: Run) -> None:
     params = run.graph.params.phase
     ts = run.batch.ts_ns
-    # The mean over little time divides by how little it is: 1 - e^{-dt/tau} has lost its leading digits.
-    pairs = pair_means(ts, run.aligned, params.tau_s, params.stale_ns)
-    least = torch.where(pairs.weight > 0, pairs.weight, 1.0).amin(1, keepdim=True) if pairs.weight.shape[1] else 1.0
-    assert_close(
-        phases(ts, run.aligned, params.tau_s, params.stale_ns), run.phase, run.bp + EPS * run.spread_bp / least, "phase"
-    )
+    assert_close(phases(ts, run.aligned, params.tau_s, params.stale_ns), run.phase, run.bp, "phase")
     ours = drift_and_routes(ts, run.aligned, run.phase, params)
     assert_close(ours.drift, run.drift, run.bp, "drift")
     thresholds = torch.tensor([params.drifting_at, params.critical_at], dtype=torch.float64)
