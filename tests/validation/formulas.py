@@ -118,9 +118,8 @@ def joining() -> Iterator[Line]:
     moved = float((run.phase[3, :2] - run.phase[2, :2]).abs().max())
     yield near(PART, "a third stream joins: the phases of the others move by", 0.0, moved, 1e-9, " bp")
     fair = 0.5 * (bp(101.1) - bp(101))
-    yield near(
-        PART, "its phase: its price less the others' mean fair price", bp(99) - fair, run.phase[3, 2].item(), 1e-9
-    )
+    found = run.phase[3, 2].item()
+    yield near(PART, "its phase: its price less the others' mean fair price", bp(99) - fair, found, 1e-9, " bp")
 
 
 def lag_and_arbitrage() -> Iterator[Line]:
