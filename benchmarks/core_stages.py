@@ -79,6 +79,7 @@ def core_pass(
             work.ghost,
         )
         for v in range(streams):
+            work.quoted[v] = 1 - table.trades_only[v]
             row, compensated, x = work.deviation[v], work.phased.compensated[v], work.aligned.x[v]
             for j in range(n):
                 row[j] = work.ghost[j] + compensated[j] - x[j]
@@ -92,6 +93,9 @@ def core_pass(
             work.aligned,
             work.phased,
             work.deviation,
+            work.quoted,
+            work.remembered.entropy,
+            work.width,
             params.latencies_ns,
             params.lag,
             state.lag,
@@ -110,6 +114,8 @@ class Core:
         latencies = len(self.graph.params.latencies_ns)
         self.state = kernel.empty_state(streams, 4, 1, 0, 8, latencies, 0.8, capacity=ROOM)
         self.work = kernel.workspace(streams, 4, 1)
+        # What the stages that are left out would say of a decision, which is only kept.
+        self.work.remembered.entropy[:], self.work.width[:] = 0.0, 1.0
         self.costs: list[np.ndarray] = []
         self.ghost: list[np.ndarray] = []
         self.deviation: list[np.ndarray] = []

@@ -10,7 +10,7 @@ import torch
 
 from schwabot.modules.settings import GhostBridgeConfig
 from schwabot.modules.stateful import State, Stateful
-from schwabot.modules.tensor_harness import Timeline
+from schwabot.modules.tensor_harness import Timeline, has_quotes
 from schwabot.records.audit import ArbitrageEvents, Route
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Int8
@@ -55,13 +55,14 @@ class GhostBridge(Stateful):
     later. The ``kalman`` estimator is a random walk of variance q per second, observed with variance r at each mid
     change.
 
-    A window (buy a, sell b) is open while ln(bid_b / ask_a), less both taker fees and the expected lag, exceeds
-    ``min_edge_bp``; less the difference of phases too, unless a and b deliver the same thing, so that a lasting basis
-    is no arbitrage.
+    A window (buy a, sell b) is open while ln(bid_b / ask_a), less both taker fees and the expected lag of both legs,
+    exceeds ``min_edge_bp``; less the difference of phases too, unless a and b deliver the same thing, so that a lasting
+    basis is no arbitrage. A stream without quotes is no leg: its last trade is no price one can deal at.
 
     Args:
         instruments: V instruments, sorted by stream name.
         config: settings; see ``GhostBridgeConfig`` for units and defaults.
+        trades_only: streams without quotes, beside those whose instrument says so.
 
     Shape:
         batch [N], timeline [N, V]; price [N], deviations [N, V].
@@ -86,7 +87,12 @@ class GhostBridge(Stateful):
         ((300, 4), False)
     """
 
-    def __init__(self, instruments: Sequence[Instrument], config: GhostBridgeConfig | None = None) -> None:
+    def __init__(
+        self,
+        instruments: Sequence[Instrument],
+        config: GhostBridgeConfig | None = None,
+        trades_only: Sequence[str] = (),
+    ) -> None:
         config = config or GhostBridgeConfig()
         config.check()
         streams = len(instruments)
@@ -109,8 +115,8 @@ class GhostBridge(Stateful):
         )
         self.q_bp2_per_s = float(config.kalman_q_bp2_per_s)
         self.r_bp2 = np.full(streams, config.kalman_r_bp2, np.float64)
-        # A last trade is no price one can deal at: no fee is low enough.
-        self.fee_bp = np.array([np.inf if i.trades_only else i.taker_fee_bp for i in instruments], np.float64)
+        self.quoted = has_quotes(instruments, trades_only)
+        self.fee_bp = np.array([i.taker_fee_bp for i in instruments], np.float64)
         self.fungible = np.array(
             [[a.delivers == b.delivers and a.quote == b.quote for b in instruments] for a in instruments], np.int8
         )
@@ -157,14 +163,16 @@ class GhostBridge(Stateful):
         return ghost, self._own(state) | self._named(op, leaves)
 
     def arbitrage(
-        self, batch: TickBatch, timeline: Timeline, expected_lag_bp: torch.Tensor, state: State
+        self, batch: TickBatch, timeline: Timeline, move_bp: torch.Tensor, state: State
     ) -> tuple[ArbitrageEvents, State]:
-        """Windows that closed within N events. Net of the expected lag, so it comes after PhantomLag.
+        """Windows that closed within N events. Net of the expected lag of both legs, so it comes after PhantomLag.
+
+        Within our latency the price moves against the leg that buys or against the one that sells: |move| either way.
 
         Args:
             batch: the events. [N]
             timeline: of the same events. [N, V]
-            expected_lag_bp: expected cost of our own latency. [N]
+            move_bp: what the price is expected to do within our latency, ``Lag.move_bp``. [N]
             state: this module's.
         """
         self.check_state(state)
@@ -177,7 +185,8 @@ class GhostBridge(Stateful):
             aligned.imbalance.T,
             timeline.compensated.T,
             timeline.route.T,
-            expected_lag_bp,
+            torch.from_numpy(self.quoted),
+            move_bp,
             torch.from_numpy(self.fungible),
             torch.from_numpy(self.fee_bp),
             self.min_edge_bp,

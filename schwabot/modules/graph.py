@@ -90,9 +90,11 @@ class Graph(torch.nn.Module):
         self.tensor_harness = TensorHarness(
             self.instruments, self.config.tensor_harness, trades_only, bridge.latency_max_ms
         )
-        self.ghost_bridge = GhostBridge(self.instruments, bridge)
+        self.ghost_bridge = GhostBridge(self.instruments, bridge, trades_only)
         self.hash_registry = HashRegistry(self.instruments, registry)
-        self.phantom_lag = PhantomLag(self.instruments, self.config.phantom_lag, bridge.desync_bp, registry.horizon_ms)
+        self.phantom_lag = PhantomLag(
+            self.instruments, self.config.phantom_lag, bridge.desync_bp, registry.horizon_ms, trades_only
+        )
         self.voltage_lanes = VoltageLanes(self.instruments, self.config.voltage_lanes)
         self.table = self.tensor_harness.table
         self.params = self._params()
@@ -224,7 +226,7 @@ class Graph(torch.nn.Module):
         ghost, bridge = self.ghost_bridge(batch, timeline, state)
         memory, registry = self.hash_registry(batch, timeline, ghost, state)
         lag, delay = self.phantom_lag(batch, timeline, ghost, memory, state)
-        windows, bridge = self.ghost_bridge.arbitrage(batch, timeline, lag.expected_bp, bridge)
+        windows, bridge = self.ghost_bridge.arbitrage(batch, timeline, lag.move_bp, bridge)
         lanes, gates = self.voltage_lanes(batch, timeline, ghost, memory, lag, state)
         signals = SignalColumns(
             ghost_bp=ghost.price_bp.numpy(),

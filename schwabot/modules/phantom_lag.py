@@ -12,12 +12,12 @@ from schwabot.modules.ghost_bridge import Ghost
 from schwabot.modules.hash_registry import Memory
 from schwabot.modules.settings import GhostBridgeConfig, HashRegistryConfig, PhantomLagConfig
 from schwabot.modules.stateful import State, Stateful
-from schwabot.modules.tensor_harness import Timeline
+from schwabot.modules.tensor_harness import Timeline, has_quotes
 from schwabot.records.audit import LagDecisions
 from schwabot.records.instrument import Instrument
 from schwabot.tensors.tick_batch import TickBatch
 from schwabot_kernels.lag import cpu as kernel
-from schwabot_kernels.lag.cpu import FAR_NS, LagParams, LagState, resolve_decisions
+from schwabot_kernels.lag.cpu import FAR_NS, LagParams, LagState, realised_penalties, resolve_decisions
 from schwabot_kernels.lag.op import COLUMNS, lag
 from schwabot_kernels.lag.reference import penalty, price_range, touch_bp
 
@@ -28,12 +28,14 @@ class Lag(NamedTuple):
     """What being late costs at every event.
 
     Attributes:
-        expected_bp: expected favourable move of the event's stream that is gone within our latency. [N]
+        move_bp: what the price is expected to do within our latency; up costs who buys, down who sells. [N]
+        expected_bp: the part of it that is favourable to the event's stream: what is gone when we act. [N]
         penalty: L(expected, entropy, P_max), 0 to 1. [N]
         avoid_reentry: the penalty exceeds ``reentry_penalty``: what is left is not worth chasing. bool [N]
         decisions: first events of desyncs whose last latency has passed, with what acting later cost. Looks ahead.
     """
 
+    move_bp: torch.Tensor
     expected_bp: torch.Tensor
     penalty: torch.Tensor
     avoid_reentry: torch.Tensor
@@ -48,16 +50,19 @@ class PhantomLag(Stateful):
             \mathrm{clip}\!\left(e^{-\mathcal{E}}\, \frac{\max(0, \Delta p)}{P_{max}}, 0, 1\right), \quad
         \mathrm{cost}_\ell = s\,(\mathrm{touch}(t + \ell) - \mathrm{touch}(t))
 
-    The expected move is half the sum of the remembered mean and the echo where it goes the way of the deviation,
-    times the share of the outcome horizon that ``latency_ms`` takes. P_max is the recent range, hi <- max(x, x + (hi
-    - x) exp(-dt/tau)), lo likewise, at least ``min_range_bp``. Decisions are the first events of each desync, s = +1
-    buys the cheap stream at its ask, s = -1 sells the dear one at its bid.
+    The move is half the sum of the remembered mean and the echo, times the share of the outcome horizon that
+    ``latency_ms`` takes; what is expected to be missed is s times it, where that is positive, s = sign of the
+    stream's deviation (none within 1e-6 bp). P_max is the recent range, hi <- max(x, x + (hi - x) exp(-dt/tau)), lo
+    likewise, at least ``min_range_bp``. Decisions are the first events of each desync, s = +1 buys the cheap stream at
+    its ask, s = -1 sells the dear one at its bid; a stream that has no quotes has no touch, and makes none. The
+    realised penalty is L of the realised cost, with entropy and P_max of the decision.
 
     Args:
         instruments: V instruments, sorted by stream name.
         config: settings; see ``PhantomLagConfig`` for units and defaults.
         desync_bp: deviation beyond which a stream is desynchronised, bp.
         horizon_ms: horizon of the remembered outcomes, ms.
+        trades_only: streams without quotes, beside those whose instrument says so.
 
     Shape:
         batch [N], timeline [N, V]; outputs [N], realised costs [D, L].
@@ -82,6 +87,7 @@ class PhantomLag(Stateful):
         config: PhantomLagConfig | None = None,
         desync_bp: float = GhostBridgeConfig.desync_bp,
         horizon_ms: float = HashRegistryConfig.horizon_ms,
+        trades_only: Sequence[str] = (),
     ) -> None:
         config = config or PhantomLagConfig()
         config.check()
@@ -94,6 +100,7 @@ class PhantomLag(Stateful):
             min_range_bp=float(config.min_range_bp),
         )
         self.latencies_ns = np.array([round(value * 1e6) for value in config.latencies_ms], np.int64)
+        self.quoted = has_quotes(instruments, trades_only)
         self.reentry_penalty = float(config.reentry_penalty)
 
     def forward(
@@ -113,15 +120,16 @@ class PhantomLag(Stateful):
             memory.entropy,
             memory.mean_bp,
             memory.echo_bp,
+            torch.from_numpy(self.quoted),
             torch.from_numpy(self.latencies_ns),
             **self.params._asdict(),
             state=self._leaves("lag", state),
         )
-        expected, share = out[: len(COLUMNS)]
+        move, expected, share = out[: len(COLUMNS)]
         after = self._own(state) | self._named("lag", out[len(COLUMNS) :])
         ring = self._ring(after)
         decisions = take_decisions(ring, int(ring.pending.min()))
-        return Lag(expected, share, share > self.reentry_penalty, decisions), after
+        return Lag(move, expected, share, share > self.reentry_penalty, decisions), after
 
     def finish(self, state: State, last_ns: int) -> LagDecisions:
         """Decisions still waiting when the data ended at ``last_ns``; ``state`` is moved on in place."""
@@ -143,7 +151,18 @@ def take_decisions(ring: LagState, upto: int) -> LagDecisions:
     """
     slots = np.arange(ring.head[0], upto) & (ring.ts_ns.size - 1)
     ring.head[0] = upto
-    return LagDecisions(ring.ts_ns[slots], ring.stream[slots], ring.side[slots], ring.cost[slots])
+    entropy, range_bp, cost = ring.entropy[slots], ring.range_bp[slots], ring.cost[slots]
+    share = np.empty_like(cost)
+    realised_penalties(entropy, range_bp, cost, share)
+    return LagDecisions(
+        ts_ns=ring.ts_ns[slots],
+        stream=ring.stream[slots],
+        side=ring.side[slots],
+        realised_cost_bp=cost,
+        entropy=entropy,
+        range_bp=range_bp,
+        realised_penalty=share,
+    )
 
 
 def finish_decisions(

@@ -11,6 +11,7 @@ import torch
 from schwabot.modules.settings import GhostBridgeConfig, TensorHarnessConfig
 from schwabot.modules.stateful import State, Stateful
 from schwabot.records.instrument import Instrument
+from schwabot.records.market import Int8
 from schwabot.tensors.tick_batch import TickBatch
 from schwabot_kernels.align import cpu as align_kernel
 from schwabot_kernels.align.cpu import Events, StreamTable
@@ -21,6 +22,20 @@ from schwabot_kernels.phase import cpu as phase_kernel
 from schwabot_kernels.phase.cpu import PhaseParams
 from schwabot_kernels.phase.op import COLUMNS as PHASED
 from schwabot_kernels.phase.op import phase
+
+
+def has_quotes(instruments: Sequence[Instrument], trades_only: Sequence[str] = ()) -> Int8:
+    """1 where a stream has quotes, 0 where its price is its last trade. Shape: [V].
+
+    Args:
+        instruments: V instruments.
+        trades_only: streams without quotes, beside those whose instrument says so.
+
+    Example:
+        >>> has_quotes([Instrument("a:X/Y", 1, 1), Instrument("b:X/Y", 1, 1)], trades_only=["b:X/Y"]).tolist()
+        [1, 0]
+    """
+    return np.array([not (i.trades_only or i.stream in trades_only) for i in instruments], np.int8)
 
 
 class Timeline(NamedTuple):
@@ -53,8 +68,10 @@ class TensorHarness(Stateful):
         \hat\varphi_v = \varphi_v + k\,(\varphi_v(t) - \varphi_v(t-w))
 
     x is the log mid in bp from the first quote, S the streams seen so far; the mean runs over the time both streams
-    were valid (exp(-dt/tau), tau = ``tau_phase_s``), so an outage freezes it. c changes only when a stream joins, so
-    that its basis does not reach the ghost. k = 0, k0 or min(2 k0, k_max) as the stream is stable, drifting or
+    were valid (exp(-dt/tau), tau = ``tau_phase_s``), so an outage freezes it. A stream joins with the phase x - m, m
+    the plain mean of x_u - phi_u over the valid streams seen before; its pairs are seeded and c moves so that their
+    phases stay, and with them the ghost they make. What a join adds to it is the newcomer's weight in it times m -
+    ghost, zero when the others agree. k = 0, k0 or min(2 k0, k_max) as the stream is stable, drifting or
     critical. A stream that is unseen, stale, crossed or critical gets a route other than 0.
 
     Args:
@@ -101,7 +118,7 @@ class TensorHarness(Stateful):
             tick=np.array([i.tick_size for i in instruments], np.float64),
             unit=np.array([i.lot_size * i.contract_value for i in instruments], np.float64),
             inverse=np.array([i.inverse for i in instruments], np.int8),
-            trades_only=np.array([i.trades_only or i.stream in trades_only for i in instruments], np.int8),
+            trades_only=1 - has_quotes(instruments, trades_only),
         )
         self.latency_max_ns = latency_max_ms * 1e6
         self.params = PhaseParams(

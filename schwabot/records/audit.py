@@ -94,12 +94,18 @@ class LagDecisions:
         stream: index. [D]
         side: +1 buy (stream cheap), -1 sell. [D] int8
         realised_cost_bp: s * (touch(t+l) - touch(t)) per latency; NaN past the end. [D, L]
+        entropy: of the outcome, as remembered at the decision, nats. [D]
+        range_bp: recent range of the ghost at the decision, P_max. [D]
+        realised_penalty: L(realised_cost_bp, entropy, range_bp), 0 to 1; NaN past the end. [D, L]
     """
 
     ts_ns: Int64
     stream: Int32
     side: Int8
     realised_cost_bp: Float64
+    entropy: Float64
+    range_bp: Float64
+    realised_penalty: Float64
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,8 @@ def decisions_table(record: StepRecord) -> pa.Table:
         _text(decisions.stream, _names(record)),
         _text((decisions.side < 0).astype(np.int32), ["buy", "sell"]),
     ]
-    columns += [_nullable(column) for column in decisions.realised_cost_bp.T]
+    columns += [_nullable(decisions.entropy), _nullable(decisions.range_bp)]
+    columns += [_nullable(column) for column in (*decisions.realised_cost_bp.T, *decisions.realised_penalty.T)]
     return pa.table(columns, schema=decisions_schema(record.latencies_ms))
 
 
@@ -130,11 +131,14 @@ def decisions_schema(latencies_ms: Sequence[float]) -> pa.Schema:
     """Columns of lag_decisions.parquet.
 
     Example:
-        >>> decisions_schema([1, 0.5]).names
-        ['ts_recv_ns', 'stream', 'side', 'realised_cost_1ms_bp', 'realised_cost_0.5ms_bp']
+        >>> decisions_schema([0.5]).names
+        ['ts_recv_ns', 'stream', 'side', 'entropy', 'range_bp', 'realised_cost_0.5ms_bp', 'realised_penalty_0.5ms']
     """
-    costs = [(f"realised_cost_{latency:g}ms_bp", pa.float64()) for latency in latencies_ms]
-    return pa.schema([("ts_recv_ns", pa.int64()), ("stream", TEXT), ("side", TEXT), *costs])
+    known = ["entropy", "range_bp"]
+    costs = [f"realised_cost_{latency:g}ms_bp" for latency in latencies_ms]
+    penalties = [f"realised_penalty_{latency:g}ms" for latency in latencies_ms]
+    numbers = [(name, pa.float64()) for name in (*known, *costs, *penalties)]
+    return pa.schema([("ts_recv_ns", pa.int64()), ("stream", TEXT), ("side", TEXT), *numbers])
 
 
 def arbitrage_table(record: StepRecord) -> pa.Table:

@@ -15,14 +15,14 @@ from schwabot.pipeline import Pipeline
 from schwabot.records.audit import FallbackEvent, SignalColumns, StepRecord
 from schwabot.records.market import MISSING_NS, Kind, Ticks
 from schwabot.ticks.venue_clock import VenueClockConfig
-from tests.kernels.making import HABITS, Habits, adversarial, settings
+from tests.kernels.making import DECISIONS, HABITS, Habits, adversarial, settings
 
 CLOCK = VenueClockConfig(window_s=2.0, bucket_ms=50)
 COLUMNS = [field.name for field in fields(Ticks) if field.name not in ("instruments", "levels")]
 SIGNALS = [field.name for field in fields(SignalColumns)]
 ROWS = ("ts_recv_ns", "ts_event_ns", "ts_venue_ns", "stream", "kind")
 TABLES = {
-    "decisions": ("ts_ns", "stream", "side", "realised_cost_bp"),
+    "decisions": DECISIONS,
     "arbitrage": ("locked", "buy", "sell", "start_ns", "end_ns", "edge_bp", "qty"),
     "drift_events": ("ts_ns", "stream", "what", "before", "after", "drift"),
 }

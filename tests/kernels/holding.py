@@ -11,9 +11,9 @@ from schwabot_kernels.align.reference import UNSEEN
 from schwabot_kernels.arbitrage.reference import edges, windows
 from schwabot_kernels.consensus.reference import consensus
 from schwabot_kernels.kalman.reference import kalman
-from schwabot_kernels.lag.reference import decisions, expected_lag, penalty, price_range
+from schwabot_kernels.lag.reference import decisions, expected_lag, expected_move, penalty, price_range
 from schwabot_kernels.lanes import reference as lanes
-from schwabot_kernels.phase.reference import drift_and_routes, pair_means, phases
+from schwabot_kernels.phase.reference import drift_and_routes, phases
 from schwabot_kernels.registry import reference as registry
 from schwabot_kernels.registry.bounded_reference import remember_bounded
 from tests.kernels.making import Run, assert_close, assert_same
@@ -30,12 +30,7 @@ def hold_align(run: Run) -> None:
 def hold_phase(run: Run) -> None:
     params = run.graph.params.phase
     ts = run.batch.ts_ns
-    # The mean over little time divides by how little it is: 1 - e^{-dt/tau} has lost its leading digits.
-    pairs = pair_means(ts, run.aligned, params.tau_s, params.stale_ns)
-    least = torch.where(pairs.weight > 0, pairs.weight, 1.0).amin(1, keepdim=True) if pairs.weight.shape[1] else 1.0
-    assert_close(
-        phases(ts, run.aligned, params.tau_s, params.stale_ns), run.phase, run.bp + EPS * run.spread_bp / least, "phase"
-    )
+    assert_close(phases(ts, run.aligned, params.tau_s, params.stale_ns), run.phase, run.bp, "phase")
     ours = drift_and_routes(ts, run.aligned, run.phase, params)
     assert_close(ours.drift, run.drift, run.bp, "drift")
     thresholds = torch.tensor([params.drifting_at, params.critical_at], dtype=torch.float64)
@@ -108,26 +103,38 @@ def hold_registry(run: Run) -> tuple[registry.Remembered, torch.Tensor]:
 
 def hold_lag(run: Run, memory: registry.Remembered, sure: torch.Tensor) -> None:
     params, batch = run.graph.params, run.batch
-    ours = expected_lag(batch.stream, run.deviation, 0.5 * (memory.mean + run.echo), params.lag.latency_share)
+    move = expected_move(run.ghost, memory.mean, run.echo, params.lag.latency_share)
+    ours = expected_lag(batch.stream, run.deviation, move)
     assert_close(ours[sure], run.expected_lag[sure], run.bp, "expected lag")
     width = price_range(run.aligned.dt_s, run.ghost, params.lag.tau_range_s, params.lag.min_range_bp)
     assert_close(penalty(run.expected_lag, run.entropy, width), run.penalty, 1e-9, "penalty")
 
     found = decisions(
-        batch.ts_ns, run.aligned, run.deviation, run.route, params.lag.desync_bp, torch.as_tensor(params.latencies_ns)
-    )
+        batch.ts_ns, run.aligned, run.deviation, run.route, params.lag.desync_bp, torch.as_tensor(params.latencies_ns),
+        quoted(run), run.entropy, width,
+    )  # fmt: skip
     for name, values in (("ts_ns", batch.ts_ns[found.row]), ("stream", found.stream), ("side", found.side)):
         assert_same(values, run.decisions[name], NEVER, f"decision {name}")
     assert_close(found.cost, run.decisions["realised_cost_bp"], run.bp, "realised cost")
+    assert_close(found.entropy, run.decisions["entropy"], 0.0, "entropy of a decision")
+    assert_close(found.range_bp, run.decisions["range_bp"], run.bp, "range at a decision")
+    assert_close(found.penalty, run.decisions["realised_penalty"], run.bp, "realised penalty")
 
 
-def hold_arbitrage(run: Run) -> None:
+def quoted(run: Run) -> torch.Tensor:
+    return torch.tensor([0 if i.trades_only else 1 for i in run.graph.instruments])
+
+
+def hold_arbitrage(run: Run, memory: registry.Remembered, sure: torch.Tensor) -> None:
     params, batch = run.graph.params, run.batch
+    if not sure.all():
+        return  # the move that is charged is not a column: without the memory there is nothing to compare with
     edge = edges(
         run.aligned,
         compensated(run),
         run.route,
-        run.expected_lag,
+        quoted(run),
+        expected_move(run.ghost, memory.mean, run.echo, params.lag.latency_share),
         torch.as_tensor(params.fungible),
         torch.as_tensor(params.fee_bp),
     )
@@ -192,5 +199,5 @@ def hold(run: Run) -> None:
     hold_ghost(run)
     memory, sure = hold_registry(run)
     hold_lag(run, memory, sure)
-    hold_arbitrage(run)
+    hold_arbitrage(run, memory, sure)
     hold_lanes(run, memory, sure)

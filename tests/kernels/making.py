@@ -27,6 +27,7 @@ from schwabot_kernels.registry.hash import hyperplanes
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
+DECISIONS = ("ts_ns", "stream", "side", "realised_cost_bp", "entropy", "range_bp", "realised_penalty")
 SIZES = (1, 2, 3, 17, 127, 128, 129, 257, 600)
 
 
@@ -139,7 +140,7 @@ def run_graph(market: Market, config: ModulesConfig) -> Run:
         planes=torch.from_numpy(planes),
         ours=ours,
         aligned=ours._replace(x=columns["mid"], half=columns["half"]),
-        decisions=_joined(output.decisions, rest.decisions, ("ts_ns", "stream", "side", "realised_cost_bp")),
+        decisions=_joined(output.decisions, rest.decisions, DECISIONS),
         windows=_joined(
             output.arbitrage, rest.arbitrage, ("locked", "buy", "sell", "start_ns", "end_ns", "edge_bp", "qty")
         ),

@@ -72,8 +72,8 @@ def test_phase_of_two_streams() -> None:
     basis, later = _bp(101), _bp(102) - _bp(101)
     # The newcomer is where it is: the ghost stays at 0 and its whole distance is phase.
     assert run.phase[1].tolist() == pytest.approx([0.0, basis], abs=1e-9)
-    # One second at -basis, then two seconds at `later`, forgotten with tau = 2 s.
-    first, second = math.exp(-1.0) * (1.0 - math.exp(-0.5)), 1.0 - math.exp(-1.0)
+    # A tenth of tau at -basis to begin with, one second more of it, then two at `later`, forgotten with tau = 2 s.
+    first, second = math.exp(-1.0) * (1.0 - math.exp(-0.5) + 0.1 * math.exp(-0.5)), 1.0 - math.exp(-1.0)
     beta = (first * -basis + second * later) / (first + second)
     want = [0.5 * beta + 0.5 * basis, -0.5 * beta + 0.5 * basis]
     assert run.phase[3].tolist() == pytest.approx(want, abs=1e-9)
@@ -101,13 +101,12 @@ def test_reliability_weighs_the_stream_that_was_right() -> None:
     config = _config(age_decay_per_s=0.0, tau_reliability_s=1e6, prior_count=1.0, prior_variance_bp2=1.0)
     config.tensor_harness.tau_phase_s = 1e6
     run = run_graph(quotes((A, B), rows), config)
-    # The phase is the plain mean so far: 50 ms at s out of 1050, of 1150 ms, half to each.
+    # The phase is the 0 they joined with: 1.15 s are nothing beside a tenth of tau.
     s = _bp(stray)
-    then, now = 0.5 * s * 50 / 1050, 0.5 * s * 50 / 1150
     # Known at 1150 ms: both right at 0; a off by s at 1000, as of 1100; a at 1050, as of 1150 itself, against s / 2.
-    a_errors, b_errors = [0.0, s, -then - 0.5 * s], [0.0]
+    a_errors, b_errors = [0.0, s, -0.5 * s], [0.0]
     a, b = ((len(e) + 1.0) / (sum(x * x for x in e) + 1.0) for e in (a_errors, b_errors))
-    assert run.ghost[5].item() == pytest.approx((a * -now + b * (s + now)) / (a + b), abs=1e-5)
+    assert run.ghost[5].item() == pytest.approx(b * s / (a + b), abs=1e-5)
 
 
 def test_kalman_ghost() -> None:

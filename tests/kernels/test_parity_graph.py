@@ -56,7 +56,7 @@ def test_synthetic_market_reaches_what_is_compared(synthetic_run: Run) -> None:
     assert (run.key >= 0).float().mean() > 0.8
     assert len(set(run.key.tolist())) > 30
     assert len(run.decisions["ts_ns"]) > 100
-    assert (run.lane > 0).float().mean() > 0.001
+    assert (run.lane > 0).sum() > 10
     assert run.entropy.min() < 1.0 < run.entropy.max()
     assert run.expected_lag.max() > 0.0
     _, in_doubt = keys_of(run)

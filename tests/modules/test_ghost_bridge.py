@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from schwabot.modules.ghost_bridge import GhostBridge
 from schwabot.modules.graph import Graph, GraphOutput
 from schwabot.modules.settings import GhostBridgeConfig, HashRegistryConfig, ModulesConfig, TensorHarnessConfig
 from schwabot.pipeline import Pipeline
@@ -17,7 +18,7 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Ticks
 from schwabot.tensors.tick_batch import TickBatch
 from tests.kernels.making import START_NS, quotes
-from tests.modules.making import MS, PERP, A, B
+from tests.modules.making import MS, PERP, A, B, clock, timeline
 
 Row = tuple[float, int, float, float, float, float]
 PRICE = 10_000.0
@@ -172,6 +173,27 @@ def test_a_locked_crossing_between_fungible_streams_is_one() -> None:
     assert basis.locked.tolist() == [0]
 
 
+@pytest.mark.parametrize(("move_bp", "edge_bp"), [(0.0, 2.8), (0.7, 2.1), (-0.7, 2.1), (2.7, 0.1), (3.0, None)])
+def test_arbitrage_is_net_of_the_lag_of_both_legs(move_bp: float, edge_bp: float | None) -> None:
+    """B's bid is 4.8 bp over A's ask, fees are 2 bp; a rise is missed by who buys, a fall by who sells."""
+    bridge = GhostBridge((A, B))
+    batch = clock([0, 10])
+    line = timeline(batch, [[0.0, 5.0], [0.0, 0.0]], half=0.1)
+    move = torch.full((2,), move_bp, dtype=torch.float64)
+    found, state = bridge.arbitrage(batch, line, move, bridge.initial_state())
+    assert found.edge_bp.tolist() == ([] if edge_bp is None else pytest.approx([edge_bp], abs=1e-5))
+    assert len(bridge.finish(state, last_ns=10 * MS).buy) == 0
+
+
+@pytest.mark.parametrize("without", ["a:BTC/USDT", "b:BTC/USDT"])
+def test_a_stream_without_quotes_is_no_leg(without: str) -> None:
+    bridge = GhostBridge((A, B), trades_only=[without])
+    batch = clock([0, 10])
+    line = timeline(batch, [[0.0, 50.0], [0.0, 0.0]])
+    found, state = bridge.arbitrage(batch, line, torch.zeros(2, dtype=torch.float64), bridge.initial_state())
+    assert len(found.buy) == len(bridge.finish(state, last_ns=10 * MS).buy) == 0
+
+
 def test_a_crossing_smaller_than_fees_is_none() -> None:
     rows: list[Row] = [(0, 0, _price(0.0), _price(0.0), 1, 1), (10, 1, _price(1.9), _price(1.9), 1, 1)]
     assert len(_run((A, B), rows, _config()).arbitrage.buy) == 0
@@ -203,10 +225,13 @@ def test_desync_needs_a_stream_that_takes_part() -> None:
     assert ghost.desync[2].tolist()[0] is False
 
 
-def test_last_trades_are_no_arbitrage() -> None:
-    known: dict[str, Any] = {"tick_size": 0.01, "lot_size": 1e-3, "trades_only": True}
-    graph = Graph([Instrument("a:BTC/USDT", **known), Instrument("b:BTC/USDT", **known)])
-    prices = np.array([1_000_000, 1_010_000] * 50)
+@pytest.mark.parametrize("said_by", ["instrument", "argument"])
+def test_last_trades_are_no_arbitrage_and_no_decision(said_by: str) -> None:
+    own = said_by == "instrument"
+    known: dict[str, Any] = {"tick_size": 0.01, "lot_size": 1e-3, "trades_only": own}
+    names = ["a:BTC/USDT", "b:BTC/USDT"]
+    graph = Graph([Instrument(name, **known) for name in names], trades_only=() if own else names)
+    prices = np.array([1_000_000, 1_010_000, 1_000_000, 1_010_400] * 25)
     none = torch.zeros(100, dtype=torch.int64)
     batch = TickBatch(
         ts_ns=torch.arange(100) * 1_000_000 + 10**18,
@@ -222,5 +247,8 @@ def test_last_trades_are_no_arbitrage() -> None:
         latency_ns=torch.full((100,), MISSING_NS),
     )
     state = graph.initial_state()
-    graph.advance(batch, state)
-    assert len(graph.finish(state).arbitrage.buy) == 0
+    output = graph.advance(batch, state)
+    rest = graph.finish(state)
+    assert np.nanmax(np.abs(output.signals.deviation_bp)) > graph.config.ghost_bridge.desync_bp
+    for part in (output, rest):
+        assert len(part.arbitrage.buy) == len(part.decisions.stream) == 0

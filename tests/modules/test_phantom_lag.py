@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from schwabot.modules.phantom_lag import Lag, PhantomLag, penalty
+from schwabot.modules.phantom_lag import Lag, PhantomLag, penalty, touch_bp
 from schwabot.modules.settings import PhantomLagConfig
+from schwabot_kernels.lag.cpu import touch_bp as compiled_touch_bp
 from tests.modules.making import MS, A, B, clock, ghost, memory, timeline
 
 
@@ -49,6 +51,21 @@ def test_expected_lag_is_the_remembered_move_that_is_gone_within_our_latency() -
     assert _lag(deviation=-1.0, mean=-3.0, echo=-1.0).expected_bp.tolist() == pytest.approx([0.5, 0.5], rel=1e-15)
 
 
+def test_the_move_is_signed_and_says_nothing_without_a_ghost() -> None:
+    assert _lag(deviation=1.0, mean=3.0, echo=1.0).move_bp.tolist() == pytest.approx([0.5, 0.5], rel=1e-15)
+    assert _lag(deviation=1.0, mean=-3.0, echo=-1.0).move_bp.tolist() == pytest.approx([-0.5, -0.5], rel=1e-15)
+    lost = _lag(deviation=math.nan, mean=3.0, echo=1.0, prices=(0.0, math.nan))
+    assert lost.move_bp.tolist() == pytest.approx([0.5, 0.0], rel=1e-15)
+    assert lost.expected_bp.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("mean", [4.0, -4.0])
+@pytest.mark.parametrize("off", [0.0, 1e-6, -1e-6])
+def test_a_stream_that_is_at_its_fair_price_misses_nothing(mean: float, off: float) -> None:
+    assert _lag(deviation=off, mean=mean, echo=0.0).expected_bp.tolist() == [0.0, 0.0]
+    assert _lag(deviation=math.copysign(2e-6, mean), mean=mean, echo=0.0).expected_bp.tolist() == [0.5, 0.5]
+
+
 def test_penalty_and_advice() -> None:
     out = _lag(deviation=1.0, mean=3.0, echo=1.0)
     # The range is its floor of 1 bp, then 8 bp high over a low of 0 that has sunk towards 8 for a quarter of tau.
@@ -85,6 +102,45 @@ def test_decisions_are_handed_out_when_their_last_latency_has_passed() -> None:
     assert len(first.decisions.ts_ns) == 0
     early = module.finish(state, last_ns=15 * MS)
     assert early.realised_cost_bp[0].tolist() == pytest.approx([0.8, math.nan], nan_ok=True)
+
+
+def test_realised_penalty_by_hand() -> None:
+    """A has risen by 2 bp 10 ms after it was bought, 20 ms after it has fallen, 30 ms after it has soared."""
+    module = PhantomLag((A,), PhantomLagConfig(latencies_ms=[10.0, 20.0, 30.0, 99.0], tau_range_s=1e5), desync_bp=0.5)
+    batch = clock([0, 10, 20, 30, 40])
+    prices, x = [0.0, 4.0, 9.0, 9.0, 9.0], [[0.0], [0.0], [2.0], [-3.0], [60.0]]
+    known = memory(5)._replace(entropy=torch.tensor([0.1, 0.3, 0.9, 0.9, 0.9], dtype=torch.float64))
+    deviation = [[0.0], [4.0], [4.0], [4.0], [4.0]]
+    _, state = module(batch, timeline(batch, x, half=0.0), ghost(prices, deviation), known, module.initial_state())
+    found = module.finish(state, last_ns=40 * MS)
+    # The ghost had been at 0 and 4; what entropy and range became later does not matter.
+    assert (found.entropy.tolist(), found.range_bp.tolist()) == ([0.3], pytest.approx([4.0], rel=1e-6))
+    assert found.realised_cost_bp[0].tolist() == pytest.approx([2.0, -3.0, 60.0, math.nan], nan_ok=True)
+    want = [math.exp(-0.3) / 2.0, 0.0, 1.0, math.nan]
+    assert found.realised_penalty[0].tolist() == pytest.approx(want, rel=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize("said_by", ["instrument", "argument"])
+def test_a_stream_without_quotes_decides_nothing(said_by: str) -> None:
+    """Both are out of sync from 10 ms on; only A has a touch."""
+    b = replace(B, trades_only=True) if said_by == "instrument" else B
+    module = PhantomLag(
+        (A, b), PhantomLagConfig(latencies_ms=[5.0]), desync_bp=0.5, trades_only=() if b.trades_only else (b.stream,)
+    )
+    batch = clock([0, 10, 20])
+    known = ghost([0.0] * 3, [[0.0, 0.0], [2.0, -2.0], [2.0, -2.0]])
+    out, state = module(batch, timeline(batch, [[0.0, 0.0]] * 3), known, memory(3), module.initial_state())
+    assert out.decisions.stream.tolist() == [0]
+    assert len(module.finish(state, last_ns=20 * MS).stream) == 0
+
+
+def test_touch_by_hand() -> None:
+    """Mid 100, half spread 100 bp of it: 101 and 99."""
+    half = torch.tensor([100.0, 100.0], dtype=torch.float64)
+    want = [1e4 * math.log(1.01), 1e4 * math.log(0.99)]
+    assert touch_bp(0.0 * half, half, torch.tensor([1, -1])).tolist() == pytest.approx(want, rel=1e-14)
+    assert [compiled_touch_bp(0.0, 100.0, side) for side in (1, -1)] == pytest.approx(want, rel=1e-14)
+    assert compiled_touch_bp(7.5, 0.0, 1) == compiled_touch_bp(7.5, 0.0, -1) == 7.5
 
 
 def _part(line, n):  # type: ignore[no-untyped-def]

@@ -53,12 +53,13 @@ def _drive(
         state["lanes.buckets"][0, CENTRE + 2 * k, 0] = 1e6
     batch = clock(times_ms)
     n = len(volts)
+    missed = torch.full((n,), lag_bp, dtype=torch.float64)
     out, _ = lanes(
         batch,
         timeline(batch, [[0.0]] * n),
         ghost([0.0] * n, [[1.2 * 2.0 ** levels.index(level)] for level in volts]),
         memory(n),
-        Lag(torch.full((n,), lag_bp, dtype=torch.float64), torch.zeros(n), torch.zeros(n, dtype=torch.bool), None),  # type: ignore[arg-type]
+        Lag(missed, missed, torch.zeros(n), torch.zeros(n, dtype=torch.bool), None),  # type: ignore[arg-type]
         state,
     )
     return out

@@ -80,7 +80,8 @@ def records(events: int, cuts: tuple[int, ...] = ()) -> list[StepRecord]:
                 kind=np.full(j - i, Kind.QUOTE, np.int8),
                 signals=signals,
                 decisions=LagDecisions(
-                    START_NS * long, long.astype(np.int32), -small_, np.array([[0.5, 1.5, np.nan]])[:happened]
+                    START_NS * long, long.astype(np.int32), -small_, np.array([[0.5, 1.5, np.nan]])[:happened],
+                    0.75 * long, 4.0 * long, np.array([[0.0625, 0.125, np.nan]])[:happened],
                 ),
                 arbitrage=ArbitrageEvents(
                     small_, 0 * long.astype(np.int32), long.astype(np.int32), START_NS * long, START_NS * long + 1,

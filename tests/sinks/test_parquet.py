@@ -94,9 +94,14 @@ def test_what_happened(tmp_path: Path) -> None:
             "ts_recv_ns": START_NS,
             "stream": usdm,
             "side": "sell",
+            "entropy": 0.75,
+            "range_bp": 4.0,
             "realised_cost_1ms_bp": 0.5,
             "realised_cost_10ms_bp": 1.5,
             "realised_cost_100ms_bp": None,
+            "realised_penalty_1ms": 0.0625,
+            "realised_penalty_10ms": 0.125,
+            "realised_penalty_100ms": None,
         }
     ]
     assert pq.read_table(tmp_path / "arbitrage.parquet").to_pylist() == [

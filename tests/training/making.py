@@ -71,6 +71,9 @@ def decisions(ts_ns: Sequence[int] | Int64, stream: Sequence[int] | Int64, cost_
         stream=np.asarray(stream, np.int32),
         side=np.ones(len(ts_ns), np.int8),
         realised_cost_bp=cost_bp,
+        entropy=np.zeros(len(ts_ns)),
+        range_bp=np.ones(len(ts_ns)),
+        realised_penalty=np.zeros_like(cost_bp),
     )
 
 

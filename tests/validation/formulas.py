@@ -90,7 +90,8 @@ def two_streams() -> Iterator[Line]:
     basis, later = bp(101), bp(102) - bp(101)
     yield near(PART, "a stream that joins 1 % higher: the ghost stays", 0.0, run.ghost[1].item(), 1e-9, " bp")
     yield near(PART, "and all of it is phase", basis, run.phase[1, 1].item(), 1e-9, " bp")
-    first, second = math.exp(-1.0) * (1.0 - math.exp(-0.5)), 1.0 - math.exp(-1.0)
+    # It joins with the weight of a tenth of tau at its first distance.
+    first, second = math.exp(-1.0) * (1.0 - math.exp(-0.5) + 0.1 * math.exp(-0.5)), 1.0 - math.exp(-1.0)
     beta = (first * -basis + second * later) / (first + second)
     want = 0.5 * beta + 0.5 * basis
     yield near(
@@ -110,11 +111,26 @@ def two_streams() -> Iterator[Line]:
     yield near(PART, "a repeated mid is no observation", 0.75 * bp(100.01), run.ghost[2].item(), 1e-9, " bp")
 
 
+def joining() -> Iterator[Line]:
+    """B is 10 bp off its usual 100 bp, and A is not, when a third stream joins in the same moment."""
+    rows = [(0, 0, 100, 100, 9, 9), (0, 1, 101, 101, 1, 1), (1000, 1, 101.1, 101.1, 1, 1), (1000, 2, 99, 99, 1, 1)]
+    run = run_graph(quotes((A, B, PERPETUAL), rows), config())
+    moved = float((run.phase[3, :2] - run.phase[2, :2]).abs().max())
+    yield near(PART, "a third stream joins: the phases of the others move by", 0.0, moved, 1e-9, " bp")
+    fair = 0.5 * (bp(101.1) - bp(101))
+    found = run.phase[3, 2].item()
+    yield near(PART, "its phase: its price less the others' mean fair price", bp(99) - fair, found, 1e-9, " bp")
+
+
 def lag_and_arbitrage() -> Iterator[Line]:
     run = desync(B)
     cost = run.decisions["realised_cost_bp"]
     bought = run.decisions["stream"].tolist().index(0)
     yield near(PART, "realised lag: the ask 10 ms later", bp(100.02), cost[bought, 0].item(), 1e-9, " bp")
+    penalties = run.decisions["realised_penalty"]
+    entropy, width = (run.decisions[name][bought].item() for name in ("entropy", "range_bp"))
+    want = math.exp(-entropy) * bp(100.02) / width
+    yield near(PART, "realised penalty: e^-entropy cost / range", want, penalties[bought, 0].item(), 1e-9)
     yield holds(
         PART, "realised lag past the end of the data", "null", cost[bought, 2].item(), bool(cost[bought, 2].isnan())
     )
@@ -154,4 +170,4 @@ def desync(other: Instrument) -> Run:
     return run_graph(quotes((A, other), rows), settings)
 
 
-CLAIMS = (closed_forms, one_stream, two_streams, lag_and_arbitrage)
+CLAIMS = (closed_forms, one_stream, two_streams, joining, lag_and_arbitrage)

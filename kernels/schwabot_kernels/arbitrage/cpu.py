@@ -1,7 +1,10 @@
 """Windows in which buying one stream and selling another pays after fees. V streams, n events of one block.
 
-locked  ln(bid_b / ask_a) - fees - expected lag               where both deliver the same thing
-basis   ln(bid_b / ask_a) - (phi_b - phi_a) - fees - expected lag   otherwise: a persistent basis is no edge
+locked  ln(bid_b / ask_a) - fees - |move|                       where both deliver the same thing
+basis   ln(bid_b / ask_a) - (phi_b - phi_a) - fees - |move|     otherwise: a persistent basis is no edge
+
+move is what the price is expected to do within our latency: up costs the leg that buys, down the leg that sells, so
+that a pair pays max(0, move) + max(0, -move) = |move| whichever way it goes.
 """
 
 from __future__ import annotations
@@ -77,6 +80,7 @@ def _all_pairs(
     t: int,
     aligned: Aligned,
     phased: Phased,
+    quoted: I8,
     lag_bp: float,
     fungible: I8,
     fee_bp: F64,
@@ -90,7 +94,7 @@ def _all_pairs(
             if a == b:
                 continue
             edge = -1.0
-            if route[a, j] == 0 and route[b, j] == 0:
+            if route[a, j] == 0 and route[b, j] == 0 and quoted[a] == 1 and quoted[b] == 1:
                 edge = touch_bp(x[b, j], half[b, j], -1) - touch_bp(x[a, j], half[a, j], 1)
                 edge -= fee_bp[a] + fee_bp[b] + lag_bp
                 if fungible[a, b] == 0:
@@ -117,14 +121,18 @@ def arbitrage(
     ts_ns: I64,
     aligned: Aligned,
     phased: Phased,
-    expected_lag: F64,
+    quoted: I8,
+    move: F64,
     fungible: I8,
     fee_bp: F64,
     min_edge_bp: float,
     state: ArbitrageState,
     bounds: F64,
 ) -> None:
-    """Open, widen and close windows. The ring must have n V V free places; ``bounds`` is scratch [4, BLOCK]."""
+    """Open, widen and close windows. The ring must have n V V free places; ``bounds`` is scratch [4, BLOCK].
+
+    ``quoted`` [V] is 1 where a stream has a touch: the others have no side to deal at.
+    """
     top, low, top_free, low_free = bounds[0], bounds[1], bounds[2], bounds[3]
     for j in range(n):
         top[j] = -np.inf
@@ -132,6 +140,8 @@ def arbitrage(
         top_free[j] = -np.inf
         low_free[j] = np.inf
     for v in range(fee_bp.size):
+        if quoted[v] == 0:
+            continue
         x, halves, compensated, route = aligned.x[v], aligned.half[v], phased.compensated[v], phased.route[v]
         fee = fee_bp[v]
         for j in range(n):
@@ -146,4 +156,4 @@ def arbitrage(
             low_free[j] = min(low_free[j], ask - compensated[j]) if use else low_free[j]
     for j in range(n):
         if state.open_count[0] > 0 or max(top[j] - low[j], top_free[j] - low_free[j]) > min_edge_bp:
-            _all_pairs(j, ts_ns[first + j], aligned, phased, expected_lag[j], fungible, fee_bp, min_edge_bp, state)
+            _all_pairs(j, ts_ns[first + j], aligned, phased, quoted, abs(move[j]), fungible, fee_bp, min_edge_bp, state)

@@ -29,14 +29,15 @@ def _pass(
     imbalance: F64,
     compensated: F64,
     route: I8,
-    expected_lag: F64,
+    quoted: I8,
+    move: F64,
     fungible: I8,
     fee_bp: F64,
     min_edge_bp: float,
     state: ArbitrageState,
     aligned: Aligned,
     phased: Phased,
-    expected_block: F64,
+    move_block: F64,
     bounds: F64,
 ) -> int:
     """Returns the event it stopped at: N, or where the ring is full."""
@@ -52,8 +53,10 @@ def _pass(
         load_all(imbalance, first, n, aligned.imbalance)
         load_all(compensated, first, n, phased.compensated)
         load_all(route, first, n, phased.route)
-        load(expected_lag, first, n, expected_block)
-        arbitrage_block(first, n, ts_ns, aligned, phased, expected_block, fungible, fee_bp, min_edge_bp, state, bounds)
+        load(move, first, n, move_block)
+        arbitrage_block(
+            first, n, ts_ns, aligned, phased, quoted, move_block, fungible, fee_bp, min_edge_bp, state, bounds
+        )
     return total
 
 
@@ -66,7 +69,8 @@ def arbitrage(
     imbalance: torch.Tensor,
     compensated: torch.Tensor,
     route: torch.Tensor,
-    expected_lag: torch.Tensor,
+    quoted: torch.Tensor,
+    move: torch.Tensor,
     fungible: torch.Tensor,
     fee_bp: torch.Tensor,
     min_edge_bp: float,
@@ -79,7 +83,8 @@ def arbitrage(
         x, half, depth, imbalance: see the align op. float64 [V, N]
         compensated: compensated phase, bp. float64 [V, N]
         route: 0 = takes part. int8 [V, N]
-        expected_lag: expected cost of our own latency, bp. float64 [N]
+        quoted: 1 where a stream has a touch. int8 [V]
+        move: what the price is expected to do within our latency, bp. float64 [N]
         fungible: 1 where two streams deliver the same thing. int8 [V, V]
         fee_bp: taker fee. float64 [V]
         min_edge_bp: net edge above which a window opens.
@@ -102,7 +107,8 @@ def arbitrage(
         array("imbalance", imbalance, torch.float64, x.shape),
         array("compensated", compensated, torch.float64, x.shape),
         array("route", route, torch.int8, x.shape),
-        array("expected_lag", expected_lag, torch.float64, (events,)),
+        array("quoted", quoted, torch.int8, (streams,)),
+        array("move", move, torch.float64, (events,)),
         array("fungible", fungible, torch.int8, (streams, streams)),
         array("fee_bp", fee_bp, torch.float64, (streams,)),
     )
@@ -121,6 +127,6 @@ def arbitrage(
 
 @arbitrage.register_fake
 def _(  # type: ignore[no-untyped-def]
-    ts_ns, x, half, depth, imbalance, compensated, route, expected_lag, fungible, fee_bp, min_edge_bp, state,
+    ts_ns, x, half, depth, imbalance, compensated, route, quoted, move, fungible, fee_bp, min_edge_bp, state,
 ):  # fmt: skip
     return fake_state("arbitrage", ArbitrageState._fields, state)

@@ -1,6 +1,8 @@
 """Arbitrage windows in plain torch. N events, V streams, A windows.
 
-    edge = ln(bid_b / ask_a) - fees - expected lag, less phi_b - phi_a where a and b don't deliver the same thing
+    edge = ln(bid_b / ask_a) - fees - |move|, less phi_b - phi_a where a and b don't deliver the same thing
+
+Within our latency the price moves against the leg that buys or against the one that sells, by |move| either way.
 
 Runs over a whole batch from the empty state; any device, any float type.
 """
@@ -35,16 +37,17 @@ def edges(
     aligned: Aligned,
     compensated: torch.Tensor,
     route: torch.Tensor,
-    expected_lag: torch.Tensor,
+    quoted: torch.Tensor,
+    move: torch.Tensor,
     fungible: torch.Tensor,
     fee_bp: torch.Tensor,
 ) -> torch.Tensor:
-    """Net edge of buying a and selling b, bp; -inf where either is routed out. Shape: [N, V, V]."""
+    """Net edge of buying a and selling b, bp; -inf where either is routed out or has no quotes. Shape: [N, V, V]."""
     one = torch.ones_like(aligned.x)
     bid, ask = touch_bp(aligned.x, aligned.half, -one), touch_bp(aligned.x, aligned.half, one)
-    edge = bid[:, None, :] - ask[:, :, None] - (fee_bp[None, :] + fee_bp[:, None]) - expected_lag[:, None, None]
+    edge = bid[:, None, :] - ask[:, :, None] - (fee_bp[None, :] + fee_bp[:, None]) - move.abs()[:, None, None]
     edge = edge - torch.where(fungible == 1, 0.0, compensated[:, None, :] - compensated[:, :, None])
-    use = route == OK
+    use = (route == OK) & (quoted == 1)
     pair = use[:, None, :] & use[:, :, None] & ~torch.eye(fee_bp.shape[0], dtype=torch.bool, device=fee_bp.device)
     return torch.where(pair, edge, -torch.inf)
 

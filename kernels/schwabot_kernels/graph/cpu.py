@@ -69,7 +69,10 @@ class GraphState(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Scratch of one block; holds nothing between calls. ghost, width, expected, penalty [BLOCK]; bounds [4, BLOCK]."""
+    """Scratch of one block; holds nothing between calls.
+
+    quoted [V]; ghost, width, move, expected, penalty [BLOCK]; bounds [4, BLOCK].
+    """
 
     aligned: Aligned
     phased: Phased
@@ -78,8 +81,10 @@ class Workspace(NamedTuple):
     laned: Laned
     desynced: Desynced
     deviation: F64
+    quoted: I8
     ghost: F64
     width: F64
+    move: F64
     expected: F64
     penalty: F64
     bounds: F64
@@ -119,8 +124,10 @@ def workspace(streams: int, bits: int, tables: int) -> Workspace:
         laned=lanes_op.scratch(streams),
         desynced=lag_op.scratch(streams),
         deviation=np.empty((streams, BLOCK)),
+        quoted=np.empty(streams, np.int8),
         ghost=np.empty(BLOCK),
         width=np.empty(BLOCK),
+        move=np.empty(BLOCK),
         expected=np.empty(BLOCK),
         penalty=np.empty(BLOCK),
         bounds=np.empty((4, BLOCK)),
@@ -228,6 +235,7 @@ def graph_block(
     else:
         kalman(first, n, stream, aligned, phased, params.q_bp2_per_s, params.r_bp2, state.kalman, ghost)
     for v in range(deviation.shape[0]):
+        work.quoted[v] = np.int8(1) - table.trades_only[v]
         row, compensated, x = deviation[v], phased.compensated[v], aligned.x[v]
         for j in range(n):
             row[j] = ghost[j] + compensated[j] - x[j]
@@ -245,17 +253,33 @@ def graph_block(
         params.lag,
         state.lag,
         work.width,
+        work.move,
         work.expected,
         work.penalty,
     )
-    realised_lag(first, n, ts_ns, aligned, phased, deviation, params.latencies_ns, params.lag, state.lag, work.desynced)
+    realised_lag(
+        first,
+        n,
+        ts_ns,
+        aligned,
+        phased,
+        deviation,
+        work.quoted,
+        memory.entropy,
+        work.width,
+        params.latencies_ns,
+        params.lag,
+        state.lag,
+        work.desynced,
+    )
     arbitrage(
         first,
         n,
         ts_ns,
         aligned,
         phased,
-        work.expected,
+        work.quoted,
+        work.move,
         params.fungible,
         params.fee_bp,
         params.min_edge_bp,

@@ -14,7 +14,14 @@ from schwabot_kernels.align.reference import Events, align
 from schwabot_kernels.arbitrage.reference import Windows, edges, windows
 from schwabot_kernels.consensus.reference import consensus
 from schwabot_kernels.kalman.reference import kalman
-from schwabot_kernels.lag.reference import Decisions, decisions, expected_lag, penalty, price_range
+from schwabot_kernels.lag.reference import (
+    Decisions,
+    decisions,
+    expected_lag,
+    expected_move,
+    penalty,
+    price_range,
+)
 from schwabot_kernels.lanes import reference as lanes
 from schwabot_kernels.phase.reference import drift_and_routes, phases
 from schwabot_kernels.registry.reference import features, hash_keys, learn_scale, remember, standardise
@@ -92,11 +99,13 @@ def graph(
     keys = torch.where((warm & ~ghost.isnan())[:, None], keys, -1)
     memory = remember(ts_ns, ghost, keys, params.registry)
 
-    lag = expected_lag(stream, deviation, 0.5 * (memory.mean + memory.echo), params.lag.latency_share)
+    quoted = 1 - torch.as_tensor(table.trades_only, device=device)
+    move = expected_move(ghost, memory.mean, memory.echo, params.lag.latency_share)
+    lag = expected_lag(stream, deviation, move)
     width = price_range(aligned.dt_s, ghost, params.lag.tau_range_s, params.lag.min_range_bp)
     latencies_ns = torch.as_tensor(params.latencies_ns, device=device)
     fee_bp = torch.as_tensor(params.fee_bp, dtype=dtype, device=device)
-    edge = edges(aligned, compensated, route, lag, torch.as_tensor(params.fungible, device=device), fee_bp)
+    edge = edges(aligned, compensated, route, quoted, move, torch.as_tensor(params.fungible, device=device), fee_bp)
 
     trusted = torch.where(memory.skill > 0, memory.mean, 0.0)
     kept = lanes.turns(ts_ns, aligned.x, deviation, route, params.lanes.horizon_ns)
@@ -132,6 +141,6 @@ def graph(
     )
     return Answer(
         columns,
-        decisions(ts_ns, aligned, deviation, route, params.lag.desync_bp, latencies_ns),
+        decisions(ts_ns, aligned, deviation, route, params.lag.desync_bp, latencies_ns, quoted, memory.entropy, width),
         windows(ts_ns, aligned, edge, params.min_edge_bp),
     )

@@ -1,5 +1,7 @@
-"""What acting later costs, expected and realised. V streams, L latencies, n events of one block.
+"""What acting later costs, expected and realised. V streams, L latencies, D decisions, n events of one block.
 
+move     (remembered mean + echo) / 2 times the share of the horizon that our latency takes: what is gone when we act
+expected cost of buying max(0, move), of selling max(0, -move)
 penalty  L = clip(exp(-entropy) max(0, dp) / P_max, 0, 1)
 range    hi <- max(x, x + (hi - x) e^{-dt/tau}),  lo likewise,  P_max = max(hi - lo, floor)
 realised cost_l = s (touch(t + l) - touch(t)),  touch = ask for a buy, bid for a sell, as of receive time
@@ -16,6 +18,9 @@ from schwabot_kernels.align.cpu import BLOCK, Aligned
 from schwabot_kernels.arrays import F64, I8, I32, I64
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import NJIT, exp_neg, log_pos
+
+DEAD_BP = 1e-6
+"""A deviation up to this has no sign: a stream alone is off its ghost by rounding."""
 
 
 class LagParams(NamedTuple):
@@ -36,7 +41,7 @@ class LagState(NamedTuple):
     head: [next to hand out, next to write]. [2]
     next_due_ns: earliest time any pending cost is known. [1]
     pending: per latency, the next decision to resolve. [L]
-    ts_ns, stream, side, touch: ring of decisions. [capacity]
+    ts_ns, stream, side, touch: ring of decisions; entropy, range_bp: at that moment, P_max. [capacity]
     cost: ring of costs, NaN until known. [capacity, L]
     """
 
@@ -51,6 +56,8 @@ class LagState(NamedTuple):
     stream: I32
     side: I8
     touch: F64
+    entropy: F64
+    range_bp: F64
     cost: F64
 
 
@@ -83,6 +90,8 @@ def empty_state(streams: int, latencies: int, capacity: int = 4096) -> LagState:
         stream=np.zeros(capacity, np.int32),
         side=np.zeros(capacity, np.int8),
         touch=np.full(capacity, np.nan),
+        entropy=np.zeros(capacity),
+        range_bp=np.zeros(capacity),
         cost=np.full((capacity, latencies), np.nan),
     )
 
@@ -113,6 +122,16 @@ def resolve_decisions(now_ns: int, latencies_ns: I64, state: LagState) -> None:
 
 
 @njit(**NJIT)
+def realised_penalties(entropy: F64, range_bp: F64, cost: F64, penalty: F64) -> None:
+    """Fill ``penalty`` [D, L]: L of every cost [D, L], NaN where that is, by entropy and P_max at the decision [D]."""
+    for d in range(cost.shape[0]):
+        for k in range(cost.shape[1]):
+            missed = cost[d, k]
+            share = min(1.0, exp_neg(-entropy[d]) * max(0.0, missed) / range_bp[d])
+            penalty[d, k] = share if missed == missed else np.nan
+
+
+@njit(**NJIT)
 def expected_lag(
     first: int,
     n: int,
@@ -126,12 +145,13 @@ def expected_lag(
     params: LagParams,
     state: LagState,
     width: F64,
+    move: F64,
     expected: F64,
     penalty: F64,
 ) -> None:
-    """Fill ``expected`` and ``penalty`` [n]: half the sum of remembered mean and echo, where it is favourable.
+    """Fill [n] of ``width`` (P_max), ``move`` (0 without a ghost), and the own stream's ``expected`` and ``penalty``.
 
-    ``width`` is scratch [BLOCK].
+    ``move`` is signed and the same for all streams: it is what the price does while an order is on its way.
     """
     dt_s = aligned.dt_s
     hi, lo = state.price_range[0], state.price_range[1]
@@ -147,12 +167,14 @@ def expected_lag(
     state.price_range[0], state.price_range[1] = hi, lo
     for j in range(n):
         d = deviation[stream[first + j], j]
-        move = 0.5 * (mean[j] + echo[j])
-        along = move if d > 0.0 else -move
-        e = max(0.0, along) * params.latency_share if d == d else 0.0
-        expected[j] = e
+        gone = params.latency_share * (0.5 * (mean[j] + echo[j])) if ghost[j] == ghost[j] else 0.0
+        along = gone if d > DEAD_BP else (-gone if d < -DEAD_BP else 0.0)
+        e = max(0.0, along)
         room = max(width[j] if width[j] == width[j] else 0.0, params.min_range_bp)
+        move[j] = gone
+        expected[j] = e
         penalty[j] = min(1.0, exp_neg(-entropy[j]) * e / room)
+        width[j] = room
 
 
 @njit(**NJIT)
@@ -163,12 +185,18 @@ def realised_lag(
     aligned: Aligned,
     phased: Phased,
     deviation: F64,
+    quoted: I8,
+    entropy: F64,
+    width: F64,
     latencies_ns: I64,
     params: LagParams,
     state: LagState,
     work: Desynced,
 ) -> None:
-    """Record the first event of every desync, and costs that have become known. The ring must have n V free places."""
+    """Record the first event of every desync, and costs that have become known. The ring must have n V free places.
+
+    ``quoted`` [V] is 1 where a stream has a touch: without one nothing can be bought or sold, and nothing is decided.
+    """
     streams = state.x.size
     mask = state.ts_ns.size - 1
     x, half, out, starts = aligned.x, aligned.half, work.out, work.starts
@@ -177,7 +205,7 @@ def realised_lag(
     for v in range(streams):
         d, way, row, before = deviation[v], phased.route[v], out[v], state.desynced[v]
         for j in range(n):
-            row[j] = np.int8(1) if abs(d[j]) > params.desync_bp and way[j] == 0 else np.int8(0)
+            row[j] = quoted[v] if abs(d[j]) > params.desync_bp and way[j] == 0 else np.int8(0)
         starts[0] |= row[0] > before
         for j in range(1, n):
             starts[j] |= row[j] > row[j - 1]
@@ -201,6 +229,8 @@ def realised_lag(
                 state.stream[slot] = v
                 state.side[slot] = side
                 state.touch[slot] = touch_bp(x[v, j], half[v, j], side)
+                state.entropy[slot] = entropy[j]
+                state.range_bp[slot] = width[j]
                 for k in range(latencies_ns.size):
                     state.cost[slot, k] = np.nan
                 state.head[1] += 1

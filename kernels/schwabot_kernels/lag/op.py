@@ -17,7 +17,7 @@ from schwabot_kernels.rings import fake_state, grown
 from schwabot_kernels.scalar import NJIT
 from schwabot_kernels.tree import leaves
 
-COLUMNS = ("expected", "penalty")
+COLUMNS = ("move", "expected", "penalty")
 """Outputs before the state."""
 
 
@@ -35,6 +35,7 @@ def _pass(
     entropy: F64,
     mean: F64,
     echo: F64,
+    quoted: I8,
     latencies_ns: I64,
     params: LagParams,
     state: LagState,
@@ -43,6 +44,7 @@ def _pass(
     desynced: Desynced,
     deviation_block: F64,
     blocks: F64,
+    move: F64,
     expected: F64,
     penalty: F64,
 ) -> int:
@@ -50,7 +52,7 @@ def _pass(
     total = ts_ns.size
     streams = x.shape[0]
     ghost_block, entropy_block, mean_block, echo_block = blocks[0], blocks[1], blocks[2], blocks[3]
-    width_block, expected_block, penalty_block = blocks[4], blocks[5], blocks[6]
+    width_block, move_block, expected_block, penalty_block = blocks[4], blocks[5], blocks[6], blocks[7]
     for first in range(start, total, BLOCK):
         n = min(BLOCK, total - first)
         if state.ts_ns.size - (state.head[1] - state.head[0]) < n * streams:
@@ -77,10 +79,26 @@ def _pass(
             params,
             state,
             width_block,
+            move_block,
             expected_block,
             penalty_block,
         )
-        realised_lag(first, n, ts_ns, aligned, phased, deviation_block, latencies_ns, params, state, desynced)
+        realised_lag(
+            first,
+            n,
+            ts_ns,
+            aligned,
+            phased,
+            deviation_block,
+            quoted,
+            entropy_block,
+            width_block,
+            latencies_ns,
+            params,
+            state,
+            desynced,
+        )
+        store(move_block, first, n, move)
         store(expected_block, first, n, expected)
         store(penalty_block, first, n, penalty)
     return total
@@ -99,6 +117,7 @@ def lag(
     entropy: torch.Tensor,
     mean: torch.Tensor,
     echo: torch.Tensor,
+    quoted: torch.Tensor,
     latencies_ns: torch.Tensor,
     desync_bp: float,
     latency_share: float,
@@ -116,6 +135,7 @@ def lag(
         ghost: fair price, bp. float64 [N]
         deviation: fair price of the stream minus its mid, bp. float64 [V, N]
         entropy, mean, echo: what the registry remembers; nats, bp, bp. float64 [N]
+        quoted: 1 where a stream has a touch. int8 [V]
         latencies_ns: of the realised curve, increasing. int64 [L]
         desync_bp, latency_share, tau_range_s, min_range_bp: see ``lag.cpu.LagParams``.
         state: ``lag.cpu.LagState``, as by ``tree.leaves``.
@@ -142,6 +162,7 @@ def lag(
         array("entropy", entropy, torch.float64, (events,)),
         array("mean", mean, torch.float64, (events,)),
         array("echo", echo, torch.float64, (events,)),
+        array("quoted", quoted, torch.int8, (streams,)),
         array("latencies_ns", latencies_ns, torch.int64, latencies_ns.shape),
     )
     work = (
@@ -149,7 +170,7 @@ def lag(
         phase_scratch(streams),
         scratch(streams),
         x.new_empty(streams, BLOCK).numpy(),
-        x.new_empty(7, BLOCK).numpy(),
+        x.new_empty(8, BLOCK).numpy(),
     )
     columns = [torch.empty_like(ghost) for _ in COLUMNS]
     row = 0
@@ -161,7 +182,7 @@ def lag(
 
 @lag.register_fake
 def _(  # type: ignore[no-untyped-def]
-    ts_ns, stream, x, half, dt_s, route, ghost, deviation, entropy, mean, echo, latencies_ns, desync_bp,
-    latency_share, tau_range_s, min_range_bp, state,
+    ts_ns, stream, x, half, dt_s, route, ghost, deviation, entropy, mean, echo, quoted, latencies_ns,
+    desync_bp, latency_share, tau_range_s, min_range_bp, state,
 ):  # fmt: skip
     return [torch.empty_like(ghost) for _ in COLUMNS] + fake_state("lag", LagState._fields, state)

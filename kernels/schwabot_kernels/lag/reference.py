@@ -1,5 +1,7 @@
 """What acting later costs, in plain torch. N events, V streams, L latencies, D decisions.
 
+    move     (remembered mean + echo) / 2 times the share of the horizon that our latency takes
+    expected cost of buying max(0, move), of selling max(0, -move)
     penalty  L = clip(e^{-entropy} max(0, dp) / P_max, 0, 1)
     range    hi <- max(x, x + (hi - x) e^{-dt/tau}),  lo likewise,  P_max = max(hi - lo, floor)
     realised cost_l = s (touch(t + l) - touch(t)),  touch = ask for a buy, bid for a sell, as of receive time
@@ -17,14 +19,23 @@ from schwabot_kernels import scan
 from schwabot_kernels.align.reference import OK, Aligned
 from schwabot_kernels.outcomes import decay
 
+DEAD_BP = 1e-6
+
 
 class Decisions(NamedTuple):
-    """First events of each desync, in order: row, stream, side (+1 buy) [D]; cost in bp, NaN past the end [D, L]."""
+    """First events of each desync, in order.
+
+    row, stream, side (+1 buy); entropy in nats and P_max in bp at that event. [D]
+    cost in bp and its penalty, NaN past the end. [D, L]
+    """
 
     row: torch.Tensor
     stream: torch.Tensor
     side: torch.Tensor
+    entropy: torch.Tensor
+    range_bp: torch.Tensor
     cost: torch.Tensor
+    penalty: torch.Tensor
 
 
 def penalty(move_bp: torch.Tensor, entropy: torch.Tensor, range_bp: torch.Tensor) -> torch.Tensor:
@@ -57,15 +68,20 @@ def price_range(dt_s: torch.Tensor, ghost: torch.Tensor, tau_s: float, floor_bp:
     return width.clamp(min=floor_bp)
 
 
-def expected_lag(stream: torch.Tensor, deviation: torch.Tensor, move: torch.Tensor, share: float) -> torch.Tensor:
-    """The part of the remembered move that is favourable to the event's stream and gone within our latency, bp.
+def expected_move(ghost: torch.Tensor, mean: torch.Tensor, echo: torch.Tensor, share: float) -> torch.Tensor:
+    """What the price is expected to do within our latency, bp; 0 without a ghost. Shape: [N]."""
+    return torch.where(ghost.isnan(), 0.0, share * 0.5 * (mean + echo))
+
+
+def expected_lag(stream: torch.Tensor, deviation: torch.Tensor, move: torch.Tensor) -> torch.Tensor:
+    """The move where it is favourable to the event's stream: up where that is cheap, down where it is dear, bp.
 
     Shape: [N]
     """
     rows = torch.arange(stream.shape[0], device=stream.device)
     d = deviation[rows, stream.long()]
-    along = torch.where(d > 0, move, -move).clamp(min=0.0)
-    return torch.where(d.isnan(), 0.0, along * share)
+    side = (d > DEAD_BP).to(move.dtype) - (d < -DEAD_BP).to(move.dtype)
+    return (side * move).clamp(min=0.0)
 
 
 def touch_bp(x: torch.Tensor, half: torch.Tensor, side: torch.Tensor) -> torch.Tensor:
@@ -80,6 +96,9 @@ def decisions(
     route: torch.Tensor,
     desync_bp: float,
     latencies_ns: torch.Tensor,
+    quoted: torch.Tensor,
+    entropy: torch.Tensor,
+    range_bp: torch.Tensor,
 ) -> Decisions:
     """What acting later than each first event of a desync cost, with everything that stands at the end of the data.
 
@@ -90,8 +109,11 @@ def decisions(
         route: of every stream. [N, V]
         desync_bp: threshold on |deviation|.
         latencies_ns: [L]
+        quoted: 1 where a stream has a touch; the others decide nothing. [V]
+        entropy: of the outcome, nats. [N]
+        range_bp: P_max. [N]
     """
-    out = (deviation.abs() > desync_bp) & (route == OK)
+    out = (deviation.abs() > desync_bp) & (route == OK) & (quoted == 1)
     begins = out.clone()
     begins[1:] &= ~out[:-1]
     row, stream = begins.nonzero(as_tuple=True)
@@ -103,4 +125,5 @@ def decisions(
     at = stream[:, None].expand_as(source)
     then = touch_bp(aligned.x[source, at], aligned.half[source, at], side[:, None])
     cost = torch.where(due <= ts_ns[-1:], side[:, None] * (then - now[:, None]), torch.nan)
-    return Decisions(row, stream, side, cost)
+    share = penalty(cost, entropy[row][:, None], range_bp[row][:, None])
+    return Decisions(row, stream, side, entropy[row], range_bp[row], cost, share)

@@ -5,6 +5,11 @@ Between two events the as-of prices are constant, so the decayed mean of x_v - x
     S <- (1 - g) S + g (x_v - x_u),   W <- (1 - g) W + g,   beta_vu = S / W,   g = 1 - exp(-dt / tau)
 
 while both streams are valid over the whole gap; g = 0 (frozen) otherwise.
+
+A stream joins at event j with the phase that makes it agree with the n streams seen before, whose phases stay:
+
+    m = mean over the valid old v of x_v - phi_v,   b = x_new - m - c,   c <- c + b / (n + 1)
+    beta_v,new = (phi_v - c) - b, at the small weight W = 0.1,   so that  phi_v as before,  phi_new = x_new - m
 """
 
 from __future__ import annotations
@@ -20,6 +25,8 @@ from schwabot_kernels.scalar import MISSING_NS, NJIT, exp_neg
 
 RING = 64
 """Grid points per drift window."""
+JOIN_WEIGHT = 0.1
+"""Weight W of what a stream joins with: a tenth of tau, so that what is then seen soon outweighs it."""
 
 
 class PhaseParams(NamedTuple):
@@ -37,8 +44,7 @@ class PhaseParams(NamedTuple):
 class PhaseState(NamedTuple):
     """Pair sums, the ring of past phases and the row before.
 
-    pair: streams of each pair. [P, 2]; pair_sum, pair_weight: S and W; pair_first: the difference when both were first
-    seen, which stands until time passes with both valid. [P]
+    pair: streams of each pair. [P, 2]; pair_sum, pair_weight: S and W, 0 until both have joined. [P]
     ring: phase at the last 65 grid times, slot = grid index mod 65. [65, V]
     grid: [index of the newest grid time, index of the first one], MISSING before the first event.
     offset: the constant c. [1]
@@ -49,7 +55,6 @@ class PhaseState(NamedTuple):
     pair: I32
     pair_sum: F64
     pair_weight: F64
-    pair_first: F64
     ring: F64
     grid: I64
     offset: F64
@@ -86,7 +91,6 @@ def empty_state(streams: int) -> PhaseState:
         pair=np.array(pair, np.int32).reshape(len(pair), 2),
         pair_sum=np.zeros(len(pair)),
         pair_weight=np.zeros(len(pair)),
-        pair_first=np.zeros(len(pair)),
         ring=np.full((RING + 1, streams), np.nan),
         grid=np.full(2, MISSING_NS, np.int64),
         offset=np.zeros(1),
@@ -117,10 +121,10 @@ def scratch(streams: int) -> Phased:
 
 
 @njit(**NJIT)
-def _pair_means(
+def _pair_gains(
     first: int, n: int, ts_ns: I64, aligned: Aligned, params: PhaseParams, state: PhaseState, out: Phased
 ) -> None:
-    """S and W of every pair after each event of the block, left in ``out.step`` and ``out.gain``."""
+    """g and g (x_v - x_u) of every pair at each event of the block, left in ``out.gain`` and ``out.step``."""
     streams = state.x.size
     pairs = state.pair_sum.size
     dt_s, forget = aligned.dt_s, out.forget
@@ -142,10 +146,15 @@ def _pair_means(
             change = g * (x_v[j - 1] - x_u[j - 1])
             gain[j] = g
             step[j] = change if g > 0.0 else 0.0
+
+
+@njit(**NJIT)
+def _pair_means(start: int, stop: int, state: PhaseState, out: Phased) -> None:
+    """S and W of every pair after events [start, stop) of the block, left in ``out.step`` and ``out.gain``."""
     pair_sum, pair_weight = state.pair_sum, state.pair_weight
     all_gain, all_step = out.gain, out.step
-    for j in range(n):
-        for p in range(pairs):
+    for j in range(start, stop):
+        for p in range(pair_sum.size):
             g = all_gain[p, j]
             s = (1.0 - g) * pair_sum[p] + all_step[p, j]
             w = (1.0 - g) * pair_weight[p] + g
@@ -156,8 +165,8 @@ def _pair_means(
 
 
 @njit(**NJIT)
-def _phases(start: int, stop: int, state: PhaseState, out: Phased) -> int:
-    """phi_v = c + mean over seen u of beta_vu at events [start, stop) of the block; returns how many are seen."""
+def _phases(start: int, stop: int, state: PhaseState, out: Phased) -> None:
+    """phi_v = c + mean over seen u of beta_vu at events [start, stop) of the block."""
     seen = 0
     for v in range(state.x.size):
         seen += state.seen[v]
@@ -168,9 +177,9 @@ def _phases(start: int, stop: int, state: PhaseState, out: Phased) -> int:
         v, u = state.pair[p]
         if state.seen[v] == 0 or state.seen[u] == 0:
             continue
-        s, w, phi_v, phi_u, at_first = out.step[p], out.gain[p], out.phase[v], out.phase[u], state.pair_first[p]
+        s, w, phi_v, phi_u = out.step[p], out.gain[p], out.phase[v], out.phase[u]
         for j in range(start, stop):
-            beta = s[j] / w[j] if w[j] > 0.0 else at_first
+            beta = s[j] / w[j]
             phi_v[j] += beta
             phi_u[j] -= beta
     for v in range(state.x.size):
@@ -178,29 +187,38 @@ def _phases(start: int, stop: int, state: PhaseState, out: Phased) -> int:
         here = state.seen[v] == 1
         for j in range(start, stop):
             phi[j] = phi[j] / seen + state.offset[0] if here else np.nan
-    return seen
 
 
 @njit(**NJIT)
-def _join(joined: int, j: int, aligned: Aligned, state: PhaseState, out: Phased) -> None:
-    """Let a stream in at event j; c moves so that the mean phase of the others stays, and with it the ghost."""
-    before = 0.0
-    count = _phases(j, j + 1, state, out)
+def _join(joined: int, j: int, now_ns: int, stale_ns: int, aligned: Aligned, state: PhaseState, out: Phased) -> None:
+    """Let a stream in at event j, where the pairs stand in ``out``: it agrees with the others, whose phases stay."""
+    _phases(j, j + 1, state, out)
+    seen = valid = 0
+    total_seen = total_valid = 0.0
     for v in range(state.x.size):
         if state.seen[v] == 1:
-            before += out.phase[v, j]
+            fair = aligned.x[v, j] - out.phase[v, j]
+            seen += 1
+            total_seen += fair
+            if aligned.bad[v, j] == 0 and now_ns - aligned.last_ns[v, j] <= stale_ns:
+                valid += 1
+                total_valid += fair
+    if seen > 0:
+        # With nobody valid, the last known prices are all there is.
+        mean = total_valid / valid if valid > 0 else total_seen / seen
+        c = state.offset[0]
+        b = aligned.x[joined, j] - mean - c
+        for p in range(state.pair_sum.size):
+            v, u = state.pair[p]
+            other = u if v == joined else v
+            if (v == joined or u == joined) and state.seen[other] == 1:
+                beta = out.phase[other, j] - c - b
+                state.pair_sum[p] = JOIN_WEIGHT * (-beta if v == joined else beta)
+                state.pair_weight[p] = JOIN_WEIGHT
+                out.step[p, j] = state.pair_sum[p]
+                out.gain[p, j] = state.pair_weight[p]
+        state.offset[0] = c + b / (seen + 1)
     state.seen[joined] = 1
-    for p in range(state.pair_sum.size):
-        v, u = state.pair[p]
-        if (v == joined or u == joined) and state.seen[v] == 1 and state.seen[u] == 1:
-            state.pair_first[p] = aligned.x[v, j] - aligned.x[u, j]
-    _phases(j, j + 1, state, out)
-    if count > 0:
-        after = 0.0
-        for v in range(state.x.size):
-            if state.seen[v] == 1 and v != joined:
-                after += out.phase[v, j]
-        state.offset[0] += (before - after) / count
 
 
 @njit(**NJIT)
@@ -209,8 +227,9 @@ def phase(
 ) -> None:
     """Fill ``out`` for events [first, first + n) and move ``state`` on."""
     streams = state.x.size
-    _pair_means(first, n, ts_ns, aligned, params, state, out)
+    _pair_gains(first, n, ts_ns, aligned, params, state, out)
     start = 0
+    done = 0
     unseen = False
     for v in range(streams):
         unseen = unseen or state.seen[v] == 0
@@ -218,10 +237,12 @@ def phase(
         for j in range(n):
             for v in range(streams):
                 if state.seen[v] == 0 and aligned.bad[v, j] == 0:
-                    if j > start:
-                        _phases(start, j, state, out)
-                    _join(v, j, aligned, state, out)
+                    _pair_means(done, j + 1, state, out)
+                    done = j + 1
+                    _phases(start, j, state, out)
                     start = j
+                    _join(v, j, ts_ns[first + j], params.stale_ns, aligned, state, out)
+    _pair_means(done, n, state, out)
     _phases(start, n, state, out)
 
     grid_ns = params.window_ns // RING

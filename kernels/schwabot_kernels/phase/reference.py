@@ -1,7 +1,12 @@
 """Phase of every stream, its drift, and routing, in plain torch. N events, V streams, P = V (V - 1) / 2 pairs.
 
-    beta_vu  decayed mean of x_v - x_u over the time both were valid; before that, x_v - x_u when both were first seen
-    phi_v    mean of beta_vu over the streams seen so far, plus a constant that keeps their mean when one joins
+    beta_vu  decayed mean of x_v - x_u over the time both were valid, after what it was seeded with
+    phi_v    mean of beta_vu over the streams seen so far, plus a constant c
+
+A stream joins the n seen before with the phase that makes it agree with them, and leaves theirs alone:
+
+    m = mean over the valid old v of x_v - phi_v,   b = x_new - m - c,   c <- c + b / (n + 1)
+    beta_v,new = (phi_v - c) - b
 
 Runs over a whole batch from the empty state; any device, any float type.
 """
@@ -22,15 +27,7 @@ if TYPE_CHECKING:
 STABLE, DRIFTING, CRITICAL = 0, 1, 2
 ROUTE_STALE, ROUTE_DRIFTING = 2, 4
 RING = 64
-
-
-class Pairs(NamedTuple):
-    """Mean beta and its weight W, the share of tau observed so far. [N, P]; pair p is (first[p], second[p]). [P]."""
-
-    beta: torch.Tensor
-    weight: torch.Tensor
-    first: torch.Tensor
-    second: torch.Tensor
+JOIN_WEIGHT = 0.1
 
 
 class Drifted(NamedTuple):
@@ -47,28 +44,11 @@ def is_valid(ts_ns: torch.Tensor, last_ns: torch.Tensor, bad: torch.Tensor, stal
     return (bad == OK) & (ts_ns[:, None] - last_ns <= stale_ns)
 
 
-def pair_means(ts_ns: torch.Tensor, aligned: Aligned, tau_s: float, stale_ns: int) -> Pairs:
-    """beta_vu = S / W of every pair; S <- a S + (1 - a) (x_v - x_u), W <- a W + (1 - a), a = e^{-dt/tau}."""
-    events, streams = aligned.x.shape
-    first, second = torch.triu_indices(streams, streams, 1, device=ts_ns.device)
-    apart = aligned.x[:, first] - aligned.x[:, second]
-    # What stood before the event held for the whole gap.
-    over_gap = torch.zeros(events, streams, dtype=torch.bool, device=ts_ns.device)
-    over_gap[1:] = is_valid(ts_ns[1:], aligned.last_ns[:-1], aligned.bad[:-1], stale_ns)
-    both = over_gap[:, first] & over_gap[:, second]
-    before = torch.zeros_like(apart)
-    before[1:] = torch.where(both[1:], apart[:-1], 0.0)
-    keep = torch.where(both, decay(aligned.dt_s, tau_s)[:, None], 1.0)
-    sums = scan.affine(keep[..., None], torch.stack(((1.0 - keep) * before, 1.0 - keep), -1))
-    total, weight = sums.unbind(-1)
-    seen = aligned.bad != UNSEEN
-    both_seen = seen[:, first] & seen[:, second]
-    at_first = apart.gather(0, both_seen.byte().argmax(0, keepdim=True))
-    return Pairs(torch.where(weight > 0, total / weight, at_first), weight, first, second)
-
-
 def phases(ts_ns: torch.Tensor, aligned: Aligned, tau_s: float, stale_ns: int) -> torch.Tensor:
     """phi of every stream, bp; NaN while unseen.
+
+    S <- a S + (1 - a) (x_v - x_u), W <- a W + (1 - a), beta_vu = S / W, a = e^{-dt/tau}; a join adds 0.1 beta to S and
+    0.1 to W.
 
     Args:
         ts_ns: event times. [N]
@@ -78,21 +58,40 @@ def phases(ts_ns: torch.Tensor, aligned: Aligned, tau_s: float, stale_ns: int) -
 
     Shape: [N, V]
     """
-    pairs = pair_means(ts_ns, aligned, tau_s, stale_ns)
+    events, streams = aligned.x.shape
+    first, second = torch.triu_indices(streams, streams, 1, device=ts_ns.device)
+    # What stood before the event held for the whole gap.
+    valid = is_valid(ts_ns, aligned.last_ns, aligned.bad, stale_ns)
+    over_gap = torch.zeros_like(valid)
+    over_gap[1:] = is_valid(ts_ns[1:], aligned.last_ns[:-1], aligned.bad[:-1], stale_ns)
+    both = over_gap[:, first] & over_gap[:, second]
+    keep = torch.where(both, decay(aligned.dt_s, tau_s)[:, None], 1.0)
+    apart = torch.zeros_like(keep)
+    apart[1:] = torch.where(both[1:], (aligned.x[:, first] - aligned.x[:, second])[:-1], 0.0)
+    added = torch.stack(((1.0 - keep) * apart, 1.0 - keep), -1)
     seen = aligned.bad != UNSEEN
-    beta = torch.where(seen[:, pairs.first] & seen[:, pairs.second], pairs.beta, 0.0)
-    total = torch.zeros_like(aligned.x)
-    total.index_add_(1, pairs.first, beta)
-    total.index_add_(1, pairs.second, -beta)
-    count = seen.sum(1)
-    mean = total / count.clamp(min=1)[:, None]
-    # Means sum to zero over the streams seen; a newcomer's would move all others by its share, so it is given back.
     offset = torch.zeros_like(aligned.dt_s)
-    for v in range(aligned.x.shape[1]):
-        joins = seen[:, v] & ~torch.cat((seen.new_zeros(1), seen[:-1, v]))
-        back = torch.where(joins & (count > 1), mean[:, v] / (count - 1).clamp(min=1), 0.0)
-        offset += back.cumsum(0)
-    return torch.where(seen, mean + offset[:, None], torch.nan)
+
+    def sums(upto: int) -> torch.Tensor:
+        """Sum over u of beta_vu."""
+        total, weight = scan.affine(keep[:upto, :, None], added[:upto]).unbind(-1)
+        beta = torch.where(weight > 0, total / weight, 0.0)
+        return torch.zeros_like(aligned.x[:upto]).index_add_(1, first, beta).index_add_(1, second, -beta)
+
+    old = torch.zeros(streams, dtype=torch.bool, device=ts_ns.device)
+    for row, joined in sorted((int(seen[:, v].byte().argmax()), v) for v in range(streams) if bool(seen[:, v].any())):
+        if old.any():
+            trusted = old & valid[row] if bool((old & valid[row]).any()) else old
+            centred = sums(row + 1)[row] / old.sum()  # phi - c
+            b = aligned.x[row, joined] - (aligned.x[row] - centred)[trusted].mean()
+            for p, (v, u) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+                if joined in (v, u) and bool(old[v] | old[u]):
+                    beta = centred[v] - b if u == joined else b - centred[u]
+                    added[row, p] = JOIN_WEIGHT * torch.stack((beta, torch.ones_like(beta)))
+            offset[row:] += b / (old.sum() + 1)
+        old[joined] = True
+    phi = sums(events) / seen.sum(1).clamp(min=1)[:, None] + offset[:, None]
+    return torch.where(seen, phi, torch.nan)
 
 
 def drift_and_routes(ts_ns: torch.Tensor, aligned: Aligned, phase: torch.Tensor, params: PhaseParams) -> Drifted:
