@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +19,14 @@ LINE = 64
 """Bytes in a cache line."""
 
 
-def aligned_zeros(*shape: int) -> F64:
-    """Zeros that start on a cache line, so that a vector of eight never lies in two.
+def aligned_zeros(shape: Sequence[int], kind: Any = np.float64) -> Any:
+    """Zeros that start on a cache line, so that a vector of eight doubles never lies in two.
 
     Example:
-        >>> aligned_zeros(2, 8).ctypes.data % LINE
+        >>> aligned_zeros((2, 8)).ctypes.data % LINE
         0
     """
-    count = math.prod(shape)
-    raw = np.zeros(count + LINE // 8)
-    skip = (-raw.ctypes.data % LINE) // 8
-    return raw[skip : skip + count].reshape(shape)
+    size = math.prod(shape) * np.dtype(kind).itemsize
+    raw = np.zeros(size + LINE, np.uint8)
+    skip = -raw.ctypes.data % LINE
+    return raw[skip : skip + size].view(kind).reshape(shape)

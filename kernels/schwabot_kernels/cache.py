@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numba.core.config
 
-NOT_COMPILED = ("cache.py", "checking.py", "op.py", "outcomes.py", "rings.py", "scan.py", "tree.py")
+NOT_COMPILED = ("cache.py", "checking.py", "columns.py", "op.py", "outcomes.py", "rings.py", "scan.py", "tree.py")
 
 
 def source_hash() -> str:

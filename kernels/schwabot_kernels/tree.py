@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from schwabot_kernels.arrays import aligned_zeros
+
 Tuple = TypeVar("Tuple", bound=tuple[Any, ...])
 
 
@@ -48,5 +50,11 @@ def rebuild(like: Tuple, flat: list[torch.Tensor]) -> Tuple:
 
 
 def copy(tree: Tuple) -> Tuple:
-    """A deep copy."""
-    return type(tree)(*(copy(v) if isinstance(v, tuple) else np.array(v, copy=True) for v in tree))
+    """A deep copy, every array on a cache line."""
+    return type(tree)(*(copy(v) if isinstance(v, tuple) else _aligned_copy(v) for v in tree))
+
+
+def _aligned_copy(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    fresh: np.ndarray[Any, Any] = aligned_zeros(values.shape, values.dtype)
+    fresh[...] = values
+    return fresh

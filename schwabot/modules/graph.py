@@ -31,6 +31,7 @@ from schwabot_kernels import tree
 from schwabot_kernels.align.cpu import Events
 from schwabot_kernels.arbitrage.cpu import close_window
 from schwabot_kernels.graph import cpu as kernel
+from schwabot_kernels.graph.columns import ColumnMemory
 from schwabot_kernels.graph.op import flat_params, grown_state
 from schwabot_kernels.graph.op import graph as graph_op
 from schwabot_kernels.rings import is_ring
@@ -99,6 +100,7 @@ class Graph(torch.nn.Module):
         self.table = self.tensor_harness.table
         self.params = self._params()
         self._work = kernel.workspace(len(self.instruments), registry.bits, registry.tables)
+        self._memory = ColumnMemory()
         self._names = set(self.initial_state())
 
     def _params(self) -> kernel.GraphParams:
@@ -203,7 +205,7 @@ class Graph(torch.nn.Module):
         """Like ``forward``, but moves ``state`` on in place."""
         self._check_batch(batch, state)
         events = Events(*(getattr(batch, name).cpu().numpy() for name in Events._fields))
-        columns = kernel.empty_columns(len(batch), len(self.instruments))
+        columns = self._memory.columns(len(batch), len(self.instruments))
         parts = self._like(state)
         decisions: list[LagDecisions] = []
         windows: list[ArbitrageEvents] = []

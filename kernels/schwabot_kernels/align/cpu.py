@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from schwabot_kernels.arrays import F64, I8, I32, I64
+from schwabot_kernels.arrays import F64, I8, I32, I64, aligned_zeros
 from schwabot_kernels.scalar import MISSING_NS, NJIT, log_pos
 
 BLOCK = 256
@@ -103,17 +103,17 @@ def scratch(streams: int) -> Aligned:
     """Uninitialised block."""
     shape = (streams, BLOCK)
     return Aligned(
-        last_ns=np.empty(shape, np.int64),
-        x=np.empty(shape),
-        half=np.empty(shape),
-        micro=np.empty(shape),
-        imbalance=np.empty(shape),
-        depth=np.empty(shape),
-        latency_weight=np.empty(shape),
-        bad=np.empty(shape, np.int8),
-        dt_s=np.empty(BLOCK),
-        own=np.empty((6, BLOCK)),
-        update=np.empty(BLOCK, np.int8),
+        last_ns=aligned_zeros(shape, np.int64),
+        x=aligned_zeros(shape),
+        half=aligned_zeros(shape),
+        micro=aligned_zeros(shape),
+        imbalance=aligned_zeros(shape),
+        depth=aligned_zeros(shape),
+        latency_weight=aligned_zeros(shape),
+        bad=aligned_zeros(shape, np.int8),
+        dt_s=aligned_zeros((BLOCK,)),
+        own=aligned_zeros((6, BLOCK)),
+        update=aligned_zeros((BLOCK,), np.int8),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from schwabot_kernels.align.cpu import BLOCK, Aligned
-from schwabot_kernels.arrays import F64, I8, I32, I64
+from schwabot_kernels.arrays import F64, I8, I32, I64, aligned_zeros
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import NJIT, exp_neg, log_pos
 
@@ -77,7 +77,7 @@ def empty_state(streams: int, capacity: int = 4096) -> ConsensusState:
 
 def scratch(streams: int) -> Weighed:
     """Uninitialised block."""
-    return Weighed(*(np.empty((streams, BLOCK)) for _ in range(3)), *(np.empty(BLOCK) for _ in range(5)))
+    return Weighed(*(aligned_zeros((streams, BLOCK)) for _ in range(3)), *(aligned_zeros((BLOCK,)) for _ in range(5)))
 
 
 @njit(**NJIT)

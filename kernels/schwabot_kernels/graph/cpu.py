@@ -14,7 +14,7 @@ from schwabot_kernels.align import cpu as align_op
 from schwabot_kernels.align.cpu import BLOCK, Aligned, AlignState, Events, StreamTable, align
 from schwabot_kernels.arbitrage import cpu as arbitrage_op
 from schwabot_kernels.arbitrage.cpu import ArbitrageState, arbitrage
-from schwabot_kernels.arrays import F64, I8, I64
+from schwabot_kernels.arrays import F64, I8, I64, aligned_zeros
 from schwabot_kernels.consensus import cpu as consensus_op
 from schwabot_kernels.consensus.cpu import ConsensusParams, ConsensusState, Weighed, consensus
 from schwabot_kernels.kalman import cpu as kalman_op
@@ -123,14 +123,14 @@ def workspace(streams: int, bits: int, tables: int) -> Workspace:
         remembered=registry_op.scratch(streams, bits, tables),
         laned=lanes_op.scratch(streams),
         desynced=lag_op.scratch(streams),
-        deviation=np.empty((streams, BLOCK)),
-        quoted=np.empty(streams, np.int8),
-        ghost=np.empty(BLOCK),
-        width=np.empty(BLOCK),
-        move=np.empty(BLOCK),
-        expected=np.empty(BLOCK),
-        penalty=np.empty(BLOCK),
-        bounds=np.empty((4, BLOCK)),
+        deviation=aligned_zeros((streams, BLOCK)),
+        quoted=aligned_zeros((streams,), np.int8),
+        ghost=aligned_zeros((BLOCK,)),
+        width=aligned_zeros((BLOCK,)),
+        move=aligned_zeros((BLOCK,)),
+        expected=aligned_zeros((BLOCK,)),
+        penalty=aligned_zeros((BLOCK,)),
+        bounds=aligned_zeros((4, BLOCK)),
     )
 
 
@@ -150,17 +150,22 @@ def empty_state(
     )
 
 
-def empty_columns(events: int, streams: int) -> GraphColumns:
-    """Uninitialised columns for N events."""
+def column_shapes(events: int, streams: int) -> list[tuple[type, tuple[int, ...]]]:
+    """Type and shape of every column, in order."""
     plain = {"ghost", "key", "entropy", "echo", "expected_lag", "penalty"}
     small = {"route", "status", "lane", "pays_fees"}
-    columns: Any = (
-        np.empty(
-            events if name in plain else (streams, events),
+    return [
+        (
             np.int64 if name == "key" else np.int8 if name in small else np.float64,
+            (events,) if name in plain else (streams, events),
         )
         for name in GraphColumns._fields
-    )
+    ]
+
+
+def empty_columns(events: int, streams: int) -> GraphColumns:
+    """Uninitialised columns for N events."""
+    columns: Any = (np.empty(shape, kind) for kind, shape in column_shapes(events, streams))
     return GraphColumns(*columns)
 
 

@@ -14,6 +14,7 @@ from schwabot_kernels.graph.cpu import (
     GraphColumns,
     GraphParams,
     GraphState,
+    column_shapes,
     empty_columns,
     empty_state,
     graph_pass,
@@ -22,6 +23,8 @@ from schwabot_kernels.graph.cpu import (
 from schwabot_kernels.registry.cpu import RegistryState
 from schwabot_kernels.rings import fake_state, grown
 from schwabot_kernels.tree import leaves
+
+_TORCH: dict[type, torch.dtype] = {np.int64: torch.int64, np.int8: torch.int8, np.float64: torch.float64}
 
 Params = TypeVar("Params", bound=tuple[Any, ...])
 
@@ -157,14 +160,8 @@ def _(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     total, streams = events[0].shape[0], table[0].shape[0]
     like = events[0]
-    plain = {"ghost", "key", "entropy", "echo", "expected_lag", "penalty"}
-    small = {"route", "status", "lane", "pays_fees"}
     columns = [
-        like.new_empty(
-            (total,) if name in plain else (streams, total),
-            dtype=torch.int64 if name == "key" else torch.int8 if name in small else torch.float64,
-        )
-        for name in COLUMNS
+        like.new_empty(shape, dtype=_TORCH[kind]) for kind, shape in column_shapes(total, streams)
     ]
     after = []
     first = 0

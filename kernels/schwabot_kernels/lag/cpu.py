@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from schwabot_kernels.align.cpu import BLOCK, Aligned
-from schwabot_kernels.arrays import F64, I8, I32, I64
+from schwabot_kernels.arrays import F64, I8, I32, I64, aligned_zeros
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import NJIT, exp_neg, log_pos
 
@@ -73,7 +73,7 @@ FAR_NS = 2**63 - 1
 
 def scratch(streams: int) -> Desynced:
     """Uninitialised block."""
-    return Desynced(np.empty((streams, BLOCK), np.int8), np.empty(BLOCK, np.int8))
+    return Desynced(aligned_zeros((streams, BLOCK), np.int8), aligned_zeros((BLOCK,), np.int8))
 
 
 def empty_state(streams: int, latencies: int, capacity: int = 4096) -> LagState:

@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 
 from schwabot_kernels.align.cpu import BLOCK, Aligned
-from schwabot_kernels.arrays import F64, I8, I32, I64
+from schwabot_kernels.arrays import F64, I8, I32, I64, aligned_zeros
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import MISSING_NS, NJIT, exp_neg, float_bits, log_pos
 
@@ -141,20 +141,20 @@ def scratch(streams: int) -> Laned:
     """Uninitialised block."""
     shape = (streams, BLOCK)
     return Laned(
-        forecast=np.empty(shape),
-        snr=np.empty(shape),
-        bits=np.empty(shape),
-        voltage=np.empty(shape),
-        lane=np.empty(shape, np.int8),
-        pays_fees=np.empty(shape, np.int8),
-        edge=np.empty(shape),
-        evidence=np.empty(shape),
-        lower=np.empty(shape, np.int8),
-        scale=np.empty(BLOCK),
-        inverse_scale=np.empty(BLOCK),
-        inverse_slope_scale=np.empty(BLOCK),
-        epoch=np.empty(BLOCK),
-        slope_epoch=np.empty(BLOCK),
+        forecast=aligned_zeros(shape),
+        snr=aligned_zeros(shape),
+        bits=aligned_zeros(shape),
+        voltage=aligned_zeros(shape),
+        lane=aligned_zeros(shape, np.int8),
+        pays_fees=aligned_zeros(shape, np.int8),
+        edge=aligned_zeros(shape),
+        evidence=aligned_zeros(shape),
+        lower=aligned_zeros(shape, np.int8),
+        scale=aligned_zeros((BLOCK,)),
+        inverse_scale=aligned_zeros((BLOCK,)),
+        inverse_slope_scale=aligned_zeros((BLOCK,)),
+        epoch=aligned_zeros((BLOCK,)),
+        slope_epoch=aligned_zeros((BLOCK,)),
     )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 
 from schwabot_kernels.align.cpu import BLOCK, Aligned
-from schwabot_kernels.arrays import F64, I8, I32, I64
+from schwabot_kernels.arrays import F64, I8, I32, I64, aligned_zeros
 from schwabot_kernels.scalar import MISSING_NS, NJIT, exp_neg
 
 RING = 64
@@ -107,16 +107,16 @@ def scratch(streams: int) -> Phased:
     shape = (streams, BLOCK)
     pairs = (streams * (streams - 1) // 2, BLOCK)
     return Phased(
-        phase=np.empty(shape),
-        compensated=np.empty(shape),
-        drift=np.empty(shape),
-        status=np.empty(shape, np.int8),
-        route=np.empty(shape, np.int8),
-        past=np.empty(shape),
-        gain=np.empty(pairs),
-        step=np.empty(pairs),
-        valid=np.empty(shape),
-        forget=np.empty(BLOCK),
+        phase=aligned_zeros(shape),
+        compensated=aligned_zeros(shape),
+        drift=aligned_zeros(shape),
+        status=aligned_zeros(shape, np.int8),
+        route=aligned_zeros(shape, np.int8),
+        past=aligned_zeros(shape),
+        gain=aligned_zeros(pairs),
+        step=aligned_zeros(pairs),
+        valid=aligned_zeros(shape),
+        forget=aligned_zeros((BLOCK,)),
     )
 
 

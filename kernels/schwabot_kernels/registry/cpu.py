@@ -20,7 +20,7 @@ from numba import njit
 from schwabot_kernels.align.cpu import BLOCK, Aligned
 from schwabot_kernels.arrays import F32, F64, I8, I64, aligned_zeros
 from schwabot_kernels.phase.cpu import Phased
-from schwabot_kernels.registry.hash import FEATURES, codes_of, features, padded, random_signs
+from schwabot_kernels.registry.hash import CHUNK, FEATURES, codes_of, features, padded, random_signs
 from schwabot_kernels.registry.slots import (
     COUNT,
     FLAT,
@@ -104,7 +104,7 @@ class Remembered(NamedTuple):
     Key of the first table (-1 in warm-up), outcome entropy in nats, mean remembered move in bp (shrunk by
     n / (n + 20)), echo readout in bp, and 1 where the memory's own causal skill is positive.
 
-    Scratch: momentum [V, BLOCK], z [D, BLOCK], scaled and projected [padded, BLOCK],
+    Scratch: momentum [V, BLOCK], z [D, BLOCK], scaled [padded, BLOCK], projected [padded, CHUNK],
     code [T, BLOCK], scales, their inverses and epochs [BLOCK], stats [3, BLOCK]; lanes: see slots.lanes; live: 1 for each bit of the
     echo, then 0.
     """
@@ -157,10 +157,10 @@ def empty_state(
         warm=np.zeros(2, np.int64),
         clock=np.array([MISSING_NS, 0, 0], np.int64),
         ghost=np.full(1, np.nan),
-        table=aligned_zeros(tables, direct, SLOT),
+        table=aligned_zeros((tables, direct, SLOT)),
         table_key=np.full((tables, direct if bits > 16 else 0), -1, np.int64),
-        prefix=aligned_zeros(tables, 128 if bits > 8 else 0, SLOT),
-        echo=aligned_zeros(whole_lanes(bits)),
+        prefix=aligned_zeros((tables, 128 if bits > 8 else 0, SLOT)),
+        echo=aligned_zeros((whole_lanes(bits),)),
         echo_weight=np.zeros(1),
         skill=np.zeros(2),
         head=np.zeros(2, np.int64),
@@ -177,23 +177,23 @@ def scratch(streams: int, bits: int, tables: int) -> Remembered:
     """Uninitialised block."""
     width = padded(streams)
     return Remembered(
-        key=np.empty(BLOCK, np.int64),
-        entropy=np.empty(BLOCK),
-        mean=np.empty(BLOCK),
-        echo=np.empty(BLOCK),
-        trusted=np.empty(BLOCK, np.int8),
-        momentum=np.empty((streams, BLOCK)),
-        z=np.empty((FEATURES * streams, BLOCK)),
-        scaled=np.zeros((width, BLOCK), np.float32),
-        projected=np.empty((width, BLOCK), np.float32),
-        code=np.empty((tables, BLOCK), code_type(bits)),
-        scale=np.empty(BLOCK),
-        echo_scale=np.empty(BLOCK),
-        inverse_scale=np.empty(BLOCK),
-        inverse_echo_scale=np.empty(BLOCK),
-        epoch=np.empty(BLOCK),
-        echo_epoch=np.empty(BLOCK),
-        stats=np.empty((3, BLOCK)),
+        key=aligned_zeros((BLOCK,), np.int64),
+        entropy=aligned_zeros((BLOCK,)),
+        mean=aligned_zeros((BLOCK,)),
+        echo=aligned_zeros((BLOCK,)),
+        trusted=aligned_zeros((BLOCK,), np.int8),
+        momentum=aligned_zeros((streams, BLOCK)),
+        z=aligned_zeros((FEATURES * streams, BLOCK)),
+        scaled=aligned_zeros((width, BLOCK), np.float32),
+        projected=aligned_zeros((width, CHUNK), np.float32),
+        code=aligned_zeros((tables, BLOCK), code_type(bits)),
+        scale=aligned_zeros((BLOCK,)),
+        echo_scale=aligned_zeros((BLOCK,)),
+        inverse_scale=aligned_zeros((BLOCK,)),
+        inverse_echo_scale=aligned_zeros((BLOCK,)),
+        epoch=aligned_zeros((BLOCK,)),
+        echo_epoch=aligned_zeros((BLOCK,)),
+        stats=aligned_zeros((3, BLOCK)),
         lanes=lanes(),
         live=(np.arange(whole_lanes(bits)) < bits).astype(np.float64),
     )

@@ -30,7 +30,7 @@ def lanes() -> F64:
     OUTCOME: what is added to the slot of a key, and to that of its antipode; SIDES: the signs with which the two are
     read; FOUND: what was read.
     """
-    vectors = aligned_zeros(40)
+    vectors = aligned_zeros((40,))
     vectors[SIDES : SIDES + 16] = 1.0
     vectors[SIDES + 8 + SUM] = vectors[SIDES + 8 + UP_DOWN] = -1.0
     return vectors
