@@ -145,7 +145,7 @@ class DriftEvents:
 
 @dataclass(frozen=True, slots=True)
 class MemoryColumns:
-    """What the registry remembers at each key of each table, by table and key. Keys of which nothing is left are absent.
+    """What the registry remembers at each key of each table, in order of both. Keys with nothing left are absent.
 
     An outcome y at a key is also -y at its complement, so both keys are here, with means of opposite sign.
 

@@ -100,7 +100,9 @@ def test_names_do_not_matter_beside_a_memory(ticks: Ticks, config: ModulesConfig
     assert sorted(events(one, "decisions", keys, order)) == sorted(events(two, "decisions", keys, order, back=True))
     # As much is remembered in all, whichever keys it is spread over; bounded tables let go of other keys.
     if config.hash_registry.bits <= 16:
-        counts = [np.bincount(said.finished["memory"]["table"], said.finished["memory"]["count"]) for said in (one, two)]
+        counts = [
+            np.bincount(said.finished["memory"]["table"], said.finished["memory"]["count"]) for said in (one, two)
+        ]
         np.testing.assert_allclose(counts[0], counts[1], rtol=1e-9)
 
 
