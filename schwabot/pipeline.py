@@ -110,10 +110,16 @@ class Pipeline:
         """Go on from what ``save`` wrote.
 
         Raises:
-            StateError: it is no whole state, or belongs to another pipeline.
+            StateError: it is no whole state, or belongs to another pipeline; the message says why.
             FileNotFoundError: there is no such file.
         """
-        self._go_on_from(load_state(file, [i.stream for i in self.instruments]))
+        state = load_state(file, [i.stream for i in self.instruments])
+        try:
+            if "pipeline.events" not in state:
+                raise StateError("holds the graph's part alone: Graph.load reads it, Pipeline(state=...) takes it")
+            self._go_on_from(state)
+        except StateError as error:
+            raise StateError(f"{file}: {error}") from None
 
     def _go_on_from(self, state: State) -> None:
         owned = [name for name in state if name.startswith(("pipeline.", "watch.", "venue_clock."))]

@@ -123,3 +123,20 @@ def test_what_does_not_fit_is_refused() -> None:
         resume(state, bucket_ms=100)
     with pytest.raises(StateError, match="unknown"):
         resume(state | {"other": torch.zeros(1)})
+
+
+def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    """And leave the pipeline as it was."""
+    ticks = as_ticks(HABITS)
+    pipeline = Pipeline(ticks.instruments, small(), CLOCK)
+    pipeline.step(ticks)
+    before = clones(pipeline.state)
+    pipeline.graph.save(pipeline.graph.initial_state(), tmp_path / "graph.pt")
+    with pytest.raises(StateError, match=r"graph\.pt: holds the graph's part alone"):
+        pipeline.load(tmp_path / "graph.pt")
+    other = Pipeline(ticks.instruments, small(), replace(CLOCK, window_s=3.0))
+    other.save(tmp_path / "other.pt")
+    with pytest.raises(StateError, match=r"other\.pt: .*window_s"):
+        pipeline.load(tmp_path / "other.pt")
+    assert before.keys() == pipeline.state.keys()
+    assert all(torch.equal(pipeline.state[name].nan_to_num(), before[name].nan_to_num()) for name in before)
