@@ -209,6 +209,7 @@ class Result:
         lag_curve: its mean per stream and latency, as lag_curve.parquet.
         arbitrage: closed windows, as arbitrage.parquet.
         drift: changes of drift status and route, as drift.parquet.
+        memory: what the registry remembers at the end, as memory.parquet.
         skill: one row per predictor, stream and horizon.
         summary: what summary.json holds.
         wide: every stream's answer at every event, when it was asked for.
@@ -219,12 +220,13 @@ class Result:
     lag_curve: pa.Table = field(repr=False)
     arbitrage: pa.Table = field(repr=False)
     drift: pa.Table = field(repr=False)
+    memory: pa.Table = field(repr=False)
     skill: pa.Table = field(repr=False)
     summary: dict[str, Any] = field(repr=False)
     wide: pa.Table | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
-        parts = [f"{one.name}: {getattr(self, one.name).num_rows:,} rows" for one in fields(self)[:6]]
+        parts = [f"{one.name}: {getattr(self, one.name).num_rows:,} rows" for one in fields(self)[:7]]
         streams = len(self.summary["streams"])
         return f"Result({self.summary['events']:,} events of {streams} streams; {', '.join(parts)})"
 
@@ -315,7 +317,7 @@ class Graph:
             RunHeader(Path(), "replay", str(device), type(feed).__name__, feed.instruments, feed.expected_events),
             clock=ReplayClock(),
             sinks=[sink],
-            meters=meters_of(feed, skill, self.settings.modules.phantom_lag.latencies_ms, pipeline.clock_summary),
+            meters=meters_of(feed, skill, self.settings.modules.phantom_lag, pipeline.clock_summary),
             reference=reference,
             batch_events=batch_events,
             progress=bar,
@@ -326,6 +328,7 @@ class Graph:
             lag_curve=sink.lag_curve,
             arbitrage=sink.arbitrage,
             drift=sink.drift,
+            memory=sink.memory,
             skill=_skill_table(skill),
             summary=sink.summary,
             wide=sink.wide,

@@ -17,7 +17,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from schwabot.clock import Clock
-from schwabot.records.audit import DriftStatus, Lane, StepRecord
+from schwabot.records.audit import DriftStatus, Lane, Route, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int64, Kind, Ticks
 from schwabot.sinks.base import RunHeader, Sink
@@ -102,11 +102,13 @@ class Tally:
         self.trades = 0
         self._lanes = np.zeros((V, len(Lane)), dtype=np.int64)
         self._windows = np.zeros((V, 2), dtype=np.int64)
+        self._avoid_reentry = self._pays_fees = 0
         self._offset_bp = np.full((1, V), np.nan)
         self._offset_ns = np.zeros(1, dtype=np.int64)
         self._basis_sum_bp_s = np.zeros((1, V))
         self._basis_ns = np.zeros(V, dtype=np.int64)
         self._status = np.zeros(V, dtype=np.int64)
+        self._route = np.full(V, Route.UNSEEN, dtype=np.int64)
         self._book = np.zeros((V, 4), dtype=np.int64)
         self._quoted = np.zeros(V, dtype=np.bool_)
         self._first_ns: int | None = None
@@ -149,9 +151,12 @@ class Tally:
 
     def _take_signals(self, record: StepRecord) -> None:
         signals = record.signals
-        own = signals.lane[np.arange(len(record.stream)), record.stream]
-        np.add.at(self._lanes, (record.stream, own), 1)
+        row = np.arange(len(record.stream))
+        np.add.at(self._lanes, (record.stream, signals.lane[row, record.stream]), 1)
+        self._pays_fees += int(np.count_nonzero(signals.pays_fees[row, record.stream]))
+        self._avoid_reentry += int(np.count_nonzero(signals.penalty > record.reentry_penalty))
         self._status = signals.status[-1].astype(np.int64)
+        self._route = signals.route[-1].astype(np.int64)
         self._take_offsets(record.ts_recv_ns, signals.mid_bp - signals.mid_bp[:, [self._reference]])
 
     def _take_offsets(self, ts_ns: Int64, offset_bp: Float64) -> None:
@@ -186,6 +191,8 @@ class Tally:
             },
             "reference": self.reference,
             "lanes": {lane.name: int(self._lanes[:, lane].sum()) for lane in Lane},
+            "pays_fees": self._pays_fees,
+            "avoid_reentry": self._avoid_reentry,
             "arbitrage": dict(self.arbitrage),
             "fallbacks": self.fallbacks,
         }
@@ -200,6 +207,7 @@ class Tally:
             "feed_delay_median_ms": clock.get("feed_delay_median_ms"),
             "basis_bp": self._basis_bp(v),
             "drift_status": DriftStatus(int(self._status[v])).name.lower() if self.events[v] else None,
+            "route": Route(int(self._route[v])).name.lower(),
             "lanes": {lane.name: int(self._lanes[v, lane]) for lane in Lane},
             "arbitrage": {"locked": int(self._windows[v, 0]), "basis": int(self._windows[v, 1])},
             "book": self._book_summary(v),

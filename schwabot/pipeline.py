@@ -8,23 +8,27 @@
                                                  PhantomLag      what acting late costs
                                                  VoltageLanes    evidence → bits → volts → lane
 
-Replay, paper and live call ``step`` with batches of any size; the answers do not depend on how events are cut.
+Replay, paper and live call ``step`` with batches of any size; the answers do not depend on how events are cut, nor on
+stopping anywhere and going on from the saved state.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from schwabot.errors import StateError
+from schwabot.modules.checkpoint import load_state, save_state
 from schwabot.modules.graph import Graph, GraphOutput, State
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.audit import DriftEvents, FallbackEvent, SignalColumns, StepRecord
 from schwabot.records.instrument import Instrument
-from schwabot.records.market import Int64, Kind, Ticks
+from schwabot.records.market import Int8, Int64, Kind, Ticks
 from schwabot.tensors.tick_batch import TickBatch
 from schwabot.ticks.merge import blank
 from schwabot.ticks.venue_clock import VenueClock, VenueClockConfig
@@ -38,7 +42,11 @@ class Pipeline:
         modules: settings of the graph.
         clock: settings of the venue clocks.
         device: where the graph runs.
-        state: the graph's state to go on from; the venue clocks start afresh. None = from the beginning.
+        state: to go on from, as ``Pipeline.state`` gives it; left as it is. A state of the graph alone will do, then
+            venue clocks and counts start afresh. None = from the beginning.
+
+    Raises:
+        StateError: the state belongs to another pipeline.
 
     Example:
         >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
@@ -62,26 +70,70 @@ class Pipeline:
         self.device = torch.device(device)
         self.clock = VenueClock(self.instruments, clock or VenueClockConfig())
         self.graph = Graph(self.instruments, modules, [i.stream for i in self.instruments if i.trades_only])
-        if state is not None:
-            self.graph.check_state(state)
-        self.state = self.graph.initial_state() if state is None else state
         self._batches = 0
         self._events = 0
         self._watch = _Watch(self.instruments)
+        self._graph_state = self.graph.initial_state()
+        if state is not None:
+            self._go_on_from(state)
 
     def step(self, ticks: Ticks) -> StepRecord:
         """Answer one batch of N ≥ 1 rows."""
         ts_venue_ns, latency_ns = self.clock.update(ticks)
         batch = TickBatch.from_ticks(ticks, latency_ns, self.device)
-        started_s = time.perf_counter()
-        output = self.graph.advance(batch, self.state)
-        compute_s = time.perf_counter() - started_s
-        return self._record(output, ticks, ts_venue_ns, ticks.kind != Kind.DEPTH, compute_s)
+        output = self.graph.advance(batch, self._graph_state)
+        return self._record(output, ticks, ts_venue_ns, ticks.kind != Kind.DEPTH)
 
     def finish(self) -> StepRecord:
-        """What was still waiting for later events when the data ended; carries no rows."""
+        """What was still waiting for later events when the data ended, and what is remembered; carries no rows."""
         empty = blank(self.instruments, 0)
-        return self._record(self.graph.finish(self.state), empty, empty.ts_recv_ns, np.ones(0, np.bool_), 0.0)
+        record = self._record(self.graph.finish(self._graph_state), empty, empty.ts_recv_ns, np.ones(0, np.bool_))
+        last_ns = int(self._graph_state["align.clock"][0])
+        return replace(record, memory=self.graph.hash_registry.memory(self._graph_state, last_ns))
+
+    @property
+    def state(self) -> State:
+        """All that is remembered. The graph's part is its own tensors, which ``step`` moves on: clone them, or save."""
+        counts = {"batches": np.array([self._batches]), "events": np.array([self._events])}
+        parts = {"pipeline": counts, "watch": self._watch.state(), "venue_clock": self.clock.state()}
+        return self._graph_state | {
+            f"{owner}.{name}": torch.from_numpy(values)
+            for owner, arrays in parts.items()
+            for name, values in arrays.items()
+        }
+
+    def save(self, file: str | Path) -> None:
+        """Write ``state`` to a file, whole or not at all."""
+        save_state(file, [i.stream for i in self.instruments], self.state)
+
+    def load(self, file: str | Path) -> None:
+        """Go on from what ``save`` wrote.
+
+        Raises:
+            StateError: it is no whole state, or belongs to another pipeline; the message says why.
+            FileNotFoundError: there is no such file.
+        """
+        state = load_state(file, [i.stream for i in self.instruments])
+        try:
+            if "pipeline.events" not in state:
+                raise StateError("holds the graph's part alone: Graph.load reads it, Pipeline(state=...) takes it")
+            self._go_on_from(state)
+        except StateError as error:
+            raise StateError(f"{file}: {error}") from None
+
+    def _go_on_from(self, state: State) -> None:
+        owned = [name for name in state if name.startswith(("pipeline.", "watch.", "venue_clock."))]
+        memory = {name: tensor.clone() for name, tensor in state.items() if name not in owned}
+        self.graph.check_state(memory)
+        if owned:
+            missing = {"pipeline.batches", "pipeline.events", *(f"watch.{name}" for name in self._watch.state())}
+            if missing := missing - state.keys():
+                raise StateError(f"state lacks {', '.join(sorted(missing))}: it was cut; give all of Pipeline.state")
+            clock = {name: state[name].numpy() for name in owned if name.startswith("venue_clock.")}
+            self.clock.restore({name.removeprefix("venue_clock."): values for name, values in clock.items()})
+            self._watch.restore({name: state[f"watch.{name}"].numpy() for name in self._watch.state()})
+            self._batches, self._events = int(state["pipeline.batches"]), int(state["pipeline.events"])
+        self._graph_state = memory
 
     def clock_summary(self) -> dict[str, dict[str, float | None]]:
         """Per stream: clock offset and drift, median feed delay."""
@@ -93,16 +145,19 @@ class Pipeline:
         ticks: Ticks,
         ts_venue_ns: Int64,
         rows: npt.NDArray[np.bool_],
-        compute_s: float,
     ) -> StepRecord:
         ts_recv_ns = ticks.ts_recv_ns[rows]
         drift_events, fallbacks = self._watch.changes(ts_recv_ns, output.signals)
+        settings = self.graph.config
         record = StepRecord(
             batch=self._batches,
             first_event=self._events,
             instruments=self.instruments,
-            reference_price=self.graph.reference_price(self.state),
-            latencies_ms=tuple(self.graph.config.phantom_lag.latencies_ms),
+            reference_price=self.graph.reference_price(self._graph_state),
+            latencies_ms=tuple(settings.phantom_lag.latencies_ms),
+            reentry_penalty=settings.phantom_lag.reentry_penalty,
+            lane_sizes=tuple(settings.voltage_lanes.size),
+            lane_styles=tuple(settings.voltage_lanes.style),
             ts_recv_ns=ts_recv_ns,
             ts_event_ns=ticks.ts_event_ns[rows],
             ts_venue_ns=ts_venue_ns[rows],
@@ -114,7 +169,6 @@ class Pipeline:
             drift_events=drift_events,
             fallbacks=fallbacks,
             depth_rows=len(ticks) - len(ts_recv_ns),
-            compute_s=compute_s,
         )
         self._batches += 1
         self._events += len(ts_recv_ns)
@@ -128,6 +182,15 @@ class _Watch:
         self._status = np.zeros((1, len(instruments)), np.int8)
         self._route = np.ones((1, len(instruments)), np.int8)
         self._has_ghost = False
+
+    def state(self) -> dict[str, Int8]:
+        """The last row's statuses and routes, and whether it had a ghost."""
+        return {"status": self._status[0], "route": self._route[0], "ghost": np.array([self._has_ghost], np.int8)}
+
+    def restore(self, state: Mapping[str, Int8]) -> None:
+        """Go on from what ``state`` gave."""
+        self._status, self._route = state["status"][None].copy(), state["route"][None].copy()
+        self._has_ghost = bool(state["ghost"][0])
 
     def changes(self, ts_ns: Int64, signals: SignalColumns) -> tuple[DriftEvents, tuple[FallbackEvent, ...]]:
         """Events of one batch, in time order, status before route."""

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from schwabot.ticks.base import Feed
 
 INTERRUPTED = 130
-TABLES = ("signals", "lag_decisions", "lag_curve", "arbitrage", "drift")
+TABLES = ("signals", "lag_decisions", "lag_curve", "arbitrage", "drift", "memory")
 """Parquet tables of a run."""
 _started_s: list[float] = []
 register()
@@ -202,7 +202,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         header,
         clock=ReplayClock(),
         sinks=_sinks(settings, progress),
-        meters=meters_of(feed, skill, settings.modules.phantom_lag.latencies_ms, pipeline.clock_summary),
+        meters=meters_of(feed, skill, settings.modules.phantom_lag, pipeline.clock_summary),
         reference=reference,
         batch_events=settings.batch_events,
         progress=progress,

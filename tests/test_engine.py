@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +117,36 @@ def test_counts_by_hand() -> None:
     assert perpetual["book"] == {"bid": 99.99, "bid_qty": 7.0, "ask": 100.01, "ask_qty": 8.0}
     assert (spot["clock_offset_ms"], perpetual["clock_offset_ms"]) == (1.5, None)
     # both are seen from 1 s on: mids 100 and 100 for 1 s, then 100.5 and 100 for 3 s
+    assert (spot["route"], perpetual["route"]) == ("stale", "stale")  # last quoted 3 and 4 s before the end
     assert perpetual["basis_bp"] == pytest.approx(1e4 * np.log(100 / 100.5) * 3 / 4, rel=1e-9)
     assert spot["basis_bp"] == 0.0
+
+
+def test_flags_are_counted_by_the_rows_own_stream() -> None:
+    feed = SyntheticFeed(replace(CONFIG, streams=2))
+    ticks = next(iter(feed.batches(4)))
+    record = Pipeline(feed.instruments).step(ticks)
+    n = len(record.stream)
+    assert n == 4
+    pays = np.zeros((n, 2), np.int8)
+    pays[[0, 1, 2], record.stream[:3]] = 1
+    pays[3, 1 - record.stream[3]] = 1  # the other stream's
+    penalty = np.array([np.nan, record.reentry_penalty, record.reentry_penalty + 1e-9, 1.0])
+    record = replace(record, signals=replace(record.signals, pays_fees=pays, penalty=penalty))
+    tally = Tally(feed.instruments)
+    tally.update(ticks, record)
+    tally.update(ticks, record)
+    summary = tally.summary({})
+    assert (summary["pays_fees"], summary["avoid_reentry"]) == (6, 4)
+
+
+def test_memory_comes_with_the_end() -> None:
+    summary, kept = run(SyntheticFeed(CONFIG), batch_events=1000)
+    assert {record.memory is None for record in kept.records[:-1]} == {True}
+    memory = kept.records[-1].memory
+    assert memory is not None
+    assert set(memory.table.tolist()) == set(range(16))
+    assert 0 < memory.count.sum() <= 2 * 16 * summary["events"]
 
 
 def test_reference_is_the_first_spot_stream() -> None:

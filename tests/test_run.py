@@ -42,7 +42,7 @@ def test_main_job_from_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFix
     names = {path.name.partition(".tfevents")[0] for path in run_dir.iterdir()}
     assert names == {
         "summary.json", "config.yaml", "signals.parquet", "lag_curve.parquet", "lag_decisions.parquet",
-        "arbitrage.parquet", "drift.parquet", "events.out",
+        "arbitrage.parquet", "drift.parquet", "events.out", "memory.parquet",
     }  # fmt: skip
     summary = summary_of(str(run_dir))
     assert summary.keys() >= SUMMARY_NAMES

@@ -1,4 +1,4 @@
-"""HashRegistry: memory of what followed. Axis legend: N events, V streams, T tables, b bits."""
+"""HashRegistry: memory of what followed. Axis legend: N events, V streams, T tables, b bits, K remembered keys."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from schwabot.errors import StateError
@@ -13,7 +14,9 @@ from schwabot.modules.ghost_bridge import Ghost
 from schwabot.modules.settings import HashRegistryConfig
 from schwabot.modules.stateful import State, Stateful
 from schwabot.modules.tensor_harness import Timeline
+from schwabot.records.audit import MemoryColumns
 from schwabot.records.instrument import Instrument
+from schwabot.records.market import Float64
 from schwabot.tensors.tick_batch import TickBatch
 from schwabot_kernels import tree
 from schwabot_kernels.registry import cpu as kernel
@@ -21,6 +24,7 @@ from schwabot_kernels.registry.cpu import RegistryParams, RegistryState
 from schwabot_kernels.registry.merge import EpochsApart, merge
 from schwabot_kernels.registry.op import COLUMNS, remember
 from schwabot_kernels.registry.reference import entropy
+from schwabot_kernels.scalar import MISSING_NS
 
 __all__ = ["HashRegistry", "Memory", "entropy"]
 
@@ -176,6 +180,52 @@ class HashRegistry(Stateful):
         kept = ("z_sum", "z_squares", "warm", *_SCALE)
         fresh = empty._replace(**{name: getattr(learnt, name).copy() for name in kept})
         return self._own(state) | tree.to_dict(fresh, "registry.")
+
+    def memory(self, state: State, now_ns: int) -> MemoryColumns:
+        """What is remembered at every key, as of a time.
+
+        Args:
+            state: of this registry; left as it is.
+            now_ns: to which counts have faded and since when ages count, at or after the state's last event.
+
+        Shape:
+            [K]; two rows per slot in use, one for the key and one for its complement.
+
+        Raises:
+            StateError: the state belongs to another registry.
+
+        Example:
+            >>> registry = HashRegistry([Instrument("binance:BTC/USDT", 0.01, 1e-5)])
+            >>> len(registry.memory(registry.initial_state(), now_ns=0).key)
+            0
+        """
+        part = self._checked(state)
+        since_s = 0.0 if part.clock[0] == MISSING_NS else float(now_ns - part.clock[0]) * 1e-9
+        faded = math.exp(kernel.EPOCHS * float(part.clock[1]) - since_s / self.params.tau_s)
+        table, at = np.nonzero(part.table[..., kernel.COUNT] * faded > 0.0)
+        slot = part.table[table, at]
+        key = at if self.params.bits <= 16 else part.table_key[table, at]
+        count = slot[:, kernel.COUNT]
+        mean = slot[:, kernel.SUM] / count
+        moved, up_down = count - slot[:, kernel.FLAT], slot[:, kernel.UP_DOWN]
+        classes = (slot[:, kernel.FLAT], 0.5 * (moved + up_down), 0.5 * (moved - up_down))
+        # Down is what is left of the others; rounding may leave less than nothing.
+        flat, up, down = (torch.from_numpy(np.maximum(counted, 0.0) * faded) for counted in classes)
+
+        def twice(column: Float64, sign: float = 1.0) -> Float64:
+            return np.concatenate([column, sign * column])[order]
+
+        tables, keys = np.tile(table, 2), np.concatenate([key, ((1 << self.params.bits) - 1) ^ key])
+        order = np.lexsort((keys, tables))
+        return MemoryColumns(
+            table=tables[order].astype(np.int32),
+            key=keys[order].astype(np.int64),
+            count=twice(count * faded),
+            mean_bp=twice(mean, -1.0),
+            variance_bp2=twice(np.maximum(slot[:, kernel.SQUARES] / count - mean * mean, 0.0)),
+            entropy=twice(entropy(flat, up, down).numpy()),
+            age_s=twice(since_s - slot[:, kernel.LAST_S]),
+        )
 
     def _checked(self, state: State) -> RegistryState:
         self.check_state(state)

@@ -153,6 +153,7 @@ class PhantomLagConfig:
 
     Attributes:
         latencies_ms: grid of the realised lag curve.
+        notional_quote: size for which that curve is also given in money, in each stream's quote currency.
         latency_ms: our own latency from decision to exchange, for the expected lag.
         tau_range_s: decay time of the recent price range P_max.
         min_range_bp: lower limit of P_max.
@@ -160,6 +161,7 @@ class PhantomLagConfig:
     """
 
     latencies_ms: list[float] = field(default_factory=lambda: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000])
+    notional_quote: float = 10_000.0
     latency_ms: float = 10.0
     tau_range_s: float = 60.0
     min_range_bp: float = 1.0
@@ -172,6 +174,7 @@ class PhantomLagConfig:
             raise ConfigError(f"{name}={self.latencies_ms}: use increasing, distinct values")
         for value in self.latencies_ms:
             _in_range(name, value, 1e-3, 1e6)
+        _in_range("modules.phantom_lag.notional_quote", self.notional_quote, 1e-9, 1e15)
         _in_range("modules.phantom_lag.latency_ms", self.latency_ms, 0.0, 1e6)
         _in_range("modules.phantom_lag.tau_range_s", self.tau_range_s, 1e-3, 1e6)
         _in_range("modules.phantom_lag.min_range_bp", self.min_range_bp, 1e-9, 1e6)

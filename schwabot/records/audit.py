@@ -1,6 +1,6 @@
 """What the engine says about every batch of events. Sinks and the dashboard read nothing else.
 
-Axis legend: N events of the batch that are quotes or trades, V streams, L latencies.
+Axis legend: N events of the batch that are quotes or trades, V streams, L latencies, K remembered keys.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SignalColumns:
         entropy: of the outcome at that key, nats. [N]
         echo_bp: echo memory's readout. [N]
         expected_lag_bp: expected cost of acting the measured latency late, for the event's stream. [N]
-        penalty: L(expected_lag, entropy, P_max). [N]
+        penalty: L(expected_lag, entropy, P_max), 0 to 1. [N]
         snr, bits, voltage: of every stream. [N, V]
         lane: ``Lane``. [N, V] int8
         pays_fees: edge minus expected lag minus the style's fee is positive. [N, V] int8
@@ -150,6 +150,31 @@ class DriftEvents:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryColumns:
+    """What the registry remembers at each key of each table, in order of both. Keys with nothing left are absent.
+
+    An outcome y at a key is also -y at its complement, so both keys are here, with means of opposite sign.
+
+    Attributes:
+        table: number of the hash table. [K]
+        key: packed bits; those of table 0 are the ``key`` of ``SignalColumns``. [K]
+        count: outcomes, each faded by its age. [K]
+        mean_bp: mean outcome: how far the ghost went over the horizon. [K]
+        variance_bp2: of the outcomes about their mean. [K]
+        entropy: of down, flat and up at this key alone, one pseudo-count each, nats. [K]
+        age_s: since the last outcome was written here. [K]
+    """
+
+    table: Int32
+    key: Int64
+    count: Float64
+    mean_bp: Float64
+    variance_bp2: Float64
+    entropy: Float64
+    age_s: Float64
+
+
+@dataclass(frozen=True, slots=True)
 class FallbackEvent:
     """A part stopped answering and the next-best one took over, or came back."""
 
@@ -170,13 +195,15 @@ class StepRecord:
         instruments: V instruments; ``stream`` indexes it.
         reference_price: quote price that 0 bp stands for; NaN before the first quote.
         latencies_ms: the L latencies of ``decisions``.
+        reentry_penalty: a larger ``penalty`` advises against entering again.
+        lane_sizes, lane_styles: size multiplier and style (observe, post or cross) of LOW, MEDIUM, HIGH.
         ts_recv_ns, ts_event_ns: see ``Ticks``. [N]
         ts_venue_ns: venue time on our clock. [N]
         stream, kind: see ``Ticks``. [N]
         signals: the graph's answer. [N]
         decisions, arbitrage, drift_events, fallbacks: what happened in this batch.
         depth_rows: order book updates in this batch (they make no row).
-        compute_s: time the graph took.
+        memory: what the registry remembers as of the last event; only in the record that ends a run.
     """
 
     batch: int
@@ -184,6 +211,9 @@ class StepRecord:
     instruments: tuple[Instrument, ...]
     reference_price: float
     latencies_ms: tuple[float, ...]
+    reentry_penalty: float
+    lane_sizes: tuple[float, ...]
+    lane_styles: tuple[str, ...]
     ts_recv_ns: Int64
     ts_event_ns: Int64
     ts_venue_ns: Int64
@@ -195,4 +225,4 @@ class StepRecord:
     drift_events: DriftEvents
     fallbacks: tuple[FallbackEvent, ...] = ()
     depth_rows: int = 0
-    compute_s: float = 0.0
+    memory: MemoryColumns | None = None

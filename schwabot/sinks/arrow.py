@@ -13,13 +13,14 @@ from schwabot.sinks.summary import plain
 from schwabot.sinks.tables import (
     ARBITRAGE,
     DRIFT,
-    LAG_CURVE,
+    MEMORY,
     SIGNALS,
     arbitrage_table,
     decisions_schema,
     decisions_table,
     drift_table,
     lag_curve_table,
+    memory_table,
     signals_table,
     wide_table,
 )
@@ -59,16 +60,18 @@ class ArrowSink:
         self._add("decisions", decisions_table(record))
         self._add("arbitrage", arbitrage_table(record))
         self._add("drift", drift_table(record))
+        if record.memory is not None:
+            self._add("memory", memory_table(record.memory))
 
     def close(self, summary: Mapping[str, Any]) -> None:
-        """Join what was kept; the mean lag curve is taken from ``summary["lag_curve"]``."""
+        """Join what was kept; the mean lag curve is taken from the summary."""
         self.signals = self._join("signals", SIGNALS)
         self.lag_decisions = self._join("decisions", self._decisions)
         self.arbitrage = self._join("arbitrage", ARBITRAGE)
         self.drift = self._join("drift", DRIFT)
+        self.memory = self._join("memory", MEMORY)
         self.wide: pa.Table | None = pa.concat_tables(self._parts["wide"]) if "wide" in self._parts else None
-        curve = summary.get("lag_curve") or {}
-        self.lag_curve = lag_curve_table(curve) if curve else LAG_CURVE.empty_table()
+        self.lag_curve = lag_curve_table(summary)
         self.summary: dict[str, Any] = plain(summary)
         self._parts = {}
 

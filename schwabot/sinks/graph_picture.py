@@ -28,35 +28,30 @@ class GraphNode:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
-ALIGN, GHOST = "TensorHarness/align", "GhostBridge/ghost"
+ALIGN, COMPENSATED, ROUTING = "TensorHarness/align", "TensorHarness/compensation", "TensorHarness/routing"
+GHOST, DEVIATION = "GhostBridge/ghost", "GhostBridge/deviation"
+OUTCOMES, ECHO, EXPECTED_LAG = "HashRegistry/outcomes", "HashRegistry/echo_memory", "PhantomLag/expected_lag"
 # group, part, what it gives, what it reads
 PARTS = (
-    ("TensorHarness", "align", "[N, V] last quotes, ages", ("Feed",)),
-    ("TensorHarness", "venue_clock", "venue time on our clock", ("Feed",)),
+    ("TensorHarness", "venue_clock", "venue time and feed delay on our clock", ("Feed",)),
+    ("TensorHarness", "align", "last quotes, ages, weight by delay [N, V]", ("Feed", "TensorHarness/venue_clock")),
     ("TensorHarness", "phase", "phase_bp [N, V]", (ALIGN,)),
     ("TensorHarness", "drift", "drift, status [N, V]", ("TensorHarness/phase",)),
+    ("TensorHarness", "compensation", "phase moved ahead, bp [N, V]", ("TensorHarness/phase", "TensorHarness/drift")),
     ("TensorHarness", "routing", "route [N, V]", (ALIGN, "TensorHarness/drift")),
-    (
-        "GhostBridge",
-        "ghost",
-        "ghost_bp [N]",
-        (ALIGN, "TensorHarness/venue_clock", "TensorHarness/phase", "TensorHarness/routing"),
-    ),
-    (
-        "GhostBridge",
-        "deviation",
-        "deviation_bp [N, V]",
-        (GHOST, ALIGN, "TensorHarness/phase"),
-    ),
-    ("GhostBridge", "arbitrage", "windows", (ALIGN, "TensorHarness/phase", "PhantomLag/expected_lag")),
-    ("HashRegistry", "state_hash", "key [N]", ("GhostBridge/deviation", ALIGN)),
-    ("HashRegistry", "outcomes", "entropy [N]", ("HashRegistry/state_hash", GHOST)),
+    ("GhostBridge", "ghost", "ghost_bp [N]", (ALIGN, COMPENSATED, ROUTING)),
+    ("GhostBridge", "deviation", "deviation_bp [N, V]", (GHOST, ALIGN, COMPENSATED)),
+    ("GhostBridge", "arbitrage", "windows", (ALIGN, COMPENSATED, ROUTING, EXPECTED_LAG)),
+    ("HashRegistry", "state_hash", "key [N]", (DEVIATION, ALIGN, ROUTING)),
+    ("HashRegistry", "outcomes", "entropy, remembered move [N]", ("HashRegistry/state_hash", GHOST)),
     ("HashRegistry", "echo_memory", "echo_bp [N]", ("HashRegistry/state_hash", GHOST)),
-    ("PhantomLag", "expected_lag", "cost, penalty [N]", ("HashRegistry/outcomes", "HashRegistry/echo_memory")),
-    ("PhantomLag", "realised_lag", "realised_cost_bp [D, L]", ("GhostBridge/deviation", ALIGN)),
-    ("VoltageLanes", "bits", "snr, bits [N, V]", ("GhostBridge/deviation", ALIGN)),
+    ("PhantomLag", "expected_lag", "expected_lag_bp [N]", (DEVIATION, OUTCOMES, ECHO)),
+    ("PhantomLag", "penalty", "penalty, re-entry advice [N]", (EXPECTED_LAG, OUTCOMES, GHOST)),
+    ("PhantomLag", "realised_lag", "realised_cost_bp [D, L]", (DEVIATION, ALIGN, ROUTING)),
+    ("VoltageLanes", "forecast", "forecast_bp [N, V]", (DEVIATION, ALIGN, ROUTING, OUTCOMES)),
+    ("VoltageLanes", "bits", "snr, bits [N, V]", ("VoltageLanes/forecast", ALIGN)),
     ("VoltageLanes", "voltage", "voltage, lane [N, V]", ("VoltageLanes/bits",)),
-    ("VoltageLanes", "pays_fees", "pays_fees [N, V]", ("VoltageLanes/bits", "PhantomLag/expected_lag")),
+    ("VoltageLanes", "pays_fees", "pays_fees [N, V]", ("VoltageLanes/bits", "VoltageLanes/voltage", EXPECTED_LAG)),
 )
 SETTINGS = {
     "TensorHarness": "tensor_harness",

@@ -1,4 +1,4 @@
-"""Parquet files: signals, lag decisions and their mean curve, arbitrage windows, drift events."""
+"""Parquet files: signals, lag decisions and their mean curve, arbitrage windows, drift events, memory."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from schwabot.sinks.tables import (
     ARBITRAGE,
     DRIFT,
     LAG_CURVE,
+    MEMORY,
     SIGNALS,
     TEXT,
     arbitrage_table,
@@ -23,6 +24,7 @@ from schwabot.sinks.tables import (
     decisions_table,
     drift_table,
     lag_curve_table,
+    memory_table,
     signals_table,
 )
 
@@ -77,7 +79,7 @@ class GrowingTable:
 
 
 class ParquetSink:
-    """Writes signals.parquet, lag_decisions.parquet, lag_curve.parquet, arbitrage.parquet and drift.parquet.
+    """Writes the Parquet files of signals, lag decisions, the lag curve, arbitrage, drift and memory.
 
     Columns that look ahead start with ``realised_``. Rows of signals.parquet hold the answer for the row's own stream;
     no answer is null.
@@ -103,6 +105,7 @@ class ParquetSink:
         self._streams = pa.array([instrument.stream for instrument in header.instruments], pa.string())
         self._arbitrage = GrowingTable(self._dir / "arbitrage.parquet", ARBITRAGE)
         self._drift = GrowingTable(self._dir / "drift.parquet", DRIFT)
+        self._memory = GrowingTable(self._dir / "memory.parquet", MEMORY)
         if self._limit is not None and (header.expected_events or 0) > self._limit:
             self._turn_off()
         if self._stride:
@@ -123,14 +126,16 @@ class ParquetSink:
         self._decisions.append(decisions_table(record))
         self._arbitrage.append(arbitrage_table(record))
         self._drift.append(drift_table(record))
+        if record.memory is not None:
+            self._memory.append(memory_table(record.memory))
 
     def close(self, summary: Mapping[str, Any]) -> None:
-        """Finish the files; the mean lag curve is taken from ``summary["lag_curve"]``."""
-        for table in (self._signals, self._decisions, self._arbitrage, self._drift):
+        """Finish the files; the mean lag curve is taken from the summary."""
+        for table in (self._signals, self._decisions, self._arbitrage, self._drift, self._memory):
             if table is not None:
                 table.close()
         table = GrowingTable(self._dir / "lag_curve.parquet", LAG_CURVE)
-        table.append(lag_curve_table(summary.get("lag_curve") or {}))
+        table.append(lag_curve_table(summary))
         table.close()
 
     def _turn_off(self) -> None:

@@ -1,4 +1,4 @@
-"""Arrow tables of what the graph said: signals, lag decisions and their mean curve, arbitrage, drift.
+"""Arrow tables of what the graph said: signals, lag decisions and their mean curve, arbitrage, drift, memory.
 
 Columns that look ahead start with ``realised_``. No answer is null.
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schwabot.records.audit import DriftStatus, Lane, Route, StepRecord
+from schwabot.records.audit import DriftStatus, Lane, MemoryColumns, Route, StepRecord
 from schwabot.records.market import MISSING_NS, Float64, Int8, Int32, Int64
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -31,10 +31,15 @@ SIGNALS = pa.schema(
         pa.field("entropy", pa.float64()),
         pa.field("echo_bp", pa.float64()),
         pa.field("expected_lag_bp", pa.float64()),
+        pa.field("penalty", pa.float64()),
+        pa.field("avoid_reentry", pa.bool_()),
         pa.field("snr", pa.float64()),
         pa.field("bits", pa.float64()),
         pa.field("voltage", pa.float64()),
         pa.field("lane", TEXT),
+        pa.field("pays_fees", pa.bool_()),
+        pa.field("size", pa.float64()),
+        pa.field("style", TEXT),
     ]
 )
 ARBITRAGE = pa.schema(
@@ -66,6 +71,21 @@ LAG_CURVE = pa.schema(
         ("n", pa.int64()),
         ("realised_ci_low_bp", pa.float64()),
         ("realised_ci_high_bp", pa.float64()),
+        ("notional_quote", pa.float64()),
+        ("realised_mean_quote", pa.float64()),
+        ("realised_ci_low_quote", pa.float64()),
+        ("realised_ci_high_quote", pa.float64()),
+    ]
+)
+MEMORY = pa.schema(
+    [
+        ("table", pa.int32()),
+        ("key", pa.string()),
+        ("count", pa.float64()),
+        ("mean_bp", pa.float64()),
+        ("variance_bp2", pa.float64()),
+        ("entropy", pa.float64()),
+        ("age_s", pa.float64()),
     ]
 )
 WIDE = ("mid_bp", "half_spread_bp", "deviation_bp", "phase_bp", "forecast_bp")
@@ -90,6 +110,9 @@ def signals_table(record: StepRecord, streams: pa.Array, stride: int = 1) -> pa.
         return _nullable(columns[rows, stream])
 
     event_ns = record.ts_event_ns[rows]
+    penalty, lane = signals.penalty[rows], signals.lane[rows, stream]
+    styles = list(dict.fromkeys(record.lane_styles))  # two lanes may share one
+    style_of = np.array([styles.index(style) for style in record.lane_styles])
     columns = [
         pa.array(record.ts_recv_ns[rows]),
         pa.array(event_ns, mask=event_ns == MISSING_NS),
@@ -102,10 +125,15 @@ def signals_table(record: StepRecord, streams: pa.Array, stride: int = 1) -> pa.
         _nullable(signals.entropy[rows]),
         _nullable(signals.echo_bp[rows]),
         _nullable(signals.expected_lag_bp[rows]),
+        _nullable(penalty),
+        pa.array(penalty > record.reentry_penalty, mask=np.isnan(penalty)),
         own(signals.snr),
         own(signals.bits),
         own(signals.voltage),
-        _text(signals.lane[rows, stream], [lane.name for lane in Lane]),
+        _text(lane, [lane.name for lane in Lane]),
+        pa.array(signals.pays_fees[rows, stream] == 1),
+        _nullable(np.array(record.lane_sizes)[lane]),
+        _text(style_of[lane], styles),
     ]
     return pa.table(columns, schema=SIGNALS)
 
@@ -174,19 +202,24 @@ def drift_table(record: StepRecord) -> pa.Table:
     return pa.table(columns, schema=DRIFT)
 
 
-def lag_curve_table(curve: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> pa.Table:
+def lag_curve_table(summary: Mapping[str, Any]) -> pa.Table:
     """Rows of lag_curve.parquet.
 
     Args:
-        curve: ``summary["lag_curve"]``: stream → latency in ms → mean, n, ci_low, ci_high.
+        summary: its ``lag_curve`` (stream → latency in ms → mean, n and interval in bp and in quote currency) and
+            ``lag_notional_quote``; no rows without them.
 
     Example:
         >>> cell = {"mean": 0.1, "n": 5, "ci_low": None, "ci_high": 0.2}
-        >>> lag_curve_table({"a:X/Y": {"10": cell}}).to_pylist()[0]["latency_ms"]
-        10.0
+        >>> cell |= {"mean_quote": 0.01, "ci_low_quote": None, "ci_high_quote": 0.02}
+        >>> table = lag_curve_table({"lag_curve": {"a:X/Y": {"10": cell}}, "lag_notional_quote": 1000.0})
+        >>> table.to_pylist()[0]["latency_ms"], table.to_pylist()[0]["realised_mean_quote"]
+        (10.0, 0.01)
     """
+    curve, notional = summary.get("lag_curve") or {}, summary.get("lag_notional_quote")
+    in_bp, in_quote = ("mean", "n", "ci_low", "ci_high"), ("mean_quote", "ci_low_quote", "ci_high_quote")
     rows = [
-        (stream, float(latency), cell["mean"], cell["n"], cell["ci_low"], cell["ci_high"])
+        (stream, float(latency), *(cell[k] for k in in_bp), notional, *(cell[k] for k in in_quote))
         for stream, cells in curve.items()
         for latency, cell in cells.items()
     ]
@@ -197,6 +230,12 @@ def lag_curve_table(curve: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> pa.
     ]
     arrays[0] = arrays[0].dictionary_encode()
     return pa.table(arrays, schema=LAG_CURVE)
+
+
+def memory_table(memory: MemoryColumns) -> pa.Table:
+    """Rows of memory.parquet: what the registry remembers at each key."""
+    named = {field.name: pa.array(getattr(memory, field.name)) for field in MEMORY if field.name != "key"}
+    return pa.table(named | {"key": hex_keys(memory.key)}).select(MEMORY.names).cast(MEMORY)
 
 
 def wide_table(record: StepRecord, columns: Sequence[str] = WIDE) -> pa.Table:

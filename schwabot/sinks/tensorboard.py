@@ -19,6 +19,7 @@ from schwabot.records.audit import Lane, StepRecord
 from schwabot.records.market import Float64, Int64
 from schwabot.sinks.base import RunHeader
 from schwabot.sinks.graph_picture import GraphNode, nodes
+from schwabot.sinks.lag_figure import lag_figure
 
 VOLTS: Float64 = np.linspace(0.8, 3.3, 51)
 COST_BP: Float64 = np.linspace(-10.0, 10.0, 201)  # what lies beyond is counted at the ends
@@ -253,33 +254,6 @@ def graph_def(graph: tuple[GraphNode, ...]) -> Any:
         ],
         versions=VersionDef(producer=22),
     )
-
-
-def lag_figure(curve: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Any:
-    """Cost of acting late per stream, with its interval, as a matplotlib figure."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for stream, cells in curve.items():
-        known = [(float(latency), cell) for latency, cell in cells.items() if cell["n"] and cell["mean"] is not None]
-        if not known:
-            continue
-        latency = np.array([latency for latency, _ in known])
-        mean = np.array([cell["mean"] for _, cell in known])
-        (line,) = axes.plot(latency, mean, marker="o", markersize=3, label=stream)
-        low, high = (np.array([cell[side] for _, cell in known], dtype=np.float64) for side in ("ci_low", "ci_high"))
-        axes.fill_between(latency, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-    axes.axhline(0.0, color="0.6", linewidth=0.8)
-    axes.set_xscale("log")
-    axes.set_xlabel("acting this much later, ms")
-    axes.set_ylabel("realised cost, bp")
-    axes.set_title("Phantom lag: what being late costs after a desync")
-    if axes.lines[1:]:
-        axes.legend()
-    return figure
 
 
 def _tag(stream: str) -> str:

@@ -18,15 +18,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from schwabot.errors import ConfigError
+from schwabot.errors import ConfigError, StateError
 from schwabot.records.instrument import Instrument
-from schwabot.records.market import MISSING_NS, Int32, Int64, Kind, Ticks
+from schwabot.records.market import MISSING_NS, Float64, Int32, Int64, Kind, Ticks
 
 _MEDIAN_GRID_NS = 10_000
 _MAX_BLOCKS = 32
@@ -109,23 +109,35 @@ class _RunSlope:
     """
 
     def __init__(self) -> None:
-        self._block_ns = 1_000_000_000
+        self.block_ns = 1_000_000_000
         self._lowest: dict[int, Point] = {}
 
     def add(self, point: Point) -> None:
         """Take a point later than all before it."""
         self._keep(self._lowest, point)
         while len(self._lowest) > _MAX_BLOCKS:
-            self._block_ns *= 2
+            self.block_ns *= 2
             merged: dict[int, Point] = {}
             for low in self._lowest.values():
                 self._keep(merged, low)
             self._lowest = merged
 
     def _keep(self, lowest: dict[int, Point], point: Point) -> None:
-        block = point[0] // self._block_ns
+        block = point[0] // self.block_ns
         if block not in lowest or point[1] < lowest[block][1]:
             lowest[block] = point
+
+    def points(self) -> list[Point]:
+        """The blocks' minima, oldest first."""
+        return list(self._lowest.values())
+
+    @classmethod
+    def of(cls, points: list[Point], block_ns: int) -> _RunSlope:
+        """The run that has these blocks' minima."""
+        run = cls()
+        run.block_ns = block_ns
+        run._lowest = {point[0] // block_ns: point for point in points}
+        return run
 
     def slope(self) -> float | None:
         """Slope of delay over time; None before there are three blocks."""
@@ -259,16 +271,36 @@ class _Venue:
         self.typical_ns = round(self._delay_sum / self._delay_weight)
         self._delays = []
 
+    def state(self) -> dict[str, Int64 | Float64]:
+        """All that is remembered, as arrays."""
+        at, height, slope = self._line or (0, 0, math.nan)
+        marks = (self._first, self._bucket, *self._lowest, at, height, self._dip, self._delay_bucket)
+        return {
+            "marks": np.array([*marks, self.typical_ns, self.offset_ns, self._run.block_ns], np.int64),
+            "sums": np.array([slope, self._delay_sum, self._delay_weight]),
+            "minima": np.array(list(self._minima), np.int64).reshape(-1, 2),
+            "run": np.array(self._run.points(), np.int64).reshape(-1, 2),
+            "delays": np.array(self._delays, np.int64),
+        }
+
+    def restore(self, state: Mapping[str, Int64 | Float64]) -> None:
+        """Go on from what ``state`` gave."""
+        marks = state["marks"].tolist()
+        self._first, self._bucket, *lowest, at, height, self._dip, self._delay_bucket = marks[:8]
+        self._lowest = lowest[0], lowest[1]
+        self.typical_ns, self.offset_ns, block_ns = marks[8:]
+        slope, self._delay_sum, self._delay_weight = state["sums"].tolist()
+        self._line = None if math.isnan(slope) else (at, height, slope)
+        self._minima = deque((time, delay) for time, delay in state["minima"].tolist())
+        self._hull = []
+        for point in self._minima:
+            lower_hull_push(self._hull, point)
+        self._run = _RunSlope.of([(time, delay) for time, delay in state["run"].tolist()], block_ns)
+        self._delays = state["delays"].tolist()
+
     def drift(self) -> float | None:
         """Slope of the envelope over the whole run; None in the first blocks."""
         return self._run.slope()
-
-    def spread_ns(self) -> float | None:
-        """Median height of the window's minima above the line; None before the first bucket is full."""
-        if not self._minima or self._line is None:
-            return None
-        at, height, slope = self._line
-        return float(np.median([y - height - slope * (x - at) for x, y in self._minima]))
 
 
 class VenueClock:
@@ -303,7 +335,7 @@ class VenueClock:
     def __init__(self, instruments: tuple[Instrument, ...], config: VenueClockConfig | None = None) -> None:
         self._config = config or VenueClockConfig()
         self._names = [instrument.stream for instrument in instruments]
-        venues = sorted({instrument.venue for instrument in instruments})
+        self._venue_names = venues = sorted({instrument.venue for instrument in instruments})
         self._venue_of_list = [venues.index(instrument.venue) for instrument in instruments]
         self._venue_of = np.array(self._venue_of_list, np.int64)
         self._venues = [_Venue(self._config) for _ in venues]
@@ -376,11 +408,48 @@ class VenueClock:
             values, counts = np.unique(bins[stream == number], return_counts=True)
             self._depth_delays[number].update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
 
+    def state(self) -> dict[str, Int64 | Float64]:
+        """All that is remembered, as arrays by name; ``restore`` takes it."""
+        counted = [(v, *one) for v, bins in enumerate(self._depth_delays) for one in sorted(bins.items())]
+        parts: dict[str, Int64 | Float64] = {
+            "settings": self._settings(),
+            "last_ns": np.array(self._last_ns, np.int64),
+            "depth_delays": np.array(counted, np.int64).reshape(-1, 3),
+        }
+        for name, venue in zip(self._venue_names, self._venues, strict=True):
+            parts |= {f"{name}.{part}": values for part, values in venue.state().items()}
+        return parts
+
+    def restore(self, state: Mapping[str, Int64 | Float64]) -> None:
+        """Go on from what ``state`` gave.
+
+        Raises:
+            StateError: it belongs to other venues, streams or settings.
+        """
+        like = self.state()
+        if like.keys() != state.keys() or len(like["last_ns"]) != len(state["last_ns"]):
+            odd = ", ".join(sorted(like.keys() ^ state.keys())[:5]) or "number of streams"
+            raise StateError(f"state of the venue clocks belongs to other venues or streams: {odd}")
+        if not np.array_equal(like["settings"], state["settings"]):
+            raise StateError(
+                f"state of the venue clocks was made with latency.window_s, bucket_ms = {state['settings'].tolist()}, "
+                f"here they are {like['settings'].tolist()}"
+            )
+        self._last_ns = state["last_ns"].tolist()
+        self._depth_delays = [Counter() for _ in self._names]
+        for v, bin_, count in state["depth_delays"].tolist():
+            self._depth_delays[v][bin_] = count
+        for name, venue in zip(self._venue_names, self._venues, strict=True):
+            venue.restore({part: state[f"{name}.{part}"] for part in venue.state()})
+
+    def _settings(self) -> Float64:
+        """Without which the numbers mean something else."""
+        return np.array([self._config.window_s, self._config.bucket_ms], np.float64)
+
     def summary(self) -> dict[str, dict[str, float | None]]:
         """What is known at the end, by stream name; None where the venue gives no stamps.
 
         ``clock_offset_ms`` is the envelope of receive - E at the venue's last stamp,
-        ``clock_offset_spread_ms`` the median height of the window's bucket minima above it,
         ``clock_drift_ppm`` its slope over the whole run (us per s) and ``feed_delay_median_ms`` the
         median receive - E of the stream's depth messages, to 0.01 ms.
         """
@@ -389,10 +458,9 @@ class VenueClock:
     def _summary(self, number: int) -> dict[str, float | None]:
         venue = self._venues[self._venue_of_list[number]]
         known = venue.offset_ns != MISSING_NS
-        spread, drift = venue.spread_ns(), venue.drift()
+        drift = venue.drift()
         return {
             "clock_offset_ms": venue.offset_ns / 1e6 if known else None,
-            "clock_offset_spread_ms": None if spread is None else spread / 1e6,
             "clock_drift_ppm": None if drift is None else drift * 1e6,
             "feed_delay_median_ms": _median_ms(self._depth_delays[number]),
         }

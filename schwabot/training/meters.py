@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from schwabot.modules.settings import PhantomLagConfig
 from schwabot.records.audit import StepRecord
 from schwabot.records.market import Ticks
 from schwabot.ticks.base import Feed
@@ -42,10 +43,18 @@ class LagEntry:
         self._curve.update(record)
 
     def summary(self) -> Mapping[str, Any]:
-        """``lag_curve_bp`` (means) and ``lag_curve`` (with counts and intervals)."""
+        """``lag_curve_bp`` and ``lag_curve_quote`` (means), ``lag_curve`` (counts and intervals too), the size."""
         curve = self._curve.summary()
-        means = {stream: {ms: cell["mean"] for ms, cell in cells.items()} for stream, cells in curve.items()}
-        return {"lag_curve_bp": means, "lag_curve": curve}
+
+        def column(name: str) -> dict[str, dict[str, float | None]]:
+            return {stream: {ms: cell[name] for ms, cell in cells.items()} for stream, cells in curve.items()}
+
+        return {
+            "lag_curve_bp": column("mean"),
+            "lag_curve_quote": column("mean_quote"),
+            "lag_notional_quote": self._curve.notional_quote,
+            "lag_curve": curve,
+        }
 
 
 class TruthEntry:
@@ -72,19 +81,19 @@ class TruthEntry:
 
 
 def meters_of(
-    feed: Feed, skill: SkillMeter, latencies_ms: Sequence[float], clocks: Clocks
+    feed: Feed, skill: SkillMeter, lag: PhantomLagConfig, clocks: Clocks
 ) -> list[SkillEntry | LagEntry | TruthEntry]:
     """The meters of a run over this feed.
 
     Args:
         feed: what is run.
         skill: the skill meter.
-        latencies_ms: of the lag curve.
+        lag: latencies of the lag curve, and the size it is given in money for.
         clocks: tells the clock summary, as ``Pipeline.clock_summary``.
     """
     meters: list[SkillEntry | LagEntry | TruthEntry] = [
         SkillEntry(skill),
-        LagEntry(LagCurve(latencies_ms, feed.instruments)),
+        LagEntry(LagCurve(lag.latencies_ms, feed.instruments, notional_quote=lag.notional_quote)),
     ]
     if isinstance(feed, SyntheticFeed):
         meters.append(TruthEntry(feed, clocks))

@@ -1,8 +1,9 @@
 """What a stream is called, what unit its price is in and a stream that is gone must not matter.
 
 Sums run in another order or start from another number, so floats agree to ``1e-9`` bp, in proportion more where the
-price went further, and a status or route may differ where its float lies on the threshold. The state hash weights
-streams by their place, so other names give other keys: the memory built on them is left out by a warm-up without end.
+price went further, and a status or route may differ where its float lies on the threshold. A feature's weights in the
+state hash come with its place, so other names give other keys, and what is remembered at them differs: with a memory,
+what comes before the keys must agree, and when they begin; without one (a warm-up without end), all that follows too.
 """
 
 from __future__ import annotations
@@ -82,6 +83,38 @@ def test_names_do_not_matter(ticks: Ticks, config: ModulesConfig, random: object
     assert one.reference_price == two.reference_price or np.isnan(one.reference_price)
 
 
+@settings(max_examples=25)
+@given(MARKETS, configs(), st.randoms(use_true_random=False))
+def test_names_do_not_matter_beside_a_memory(ticks: Ticks, config: ModulesConfig, random: object) -> None:
+    """What is remembered, at whatever keys, reaches neither prices nor decisions."""
+    order = list(range(len(ticks.instruments)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    one, two = run([ticks], config), run([renamed(ticks, order)], config)
+    assume(not on_threshold(one, config).any())
+    tolerance = 1e-9 * travelled(one)
+    for name in CONSENSUS:
+        theirs = two.columns[name]
+        assert_close(one.columns[name], theirs[:, order] if theirs.ndim == 2 else theirs, name, tolerance)
+    np.testing.assert_array_equal(one.columns["key"] < 0, two.columns["key"] < 0)
+    keys = ("ts_ns", "stream", "side")
+    assert sorted(events(one, "decisions", keys, order)) == sorted(events(two, "decisions", keys, order, back=True))
+    # As much is remembered in all, whichever keys it is spread over; bounded tables let go of other keys.
+    if config.hash_registry.bits <= 16:
+        counts = [
+            np.bincount(said.finished["memory"]["table"], said.finished["memory"]["count"]) for said in (one, two)
+        ]
+        np.testing.assert_allclose(counts[0], counts[1], rtol=1e-9)
+
+
+def test_a_memory_is_reached_under_other_names() -> None:
+    """The test above compares something: the market has keys, and other names give other ones."""
+    ticks = as_ticks(replace(CALM, events=600))
+    one, two = run([ticks], small(bits=8)), run([renamed(ticks, [2, 0, 1])], small(bits=8))
+    assert (one.columns["key"] >= 0).sum() > 400
+    assert one.finished["memory"]["count"].sum() > 20
+    assert (one.columns["key"] != two.columns["key"]).mean() > 0.3
+
+
 def events(
     said: Said, table: str, keys: tuple[str, ...], order: object, *, back: bool = False
 ) -> list[tuple[int, ...]]:
@@ -123,6 +156,10 @@ def test_the_unit_of_price_does_not_matter(ticks: Ticks, config: ModulesConfig, 
         np.testing.assert_allclose(theirs, factor * ours, rtol=1e-12)
 
 
+CALM = Habits(
+    events=2_000, streams=3, seed=3, ties=0.1, round_times=False, gaps=0.0, trades=0.2, trades_only=0.0,
+    crossed=0.0, no_size=0.0, still=0.0, outages=0.0, late=0.0, coarse=False,
+)  # fmt: skip
 DEAD_FROM = 0.4
 
 
@@ -159,12 +196,7 @@ def test_what_a_dead_stream_last_said_is_forgotten(habits: Habits, config: Modul
 
 def test_a_dead_stream_stops_moving_the_ghost() -> None:
     """With one stream left, the ghost keeps a constant distance to it, however long the other is gone."""
-
-    habits = Habits(
-        events=2_000, streams=2, seed=3, ties=0.1, round_times=False, gaps=0.0, trades=0.2, trades_only=0.0,
-        crossed=0.0, no_size=0.0, still=0.0, outages=0.0, late=0.0, coarse=False,
-    )  # fmt: skip
-    ticks = as_ticks(habits)
+    ticks = as_ticks(replace(CALM, streams=2))
     ticks = rows(ticks, np.flatnonzero((np.arange(2_000) < 500) | (ticks.stream == 1)))
     config = without_memory(small())
     config.tensor_harness.drifting_at = config.tensor_harness.critical_at = 1e9  # no compensation ahead

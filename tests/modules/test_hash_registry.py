@@ -247,3 +247,89 @@ def test_forget_keeps_the_identity_only() -> None:
     assert said.entropy.item() == pytest.approx(LN3, rel=1e-14)
     merged = registry.merge(_lived(registry, fresh, 10_000_000, seed=3), lived)
     assert (merged["registry.table"][..., COUNT] > 0).any()
+
+
+def test_two_outcomes_at_one_key_by_hand() -> None:
+    """1 bp and 3 bp, both up: mean 2, variance 1; at the complement both down."""
+    registry = _registry(half_life_s=1e6)
+    said, state = _ask(registry, _warm(registry), [0, 100, 200], [0.0, 1.0, 4.0], [1.0] * 3)
+    before = {name: tensor.clone() for name, tensor in state.items()}
+    found = registry.memory(state, now_ns=2_200_000_000)
+    key = int(said.key[0])
+    assert found.table.tolist() == [0, 0]
+    assert found.key.tolist() == sorted((key, 15 - key))
+    at, mirrored = found.key.tolist().index(key), found.key.tolist().index(15 - key)
+    assert found.mean_bp[[at, mirrored]].tolist() == pytest.approx([2.0, -2.0], rel=1e-6)
+    assert found.variance_bp2.tolist() == pytest.approx([1.0, 1.0], rel=1e-6)
+    assert found.count.tolist() == pytest.approx([2.0, 2.0], rel=1e-5)
+    shares = (1 / 5, 1 / 5, 3 / 5)  # one pseudo-count each
+    assert found.entropy.tolist() == pytest.approx([-sum(p * math.log(p) for p in shares)] * 2, rel=1e-5)
+    assert found.age_s.tolist() == pytest.approx([2.0, 2.0], rel=1e-12)
+    assert all(torch.equal(state[name].nan_to_num(), before[name].nan_to_num()) for name in state)
+
+
+def test_what_is_remembered_fades() -> None:
+    """A half-life later half is left; what an old outcome weighs in mean and variance falls with its age."""
+    registry = _registry(half_life_s=0.1)
+    _, state = _ask(registry, _warm(registry), [0, 100, 200], [0.0, 1.0, 4.0], [1.0] * 3)
+    # 1 bp was asked for 300 ms ago and 3 bp 200 ms ago: weights 1/8 and 1/4.
+    found = registry.memory(state, now_ns=300_000_000)
+    assert found.count.tolist() == pytest.approx([3 / 8] * 2, rel=1e-12)
+    assert np.abs(found.mean_bp).tolist() == pytest.approx([7 / 3] * 2, rel=1e-12)
+    assert found.variance_bp2.tolist() == pytest.approx([(1 + 2 * 9) / 3 - 49 / 9] * 2, rel=1e-12)
+    later = registry.memory(state, now_ns=400_000_000)
+    assert later.count.tolist() == pytest.approx([3 / 16] * 2, rel=1e-12)
+    assert len(registry.memory(state, now_ns=3_600_000_000_000).key) == 0  # an hour of half-lives of 0.1 s
+
+
+@pytest.mark.parametrize("bits", [4, 8, 16, 32])
+def test_memory_is_the_decayed_statistics_of_what_followed_each_key(bits: int) -> None:
+    """Of the first table, whose keys are told, against a dictionary; over several epochs of the decay."""
+    registry, events = _registry(bits=bits, tables=2, half_life_s=0.5), 500
+    rng = np.random.default_rng(bits)
+    times_ms = np.cumsum(rng.integers(1, 400, events))
+    prices = np.cumsum(rng.normal(0, 0.1, events))
+    batch = clock(times_ms.tolist())
+    line = timeline(batch, [[0.0]] * events)
+    noise = {name: torch.from_numpy(rng.normal(0, 1, (events, 1))) for name in ("micro", "imbalance", "x")}
+    line = line._replace(aligned=line.aligned._replace(**noise))
+    known = ghost(prices.tolist(), rng.normal(0, 1, (events, 1)).tolist())
+    said, state = registry(batch, line, known, _warm(registry))
+    assert times_ms[-1] > 2 * 30.0 * 1e3 * 0.5 / math.log(2.0), "less than two epochs"
+
+    written: dict[int, list[tuple[float, float, float]]] = {}  # key → weight, outcome, when it was written
+    now_ms = int(times_ms[-1]) + 50
+    for j in range(events):
+        due_ms = times_ms[j] + 100
+        if due_ms > times_ms[-1]:
+            break
+        y = prices[np.searchsorted(times_ms, due_ms, side="right") - 1] - prices[j]
+        seen_ms = times_ms[np.searchsorted(times_ms, due_ms, side="left")]
+        weight = 0.5 ** ((now_ms - times_ms[j]) / 500.0)
+        key = int(said.key[j])
+        written.setdefault(key, []).append((weight, y, seen_ms))
+        written.setdefault(2**bits - 1 - key, []).append((weight, -y, seen_ms))
+
+    found = registry.memory(state, now_ns=now_ms * 1_000_000)
+    first = found.table == 0
+    assert (np.diff(found.table) >= 0).all()
+    assert found.key[first].tolist() == sorted(written)
+    assert (~first).any()
+    for k, key in enumerate(sorted(written)):
+        weight, y, seen_ms = (np.array(column) for column in zip(*written[key], strict=True))
+        total, mean = weight.sum(), np.average(y, weights=weight)
+        steps = np.rint(y / 0.05)
+        counts = [weight[steps < -1].sum(), weight[abs(steps) <= 1].sum(), weight[steps > 1].sum()]
+        shares = (np.array(counts) + 1.0) / (total + 3.0)
+        assert found.count[k] == pytest.approx(total, rel=1e-9)
+        assert found.mean_bp[k] == pytest.approx(mean, rel=1e-9, abs=1e-12)
+        assert found.variance_bp2[k] == pytest.approx(np.average((y - mean) ** 2, weights=weight), rel=1e-6, abs=1e-12)
+        assert found.entropy[k] == pytest.approx(-(shares * np.log(shares)).sum(), rel=1e-9)
+        assert found.age_s[k] == pytest.approx(1e-3 * (now_ms - seen_ms.max()), abs=1e-9)
+
+
+def test_nothing_is_remembered_before_the_first_outcome() -> None:
+    registry = _registry()
+    assert len(registry.memory(registry.initial_state(), now_ns=-(2**63)).key) == 0
+    with pytest.raises(StateError):
+        registry.memory(_registry(bits=8).initial_state(), now_ns=0)

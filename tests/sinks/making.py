@@ -7,7 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from schwabot.records.audit import ArbitrageEvents, DriftEvents, LagDecisions, SignalColumns, StepRecord
+from schwabot.records.audit import (
+    ArbitrageEvents,
+    DriftEvents,
+    LagDecisions,
+    MemoryColumns,
+    SignalColumns,
+    StepRecord,
+)
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Kind
 from schwabot.sinks.base import RunHeader
@@ -18,6 +25,15 @@ INSTRUMENTS = (
 )
 LATENCIES_MS = (1.0, 10.0, 100.0)
 START_NS = 1_723_161_240_000_000_000
+MEMORY = MemoryColumns(
+    table=np.array([0, 0, 1], np.int32),
+    key=np.array([0, 63, 17]),
+    count=np.array([2.0, 2.0, 0.5]),
+    mean_bp=np.array([0.25, -0.25, 1.0]),
+    variance_bp2=np.array([1.0, 1.0, 0.0]),
+    entropy=np.array([0.5, 0.5, 1.0]),
+    age_s=np.array([3.0, 3.0, 0.125]),
+)
 
 
 def header(run_dir: Path, expected_events: int | None = None) -> RunHeader:
@@ -38,6 +54,8 @@ def records(events: int, cuts: tuple[int, ...] = ()) -> list[StepRecord]:
     voltage = rng.uniform(0.8, 3.3, (events, V))
     lane = ((voltage >= 1.2).astype(np.int8) + (voltage >= 2.0)).astype(np.int8)
     ts_ns = START_NS + np.cumsum(rng.integers(0, 2_000_000, events))
+    penalty = rng.choice([0.05, 0.1, 0.2, np.nan], events)
+    pays = rng.integers(0, 2, (events, V)).astype(np.int8)
     event_ns = np.where(stream == 0, MISSING_NS, ts_ns - 1_000_000)
     edges = [0, *cuts, events]
     out = []
@@ -57,12 +75,12 @@ def records(events: int, cuts: tuple[int, ...] = ()) -> list[StepRecord]:
             entropy=flat["entropy"][i:j],
             echo_bp=flat["echo"][i:j],
             expected_lag_bp=flat["lag"][i:j],
-            penalty=flat["lag"][i:j],
+            penalty=penalty[i:j],
             snr=wide["snr"][i:j],
             bits=wide["bits"][i:j],
             voltage=voltage[i:j],
             lane=lane[i:j],
-            pays_fees=small,
+            pays_fees=pays[i:j],
         )
         happened = 1 if batch == 0 else 0
         long, small_ = np.ones(happened, np.int64), np.ones(happened, np.int8)
@@ -73,6 +91,9 @@ def records(events: int, cuts: tuple[int, ...] = ()) -> list[StepRecord]:
                 instruments=INSTRUMENTS,
                 reference_price=60_000.0,
                 latencies_ms=LATENCIES_MS,
+                reentry_penalty=0.1,
+                lane_sizes=(0.0, 0.5, 3.0),
+                lane_styles=("observe", "cross", "cross"),
                 ts_recv_ns=ts_ns[i:j],
                 ts_event_ns=event_ns[i:j],
                 ts_venue_ns=ts_ns[i:j],
@@ -95,6 +116,7 @@ def records(events: int, cuts: tuple[int, ...] = ()) -> list[StepRecord]:
                     np.array([2, 4], np.int8)[: 2 * happened],
                     np.array([5.0, np.nan])[: 2 * happened],
                 ),
+                memory=MEMORY if j == events else None,
             )
         )  # fmt: skip
     return out
@@ -125,10 +147,13 @@ SUMMARY = {
     "lag_curve_bp": {INSTRUMENTS[0].stream: {"10": 0.4, "100": float("nan")}},
     "lag_curve": {
         INSTRUMENTS[0].stream: {
-            "10": {"mean": 0.4, "n": 7, "ci_low": 0.1, "ci_high": 0.7},
-            "100": {"mean": None, "n": 0, "ci_low": None, "ci_high": None},
+            "10": {"mean": 0.4, "n": 7, "ci_low": 0.1, "ci_high": 0.7}
+            | {"mean_quote": 0.8, "ci_low_quote": 0.2, "ci_high_quote": 1.4},
+            "100": {"mean": None, "n": 0, "ci_low": None, "ci_high": None}
+            | {"mean_quote": None, "ci_low_quote": None, "ci_high_quote": None},
         }
     },
+    "lag_notional_quote": 20_000.0,
     "lanes": {"LOW": 90, "MEDIUM": 8, "HIGH": 2},
     "arbitrage": {"locked": 1, "basis": 2},
 }

@@ -17,7 +17,8 @@ from tests.sinks.making import INSTRUMENTS, START_NS, SUMMARY, header, records
 
 COLUMNS = [
     "ts_recv_ns", "ts_event_ns", "stream", "ghost_bp", "deviation_bp", "phase_bp", "drift", "key", "entropy",
-    "echo_bp", "expected_lag_bp", "snr", "bits", "voltage", "lane",
+    "echo_bp", "expected_lag_bp", "penalty", "avoid_reentry", "snr", "bits", "voltage", "lane", "pays_fees", "size",
+    "style",
 ]  # fmt: skip
 
 
@@ -52,14 +53,42 @@ def test_signals_hold_the_own_streams_answer(tmp_path: Path) -> None:
         assert rows[i]["voltage"] == record.signals.voltage[i, v]
         assert rows[i]["ghost_bp"] == record.signals.ghost_bp[i]
         assert rows[i]["lane"] == ("LOW", "MEDIUM", "HIGH")[record.signals.lane[i, v]]
+        assert rows[i]["pays_fees"] == bool(record.signals.pays_fees[i, v])
     assert rows[499]["key"] == hex(record.signals.key[499])
     assert {row["ts_event_ns"] is None for row in rows if row["stream"] == INSTRUMENTS[0].stream} == {True}
+
+
+def test_what_a_lane_does_and_when_to_stay_out(tmp_path: Path) -> None:
+    """Size and style follow the lane's settings, re-entry advice the penalty's threshold of 0.1."""
+    write(tmp_path, records(500))
+    table = pq.read_table(tmp_path / "signals.parquet")
+    rows = table.to_pylist()
+    does = {"LOW": (0.0, "observe"), "MEDIUM": (0.5, "cross"), "HIGH": (3.0, "cross")}
+    assert {row["lane"] for row in rows} == set(does)
+    assert [(row["size"], row["style"]) for row in rows] == [does[row["lane"]] for row in rows]
+    assert pa.types.is_dictionary(table.schema.field("style").type)
+    advice = {row["penalty"]: row["avoid_reentry"] for row in rows}
+    assert advice == {0.05: False, 0.1: False, 0.2: True, None: None}
+
+
+def test_memory_of_the_end(tmp_path: Path) -> None:
+    write(tmp_path / "some", records(50, cuts=(20,)))
+    assert [list(row.values()) for row in pq.read_table(tmp_path / "some" / "memory.parquet").to_pylist()] == [
+        [0, "0x0", 2.0, 0.25, 1.0, 0.5, 3.0],
+        [0, "0x3f", 2.0, -0.25, 1.0, 0.5, 3.0],
+        [1, "0x11", 0.5, 1.0, 0.0, 1.0, 0.125],
+    ]
+    write(tmp_path / "none", records(50, cuts=(20,))[:1])  # a run that broke off
+    table = pq.read_table(tmp_path / "none" / "memory.parquet")
+    assert (table.num_rows, table.column_names) == (
+        0, ["table", "key", "count", "mean_bp", "variance_bp2", "entropy", "age_s"],
+    )  # fmt: skip
 
 
 def test_batches_change_nothing(tmp_path: Path) -> None:
     write(tmp_path / "whole", records(400))
     write(tmp_path / "cut", records(400, cuts=(1, 2, 77, 77, 300)))
-    for name in ("signals", "lag_decisions", "arbitrage", "drift", "lag_curve"):
+    for name in ("signals", "lag_decisions", "arbitrage", "drift", "lag_curve", "memory"):
         whole, cut = (pq.read_table(tmp_path / run / f"{name}.parquet") for run in ("whole", "cut"))
         assert whole.equals(cut), name
 
@@ -75,7 +104,7 @@ def test_every_nth_event_of_the_run(tmp_path: Path) -> None:
 def test_off_writes_no_signals(tmp_path: Path) -> None:
     write(tmp_path, records(50), SinksConfig(signals="off"))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "arbitrage.parquet", "drift.parquet", "lag_curve.parquet", "lag_decisions.parquet",
+        "arbitrage.parquet", "drift.parquet", "lag_curve.parquet", "lag_decisions.parquet", "memory.parquet",
     ]  # fmt: skip
 
 
@@ -123,6 +152,9 @@ def test_what_happened(tmp_path: Path) -> None:
     curve = pq.read_table(tmp_path / "lag_curve.parquet").to_pylist()
     cells = [(row["latency_ms"], row["realised_mean_bp"], row["n"]) for row in curve]
     assert cells == [(10.0, 0.4, 7), (100.0, None, 0)]
+    names = ("notional_quote", "realised_mean_quote", "realised_ci_low_quote", "realised_ci_high_quote")
+    assert [curve[0][name] for name in names] == [20_000.0, 0.8, 0.2, 1.4]
+    assert [curve[1][name] for name in names] == [20_000.0, None, None, None]
 
 
 def test_memory_is_bounded_by_the_row_group(tmp_path: Path) -> None:

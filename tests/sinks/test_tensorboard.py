@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
 
+from schwabot.modules.ghost_bridge import Ghost, GhostBridge
+from schwabot.modules.hash_registry import HashRegistry, Memory
+from schwabot.modules.phantom_lag import Lag, PhantomLag
+from schwabot.modules.tensor_harness import TensorHarness, Timeline
+from schwabot.modules.voltage_lanes import VoltageLanes
 from schwabot.records.audit import StepRecord
 from schwabot.sinks.graph_picture import nodes
 from schwabot.sinks.tensorboard import TensorBoardSink, graph_def
@@ -64,6 +69,26 @@ def test_graph_tab_has_the_modules(written: Any) -> None:
     ghost = next(node for node in written.Graph().node if node.name == "GhostBridge/ghost")
     assert ghost.attr["estimator"].s == b"weighted"
     assert "TensorHarness/align" in ghost.input
+
+
+def test_arrows_between_modules_are_what_their_calls_take() -> None:
+    """A module that is handed another one's answers has an arrow from it, and no other."""
+    gives = {Timeline: "TensorHarness", Ghost: "GhostBridge", Memory: "HashRegistry", Lag: "PhantomLag"}
+    takes = {
+        (gives[kind], module.__name__)
+        for module in (TensorHarness, GhostBridge, HashRegistry, PhantomLag, VoltageLanes)
+        for name, kind in get_type_hints(module.forward).items()
+        if kind in gives and name != "return"
+    }
+    assert len(takes) == 10
+    takes |= {("Feed", "TensorHarness"), ("PhantomLag", "GhostBridge")}  # arbitrage is net of the expected lag
+    drawn = {
+        (source.partition("/")[0], node.name.partition("/")[0])
+        for node in nodes({})
+        for source in node.inputs
+        if node.name != "Signal"
+    }
+    assert {(a, b) for a, b in drawn if a != b} == takes
 
 
 def test_graph_is_the_feed_forward_chain() -> None:

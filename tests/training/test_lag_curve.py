@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from schwabot.errors import ConfigError
 from schwabot.records.market import Float64
-from schwabot.training.lag_curve import LagCurve, LagSummary, lag_curve_figure
+from schwabot.training.lag_curve import LagCurve
 from tests.training.making import EPOCH_NS, decisions, instruments, with_decisions
 
 LATENCIES = (1.0, 10.0, 0.5)
 
 
 def curve_of(ts_ns: list[int], stream: list[int], cost: Float64, cuts: list[int] | None = None) -> LagCurve:
-    curve = LagCurve(LATENCIES, instruments(2))
+    curve = LagCurve(LATENCIES, instruments(2), notional_quote=20_000.0)
     edges = sorted({0, *(c for c in cuts or [] if c < len(ts_ns)), len(ts_ns)})
     for low, high in itertools.pairwise(edges):
         made = decisions(ts_ns[low:high], stream[low:high], cost[low:high])
@@ -39,8 +39,14 @@ def test_by_hand() -> None:
     assert (cells["0.5"]["mean"], cells["0.5"]["n"]) == (pytest.approx(1.0), 1)
     # Two blocks for stream a: the interval of l = 1 runs from one block's mean to the other's (both 0.2).
     assert (cells["1"]["ci_low"], cells["1"]["ci_high"]) == (pytest.approx(0.2), pytest.approx(0.2))
-    # One block for stream b: no interval.
-    assert curve.summary()["venueb:X/Y"]["1"] == {"mean": 9.0, "n": 1, "ci_low": None, "ci_high": None}
+    # One block for stream b: no interval. 9 bp of 20,000 are 18.
+    assert curve.summary()["venueb:X/Y"]["1"] == {
+        "mean": 9.0, "n": 1, "ci_low": None, "ci_high": None,
+        "mean_quote": pytest.approx(18.0, rel=1e-12), "ci_low_quote": None, "ci_high_quote": None,
+    }  # fmt: skip
+    assert cells["10"]["mean_quote"] == pytest.approx(1.2)
+    for side in ("ci_low_quote", "ci_high_quote"):
+        assert cells["1"][side] == pytest.approx(0.4)
 
 
 def test_decisions_of_one_burst_count_as_one() -> None:
@@ -62,19 +68,6 @@ def test_no_cut_changes_a_bit(cuts: list[int], seed: int) -> None:
     assert whole.summary() == cut.summary()
 
 
-def test_table_holds_the_same_numbers() -> None:
-    rng = np.random.default_rng(0)
-    ts = (EPOCH_NS + np.sort(rng.integers(0, 60 * 10**9, 50))).tolist()
-    curve = curve_of(ts, [0] * 50, rng.normal(size=(50, 3)))
-    table, summary = curve.as_table(), curve.summary()
-    assert table["stream"].tolist() == ["venuea:X/Y"] * 3 + ["venueb:X/Y"] * 3
-    assert table["latency_ms"].tolist() == [*LATENCIES, *LATENCIES]
-    assert table["mean_bp"][1] == summary["venuea:X/Y"]["10"]["mean"]
-    assert table["ci_high_bp"][1] == summary["venuea:X/Y"]["10"]["ci_high"]
-    assert table["n"].tolist() == [50, 50, 50, 0, 0, 0]
-    assert np.isnan(table["mean_bp"][3:]).all()
-
-
 def test_wrong_latencies_are_refused_and_no_decisions_are_fine() -> None:
     curve = LagCurve(LATENCIES, instruments(2))
     curve.update(with_decisions(LATENCIES, decisions([], [], np.zeros((0, 3)))))
@@ -83,16 +76,5 @@ def test_wrong_latencies_are_refused_and_no_decisions_are_fine() -> None:
         curve.update(with_decisions((1.0, 2.0), decisions([EPOCH_NS], [0], np.zeros((1, 2)))))
     with pytest.raises(ConfigError, match="block_s"):
         LagCurve(LATENCIES, instruments(1), block_s=0)
-
-
-def test_figure_draws_a_line_and_a_band_per_stream() -> None:
-    full = {"mean": 0.2, "n": 3, "ci_low": 0.1, "ci_high": 0.3}
-    nothing = {"mean": None, "n": 0, "ci_low": None, "ci_high": None}
-    summary: LagSummary = {"a:X/Y": {"10": full, "1": full}, "b:X/Y": {"1": nothing, "10": nothing}}
-    axes = lag_curve_figure(summary).axes[0]
-    lines = [line for line in axes.lines if str(line.get_label()).startswith(("a:", "b:"))]
-    assert [list(line.get_xdata()) for line in lines] == [[1.0, 10.0]]  # type: ignore[arg-type]
-    assert len(axes.collections) == 1
-    assert "(ms)" in axes.get_xlabel()
-    assert "(bp)" in axes.get_ylabel()
-    assert lag_curve_figure({}).axes[0].get_legend() is None
+    with pytest.raises(ConfigError, match="notional_quote"):
+        LagCurve(LATENCIES, instruments(1), notional_quote=0)
