@@ -20,7 +20,6 @@ from schwabot.config import (
     RunConfig,
     conf_dir,
     explain,
-    find_files,
     mask_secrets,
     normalise_arguments,
     register,
@@ -30,6 +29,7 @@ from schwabot.config import (
 from schwabot.errors import ConfigError
 from schwabot.modules.settings import ModulesConfig
 from schwabot.sinks.settings import SinksConfig
+from schwabot.ticks.files import find_files
 from schwabot.ticks.venue_clock import VenueClockConfig
 from schwabot.training.skill import SkillConfig
 

@@ -12,6 +12,8 @@ from schwabot.sinks.base import RunHeader
 WIDTH = 120
 SKILL_HORIZON_MS = "100"
 LATENCIES_MS = ("10", "100")
+COMPILING_S = 5.0
+"""Getting kernels ready is worth a word from here on: reading compiled ones takes less."""
 DASH = "-"
 
 
@@ -86,10 +88,12 @@ def closing_lines(summary: Mapping[str, Any]) -> list[str]:
     from rich.markup import escape
 
     events, wall_s = summary["events"], summary["wall_s"]
+    compile_s = summary.get("compile_s") or 0.0
+    compiling = f" ({compile_s:.0f} s of it compiling)" if compile_s > COMPILING_S else ""
     first = (
         f"{events:,} events ({summary['quotes']:,} quotes, {summary['trades']:,} trades) over "
-        f"{summary['span_s']:,.1f} s of market in {wall_s:.1f} s, {summary['events_per_s']:,.0f} events/s in the loop, "
-        f"{summary['peak_rss_mib']:,.0f} MiB"
+        f"{summary['span_s']:,.1f} s of market in {wall_s:.1f} s{compiling}, "
+        f"{summary['events_per_s']:,.0f} events/s in the loop, {summary['peak_rss_mib']:,.0f} MiB"
     )
     lines = [first]
     dropped = {reason: count for reason, count in (summary.get("dropped") or {}).items() if count}

@@ -48,6 +48,20 @@ class LagEntry:
         return {"lag_curve_bp": means, "lag_curve": curve}
 
 
+class CompileEntry:
+    """How long the kernels took to get ready before the run, which no rate counts."""
+
+    def __init__(self, compile_s: float) -> None:
+        self._compile_s = compile_s
+
+    def update(self, ticks: Ticks | None, record: StepRecord) -> None:
+        """Nothing per batch."""
+
+    def summary(self) -> Mapping[str, Any]:
+        """``compile_s``."""
+        return {"compile_s": self._compile_s}
+
+
 class TruthEntry:
     """How far the answers are from what is true on a synthetic market."""
 

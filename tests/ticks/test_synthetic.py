@@ -195,13 +195,13 @@ def test_instruments() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"events": 0}, "synthetic.events=0: between 1"),
-        ({"streams": 0}, "synthetic.streams=0"),
-        ({"rate_per_s": [-1.0]}, "synthetic.rate_per_s=-1.0: above 0"),
-        ({"noise_bp": [0.1, float("nan")]}, "synthetic.noise_bp=nan: a finite number"),
+        ({"events": 0}, "source.events=0: between 1"),
+        ({"streams": 0}, "source.streams=0"),
+        ({"rate_per_s": [-1.0]}, "source.rate_per_s=-1.0: above 0"),
+        ({"noise_bp": [0.1, float("nan")]}, "source.noise_bp=nan: a finite number"),
         ({"contract": ["option"]}, "choose from spot, linear, inverse"),
-        ({"basis_bp": []}, "synthetic.basis_bp is empty"),
-        ({"trade_share": 1.0}, "synthetic.trade_share=1.0"),
+        ({"basis_bp": []}, "source.basis_bp is empty"),
+        ({"trade_share": 1.0}, "source.trade_share=1.0"),
         ({"price": 5.0}, "at least 1000 ticks"),
     ],
 )
