@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 from warnings import warn
 
 import pyarrow as pa
@@ -168,12 +168,9 @@ def _entries(instruments: object) -> dict[str, dict[str, Any]]:
 def _places(source: object) -> list[Place]:
     places = [source] if isinstance(source, str | Path) else list(source) if isinstance(source, list | tuple) else []
     if not places or not all(isinstance(place, str | Path) for place in places):
-        kind = type(source)
-        frame = ": pyarrow.Table.from_pandas(frame)" if kind.__module__.startswith("pandas") else ""
-        frame = ": frame.to_arrow()" if kind.__module__.startswith("polars") else frame
         raise ConfigError(
-            f"source is of type {kind.__name__}: use 'synthetic', a file, pattern or list of them, a store's folder, or"
-            f" an Arrow table{frame}"
+            f"source is of type {type(source).__name__}: use 'synthetic', a file, pattern or list of them, a store's"
+            " folder, or an Arrow table (of a data frame: pyarrow.Table.from_pandas(frame) or frame.to_arrow())"
         )
     return places
 
@@ -351,13 +348,16 @@ class Graph:
         feed = _feed(source)
         streams = [instrument.stream for instrument in feed.instruments]
         if reference is not None and reference not in streams:
-            raise ConfigError(f"reference={reference!r} is not in the source{closest(reference, streams)}: {streams}")
-        if not isinstance(predictors, Mapping | None) or not all(map(callable, (predictors or {}).values())):
-            raise ConfigError(f"predictors={predictors!r}: use a dict, name -> function of a StepRecord")
+            raise ConfigError(
+                f"reference={reference!r} is not in the source{closest(str(reference), streams)}: {streams}"
+            )
+        _check_predictors(predictors)
         if GHOST in (predictors or {}):
             raise ConfigError(f"a predictor can't be named {GHOST!r}: that is the graph's own")
-        SinksConfig(signals=signals).check()
+        if type(batch_events) is not int:
+            raise ConfigError(f"batch_events={batch_events}: use a whole number")
         RunConfig(batch_events=batch_events).check()
+        SinksConfig(signals=str(signals)).check()
         sink = ArrowSink(SinksConfig(signals=signals).signals_stride(), _wide_columns(wide))
         device, reason = resolve_device(self.settings.device)
         if reason is not None:
@@ -404,7 +404,13 @@ class Graph:
 
 
 def _feed(source: Feed | Place | Sequence[Place] | pa.Table) -> Feed:
-    return source if hasattr(source, "batches") and hasattr(source, "instruments") else load(source)
+    is_feed = hasattr(source, "batches") and hasattr(source, "instruments")
+    return cast(Feed, source) if is_feed else load(cast("Place", source))
+
+
+def _check_predictors(given: object) -> None:
+    if given is not None and not (isinstance(given, Mapping) and all(map(callable, given.values()))):
+        raise ConfigError(f"predictors={given!r}: use a dict, name -> function of a StepRecord")
 
 
 def _wide_columns(wide: bool | Sequence[str]) -> tuple[str, ...]:

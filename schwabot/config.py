@@ -427,7 +427,8 @@ def _no_such_setting(full: str, key: str, names: Iterable[str], root: object) ->
     known = sorted(names)
     homes = [name for name in _homes(key, root) if name != full]
     of = [name for name, schema in SOURCES.items() if key in (one.name for one in fields(schema))]
-    hint = f", did you mean {_either(homes)}?" if homes else closest(key, known)
+    near = closest(key, known)
+    hint = f", did you mean {_either(homes)}?" if homes and not (where and near) else near
     if where in ("", "source") and of and not homes:
         hint = f", source.{key} is a setting of source={_either(of)}: add that"
     return ConfigError(f"{full}: there is no such setting{hint}; {place}: {', '.join(known)}")

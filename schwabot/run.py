@@ -243,8 +243,8 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     )
     for note in summary["notes"][len(notes) :]:
         sys.stderr.write(f"{note}\n")
-    if skill.note:
-        sys.stderr.write(f"note: {skill.note}\n")
+    if "skill_note" in summary:
+        sys.stderr.write(f"note: {summary['skill_note']}\n")
     return summary
 
 

@@ -44,7 +44,7 @@ _QUANTITIES = ("bid_qty", "ask_qty", "qty")
 
 @dataclass
 class TableConfig:
-    """Settings of the table source.
+    r"""Settings of the table source.
 
     Args:
         glob: which files, one pattern or a list; ``**`` goes into subfolders.
@@ -52,7 +52,7 @@ class TableConfig:
             tardis_quotes, tardis_trades, tardis_book_snapshot, hftbacktest, or none.
         columns: which column holds what; lies over the preset.
         names: columns of CSV files without a header line.
-        delimiter: between the cells of a CSV line; \\t is a tab.
+        delimiter: between the cells of a CSV line; ``\t`` is a tab.
         time_unit: auto, s, ms, us, ns (since 1970) or iso; auto tells it from the first row of each file.
         tick: price step of every file, in quote currency; absent = the finest decimal in the file.
         lot: quantity step; absent = the finest decimal in the file.

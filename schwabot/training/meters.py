@@ -27,8 +27,9 @@ class SkillEntry:
         self._meter.update(record)
 
     def summary(self) -> Mapping[str, Any]:
-        """``skill``."""
-        return {"skill": self._meter.summary()}
+        """``skill``, and ``skill_note`` where it does not cover the whole run."""
+        note = self._meter.note
+        return {"skill": self._meter.summary()} | ({"skill_note": note} if note else {})
 
 
 class LagEntry:

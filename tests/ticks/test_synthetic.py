@@ -197,6 +197,7 @@ def test_instruments() -> None:
     [
         ({"events": 0}, "source.events=0: between 1"),
         ({"streams": 0}, "source.streams=0"),
+        ({"streams": 257}, "source.streams=257: at most 256, because time per event grows with its square"),
         ({"rate_per_s": [-1.0]}, "source.rate_per_s=-1.0: above 0"),
         ({"noise_bp": [0.1, float("nan")]}, "source.noise_bp=nan: a finite number"),
         ({"contract": ["option"]}, "choose from spot, linear, inverse"),
@@ -208,6 +209,13 @@ def test_instruments() -> None:
 def test_refuses(setting: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SyntheticFeed(SyntheticConfig(**setting))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("setting", [f.name for f in fields(SyntheticConfig) if f.type.endswith(("float", "float]"))])
+def test_every_range_error_names_the_setting_as_it_is_typed(setting: str) -> None:
+    value = [float("nan")] if isinstance(getattr(SyntheticConfig(), setting), list) else float("nan")
+    with pytest.raises(ConfigError, match=rf"^source\.{setting}=nan"):
+        SyntheticFeed(SyntheticConfig(**{setting: value}))  # type: ignore[arg-type]
 
 
 def test_depth_rows_can_be_left_out() -> None:

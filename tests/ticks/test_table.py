@@ -19,6 +19,7 @@ from schwabot.errors import (
     CorruptFileError,
     CrossedQuoteError,
     DataError,
+    EmptyFileError,
     MalformedLineError,
     SchemaError,
     UnsortedTimeError,
@@ -90,9 +91,12 @@ def test_quotes(tmp_path: Path) -> None:
 
 def test_stated_steps_need_no_second_look(tmp_path: Path) -> None:
     write(tmp_path / "btc.csv", "t,b,bq,a,aq\n1723161600000,60000.5,1.5,60001,2\n")
-    feed = feed_of(tmp_path, columns=QUOTES, tick=0.5, lot=0.5, contract_value=10.0, inverse=True)
+    stated = {"tick": 0.5, "lot": 0.5, "contract_value": 10.0, "inverse": True}
+    feed = feed_of(tmp_path, columns=QUOTES, maker_fee_bp=0.0, taker_fee_bp=0.0, **stated)
     assert feed.notes == []
     assert feed.instruments[0] == Instrument("table:btc", 0.5, 0.5, 10.0, True)
+    (note,) = feed_of(tmp_path, columns=QUOTES, taker_fee_bp=4.0, **stated).notes
+    assert note.startswith("table:btc: fees are not stated and taken as 0 bp; state source.maker_fee_bp")
     assert read(feed).bid_ticks.tolist() == [120_001]
 
 
@@ -403,21 +407,76 @@ def test_wrong_columns(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="type bool holds no times"):
         feed_of(tmp_path, columns=ColumnMap(time="t", price="p"))
     write(tmp_path / "x.parquet", "")
-    with pytest.raises(SchemaError, match="the file is empty"):
+    with pytest.raises(EmptyFileError, match="the file is empty"):
         feed_of(tmp_path, columns=ColumnMap(time="t", price="p"))
+
+
+def test_a_file_without_rows_is_refused_or_counted(tmp_path: Path) -> None:
+    columns = ColumnMap(time="t", price="p")
+    write(tmp_path / "a.csv", "t,p\n")
+    write(tmp_path / "b.csv", "")
+    pq.write_table(pa.table({"t": pa.array([], pa.int64()), "p": pa.array([], pa.float64())}), tmp_path / "c.parquet")
+    for name in ("a.csv", "b.csv", "c.parquet"):
+        with pytest.raises(EmptyFileError, match=rf"{name}: .*source\.policy\.empty_file=drop"):
+            feed_of(tmp_path, name, columns=columns)
+    drop = BadInputPolicy(empty_file="drop")
+    with pytest.raises(EmptyFileError):  # nothing is left
+        feed_of(tmp_path, columns=columns, policy=drop)
+    write(tmp_path / "d.csv", f"t,p\n{T0},1.5\n")
+    feed = feed_of(tmp_path, columns=columns, policy=drop)
+    assert [one.stream for one in feed.instruments] == ["table:d"]
+    assert [len(read(feed)), len(read(feed))] == [1, 1]
+    assert feed.dropped == {"empty_file": 3}, "once, however often it is read"
+    assert not any("a.csv" in note for note in feed.notes)
+
+
+def test_what_a_wrong_file_is_answered_with(tmp_path: Path) -> None:
+    columns = ColumnMap(time="t", bid="b", ask="a")
+    path = write(tmp_path / "x.csv", "t;b;a\n1;1,5;2\n")
+    with pytest.raises(SchemaError, match=r"are cells apart by ';'\? then add \"source\.delimiter=';'\""):
+        feed_of(tmp_path, columns=columns)
+    _, error = read_until_error(feed_of(tmp_path, columns=columns, delimiter=";"))
+    assert "b='1,5' can't be read as bid: write decimals with a point" in str(error)
+    write(path, "t\tb\ta\n1\t1.5\t2\n")
+    with pytest.raises(SchemaError, match=r"source\.delimiter='\\t'"):
+        feed_of(tmp_path, columns=columns)
+    assert len(read(feed_of(tmp_path, columns=columns, delimiter="\\t"))) == 1
+    write(path, "t,b,a\n09/08/2024,1,2\n")
+    _, error = read_until_error(feed_of(tmp_path, columns=columns))
+    assert "times are text as 2024-08-09 23:59:01.5 or 2024-08-09T23:59:01Z" in str(error)
+    write(path, "t,b,a\n2,1,2\n1,1,2\n")
+    _, error = read_until_error(feed_of(tmp_path, columns=columns))
+    assert "source.policy.unsorted=drop" in str(error)
+    write(path, "t,b,a\n1,1e300,2e300\n")
+    _, error = read_until_error(feed_of(tmp_path, columns=columns))
+    assert "more than 4e+14 ticks" in str(error)
+    write(path, f'{T0} {{"stream":"x@trade","data":{{}}}}\n')
+    with pytest.raises(SchemaError, match="looks like a recording: source=capture"):
+        feed_of(tmp_path, columns=columns)
+
+
+def test_sizes_that_nobody_states_are_said_to_be_unknown(tmp_path: Path) -> None:
+    write(tmp_path / "x.csv", f"t,p,q\n{T0},1.5,2\n")
+    notes = feed_of(tmp_path, columns=ColumnMap(time="t", price="p")).notes
+    assert any("no column of quantities is stated" in note for note in notes)
+    assert not any("lot size" in note for note in notes)
+    assert any(
+        "lot size 1 " in note for note in feed_of(tmp_path, columns=ColumnMap(time="t", price="p", qty="q")).notes
+    )
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"glob": "no/such/*.csv"}, "matches no file"),
+        ({"glob": "no/such/*.csv"}, "no file matches"),
         ({"preset": "kraken"}, "choose from none, binance_trades"),
         ({"columns": ColumnMap()}, "state time, and bid and ask"),
         ({"columns": ColumnMap(time="t", qty="q")}, "qty is stated without price"),
         ({"columns": ColumnMap(time="t", price="p", side="s", buyer_maker="m")}, "not both"),
         ({"time_unit": "min"}, "choose from auto, s, ms"),
         ({"delimiter": ""}, "one character"),
-        ({"tick": 0.0}, "source.tick=0.0: above 0"),
+        ({"tick": 0.0}, "source.tick=0.0: use a number above 0"),
+        ({"taker_fee_bp": 1e6}, "source.taker_fee_bp=1000000.0 is out of range"),
         ({"preset": "hftbacktest"}, "fields of preset hftbacktest are fixed"),
     ],
 )
