@@ -70,6 +70,8 @@ def test_same_notes_as_the_command(tmp_path: Path) -> None:
     notes = run.summary["notes"]
     assert [note.split(":")[0] for note in notes] == ["warning", *["note"] * 4]
     assert notes == json.loads((tmp_path / "summary.json").read_text())["notes"]
+    off = schwabot.Graph(skill={"enabled": "off"}).run(schwabot.load("synthetic", events=50))
+    assert off.summary["skill_note"] == "off: skill.enabled=off"
 
 
 @pytest.mark.parametrize(

@@ -150,11 +150,14 @@ def test_version_is_ours(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_reader_that_has_seen_enough_is_no_error(arguments: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "schwabot.run", *arguments]
+    command = [sys.executable, "-m", "schwabot.run", *arguments, *(["hydra.run.dir=r"] if "=" in arguments[0] else [])]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
+    if "=" in arguments[0]:  # what was asked for is done all the same
+        summary = summary_of("r")
+        assert (summary["events"], summary.get("error"), done.returncode) == (50, None, 0)
 
 
 def test_no_rate_counts_the_time_kernels_take_to_get_ready() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TextIO
 
 from schwabot.records.audit import Lane, StepRecord
@@ -53,15 +54,17 @@ class ConsoleSink:
             table.add_column(title, justify="left" if title in ("stream", "phase\ndrift") else "right", no_wrap=True)
         for stream, facts in (summary.get("streams") or {}).items():
             table.add_row(*(Text(cell) for cell in stream_row(stream, facts, summary)))
-        self._console.print()
-        self._console.print(table)
-        self._console.print()
+        self._print("")
+        self._print(table)
+        self._print("")
         for line in closing_lines(summary):
             self._print(line)
         self._print(escape(f"files: {self._header.run_dir}"))
 
-    def _print(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True)
+    def _print(self, what: Any) -> None:
+        # Where the reader is gone (``... | head``) rich falls silent, which is right, and exits, which would end the run.
+        with suppress(SystemExit):
+            self._console.print(what, soft_wrap=isinstance(what, str))
 
 
 def stream_row(stream: str, facts: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:

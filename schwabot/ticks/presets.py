@@ -145,7 +145,10 @@ def mapping(preset: str, columns: ColumnMap) -> ColumnMap:
         if getattr(joined, one) and not getattr(joined, other):
             raise ConfigError(f"source.columns: {one} is stated without {other}")
     if not joined.time or not (joined.bid or joined.price):
-        raise ConfigError("source.columns: state time, and bid and ask (quotes) or price (trades); or a source.preset")
+        raise ConfigError(
+            "source.columns: state time, and bid and ask (quotes) or price (trades), e.g. source.columns.time=NAME;"
+            " or a source.preset"
+        )
     if joined.side and joined.buyer_maker:
         raise ConfigError("source.columns: state side or buyer_maker, not both")
     return joined
