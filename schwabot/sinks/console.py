@@ -62,7 +62,7 @@ class ConsoleSink:
         self._print(escape(f"files: {self._header.run_dir}"))
 
     def _print(self, what: Any) -> None:
-        # Where the reader is gone (``... | head``) rich falls silent, which is right, and exits, which would end the run.
+        # Where the reader is gone (``... | head``) rich falls silent, which is right, and exits: that would end the run
         with suppress(SystemExit):
             self._console.print(what, soft_wrap=isinstance(what, str))
 
