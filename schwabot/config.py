@@ -19,6 +19,7 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
+    ConfigTypeError,
     MissingMandatoryValue,
     OmegaConfBaseException,
     ReadonlyConfigError,
@@ -69,8 +70,10 @@ class InstrumentConfig:
     def check(self, where: str = "instruments.NAME") -> None:
         """Raise ConfigError when a value is out of range."""
         venue, colon, symbol = self.stream.partition(":")
-        if not (venue and colon and "/" in symbol):
-            raise ConfigError(f"{where}.stream={self.stream} is not of the form venue:BASE/QUOTE")
+        if not (venue and colon and ("/" in symbol or (venue == "table" and symbol))):
+            raise ConfigError(
+                f"{where}.stream={self.stream} is not of the form venue:BASE/QUOTE (or table:FILE, for a table's file)"
+            )
         for name in ("tick_size", "lot_size", "contract_value"):
             if not 0.0 < getattr(self, name) < 1e12:
                 raise ConfigError(f"{where}.{name}={getattr(self, name)} of {self.stream}: use more than 0")
@@ -191,6 +194,8 @@ class RunConfig:
             raise ConfigError(f"batch_events={self.batch_events} is out of range: use 1 to {1 << 24}")
         if self.mode == "convert" and not self.convert.out:
             raise ConfigError("mode=convert needs a folder to write to: add convert.out=DIR")
+        if self.mode != "convert" and self.convert.out:
+            raise ConfigError(f"convert.out={self.convert.out} does nothing in mode={self.mode}: add mode=convert")
 
 
 SOURCES: dict[str, type] = {
@@ -377,7 +382,7 @@ def explain(error: Exception) -> ConfigError:
         return _explain_key(inner)
     if isinstance(inner, MissingMandatoryValue):
         return ConfigError(f"{_dotted(inner.full_key)} has no value: add {_dotted(inner.full_key)}=...")
-    if isinstance(inner, ValidationError):
+    if isinstance(inner, ValidationError | ConfigTypeError):
         return _explain_type(inner)
     if isinstance(inner, ReadonlyConfigError):
         return ConfigError(f"{_dotted(inner.full_key)} can't be changed")
@@ -404,17 +409,19 @@ def _explain_key(error: OmegaConfBaseException) -> ConfigError:
     return _no_such_setting(_dotted(error.full_key) or str(error.key), str(error.key), names, known._get_root())
 
 
-def _explain_type(error: ValidationError) -> ConfigError:
+def _explain_type(error: OmegaConfBaseException) -> ConfigError:
     """A value of the wrong type, with one of the right type."""
     name, said = _dotted(error.full_key), _first_line(error)
     parent = error.parent_node
-    node = parent._get_node(error.key) if isinstance(parent, DictConfig) else None
+    # A merge that fails names no key: then the setting itself is given.
+    of_key = isinstance(parent, DictConfig) and error.key is not None
+    node = parent._get_node(error.key) if of_key else parent
     if isinstance(node, ListConfig):
         now = OmegaConf.to_container(node)
         shown = ",".join(str(one).lower() for one in now) if isinstance(now, list) and now else "a,b"
         return ConfigError(f"{name}: a list is wanted, e.g. '{name}=[{shown}]'")
     if isinstance(node, DictConfig):
-        names = [f"{name}.{one}=..." for one in map(str, node)] or [f"'{name}={{a: b}}'"]
+        names = [f"{name}.{one}=..." for one in map(str, node)] or [f"'+{name}={{a: b}}'"]
         return ConfigError(f"{name}: holds several settings, set one of them: {', '.join(names[:12])}")
     whole = re.search(r"Value '(\S+)' of type 'float' could not be converted to Integer", said)
     hint = f", write {float(whole[1]):.0f}" if whole and float(whole[1]).is_integer() else ""
@@ -431,6 +438,8 @@ def _no_such_setting(full: str, key: str, names: Iterable[str], root: object) ->
     hint = f", did you mean {_either(homes)}?" if homes and not (where and near) else near
     if where in ("", "source") and of and not homes:
         hint = f", source.{key} is a setting of source={_either(of)}: add that"
+    if where == "instruments" or not known:  # names of one's own
+        hint += f", add a new one with '+{full}=...'"
     return ConfigError(f"{full}: there is no such setting{hint}; {place}: {', '.join(known)}")
 
 

@@ -117,10 +117,13 @@ REFUSED = {
     "tick=1": "source.tick is a setting of source=table: add that",
     "source.delay_ms=5": "source.delay_ms: a list is wanted, e.g. 'source.delay_ms=[15.0,5.0,40.0,25.0]'",
     "source.stamped_quotes=true": "e.g. 'source.stamped_quotes=[false,true,true,true]'",
+    "instruments.binance_spot_btc=[1]": "instruments.binance_spot_btc: holds several settings, set one of them: instr",
+    "instruments.sol={stream: a:B/C}": "add a new one with '+instruments.sol=...'; settings of instruments: binance",
     "latency=5": "latency: holds several settings, set one of them: latency.min_transport_ns=..., latency.window_s=",
     "source.events=1e6": "of type 'float' could not be converted to Integer, write 1000000",
     "source=5": "source=5 is not a choice; use capture",
     "modules=5": "modules is no group to choose from; groups: source",
+    "convert.out=x": "convert.out=x does nothing in mode=replay: add mode=convert",
     "latency.window_s=nan": "latency.window_s=nan is out of range",
     "latency.window_s=0.1": "latency.window_s=0.1: must hold two buckets",
     "latency.min_transport_ns=-5": "latency.min_transport_ns=-5 is out of range",
@@ -186,6 +189,8 @@ def test_known_instruments() -> None:
 def test_own_instrument_from_the_command_line() -> None:
     mine = settings("+instruments.mine={stream: 'x:Y/Z', tick_size: 0.1, lot_size: 2}").instruments["mine"]
     assert mine == InstrumentConfig(stream="x:Y/Z", tick_size=0.1, lot_size=2.0)
+    table = settings("+instruments.mine={stream: 'table:btc', tick_size: 0.1, lot_size: 2}").instruments["mine"]
+    assert table.stream == "table:btc"
     with pytest.raises(ConfigError, match="both describe binance:BTC/USDT"):
         to_instruments({**settings().instruments, "b": InstrumentConfig("binance:BTC/USDT", 1.0, 1.0)})
 

@@ -411,6 +411,10 @@ def _check(config: TableConfig) -> None:
         raise ConfigError(f"source.time_unit={config.time_unit!r}: choose from {', '.join(TIME_UNITS)}")
     if len(_delimiter(config)) != 1:
         raise ConfigError(f"source.delimiter={config.delimiter}: one character, or \\t for a tab")
+    for key, stream in config.streams.items():
+        venue, colon, symbol = stream.partition(":")
+        if not (venue and colon and "/" in symbol):
+            raise ConfigError(f"source.streams: {key}: {stream} is not of the form venue:BASE/QUOTE")
     for name in ("tick", "lot", "contract_value"):
         value = getattr(config, name)
         if value is not None and not (isfinite(value) and value > 0):

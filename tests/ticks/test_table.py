@@ -476,6 +476,7 @@ def test_sizes_that_nobody_states_are_said_to_be_unknown(tmp_path: Path) -> None
         ({"time_unit": "min"}, "choose from auto, s, ms"),
         ({"delimiter": ""}, "one character"),
         ({"tick": 0.0}, "source.tick=0.0: use a number above 0"),
+        ({"streams": {"x": "kraken"}}, "source.streams: x: kraken is not of the form venue:BASE/QUOTE"),
         ({"taker_fee_bp": 1e6}, "source.taker_fee_bp=1000000.0 is out of range"),
         ({"preset": "hftbacktest"}, "fields of preset hftbacktest are fixed"),
     ],
