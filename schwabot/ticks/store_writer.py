@@ -320,7 +320,7 @@ def _existing(root: Path, mode: str) -> Catalogue:
         return Catalogue((), ())
     if not root.is_dir():
         raise ConfigError(f"{root} is a file; name a folder in convert.out")
-    if mode == "new":
+    if mode == "new" and ((root / CATALOGUE).exists() or any(root.glob("venue=*"))):
         raise ConfigError(
             f"{root} is not empty: add convert.existing=append (later rows to the store there) or"
             " convert.existing=overwrite (replace it), or name another folder in convert.out"

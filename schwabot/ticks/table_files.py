@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ import pyarrow.parquet as pq
 
 from schwabot.errors import BadPriceError, CorruptFileError, DataError, EmptyFileError, MalformedLineError, SchemaError
 from schwabot.records.market import MISSING_NS, Float64, Int8, Int64, Kind
-from schwabot.ticks.presets import ColumnMap
+from schwabot.ticks.presets import ColumnMap, columns_hint
 from schwabot.ticks.recording import Recording
 from schwabot.ticks.table_values import numbers, sides, text_of, time_unit_of, times_ns
 
@@ -464,13 +463,7 @@ def _check_columns(columns: ColumnMap, there: list[str], path: Path, delimiter: 
         name = getattr(columns, one.name)
         if name and name not in there:
             what = f"no column {name!r} (source.columns.{one.name}); it has {', '.join(map(repr, there[:30]))[:600]}"
-            if re.match(r"\d{16,} \{", there[0] if there else ""):
-                what += "; this looks like a recording: source=capture"
-            other = next((one for one in ",;\t| " if len(there) == 1 and one != delimiter and one in there[0]), "")
-            if delimiter and other:
-                shown = {"\t": "'\\t'", " ": "' '"}.get(other, f"'{other}'")
-                what += f'; are cells apart by {other!r}? then add "source.delimiter={shown}"'
-            raise SchemaError(what, file=str(path))
+            raise SchemaError(what + columns_hint(there, delimiter), file=str(path))
         if name and there.count(name) > 1:
             raise SchemaError(f"column {name!r} is there {there.count(name)} times", file=str(path))
 

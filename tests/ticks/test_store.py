@@ -251,8 +251,9 @@ def test_what_is_in_the_way_is_refused(tmp_path: Path) -> None:
         write_store(Given(ticks), tmp_path / "s", mode="append")
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("dear")
-    with pytest.raises(ConfigError, match="no tick store"):
-        write_store(Given(ticks), tmp_path / "home", mode="overwrite")
+    for mode in ("new", "append", "overwrite"):
+        with pytest.raises(ConfigError, match="no tick store"):
+            write_store(Given(ticks), tmp_path / "home", mode=mode)
     (tmp_path / "s" / "_store.json").unlink()
     with pytest.raises(CorruptFileError, match="did not finish"):
         read(tmp_path / "s")

@@ -450,6 +450,9 @@ def test_what_a_wrong_file_is_answered_with(tmp_path: Path) -> None:
     write(path, "t,b,a\n1,1e300,2e300\n")
     _, error = read_until_error(feed_of(tmp_path, columns=columns))
     assert "more than 4e+14 ticks" in str(error)
+    write(path, f"{T0},1,2\n")
+    with pytest.raises(SchemaError, match=r"no header line\? then name its columns: source\.names="):
+        feed_of(tmp_path, columns=columns)
     write(path, f'{T0} {{"stream":"x@trade","data":{{}}}}\n')
     with pytest.raises(SchemaError, match="looks like a recording: source=capture"):
         feed_of(tmp_path, columns=columns)
