@@ -5,12 +5,14 @@ Axis legend: N events, V streams.
 
 from __future__ import annotations
 
+import inspect
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 from warnings import warn
 
 import pyarrow as pa
@@ -22,12 +24,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from schwabot import engine
 from schwabot.clock import ReplayClock
-from schwabot.config import SOURCES, RunConfig, closest, conf_dir, explain, find_files, register, to_settings
+from schwabot.config import SOURCES, RunConfig, closest, conf_dir, explain, register, to_settings
 from schwabot.errors import ConfigError
 from schwabot.modules.settings import ModulesConfig
 from schwabot.pipeline import Pipeline
 from schwabot.records.audit import SignalColumns
-from schwabot.run import open_feed
+from schwabot.run import compile_kernels, notes_of, open_feed
 from schwabot.sinks.arrow import ArrowSink
 from schwabot.sinks.base import RunHeader
 from schwabot.sinks.progress import Progress
@@ -35,13 +37,16 @@ from schwabot.sinks.settings import SinksConfig
 from schwabot.sinks.tables import WIDE
 from schwabot.tensors.device import resolve_device
 from schwabot.ticks.base import Feed
+from schwabot.ticks.files import find_files
 from schwabot.ticks.presets import ColumnMap
 from schwabot.ticks.recording import Recording
 from schwabot.ticks.store_format import CATALOGUE
-from schwabot.training.meters import meters_of
+from schwabot.training.meters import CompileEntry, meters_of
 from schwabot.training.skill import Predictor, SkillMeter, ghost_deviation
 
 Place = str | Path
+Given = ParamSpec("Given")
+Returned = TypeVar("Returned")
 MODULES = tuple(one.name for one in fields(ModulesConfig))
 GHOST = "ghost"
 PER_EVENT = ("ghost_bp", "key", "entropy", "echo_bp", "expected_lag_bp", "penalty")
@@ -66,6 +71,27 @@ SKILL = pa.schema(
 """Columns of ``Result.skill``; see ``SkillMeter.summary``."""
 
 
+def _checked_names(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
+    """Answer a misspelt or missing argument as a misspelt setting is answered."""
+    parameters = {name: one for name, one in inspect.signature(function).parameters.items() if name != "self"}
+    named = [name for name, one in parameters.items() if one.kind is not one.VAR_KEYWORD]
+    needed = [name for name in named if parameters[name].default is inspect.Parameter.empty]
+
+    @wraps(function)
+    def call(*args: Given.args, **given: Given.kwargs) -> Returned:
+        try:
+            inspect.signature(function).bind(*args, **given)
+        except TypeError as error:
+            wrong = [name for name in given if name not in named]
+            hint = f", there is no argument {wrong[0]}{closest(wrong[0], named)}" if wrong else f": {error}"
+            said = f"; arguments: {', '.join(named)}" + (f" (needed: {', '.join(needed)})" if needed else "")
+            raise ConfigError(f"{function.__name__.strip('_')}{hint}{said}") from None
+        return function(*args, **given)
+
+    return call
+
+
+@_checked_names
 def load(
     source: Place | Sequence[Place] | pa.Table,
     *,
@@ -109,12 +135,12 @@ def load(
     """
     if kind is not None and kind not in SOURCES:
         raise ConfigError(f"kind={kind!r} is not a choice{closest(kind, SOURCES)}; use {', '.join(SOURCES)}")
-    entries = {name: dict(entry) for name, entry in (instruments or {}).items()}
+    entries = _entries(instruments)
     if isinstance(source, pa.Table):
         if kind not in (None, "table"):
             raise ConfigError(f"kind={kind!r}: an Arrow table is read as kind='table'")
         return _load_arrow(source, options, entries)
-    places = [source] if isinstance(source, str | Path) else list(source)
+    places = _places(source)
     if kind is None:
         kind = _kind_of(places, options)
     if kind == "store":
@@ -126,6 +152,27 @@ def load(
     elif places != ["synthetic"]:
         raise ConfigError(f"a synthetic market has no files: load('synthetic', ...) instead of {source!r}")
     return open_feed(_settings({"source": options, "instruments": entries}, kind))
+
+
+def _entries(instruments: object) -> dict[str, dict[str, Any]]:
+    if instruments is None:
+        return {}
+    if not isinstance(instruments, Mapping) or not all(isinstance(entry, Mapping) for entry in instruments.values()):
+        raise ConfigError(
+            f"instruments={instruments!r}: use names with their settings, e.g."
+            ' {"mine": {"stream": "table:BTC/USD", "tick_size": 0.1, "lot_size": 0.001}}'
+        )
+    return {str(name): dict(entry) for name, entry in instruments.items()}
+
+
+def _places(source: object) -> list[Place]:
+    places = [source] if isinstance(source, str | Path) else list(source) if isinstance(source, list | tuple) else []
+    if not places or not all(isinstance(place, str | Path) for place in places):
+        raise ConfigError(
+            f"source is of type {type(source).__name__}: use 'synthetic', a file, pattern or list of them, a store's"
+            " folder, or an Arrow table (of a data frame: pyarrow.Table.from_pandas(frame) or frame.to_arrow())"
+        )
+    return places
 
 
 def _load_arrow(table: pa.Table, options: dict[str, Any], entries: dict[str, Any]) -> Feed:
@@ -256,9 +303,13 @@ class Graph:
         schwabot.errors.ConfigError: modules.tensor_harness.tau_phase_s: Value 'long' of type 'str' could not be ...
     """
 
+    @_checked_names
     def __init__(self, overrides: Mapping[str, Any] | None = None, *, device: str = "auto", **settings: Any) -> None:
+        if overrides is not None and not isinstance(overrides, Mapping):
+            raise ConfigError(f"overrides={overrides!r}: use a dict by module, e.g. {{'tensor_harness': {{...}}}}")
         self.settings = _settings(_tree([overrides or {}, settings]) | {"device": {"kind": device}})
 
+    @_checked_names
     def run(
         self,
         source: Feed | Place | Sequence[Place] | pa.Table,
@@ -299,9 +350,16 @@ class Graph:
         feed = _feed(source)
         streams = [instrument.stream for instrument in feed.instruments]
         if reference is not None and reference not in streams:
-            raise ConfigError(f"reference={reference!r} is not in the source{closest(reference, streams)}: {streams}")
+            raise ConfigError(
+                f"reference={reference!r} is not in the source{closest(str(reference), streams)}: {streams}"
+            )
+        _check_predictors(predictors)
         if GHOST in (predictors or {}):
             raise ConfigError(f"a predictor can't be named {GHOST!r}: that is the graph's own")
+        if type(batch_events) is not int:
+            raise ConfigError(f"batch_events={batch_events}: use a whole number")
+        RunConfig(batch_events=batch_events).check()
+        SinksConfig(signals=str(signals)).check()
         sink = ArrowSink(SinksConfig(signals=signals).signals_stride(), _wide_columns(wide))
         device, reason = resolve_device(self.settings.device)
         if reason is not None:
@@ -311,13 +369,26 @@ class Graph:
             feed.instruments, self.settings.skill, predictors={GHOST: ghost_deviation, **(predictors or {})}
         )
         bar = Progress(enabled=progress, label="graph")
+        compile_s = compile_kernels(feed.instruments, self.settings.modules, say=progress)
+        header = RunHeader(
+            run_dir=Path(),
+            mode="replay",
+            device=str(device),
+            source=type(feed).__name__,
+            instruments=feed.instruments,
+            expected_events=feed.expected_events,
+            notes=tuple(notes_of(feed, reason)),
+        )
         engine.run(
             feed,
             pipeline,
-            RunHeader(Path(), "replay", str(device), type(feed).__name__, feed.instruments, feed.expected_events),
+            header,
             clock=ReplayClock(),
             sinks=[sink],
-            meters=meters_of(feed, skill, self.settings.modules.phantom_lag, pipeline.clock_summary),
+            meters=[
+                *meters_of(feed, skill, self.settings.modules.phantom_lag, pipeline.clock_summary),
+                CompileEntry(compile_s),
+            ],
             reference=reference,
             batch_events=batch_events,
             progress=bar,
@@ -336,15 +407,21 @@ class Graph:
 
 
 def _feed(source: Feed | Place | Sequence[Place] | pa.Table) -> Feed:
-    if isinstance(source, str | Path | pa.Table | Sequence):
-        return load(source)
-    return source
+    is_feed = hasattr(source, "batches") and hasattr(source, "instruments")
+    return cast(Feed, source) if is_feed else load(cast("Place", source))
+
+
+def _check_predictors(given: object) -> None:
+    if given is not None and not (isinstance(given, Mapping) and all(map(callable, given.values()))):
+        raise ConfigError(f"predictors={given!r}: use a dict, name -> function of a StepRecord")
 
 
 def _wide_columns(wide: bool | Sequence[str]) -> tuple[str, ...]:
     if isinstance(wide, bool):
         return WIDE if wide else ()
     names = tuple(one.name for one in fields(SignalColumns) if one.name not in PER_EVENT)
+    if isinstance(wide, str) or not isinstance(wide, Sequence):
+        raise ConfigError(f"wide={wide!r}: use True, False or a list of {', '.join(names)}")
     for name in wide:
         if name not in names:
             raise ConfigError(f"wide={name!r} is not a choice{closest(name, names)}; use {', '.join(names)}")

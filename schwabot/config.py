@@ -10,7 +10,6 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
+    ConfigTypeError,
     MissingMandatoryValue,
     OmegaConfBaseException,
     ReadonlyConfigError,
@@ -67,17 +67,19 @@ class InstrumentConfig:
     maker_fee_bp: float = 0.0
     taker_fee_bp: float = 0.0
 
-    def check(self) -> None:
+    def check(self, where: str = "instruments.NAME") -> None:
         """Raise ConfigError when a value is out of range."""
         venue, colon, symbol = self.stream.partition(":")
-        if not (venue and colon and "/" in symbol):
-            raise ConfigError(f"instruments: stream={self.stream!r} is not of the form venue:BASE/QUOTE")
+        if not (venue and colon and ("/" in symbol or (venue == "table" and symbol))):
+            raise ConfigError(
+                f"{where}.stream={self.stream} is not of the form venue:BASE/QUOTE (or table:FILE, for a table's file)"
+            )
         for name in ("tick_size", "lot_size", "contract_value"):
             if not 0.0 < getattr(self, name) < 1e12:
-                raise ConfigError(f"instruments: {name}={getattr(self, name)} of {self.stream}: use more than 0")
+                raise ConfigError(f"{where}.{name}={getattr(self, name)} of {self.stream}: use more than 0")
         for name in ("maker_fee_bp", "taker_fee_bp"):
             if not -100.0 <= getattr(self, name) <= 1000.0:
-                raise ConfigError(f"instruments: {name}={getattr(self, name)} of {self.stream}: use -100 to 1000")
+                raise ConfigError(f"{where}.{name}={getattr(self, name)} of {self.stream}: use -100 to 1000")
 
 
 @dataclass
@@ -192,6 +194,8 @@ class RunConfig:
             raise ConfigError(f"batch_events={self.batch_events} is out of range: use 1 to {1 << 24}")
         if self.mode == "convert" and not self.convert.out:
             raise ConfigError("mode=convert needs a folder to write to: add convert.out=DIR")
+        if self.mode != "convert" and self.convert.out:
+            raise ConfigError(f"convert.out={self.convert.out} does nothing in mode={self.mode}: add mode=convert")
 
 
 SOURCES: dict[str, type] = {
@@ -261,6 +265,7 @@ def _instrument(name: str, entry: object) -> InstrumentConfig:
     except ValueError as error:
         raise ConfigError(f"instruments.{name}={entry!r}: use {{stream: VENUE:BASE/QUOTE, tick_size: ...}}") from error
     assert isinstance(typed, InstrumentConfig)
+    typed.check(f"instruments.{name}")
     return typed
 
 
@@ -271,7 +276,7 @@ def _refuse_extra(node: DictConfig, where: str = "") -> None:
     for key in map(str, node):
         name = f"{where}{key}"
         if known is not None and key not in known:
-            raise _no_such_setting(name, key, known)
+            raise _no_such_setting(name, key, known, node._get_root())
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
             _refuse_extra(child, f"{name}.")
@@ -320,26 +325,6 @@ def to_instruments(entries: Mapping[str, InstrumentConfig]) -> dict[str, Instrum
     }
 
 
-def find_files(pattern: object, setting: str = "source.glob") -> list[Path]:
-    """Files that match a pattern or any of a list of patterns, sorted, each once.
-
-    Raises:
-        ConfigError: nothing matches.
-    """
-    given = pattern if isinstance(pattern, list) else [pattern]
-    patterns = [one for one in given if isinstance(one, str) and one]
-    if not patterns or len(patterns) < len(given):
-        raise ConfigError(f"{setting}={pattern}: use a file pattern or a list of them, e.g. '{setting}=ticks/*.gz'")
-    files: set[Path] = set()
-    for one in patterns:
-        matches = [Path(name) for name in glob(str(Path(one).expanduser()), recursive=True)]
-        matches = [path for path in matches if path.is_file()]
-        if not matches:
-            raise ConfigError(f"{setting}={one}: no file matches, seen from {Path.cwd()}")
-        files.update(matches)
-    return sorted(files)
-
-
 def mask_secrets(tree: Any) -> Any:
     """Copy of nested dicts and lists in which what sits under a secret's name is hidden.
 
@@ -377,6 +362,12 @@ def normalise_arguments(arguments: Iterable[str]) -> list[str]:
             argument = f"+device={value}"
         elif equals and bare in GROUPS:
             argument = f"{bare}={value}"
+        if (
+            equals
+            and bare in (*GROUPS, "device", "modules")
+            and re.fullmatch(r"[-+.\d]+|true|false|null", value, re.IGNORECASE)
+        ):
+            argument = f"{argument.partition('=')[0]}='{value}'"  # Hydra wants the name of an option to be text
         out.append(argument)
     return out
 
@@ -391,12 +382,16 @@ def explain(error: Exception) -> ConfigError:
         return _explain_key(inner)
     if isinstance(inner, MissingMandatoryValue):
         return ConfigError(f"{_dotted(inner.full_key)} has no value: add {_dotted(inner.full_key)}=...")
-    if isinstance(inner, ValidationError):
-        return ConfigError(f"{_dotted(inner.full_key)}: {_first_line(inner)}")
+    if isinstance(inner, ValidationError | ConfigTypeError):
+        return _explain_type(inner)
     if isinstance(inner, ReadonlyConfigError):
         return ConfigError(f"{_dotted(inner.full_key)} can't be changed")
     if isinstance(error, HydraException):
-        return ConfigError(f"{' '.join(str(error).split())}")
+        said = " ".join(str(error).split()).partition(" See https://")[0]
+        group = re.match(r"Could not override '(.+?)'\. No match in the defaults list", said)
+        if group is not None:
+            return ConfigError(f"{group[1]} is no group to choose from; groups: {', '.join((*GROUPS, 'device'))}")
+        return ConfigError(f"{said}; write name=value, see --help" if "missing EQUAL" in said else said)
     return ConfigError(_first_line(error))
 
 
@@ -409,15 +404,64 @@ def _explain_option(error: MissingConfigException) -> ConfigError:
 
 def _explain_key(error: OmegaConfBaseException) -> ConfigError:
     parent = error.parent_node
-    names = [str(name) for name in parent if name != "hydra"] if isinstance(parent, DictConfig) else []
-    return _no_such_setting(_dotted(error.full_key) or str(error.key), str(error.key), names)
+    known = parent if isinstance(parent, DictConfig) else OmegaConf.create()
+    names = [str(name) for name in known if name != "hydra"]
+    return _no_such_setting(_dotted(error.full_key) or str(error.key), str(error.key), names, known._get_root())
 
 
-def _no_such_setting(full: str, key: str, names: Iterable[str]) -> ConfigError:
+def _explain_type(error: OmegaConfBaseException) -> ConfigError:
+    """A value of the wrong type, with one of the right type."""
+    name, said = _dotted(error.full_key), _first_line(error)
+    parent = error.parent_node
+    # A merge that fails names no key: then the setting itself is given.
+    of_key = isinstance(parent, DictConfig) and error.key is not None
+    node = parent._get_node(error.key) if of_key else parent
+    if isinstance(node, ListConfig):
+        now = OmegaConf.to_container(node)
+        shown = ",".join(str(one).lower() for one in now) if isinstance(now, list) and now else "a,b"
+        return ConfigError(f"{name}: a list is wanted, e.g. '{name}=[{shown}]'")
+    if isinstance(node, DictConfig):
+        names = [f"{name}.{one}=..." for one in map(str, node)] or [f"'+{name}={{a: b}}'"]
+        return ConfigError(f"{name}: holds several settings, set one of them: {', '.join(names[:12])}")
+    whole = re.search(r"Value '(\S+)' of type 'float' could not be converted to Integer", said)
+    hint = f", write {float(whole[1]):.0f}" if whole and float(whole[1]).is_integer() else ""
+    return ConfigError(f"{name}: {said}{hint}")
+
+
+def _no_such_setting(full: str, key: str, names: Iterable[str], root: object) -> ConfigError:
     where = full.removesuffix(key).rstrip(".")
     place = f"settings of {where}" if where else "settings"
     known = sorted(names)
-    return ConfigError(f"{full}: there is no such setting{closest(key, known)}; {place}: {', '.join(known)}")
+    homes = [name for name in _homes(key, root) if name != full]
+    of = [name for name, schema in SOURCES.items() if key in (one.name for one in fields(schema))]
+    near = closest(key, known)
+    hint = f", did you mean {_either(homes)}?" if homes and not (where and near) else near
+    if where in ("", "source") and of and not homes:
+        hint = f", source.{key} is a setting of source={_either(of)}: add that"
+    if where == "instruments" or not known:  # names of one's own
+        hint += f", add a new one with '+{full}=...'"
+    return ConfigError(f"{full}: there is no such setting{hint}; {place}: {', '.join(known)}")
+
+
+def _homes(key: str, root: object) -> list[str]:
+    """Every setting whose last part is ``key``, in full."""
+    found: list[str] = []
+
+    def walk(node: object, where: str) -> None:
+        if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+            return
+        for name in map(str, node):
+            if name == key:
+                found.append(where + name)
+            if name == "instruments":
+                found.extend(
+                    ["instruments.NAME." + key] if key in (one.name for one in fields(InstrumentConfig)) else []
+                )
+            elif name != "hydra":
+                walk(node._get_node(name), f"{where}{name}.")
+
+    walk(root, "")
+    return found
 
 
 def _dotted(full_key: object) -> str:

@@ -8,6 +8,7 @@
     ├── StateError (ValueError)              saved state that does not fit the graph it is given to
     └── DataError (ValueError)               bad input; says file and line
         ├── CorruptFileError                 a file that ends early or does not unpack
+        ├── EmptyFileError                   a file without a single row
         ├── SchemaError                      a file whose columns or types are not what was promised
         ├── MalformedLineError               half a line, invalid JSON, a field that is not a number
         ├── BadPriceError                    NaN, infinite, zero or negative price or quantity
@@ -73,6 +74,12 @@ class CorruptFileError(DataError):
     """A file that ends early or does not unpack."""
 
     reason = "corrupt_file"
+
+
+class EmptyFileError(DataError):
+    """A file without a single row."""
+
+    reason = "empty_file"
 
 
 class SchemaError(DataError):

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -28,7 +30,6 @@ from schwabot.config import (
     closest,
     conf_dir,
     explain,
-    find_files,
     mask_secrets,
     normalise_arguments,
     register,
@@ -36,18 +37,25 @@ from schwabot.config import (
     to_settings,
     without_reference,
 )
-from schwabot.errors import ConfigError, SchwabotError
+from schwabot.errors import ConfigError, DataError, SchwabotError
 from schwabot.tensors.device import resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from schwabot.modules.settings import ModulesConfig
     from schwabot.records.instrument import Instrument
     from schwabot.sinks.base import Sink
     from schwabot.sinks.progress import Progress
     from schwabot.ticks.base import Feed
 
 INTERRUPTED = 130
+MANY_STREAMS = 16
+"""More streams than this are worth a word about what they cost."""
+PAIR_NS = 9.0
+"""What a pair of streams costs per event: measured at 64 and 128 streams on one core of a Zen4 server."""
+COMPILING_S = 3.0
+"""Kernels that are not ready after this are being compiled, and the user is told so."""
 TABLES = ("signals", "lag_decisions", "lag_curve", "arbitrage", "drift", "memory")
 """Parquet tables of a run."""
 _started_s: list[float] = []
@@ -66,14 +74,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     _started_s[:] = [time.perf_counter()]
     try:
-        with _command_line(normalise_arguments(given)):
-            _compose()
+        if "--version" in given:
+            # By name: the package's own module names the API, which stands above this one.
+            print(f"schwabot {import_module('schwabot').__version__}")  # noqa: T201
+        else:
+            with _command_line(normalise_arguments(given)):
+                _compose()
+        sys.stdout.flush()  # here, not at exit, where a reader that is gone can't be caught
+    except BrokenPipeError:  # ``... | head``: who reads has seen enough
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except (HydraException, OmegaConfBaseException) as error:
         _fail(explain(error), error)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted before the first event\n")
         raise SystemExit(INTERRUPTED) from None
-    except OSError as error:
+    except OSError as error:  # before the run's folder is there
         if error.filename is None:
             raise
         _fail(ConfigError(f"{error.filename}: {error.strerror}; is hydra.run.dir a folder you can write to?"), error)
@@ -107,6 +124,14 @@ def _compose(config: DictConfig) -> None:
         with suppress(OSError):
             run_dir.rmdir()  # goes only if it is empty
         _fail(error, error)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # caught here, because Hydra reports exceptions that leave a job
+        if error.filename is None:
+            raise
+        inside = run_dir in Path(os.fsdecode(error.filename)).absolute().parents
+        hint = "; is hydra.run.dir a folder you can write to?" if inside else ""
+        _fail(ConfigError(f"{os.fsdecode(error.filename)}: {error.strerror}{hint}"), error)
     if summary.get("interrupted"):
         raise SystemExit(INTERRUPTED)
 
@@ -132,8 +157,15 @@ def open_feed(settings: RunConfig) -> Feed:
 
     Raises:
         ConfigError: no file matches, or a setting of the source can't be used.
-        DataError: the source can't be read.
+        DataError: the source can't be read, or holds nothing.
     """
+    feed = _feed(settings)
+    if not feed.instruments:
+        raise DataError("the source has no stream: nothing was ever written to it")
+    return feed
+
+
+def _feed(settings: RunConfig) -> Feed:
     source = settings.source
     if isinstance(source, SyntheticSource):
         from schwabot.ticks.synthetic import SyntheticFeed
@@ -141,6 +173,7 @@ def open_feed(settings: RunConfig) -> Feed:
         return SyntheticFeed(without_reference(source))
     if isinstance(source, CaptureSource):
         from schwabot.ticks.capture import CaptureFeed
+        from schwabot.ticks.files import find_files
 
         files = find_files(source.glob)
         return CaptureFeed(
@@ -172,18 +205,16 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     from schwabot.pipeline import Pipeline
     from schwabot.sinks.base import RunHeader
     from schwabot.sinks.progress import Progress
-    from schwabot.training.meters import meters_of
+    from schwabot.training.meters import CompileEntry, meters_of
     from schwabot.training.skill import SkillMeter
-    from schwabot_kernels.cache import cache_folder
 
     feed = open_feed(settings)
     reference = _reference(settings.source.reference, feed.instruments)
     device, reason = resolve_device(settings.device)
-    notes = _say_notes(feed, reason)
+    notes = _say(notes_of(feed, reason))
     config = _write_config(settings, run_dir)
     pipeline = Pipeline(feed.instruments, settings.modules, settings.latency, device=device)
-    if not cache_folder().exists():
-        sys.stderr.write("compiling the kernels, once per version of Schwabot: this takes a minute or two\n")
+    compile_s = compile_kernels(feed.instruments, settings.modules)
     skill = SkillMeter(feed.instruments, settings.skill)
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
     header = RunHeader(
@@ -202,7 +233,10 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         header,
         clock=ReplayClock(),
         sinks=_sinks(settings, progress),
-        meters=meters_of(feed, skill, settings.modules.phantom_lag, pipeline.clock_summary),
+        meters=[
+            *meters_of(feed, skill, settings.modules.phantom_lag, pipeline.clock_summary),
+            CompileEntry(compile_s),
+        ],
         reference=reference,
         batch_events=settings.batch_events,
         progress=progress,
@@ -210,9 +244,40 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     )
     for note in summary["notes"][len(notes) :]:
         sys.stderr.write(f"{note}\n")
-    if skill.note:
-        sys.stderr.write(f"note: {skill.note}\n")
+    if "skill_note" in summary:
+        sys.stderr.write(f"note: {summary['skill_note']}\n")
     return summary
+
+
+def compile_kernels(instruments: tuple[Instrument, ...], modules: ModulesConfig, *, say: bool = True) -> float:
+    """Get the kernels ready by one quote through a graph of its own, so that no rate counts the time this takes.
+
+    Args:
+        instruments: V instruments of the run.
+        modules: settings of the run.
+        say: tell the user when this takes long, that is, when they are not compiled yet.
+
+    Returns:
+        How long it took, s: a minute or two the first time, a second or two when they are read from disk.
+    """
+    from schwabot.pipeline import Pipeline
+    from schwabot.ticks.merge import blank
+
+    said = "compiling the kernels, once per version of Schwabot: this takes a minute or two\n"
+    timer = threading.Timer(COMPILING_S, sys.stderr.write, [said])
+    started_s = time.perf_counter()
+    if say:
+        timer.start()
+    try:
+        quote = blank(instruments, 1)
+        for column in (quote.bid_ticks, quote.ask_ticks, quote.bid_lots, quote.ask_lots):
+            column[:] = 1
+        graph = Pipeline(instruments, modules)
+        graph.step(quote)
+        graph.finish()
+    finally:
+        timer.cancel()
+    return time.perf_counter() - started_s
 
 
 def convert(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
@@ -227,31 +292,41 @@ def convert(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
     from schwabot.ticks.store_writer import write_store
 
     feed = open_feed(settings)
-    notes = _say_notes(feed)
+    notes = _say([f"note: {note}" for note in getattr(feed, "notes", ())])
     _write_config(settings, run_dir)
     target = settings.convert
     assert target.out is not None
-    with Progress(enabled=settings.sinks.progress, label="convert") as progress, engine.StopRequest() as stop:
-        watched = engine.WatchedFeed(feed, progress, stop)
-        report = write_store(
-            watched,
-            target.out,
-            mode=target.existing,
-            compression=target.compression,
-            rows_per_group=target.rows_per_group,
-        )
-    wall_s = time.perf_counter() - started_s
-    summary: dict[str, Any] = {"mode": settings.mode, "device": "cpu"} | watched.tally.summary({})
-    summary |= {
-        "dropped": dict(feed.dropped),
-        "wall_s": wall_s,
-        "events_per_s": summary["events"] / wall_s,
-        "peak_rss_mib": engine.peak_rss_mib(),
-        "interrupted": stop.wanted,
-        "notes": notes,
-        "store": {"path": str(Path(target.out).absolute()), "rows": report.rows, "files": report.files},
-    }
-    write_json(run_dir / "summary.json", summary)
+    state: dict[str, Any] = {}
+    report = None
+    try:
+        with Progress(enabled=settings.sinks.progress, label="convert") as progress, engine.StopRequest() as stop:
+            watched = engine.WatchedFeed(feed, progress, stop)
+            report = write_store(
+                watched,
+                target.out,
+                mode=target.existing,
+                compression=target.compression,
+                rows_per_group=target.rows_per_group,
+            )
+    except BaseException as error:
+        state = {"error": str(error) or type(error).__name__}
+        notes.append(f"note: nothing was written, {target.out} is as it was before")
+        raise
+    finally:
+        wall_s = time.perf_counter() - started_s
+        summary: dict[str, Any] = {"mode": settings.mode, "device": "cpu"} | watched.tally.summary({})
+        rows, files = (report.rows, report.files) if report is not None else (0, 0)
+        summary |= {
+            "dropped": dict(feed.dropped),
+            "dropped_examples": list(getattr(feed, "examples", ())),
+            "wall_s": wall_s,
+            "events_per_s": summary["events"] / wall_s,
+            "peak_rss_mib": engine.peak_rss_mib(),
+            "interrupted": stop.wanted,
+            "notes": notes,
+            "store": {"path": str(Path(target.out).absolute()), "rows": rows, "files": files},
+        }
+        write_json(run_dir / "summary.json", summary | state)
     if settings.sinks.console:
         print(  # noqa: T201
             f"{report.rows:,} rows ({summary['events']:,} quotes and trades) of {len(report.streams)} streams in "
@@ -260,10 +335,30 @@ def convert(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
     return summary
 
 
-def _say_notes(feed: Feed, reason: str | None = None) -> list[str]:
-    """Write to stderr, and give back, what the source had to guess and why the device is not the one asked for."""
+def notes_of(feed: Feed, reason: str | None = None) -> list[str]:
+    """What a reader of the results has to know: why not the device asked for, what the source had to assume.
+
+    Args:
+        feed: the source of the run.
+        reason: why it is not the device that was asked for; None when it is.
+    """
     notes = [] if reason is None else [f"warning: running on the CPU: {reason}"]
     notes += [f"note: {note}" for note in getattr(feed, "notes", ())]
+    streams = len(feed.instruments)
+    if streams == 1:
+        notes.append(
+            "note: one stream only: with nothing to compare it to, the ghost price is its own mid, every deviation and"
+            " forecast is 0 and every lane LOW, by construction; add a second stream of the same asset"
+        )
+    if streams > MANY_STREAMS:
+        notes.append(
+            f"note: {streams} streams: phases and arbitrage compare every pair, which takes about"
+            f" {streams**2 * PAIR_NS / 1e3:,.0f} s per million events; memory grows with streams x batch_events"
+        )
+    return notes
+
+
+def _say(notes: list[str]) -> list[str]:
     for note in notes:
         sys.stderr.write(f"{note}\n")
     return notes

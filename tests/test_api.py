@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +56,54 @@ def test_same_tables_and_numbers_as_the_command(result: schwabot.Result, tmp_pat
         assert ours.schema.equals(theirs.schema), name
         assert ours.to_pylist() == theirs.to_pylist(), name
     written = json.loads((tmp_path / "summary.json").read_text())
-    same = set(written) - {"wall_s", "loop_s", "events_per_s", "peak_rss_mib"}
+    same = set(written) - {"wall_s", "loop_s", "compile_s", "events_per_s", "peak_rss_mib"}
     assert {name: result.summary[name] for name in same} == {name: written[name] for name in same}
+
+
+def test_same_notes_as_the_command(tmp_path: Path) -> None:
+    pacsv.write_csv(QUOTES, tmp_path / "btc.csv")
+    columns = {name: name for name in QUOTES.column_names}
+    with pytest.warns(RuntimeWarning, match="running on the CPU"):
+        run = schwabot.Graph(device="cuda").run(schwabot.load(tmp_path / "btc.csv", columns=columns))
+    main(["source=table", f"source.glob={tmp_path}/btc.csv", *(f"source.columns.{name}={name}" for name in columns),
+          "+device=cuda", f"hydra.run.dir={tmp_path}", "sinks.tensorboard=false", "sinks.console=false"])  # fmt: skip
+    notes = run.summary["notes"]
+    assert [note.split(":")[0] for note in notes] == ["warning", *["note"] * 4]
+    assert notes == json.loads((tmp_path / "summary.json").read_text())["notes"]
+    off = schwabot.Graph(skill={"enabled": "off"}).run(schwabot.load("synthetic", events=50))
+    assert off.summary["skill_note"] == "off: skill.enabled=off"
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: schwabot.load(), r"missing a required argument: 'source'; arguments: source, kind, instruments"),
+        (lambda: schwabot.load(5), "source is of type int: use 'synthetic', a file"),
+        (lambda: schwabot.load(None), "source is of type NoneType"),
+        (lambda: schwabot.load([]), "source is of type list"),
+        (lambda: schwabot.load({"time": [1.0]}), r"type dict.*or an Arrow table.*pyarrow\.Table\.from_pandas\(frame\)"),
+        (lambda: schwabot.load("synthetic", instruments=["x"]), "use names with their settings"),
+        (lambda: schwabot.load("synthetic", events="many"), "source.events"),
+        (lambda: schwabot.load("synthetic", delay_ms=5), "source.delay_ms: a list is wanted"),
+        (lambda: schwabot.Graph("tau_phase_s"), "use a dict by module"),
+        (lambda: schwabot.Graph({}, "cpu"), "too many positional arguments; arguments: overrides, device"),
+        (lambda: schwabot.Graph().run(), r"missing a required argument: 'source'"),
+        (lambda: schwabot.Graph().run("synthetic", wides=True), "there is no argument wides, did you mean wide"),
+        (lambda: schwabot.Graph().run("synthetic", wide="mid_bp"), "use True, False or a list"),
+        (lambda: schwabot.Graph().run("synthetic", wide=5), "use True, False or a list"),
+        (lambda: schwabot.Graph().run("synthetic", signals="some"), "sinks.signals=some is not a choice"),
+        (lambda: schwabot.Graph().run("synthetic", signals=5), "sinks.signals=5 is not a choice"),
+        (lambda: schwabot.Graph().run("synthetic", batch_events=0), "batch_events=0 is out of range"),
+        (lambda: schwabot.Graph().run("synthetic", batch_events="all"), "batch_events=all: use a whole number"),
+        (lambda: schwabot.Graph().run("synthetic", predictors=[1]), "use a dict"),
+        (lambda: schwabot.Graph().run("synthetic", predictors={"x": 1}), "use a dict"),
+        (lambda: schwabot.Graph().run("synthetic", reference=5), "is not in the source"),
+        (lambda: schwabot.Graph().run(5), "source is of type int"),
+    ],
+)
+def test_wrong_arguments_are_answered_like_wrong_settings(call: Callable[[], object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        call()
 
 
 def test_wide_holds_every_streams_answer(result: schwabot.Result) -> None:

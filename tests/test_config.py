@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -20,7 +21,6 @@ from schwabot.config import (
     RunConfig,
     conf_dir,
     explain,
-    find_files,
     mask_secrets,
     normalise_arguments,
     register,
@@ -30,6 +30,7 @@ from schwabot.config import (
 from schwabot.errors import ConfigError
 from schwabot.modules.settings import ModulesConfig
 from schwabot.sinks.settings import SinksConfig
+from schwabot.ticks.files import find_files
 from schwabot.ticks.venue_clock import VenueClockConfig
 from schwabot.training.skill import SkillConfig
 
@@ -107,6 +108,26 @@ REFUSED = {
     "+modules.tensor_harness.foo=3": "settings of modules.tensor_harness: critical_at",
     "+modules.tensor_harness.tau_phas_s=3": "did you mean tau_phase_s?",
     "+surce=synthetic": "surce",
+    "events=5": "events: there is no such setting, did you mean source.events?",
+    "+events=5": "did you mean source.events?",
+    "latency_ms=5": "did you mean modules.phantom_lag.latency_ms or modules.voltage_lanes.latency_ms?",
+    "modules.tau_phase_s=5": "did you mean modules.tensor_harness.tau_phase_s?",
+    "tick_size=1": "did you mean source.tick_size or instruments.NAME.tick_size?",
+    "source.glob=x": "source.glob is a setting of source=capture or table: add that",
+    "tick=1": "source.tick is a setting of source=table: add that",
+    "source.delay_ms=5": "source.delay_ms: a list is wanted, e.g. 'source.delay_ms=[15.0,5.0,40.0,25.0]'",
+    "source.stamped_quotes=true": "e.g. 'source.stamped_quotes=[false,true,true,true]'",
+    "instruments.binance_spot_btc=[1]": "instruments.binance_spot_btc: holds several settings, set one of them: instr",
+    "instruments.sol={stream: a:B/C}": "add a new one with '+instruments.sol=...'; settings of instruments: binance",
+    "latency=5": "latency: holds several settings, set one of them: latency.min_transport_ns=..., latency.window_s=",
+    "source.events=1e6": "of type 'float' could not be converted to Integer, write 1000000",
+    "source=5": "source=5 is not a choice; use capture",
+    "modules=5": "modules is no group to choose from; groups: source",
+    "convert.out=x": "convert.out=x does nothing in mode=replay: add mode=convert",
+    "latency.window_s=nan": "latency.window_s=nan is out of range",
+    "latency.window_s=0.1": "latency.window_s=0.1: must hold two buckets",
+    "latency.min_transport_ns=-5": "latency.min_transport_ns=-5 is out of range",
+    "events": "write name=value",
     "sorce=capture": "did you mean source?",
     "source=captur": "did you mean capture?; use capture, store, synthetic or table",
     "device=gpu": "use auto, cpu or cuda",
@@ -125,7 +146,7 @@ REFUSED = {
     "sinks.signals=every_0": "use auto, all, off, every_n",
     "sinks.tensorboard_points=1": "use 10 to",
     "source=capture": "source.glob has no value: add source.glob=",
-    "instruments.binance_spot_btc.tick_size=0": "tick_size=0.0 of binance:BTC/USDT",
+    "instruments.binance_spot_btc.tick_size=0": "instruments.binance_spot_btc.tick_size=0.0 of binance:BTC/USDT",
     "instruments.binance_spot_btc.tick_siz=1": "did you mean tick_size?",
     "instruments.binance_spot_btc.tick_size=tiny": "instruments.binance_spot_btc.tick_size",
     "+instruments.mine=3": "use {stream: VENUE:BASE/QUOTE",
@@ -146,7 +167,7 @@ def test_mistakes_are_refused_with_the_choices(override: str) -> None:
 def test_policy_of_bad_input() -> None:
     policy = settings("source=capture", "source.glob=x", "source.policy.gap=drop").source.policy
     assert (policy.gap, policy.malformed) == ("drop", "error")
-    with pytest.raises(ConfigError, match="choose 'error' or 'drop'"):
+    with pytest.raises(ConfigError, match=r"source\.policy\.gap=ignore: use error or drop"):
         settings("source=capture", "source.glob=x", "source.policy.gap=ignore")
     with pytest.raises(ConfigError, match="did you mean gap"):
         settings("source=capture", "source.glob=x", "source.policy.gaps=drop")
@@ -168,6 +189,8 @@ def test_known_instruments() -> None:
 def test_own_instrument_from_the_command_line() -> None:
     mine = settings("+instruments.mine={stream: 'x:Y/Z', tick_size: 0.1, lot_size: 2}").instruments["mine"]
     assert mine == InstrumentConfig(stream="x:Y/Z", tick_size=0.1, lot_size=2.0)
+    table = settings("+instruments.mine={stream: 'table:btc', tick_size: 0.1, lot_size: 2}").instruments["mine"]
+    assert table.stream == "table:btc"
     with pytest.raises(ConfigError, match="both describe binance:BTC/USDT"):
         to_instruments({**settings().instruments, "b": InstrumentConfig("binance:BTC/USDT", 1.0, 1.0)})
 
@@ -179,9 +202,18 @@ def test_files_of_patterns(tmp_path: Path) -> None:
     assert [path.name for path in find_files([f"{tmp_path}/*", f"{tmp_path}/a.gz"])] == ["a.gz", "b.gz", "c.txt"]
     with pytest.raises(ConfigError, match=r"no file matches, seen from"):
         find_files(f"{tmp_path}/*.csv")
+    with pytest.raises(ConfigError, match=r"is a folder: name its files, e\.g\. 'source\.glob="):
+        find_files(str(tmp_path))
     for nonsense in (3, [], [3], "", None):
         with pytest.raises(ConfigError, match="file pattern or a list"):
             find_files(nonsense)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.gz").touch(mode=0)
+    with pytest.raises(ConfigError, match=r"a\.gz: permission denied"):
+        find_files(f"{tmp_path}/*.gz")
 
 
 @pytest.mark.parametrize("name", ["apiKey", "API_SECRET", "password", "bot-token", "private_key"])

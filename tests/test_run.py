@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,13 @@ import pytest
 import torch
 import yaml
 
-from schwabot.run import main
+import schwabot
+from schwabot.run import main, notes_of
+from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 
 SUMMARY_NAMES = {
     "mode", "device", "events", "quotes", "trades", "dropped", "span_s", "wall_s", "events_per_s", "peak_rss_mib",
-    "streams", "skill", "lag_curve_bp", "lanes", "arbitrage", "truth", "interrupted",
+    "streams", "skill", "lag_curve_bp", "compile_s", "notes", "lanes", "arbitrage", "truth", "interrupted",
 }  # fmt: skip
 STREAM_NAMES = {
     "events", "clock_offset_ms", "clock_drift_ppm", "feed_delay_median_ms", "basis_bp", "drift_status", "book",
@@ -75,7 +80,7 @@ def test_convert_then_store_gives_the_same_answers() -> None:
     store = ["source=store", "source.path=store", "sinks.tensorboard=false", "sinks.console=false"]
     main([*store, "hydra.run.dir=stored", "batch_events=777"])
     direct, stored, converted = summary_of("direct"), summary_of("stored"), summary_of("converted")
-    changing = {"wall_s", "loop_s", "events_per_s", "peak_rss_mib", "truth"}
+    changing = {"wall_s", "loop_s", "compile_s", "events_per_s", "peak_rss_mib", "truth"}
     assert {k: v for k, v in direct.items() if k not in changing} == {
         k: v for k, v in stored.items() if k not in changing
     }
@@ -93,6 +98,10 @@ def test_convert_then_store_gives_the_same_answers() -> None:
         (["mode=live"], 2, "mode=live is not built yet; what exists today: replay, convert"),
         (["modules.tensor_harness.tau=1"], 2, "there is no such setting, did you mean tau_phase_s?"),
         (["source=capture", "source.glob=no/*.gz"], 2, "source.glob=no/*.gz: no file matches"),
+        (["events=5"], 2, "events: there is no such setting, did you mean source.events?"),
+        (["source.streams=300"], 2, "source.streams=300: at most 256"),
+        (["source=store", "source.path=/dev/null"], 1, "is a file, not the folder of a tick store"),
+        (["source=5"], 2, "source=5 is not a choice"),
         (["source.reference=synthetic_z:BTC/USDT"], 2, "did you mean synthetic_"),
     ],
 )
@@ -110,6 +119,75 @@ def test_refusals_are_one_line(
     assert not (tmp_path / "refused").exists()
 
 
+def test_convert_that_fails_says_how_far_it_came(capfd: pytest.CaptureFixture[str]) -> None:
+    quote = '{{"stream":"btcusdt@bookTicker","data":{{"u":{u},"s":"BTCUSDT","b":"{bid}","B":"1","a":"5","A":"2"}}}}'
+    Path("bad.txt").write_text("\n".join(f"{i} {quote.format(u=i, bid=b)}" for i, b in enumerate(("4", "9", "nan"))))
+    with pytest.raises(SystemExit) as ended:
+        main(["mode=convert", "convert.out=store", "source=capture", "source.glob=bad.txt", "hydra.run.dir=r"])
+    assert ended.value.code == 1
+    summary = summary_of("r")
+    assert (summary["mode"], summary["events"], summary["dropped"]) == ("convert", 1, {"crossed": 1})
+    assert len(summary["dropped_examples"]) == 1
+    assert "bad.txt:3: " in summary["error"]
+    assert summary["error"] in capfd.readouterr().err
+    assert summary["store"]["rows"] == 0
+    assert any("nothing was written" in note for note in summary["notes"])
+    assert not Path("store", "_store.json").exists()
+
+
+def run_alone(*arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
+    """Run in a process of its own, whose standard output may be closed and whose kernels are not loaded."""
+    command = ["-c", code] if code else ["-m", "schwabot.run", *arguments]
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True)
+
+
+def test_version_is_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--version"])
+    assert capsys.readouterr().out == f"schwabot {schwabot.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["source.events=50", "sinks.tensorboard=false"]])
+def test_a_reader_that_has_seen_enough_is_no_error(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "schwabot.run", *arguments, *(["hydra.run.dir=r"] if "=" in arguments[0] else [])]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+    if "=" in arguments[0]:  # what was asked for is done all the same
+        summary = summary_of("r")
+        assert (summary["events"], summary.get("error"), done.returncode) == (50, None, 0)
+
+
+def test_no_rate_counts_the_time_kernels_take_to_get_ready() -> None:
+    done = run_alone(
+        code="""
+from schwabot.run import compile_kernels, main
+from schwabot.modules.settings import ModulesConfig
+from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot_kernels.graph.cpu import graph_pass
+compile_kernels(SyntheticFeed(SyntheticConfig()).instruments, ModulesConfig())
+before = list(graph_pass.signatures)
+main(["source.events=500", "sinks.tensorboard=false", "sinks.console=false", "hydra.run.dir=r"])
+print(len(before), graph_pass.signatures == before)
+"""
+    )
+    assert done.stdout.split() == ["1", "True"], done.stderr
+    summary = summary_of("r")
+    assert 0 < summary["compile_s"] < summary["wall_s"]
+    assert summary["loop_s"] + summary["compile_s"] < summary["wall_s"]
+    assert summary["events_per_s"] == pytest.approx(summary["events"] / summary["loop_s"])
+
+
+def test_many_streams_are_worth_a_word() -> None:
+    assert notes_of(SyntheticFeed(SyntheticConfig(streams=4))) == []
+    (note,) = notes_of(SyntheticFeed(SyntheticConfig(streams=100)))
+    assert note.startswith(
+        "note: 100 streams: phases and arbitrage compare every pair, which takes about 90 s per million"
+    )
+
+
 def test_a_table_of_prices_has_a_ghost() -> None:
     Path("btc.csv").write_text("t,p\n2024-08-09 00:00:01,60000.5\n2024-08-09 00:00:02,60001.5\n")
     columns = ["source.columns.time=t", "source.columns.price=p", "source.tick=0.5"]
@@ -117,7 +195,8 @@ def test_a_table_of_prices_has_a_ghost() -> None:
     main(["source=table", "source.glob=btc.csv", *columns, *quiet, "hydra.run.dir=r"])
     summary = summary_of("r")
     assert (summary["trades"], list(summary["streams"]), summary["reference"]) == (2, ["table:btc"], "table:btc")
-    assert any("lot size" in note for note in summary["notes"])
+    said = ("column of quantities", "fees are not stated and taken as 0 bp", "one stream only: with nothing to compare")
+    assert [sum(part in note for note in summary["notes"]) for part in said] == [1, 1, 1]
     ghost = pq.read_table("r/signals.parquet")["ghost_bp"].to_pylist()
     assert ghost == pytest.approx([0.0, 1e4 * math.log(60001.5 / 60000.5)])
 

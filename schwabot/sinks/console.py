@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TextIO
 
 from schwabot.records.audit import Lane, StepRecord
@@ -12,6 +13,8 @@ from schwabot.sinks.base import RunHeader
 WIDTH = 120
 SKILL_HORIZON_MS = "100"
 LATENCIES_MS = ("10", "100")
+COMPILING_S = 5.0
+"""Getting kernels ready is worth a word from here on: reading compiled ones takes less."""
 DASH = "-"
 
 
@@ -51,15 +54,17 @@ class ConsoleSink:
             table.add_column(title, justify="left" if title in ("stream", "phase\ndrift") else "right", no_wrap=True)
         for stream, facts in (summary.get("streams") or {}).items():
             table.add_row(*(Text(cell) for cell in stream_row(stream, facts, summary)))
-        self._console.print()
-        self._console.print(table)
-        self._console.print()
+        self._print("")
+        self._print(table)
+        self._print("")
         for line in closing_lines(summary):
             self._print(line)
         self._print(escape(f"files: {self._header.run_dir}"))
 
-    def _print(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True)
+    def _print(self, what: Any) -> None:
+        # Where the reader is gone (``... | head``) rich falls silent, which is right, and exits: that would end the run
+        with suppress(SystemExit):
+            self._console.print(what, soft_wrap=isinstance(what, str))
 
 
 def stream_row(stream: str, facts: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
@@ -86,10 +91,12 @@ def closing_lines(summary: Mapping[str, Any]) -> list[str]:
     from rich.markup import escape
 
     events, wall_s = summary["events"], summary["wall_s"]
+    compile_s = summary.get("compile_s") or 0.0
+    compiling = f" ({compile_s:.0f} s of it compiling)" if compile_s > COMPILING_S else ""
     first = (
         f"{events:,} events ({summary['quotes']:,} quotes, {summary['trades']:,} trades) over "
-        f"{summary['span_s']:,.1f} s of market in {wall_s:.1f} s, {summary['events_per_s']:,.0f} events/s in the loop, "
-        f"{summary['peak_rss_mib']:,.0f} MiB"
+        f"{summary['span_s']:,.1f} s of market in {wall_s:.1f} s{compiling}, "
+        f"{summary['events_per_s']:,.0f} events/s in the loop, {summary['peak_rss_mib']:,.0f} MiB"
     )
     lines = [first]
     dropped = {reason: count for reason, count in (summary.get("dropped") or {}).items() if count}

@@ -158,7 +158,8 @@ class Sorter:
         file: named in the messages.
         instruments: the V streams to take; ``stream`` in the output indexes it.
         described: names of streams that have an instrument but are not among the V; only for messages.
-        repeats: streams whose aggTrade messages repeat trade messages and are left out.
+        repeats: streams whose aggTrade messages repeat trade messages and are left out; the first trade message of
+            a stream makes it one of them.
 
     Example:
         >>> spot = Instrument("binance:BTC/USDT", 0.01, 1e-5)
@@ -177,7 +178,7 @@ class Sorter:
     ) -> None:
         self.file = file
         self._described = described
-        self._repeats = frozenset(repeats)
+        self._repeats = set(repeats)
         self._spot: dict[str, int] = {}
         self._futures: dict[str, int] = {}
         for stream, instrument in enumerate(instruments):
@@ -246,6 +247,8 @@ class Sorter:
         aggregate = data["e"] == "aggTrade"
         if aggregate and stream in self._repeats:
             raise _LeftOutError("aggregate_trade", "aggTrade of a stream that is recorded trade by trade")
+        if not aggregate:
+            self._repeats.add(stream)
         # INSURANCE_FUND, ADL and NA are settled outside the order book, some at price zero.
         if data.get("X", "MARKET") != "MARKET":
             raise _LeftOutError("off_book_trade", f"trade of type {data['X']}, not made in the order book")
@@ -314,7 +317,7 @@ class Sorter:
         else:
             what = (
                 f"no instrument describes {symbol}: add {name} with its tick size, lot size and fees to"
-                " conf/instruments, or set the policy for unknown streams to drop"
+                " conf/instruments, or leave it out with source.policy.unknown_stream=drop"
             )
         return UnknownStreamError(what, file=self.file, line=number)
 
@@ -322,7 +325,7 @@ class Sorter:
 def _explain(line: bytes, error: Exception) -> str:
     stamp, _, text = line.partition(b" ")
     if not stamp.strip().isdigit():
-        return f"the line does not start with a receive time in ns: {line[:40]!r}"
+        return f"the line does not start with a receive time in ns: {line[:40]!r}; is this a table (source=table)?"
     if isinstance(error, orjson.JSONDecodeError):
         half = "half a line, " if not text.rstrip().endswith(b"}") else ""
         return f"{half}invalid JSON ({error}): ...{text[-40:]!r}"

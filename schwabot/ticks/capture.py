@@ -17,7 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from schwabot.errors import ConfigError, CorruptFileError, DataError, UnknownStreamError
+from schwabot.errors import (
+    ConfigError,
+    CorruptFileError,
+    DataError,
+    EmptyFileError,
+    MalformedLineError,
+    UnknownStreamError,
+)
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Int64, Ticks
 from schwabot.ticks.binance_messages import Messages, Problem, Sorter
@@ -95,8 +102,12 @@ class CaptureFeed:
         missing = sorted(set(streams) - set(known))
         if missing:
             raise ConfigError(f"source.streams names {missing}, which conf/instruments does not describe")
-        self._files = [self._scan(recording, known, scan_lines) for recording in recordings]
+        self._first_problem: DataError | None = None
+        scanned = [self._scan(recording, known, scan_lines) for recording in recordings]
+        self._files = [file for file in scanned if file is not None]
         found = set(streams).union(*(file.streams for file in self._files))
+        if not found:
+            raise self._nothing_found(scan_lines)
         self._instruments = tuple(known[name] for name in sorted(found))
         self._described = set(known) - found
         index = {instrument.stream: i for i, instrument in enumerate(self._instruments)}
@@ -142,8 +153,21 @@ class CaptureFeed:
         sources = [Source(lambda file=file: self._read(file), file.starts_ns) for file in self._files]  # type: ignore[misc]
         return rebatch(merge(sources), max_events)
 
-    def _scan(self, recording: Recording, known: Mapping[str, Instrument], scan_lines: int) -> _File:
-        """Find streams and the first receive time in the first lines; everything bad is left to the reading."""
+    def _nothing_found(self, scan_lines: int) -> DataError:
+        """Why there is no stream: the first bad line, if the policy calls it an error."""
+        if self._first_problem is not None and getattr(self._bad.policy, self._first_problem.reason, "") == "error":
+            return self._first_problem
+        what = (
+            f"no quote, trade or depth message of a known stream in the first {scan_lines} lines (source.scan_lines);"
+            " a line is the receive time in ns, a space and a Binance message as JSON. Is it a table (source=table)?"
+        )
+        return MalformedLineError(what, file=", ".join(str(file.recording.path) for file in self._files[:3]) or None)
+
+    def _scan(self, recording: Recording, known: Mapping[str, Instrument], scan_lines: int) -> _File | None:
+        """Find streams and the first receive time in the first lines; everything bad is left to the reading.
+
+        None for a file without a single line, where the policy is to pass over it.
+        """
         described = tuple(known.values())
         blocks: list[Messages] = []
         reader = Recording(recording.path)
@@ -158,6 +182,11 @@ class CaptureFeed:
                     break
         except CorruptFileError:
             pass
+        else:
+            if first_line == 1:
+                what = "the file is empty: leave it out, or pass over it with source.policy.empty_file=drop"
+                self._bad.found(EmptyFileError(what, file=str(recording.path)))
+                return None
         names: set[str] = set()
         single: set[str] = set()
         starts: list[int] = []
@@ -167,6 +196,8 @@ class CaptureFeed:
             names.update(described[row.stream].stream for kind in rows for row in kind if row.stream >= 0)
             single.update(described[row.stream].stream for row in messages.trades if not row.aggregate)
             for problem in messages.problems:
+                if self._first_problem is None and isinstance(problem.what, DataError):
+                    self._first_problem = problem.what
                 if isinstance(problem.what, UnknownStreamError) and self._bad.policy.unknown_stream == "error":
                     raise problem.what
         return _File(recording, min(starts, default=0), names, single)
@@ -197,25 +228,15 @@ class CaptureFeed:
         parts = [columns.quotes(messages.quotes), columns.trades(messages.trades), depth.rows(messages)]
         problems = messages.problems + [problem for _, _, found in parts for problem in found]
         ticks, lines = _joined(parts)
-        failure = self._judge(problems)
+        # A tuple is no error: it is left out on purpose.
+        in_order = sorted(problems, key=lambda problem: problem.line)
+        failure = self._bad.first_error((p.what, p.message) if isinstance(p.what, str) else p.what for p in in_order)
         if failure is not None:
             ticks = cut(ticks, 0, int(np.searchsorted(lines, failure.line or 0)))
         if len(ticks):
             yield ticks
         if failure is not None:
             raise failure
-
-    def _judge(self, problems: list[Problem]) -> DataError | None:
-        """Count what the policy drops, in line order, up to the first error."""
-        for problem in sorted(problems, key=lambda problem: problem.line):
-            if isinstance(problem.what, str):
-                self._bad.count(problem.what, problem.message)
-                continue
-            try:
-                self._bad.found(problem.what)
-            except DataError as error:
-                return error
-        return None
 
 
 def _joined(parts: list[tuple[Ticks, Int64, list[Problem]]]) -> tuple[Ticks, Int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields, replace
 
 from schwabot.errors import ConfigError
@@ -145,7 +146,33 @@ def mapping(preset: str, columns: ColumnMap) -> ColumnMap:
         if getattr(joined, one) and not getattr(joined, other):
             raise ConfigError(f"source.columns: {one} is stated without {other}")
     if not joined.time or not (joined.bid or joined.price):
-        raise ConfigError("source.columns: state time, and bid and ask (quotes) or price (trades); or a source.preset")
+        raise ConfigError(
+            "source.columns: state time, and bid and ask (quotes) or price (trades), e.g. source.columns.time=NAME;"
+            " or a source.preset"
+        )
     if joined.side and joined.buyer_maker:
         raise ConfigError("source.columns: state side or buyer_maker, not both")
     return joined
+
+
+def columns_hint(there: list[str], delimiter: str) -> str:
+    r"""What may be wrong with a file whose columns are not those that were named.
+
+    Args:
+        there: its columns.
+        delimiter: what its cells were cut at; empty where there is no such thing.
+
+    Example:
+        >>> columns_hint(["t;bid;ask"], ",")
+        '; are cells apart by \';\'? then add "source.delimiter=\';\'"'
+        >>> columns_hint(["1723161600", "60000.5"], ",")
+        '; no header line? then name its columns: source.names=[...]'
+    """
+    if re.match(r"\d{16,} \{", there[0] if there else ""):
+        return "; this looks like a recording: source=capture"
+    other = next((one for one in ",;\t| " if len(there) == 1 and one != delimiter and one in there[0]), "")
+    if delimiter and other:
+        shown = {"\t": "'\\t'"}.get(other, f"'{other}'")
+        return f'; are cells apart by {other!r}? then add "source.delimiter={shown}"'
+    numbers = all(re.fullmatch(r"[-+.\d]+", name) for name in there)
+    return "; no header line? then name its columns: source.names=[...]" if delimiter and numbers else ""

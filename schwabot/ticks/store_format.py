@@ -199,6 +199,8 @@ def read_catalogue(root: Path) -> Catalogue:
     except FileNotFoundError:
         what = f"no {CATALOGUE} in it: not a tick store, or mode=convert did not finish; convert again"
         raise CorruptFileError(what, file=str(root)) from None
+    except NotADirectoryError:
+        raise CorruptFileError("is a file, not the folder of a tick store", file=str(root)) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CorruptFileError(f"does not parse ({error}); convert again", file=str(path)) from error
     found = content.get("format") if isinstance(content, dict) else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -123,11 +124,11 @@ class StoreWriter:
         rows_per_group: int = 131_072,
     ) -> None:
         if mode not in MODES:
-            raise ConfigError(f"store mode {mode!r}: choose from {', '.join(MODES)}")
+            raise ConfigError(f"convert.existing={mode}: use {', '.join(MODES)}")
         if compression not in COMPRESSIONS:
-            raise ConfigError(f"store compression {compression!r}: choose from {', '.join(COMPRESSIONS)}")
+            raise ConfigError(f"convert.compression={compression}: use {', '.join(COMPRESSIONS)}")
         if rows_per_group < 1:
-            raise ConfigError(f"store rows_per_group={rows_per_group}: at least 1")
+            raise ConfigError(f"convert.rows_per_group={rows_per_group}: at least 1")
         self.instruments = instruments
         self.root = Path(root)
         self.compression = compression
@@ -239,8 +240,8 @@ class _StreamPart:
         first_ns = int(ticks.ts_recv_ns[0])
         if self.last_ns is not None and first_ns < self.last_ns:
             raise ConfigError(
-                f"{self.store.root}: {self.instrument.stream} is stored up to {self.last_ns} ns and these rows start at"
-                f" {first_ns} ns; append later rows only, or write another store"
+                f"{self.store.root}: {self.instrument.stream} is stored up to {_date(self.last_ns)} and these rows"
+                f" start at {_date(first_ns)}; append later rows only, or name another folder in convert.out"
             )
         folder = folder_of(self.instrument, first_ns)
         if self._final is None or folder != self._folder or levels != self._levels:
@@ -304,6 +305,11 @@ class _StreamPart:
         self._held = [cut(held, rows, len(held))] if self._held_rows else []
 
 
+def _date(ts_ns: int) -> str:
+    """Time of receipt to the ns, UTC."""
+    return f"{datetime.fromtimestamp(ts_ns // 10**9, UTC):%Y-%m-%dT%H:%M:%S}.{ts_ns % 10**9:09d}Z"
+
+
 def _temporary(final: Path) -> Path:
     return final.with_name(f".{final.name}.{os.getpid()}.tmp")
 
@@ -313,16 +319,19 @@ def _existing(root: Path, mode: str) -> Catalogue:
     if not root.exists() or (root.is_dir() and not any(path.is_file() for path in root.rglob("*"))):
         return Catalogue((), ())
     if not root.is_dir():
-        raise ConfigError(f"{root} is a file; name a folder for the store")
-    if mode == "new":
-        raise ConfigError(f"{root} is not empty; choose mode overwrite or append, or another folder")
+        raise ConfigError(f"{root} is a file; name a folder in convert.out")
+    if mode == "new" and ((root / CATALOGUE).exists() or any(root.glob("venue=*"))):
+        raise ConfigError(
+            f"{root} is not empty: add convert.existing=append (later rows to the store there) or"
+            " convert.existing=overwrite (replace it), or name another folder in convert.out"
+        )
     if (root / CATALOGUE).exists():
         return read_catalogue(root)
     if any(root.glob("venue=*")):
         if mode == "overwrite":
             return Catalogue((), ())
-        raise ConfigError(f"{root} holds an unfinished store (no {CATALOGUE}); choose mode overwrite")
-    raise ConfigError(f"{root} is not empty and no tick store (no {CATALOGUE}); choose another folder")
+        raise ConfigError(f"{root} holds an unfinished store (no {CATALOGUE}): add convert.existing=overwrite")
+    raise ConfigError(f"{root} is not empty and no tick store (no {CATALOGUE}); name another folder in convert.out")
 
 
 def _check_same(instruments: tuple[Instrument, ...], kept: Catalogue, root: Path) -> None:

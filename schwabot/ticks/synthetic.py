@@ -39,6 +39,7 @@ from schwabot.ticks.synthetic_venue import (
 
 Value = TypeVar("Value")
 
+MOST_STREAMS = 256
 CONTRACTS = {
     # symbol, lot size, contract value, inverse, maker fee bp, taker fee bp
     "spot": ("BTC/USDT", 1e-5, 1.0, False, 2.0, 10.0),
@@ -300,23 +301,33 @@ def _check(config: SyntheticConfig) -> None:
         name, value = setting.name, getattr(config, setting.name)
         values = value if isinstance(value, list) else [value]
         if not values:
-            raise ConfigError(f"synthetic.{name} is empty: give one value, or one per stream")
+            raise ConfigError(f"source.{name} is empty: give one value, or one per stream")
         for one in values:
             if isinstance(one, str):
                 if one not in CONTRACTS:
-                    raise ConfigError(f"synthetic.{name}={one!r}: choose from {', '.join(CONTRACTS)}")
+                    raise ConfigError(f"source.{name}={one!r}: choose from {', '.join(CONTRACTS)}")
             elif not isfinite(one):
-                raise ConfigError(f"synthetic.{name}={one}: a finite number")
+                raise ConfigError(f"source.{name}={one}: a finite number")
             elif name in above_zero and one <= 0:
-                raise ConfigError(f"synthetic.{name}={one}: above 0")
+                raise ConfigError(f"source.{name}={one}: above 0")
             elif name in not_negative and one < 0:
-                raise ConfigError(f"synthetic.{name}={one}: 0 or more")
+                raise ConfigError(f"source.{name}={one}: 0 or more")
             elif name in shares and not 0 <= one < 1:
-                raise ConfigError(f"synthetic.{name}={one}: at least 0 and below 1")
-    for name, least, most in (("events", 1, 10**12), ("streams", 1, 676), ("seed", 0, 2**63), ("start_ns", 0, 2**62)):
+                raise ConfigError(f"source.{name}={one}: at least 0 and below 1")
+    if config.streams > MOST_STREAMS:
+        raise ConfigError(
+            f"source.streams={config.streams}: at most {MOST_STREAMS}, because time per event grows with its square and"
+            " memory with streams x batch_events"
+        )
+    for name, least, most in (
+        ("events", 1, 10**12),
+        ("streams", 1, MOST_STREAMS),
+        ("seed", 0, 2**63),
+        ("start_ns", 0, 2**62),
+    ):
         if not least <= getattr(config, name) <= most:
-            raise ConfigError(f"synthetic.{name}={getattr(config, name)}: between {least} and {most}")
+            raise ConfigError(f"source.{name}={getattr(config, name)}: between {least} and {most}")
     if config.price / max(config.tick_size) < 1_000:
-        raise ConfigError(f"synthetic.price={config.price}: at least 1000 ticks of {max(config.tick_size)}")
+        raise ConfigError(f"source.price={config.price}: at least 1000 ticks of {max(config.tick_size)}")
     if sum(_of(config.rate_per_s, v) for v in range(config.streams)) < 1:
-        raise ConfigError("synthetic.rate_per_s: at least one event a second over all streams")
+        raise ConfigError("source.rate_per_s: at least one event a second over all streams")

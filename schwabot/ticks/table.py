@@ -10,7 +10,6 @@ the finest decimal in the file, which ``TableFeed.notes`` reports.
 from __future__ import annotations
 
 import fnmatch
-import glob
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
@@ -25,15 +24,17 @@ from schwabot.errors import (
     CorruptFileError,
     CrossedQuoteError,
     DataError,
+    EmptyFileError,
     SchemaError,
     UnsortedTimeError,
 )
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Float64, Int64, Kind, Ticks
-from schwabot.ticks.merge import Source, cut, merge, rebatch, take
+from schwabot.ticks.files import find_files
+from schwabot.ticks.merge import Source, merge, rebatch, take
 from schwabot.ticks.npz import NpzFile
 from schwabot.ticks.presets import PRESETS, ColumnMap, mapping
-from schwabot.ticks.table_files import CsvFile, ParquetFile, Rows, TableFile
+from schwabot.ticks.table_files import PASS_OVER, CsvFile, ParquetFile, Rows, TableFile
 from schwabot.ticks.table_values import MOST_DECIMALS, TIME_UNITS, decimals
 from schwabot.ticks.validate import BadInput, BadInputPolicy, late_message, price_problem, quantity_problem, to_steps
 
@@ -43,7 +44,7 @@ _QUANTITIES = ("bid_qty", "ask_qty", "qty")
 
 @dataclass
 class TableConfig:
-    """Settings of the table source.
+    r"""Settings of the table source.
 
     Args:
         glob: which files, one pattern or a list; ``**`` goes into subfolders.
@@ -51,12 +52,13 @@ class TableConfig:
             tardis_quotes, tardis_trades, tardis_book_snapshot, hftbacktest, or none.
         columns: which column holds what; lies over the preset.
         names: columns of CSV files without a header line.
-        delimiter: between the cells of a CSV line.
+        delimiter: between the cells of a CSV line; ``\t`` is a tab.
         time_unit: auto, s, ms, us, ns (since 1970) or iso; auto tells it from the first row of each file.
         tick: price step of every file, in quote currency; absent = the finest decimal in the file.
         lot: quantity step; absent = the finest decimal in the file.
         streams: stream name by file stem (or by value of the stream column); patterns with * are allowed.
-        contract_value, inverse, maker_fee_bp, taker_fee_bp: of every instrument; see ``Instrument``.
+        contract_value, inverse: of every instrument; see ``Instrument``.
+        maker_fee_bp, taker_fee_bp: of every instrument, bp of the notional; absent = 0, which a note says.
         policy: what to do with bad input.
     """
 
@@ -71,8 +73,8 @@ class TableConfig:
     streams: dict[str, str] = field(default_factory=dict)
     contract_value: float = 1.0
     inverse: bool = False
-    maker_fee_bp: float = 0.0
-    taker_fee_bp: float = 0.0
+    maker_fee_bp: float | None = None
+    taker_fee_bp: float | None = None
     policy: BadInputPolicy = field(default_factory=BadInputPolicy)
 
 
@@ -83,9 +85,11 @@ class _Run:
     file: TableFile
     stream: str
     has_quotes: bool
+    has_quantities: bool
     starts_ns: int = MISSING_NS
     price_places: int | None = 0
     quantity_places: int | None = 0
+    empty: bool = True
 
 
 class TableFeed:
@@ -122,12 +126,28 @@ class TableFeed:
         """What was found rather than stated, in words."""
         self._bad = BadInput(config.policy)
         columns = mapping(config.preset, config.columns)
-        runs = [run for path in _paths(config.glob) for run in self._runs(path, columns)]
-        # Ties between two files of one stream go to the path that comes first.
-        self._table_runs = sorted(runs, key=lambda run: (run.stream, str(run.file.path)))
         known = {instrument.stream: instrument for instrument in (instruments or {}).values()}
-        names = sorted({run.stream for run in runs})
+        self._empty: list[EmptyFileError] = []
+        runs: list[_Run] = []
+        for path in find_files(config.glob):
+            try:
+                runs += self._runs(path, columns)
+            except EmptyFileError as error:
+                self._empty.append(error)
+        for run in runs:
+            self._scan(run, whole=run.stream not in known and None in (config.tick, config.lot))
+        what = f"no rows, not one line after the header: {PASS_OVER}"
+        self._empty += [EmptyFileError(what, file=str(run.file.path)) for run in runs if run.empty]
+        self._take_empty()
+        # Ties between two files of one stream go to the path that comes first.
+        self._table_runs = sorted(
+            (run for run in runs if not run.empty), key=lambda run: (run.stream, str(run.file.path))
+        )
+        if not self._table_runs:
+            raise self._empty[0]
+        names = sorted({run.stream for run in self._table_runs})
         self._instruments = tuple(self._instrument(name, known) for name in names)
+        self._note_fees([name for name in names if name not in known])
         self._index = {name: v for v, name in enumerate(names)}
 
     @property
@@ -161,20 +181,32 @@ class TableFeed:
             DataError: bad input that the policy calls an error, after every row before it.
         """
         self._bad = BadInput(self.config.policy)
+        self._take_empty()
         sources = [Source(lambda run=run: self._read(run), run.starts_ns) for run in self._table_runs]  # type: ignore[misc]
         return rebatch(merge(sources), max_events)
+
+    def _take_empty(self) -> None:
+        """Refuse or count files without rows."""
+        for error in self._empty:
+            self._bad.found(error)
 
     def _runs(self, path: Path, columns: ColumnMap) -> list[_Run]:
         """The streams of one file."""
         whole = self._open(path, columns, None, True)
         has_quotes = bool(columns.bid) or self.config.preset == "hftbacktest"
+        has_quantities = bool(columns.bid_qty or columns.qty) or self.config.preset == "hftbacktest"
         values = whole.streams()
         if not values:
-            return [_Run(whole, self._stream_name(_stem(path), path), has_quotes)]
+            return [_Run(whole, self._stream_name(_stem(path), path), has_quotes, has_quantities)]
         if "" in values:
             raise SchemaError(f"column {columns.stream!r} (source.columns.stream) has empty cells", file=str(path))
         return [
-            _Run(self._open(path, columns, value, value == values[0]), self._stream_name(value, path), has_quotes)
+            _Run(
+                self._open(path, columns, value, value == values[0]),
+                self._stream_name(value, path),
+                has_quotes,
+                has_quantities,
+            )
             for value in values
         ]
 
@@ -191,7 +223,7 @@ class TableFeed:
             path,
             columns,
             names=tuple(config.names) or preset.names,
-            delimiter=config.delimiter,
+            delimiter=_delimiter(config),
             time_unit=unit,
             only=only,
             report_skipped=report_skipped,
@@ -211,8 +243,6 @@ class TableFeed:
         described = known.get(name)
         if described is not None:
             tick, lot = described.tick_size, described.lot_size
-        for run in runs:
-            self._scan(run, whole=tick is None or lot is None)
         trades_only = not any(run.has_quotes for run in runs)
         if described is not None:
             return replace(described, trades_only=trades_only)
@@ -220,6 +250,9 @@ class TableFeed:
         if tick is None:
             tick = _finest([run.price_places for run in runs], "prices", "tick", files)
             self.notes.append(f"{name}: tick size {tick:g} is the finest decimal in {files}; state it as source.tick")
+        if lot is None and not any(run.has_quantities for run in runs):
+            lot = 1.0
+            self.notes.append(f"{name}: no column of quantities is stated, so every size is unknown and taken as 0")
         if lot is None:
             lot = _finest([run.quantity_places for run in runs], "quantities", "lot", files)
             self.notes.append(f"{name}: lot size {lot:g} is the finest decimal in {files}; state it as source.lot")
@@ -229,24 +262,34 @@ class TableFeed:
             lot,
             config.contract_value,
             config.inverse,
-            config.maker_fee_bp,
-            config.taker_fee_bp,
+            config.maker_fee_bp or 0.0,
+            config.taker_fee_bp or 0.0,
             trades_only,
         )
+
+    def _note_fees(self, names: Sequence[str]) -> None:
+        """Say once that fees are assumed to be 0: a table does not hold them."""
+        if names and None in (self.config.maker_fee_bp, self.config.taker_fee_bp):
+            said = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            self.notes.append(
+                f"{said}: fees are not stated and taken as 0 bp; state source.maker_fee_bp and source.taker_fee_bp,"
+                " or describe the streams under instruments"
+            )
 
     def _scan(self, run: _Run, *, whole: bool) -> None:
         """Learn when a run starts and, over the whole of it, how fine its decimals are."""
         try:
             for rows in run.file.rows():
+                run.empty &= not (len(rows.line) or rows.faults)
                 there = rows.recv_ns[rows.recv_ns != MISSING_NS]
                 if run.starts_ns == MISSING_NS and len(there):
                     run.starts_ns = int(there.min())
-                if not whole:
+                if not whole and not run.empty:
                     return
                 run.price_places = _places(rows, _PRICES, run.price_places)
                 run.quantity_places = _places(rows, _QUANTITIES, run.quantity_places)
         except CorruptFileError:
-            return  # reading reports it, after every row before it
+            run.empty = False  # reading reports it, after every row before it
 
     def _read(self, run: _Run) -> Iterator[Ticks]:
         """Rows of one run as ticks; an error comes after every row before it."""
@@ -255,20 +298,17 @@ class TableFeed:
             for rows in run.file.rows():
                 ticks, problems = self._to_ticks(rows, run, latest_ns)
                 good = np.ones(len(ticks), dtype=np.bool_)
-                for row, error in problems:
-                    if row >= 0:
-                        good[row] = False
-                    try:
-                        self._bad.found(error)
-                    except DataError:
-                        before = rows.line < (error.line or 0)
-                        yield from _some(take(ticks, np.flatnonzero(good & before)))
-                        raise
+                good[[row for row, _ in problems if row >= 0]] = False
+                failure = self._bad.first_error(error for _, error in problems)
+                if failure is not None:
+                    good &= rows.line < (failure.line or 0)
                 if not good.all():
                     ticks = take(ticks, np.flatnonzero(good))
                 if len(ticks):
                     latest_ns = int(ticks.ts_recv_ns[-1])
                     yield ticks
+                if failure is not None:
+                    raise failure
         except CorruptFileError as error:
             self._bad.found(error)
 
@@ -334,11 +374,6 @@ class TableFeed:
             problems[row] = UnsortedTimeError(what, file=file, line=int(rows.line[row]))
 
 
-def _some(ticks: Ticks) -> Iterator[Ticks]:
-    if len(ticks):
-        yield cut(ticks, 0, len(ticks))
-
-
 def _stem(path: Path) -> str:
     """Name without what says how it is packed.
 
@@ -366,21 +401,25 @@ def _finest(places: list[int | None], what: str, setting: str, files: str) -> fl
     return float(f"1e-{max(known)}")
 
 
-def _paths(pattern: Any) -> list[Path]:
-    patterns = [pattern] if isinstance(pattern, str) else list(pattern)
-    found = {Path(path) for one in patterns for path in glob.glob(str(one), recursive=True)}
-    paths = sorted(path for path in found if path.is_file())
-    if not paths:
-        raise ConfigError(f"source.glob={pattern!r} matches no file (seen from {Path.cwd()})")
-    return paths
+def _delimiter(config: TableConfig) -> str:
+    """A tab may be written as a backslash and a t: shells make it hard to pass one."""
+    return config.delimiter.replace("\\t", "\t")
 
 
 def _check(config: TableConfig) -> None:
     if config.time_unit not in TIME_UNITS:
         raise ConfigError(f"source.time_unit={config.time_unit!r}: choose from {', '.join(TIME_UNITS)}")
-    if len(config.delimiter) != 1:
-        raise ConfigError(f"source.delimiter={config.delimiter!r}: one character")
+    if len(_delimiter(config)) != 1:
+        raise ConfigError(f"source.delimiter={config.delimiter}: one character, or \\t for a tab")
+    for key, stream in config.streams.items():
+        venue, colon, symbol = stream.partition(":")
+        if not (venue and colon and "/" in symbol):
+            raise ConfigError(f"source.streams: {key}: {stream} is not of the form venue:BASE/QUOTE")
     for name in ("tick", "lot", "contract_value"):
         value = getattr(config, name)
         if value is not None and not (isfinite(value) and value > 0):
-            raise ConfigError(f"source.{name}={value}: above 0")
+            raise ConfigError(f"source.{name}={value}: use a number above 0")
+    for name in ("maker_fee_bp", "taker_fee_bp"):
+        value = getattr(config, name)
+        if value is not None and not -100.0 <= value <= 1000.0:
+            raise ConfigError(f"source.{name}={value} is out of range: use -100 to 1000")

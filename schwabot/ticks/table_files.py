@@ -21,14 +21,15 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from schwabot.errors import BadPriceError, CorruptFileError, DataError, MalformedLineError, SchemaError
+from schwabot.errors import BadPriceError, CorruptFileError, DataError, EmptyFileError, MalformedLineError, SchemaError
 from schwabot.records.market import MISSING_NS, Float64, Int8, Int64, Kind
-from schwabot.ticks.presets import ColumnMap
+from schwabot.ticks.presets import ColumnMap, columns_hint
 from schwabot.ticks.recording import Recording
 from schwabot.ticks.table_values import numbers, sides, text_of, time_unit_of, times_ns
 
 CSV_BLOCK_BYTES = 4 << 20
 PARQUET_ROWS = 65_536
+PASS_OVER = "leave it out, or pass over it with source.policy.empty_file=drop"
 _NUMBERS = ("bid", "ask", "bid_qty", "ask_qty", "price", "qty")
 
 
@@ -91,6 +92,7 @@ class CsvFile:
         report_skipped: report lines that are no rows; once is enough when a file is read once per stream.
 
     Raises:
+        EmptyFileError: not even a header line.
         SchemaError: a column that the file does not have; lists those it has.
         CorruptFileError: not even the first line can be read.
     """
@@ -119,13 +121,13 @@ class CsvFile:
         if not cells and lines.error is not None:
             raise lines.error
         if not cells:
-            raise SchemaError("the file is empty: not even a header line", file=str(path))
+            raise EmptyFileError(f"the file is empty, not even a header line: {PASS_OVER}", file=str(path))
         self._named = bool(names) and _is_number(cells[0])
         if self._named and len(cells) > len(names):
             what = f"no header line and {len(cells)} columns, of which {len(names)} are known: {', '.join(names)}"
             raise SchemaError(what, file=str(path))
         self._names = list(names[: len(cells)]) if self._named else cells
-        _check_columns(columns, self._names, path)
+        _check_columns(columns, self._names, path, delimiter)
 
     def rows(self) -> Iterator[Rows]:
         """Yield rows in order; raises CorruptFileError after the last good one."""
@@ -341,6 +343,12 @@ class _Decoder:
             name = getattr(self.columns, role)
             shown = text_of(batch.column(name)[row])[:80]
             what = f"{name}={shown!r} can't be read as {role.replace('_', ' ')}"
+            what += ": write decimals with a point" if role in _NUMBERS and "," in shown else ""
+            if role in self._units:
+                unit = self._units[role]
+                what += f" in {unit} since 1970" if unit != "iso" else ""
+                what += "; times are text as 2024-08-09 23:59:01.5 or 2024-08-09T23:59:01Z, or s, ms, us or ns since"
+                what += " 1970, the same in all of a file: see source.time_unit"
             found.setdefault(row, MalformedLineError(what, file=str(self.path), line=int(line[row])))
 
     def _fault(
@@ -450,12 +458,12 @@ def _mapped(columns: ColumnMap) -> list[str]:
     return list(dict.fromkeys(name for name in named if name))
 
 
-def _check_columns(columns: ColumnMap, there: list[str], path: Path) -> None:
+def _check_columns(columns: ColumnMap, there: list[str], path: Path, delimiter: str = "") -> None:
     for one in fields(ColumnMap):
         name = getattr(columns, one.name)
         if name and name not in there:
-            what = f"no column {name!r} (source.columns.{one.name}); it has {', '.join(map(repr, there))}"
-            raise SchemaError(what, file=str(path))
+            what = f"no column {name!r} (source.columns.{one.name}); it has {', '.join(map(repr, there[:30]))[:600]}"
+            raise SchemaError(what + columns_hint(there, delimiter), file=str(path))
         if name and there.count(name) > 1:
             raise SchemaError(f"column {name!r} is there {there.count(name)} times", file=str(path))
 

@@ -6,7 +6,7 @@ Axis legend: N rows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -25,6 +25,8 @@ from schwabot.records.market import Float64, Int64, Kind, Ticks
 Bool = npt.NDArray[np.bool_]
 
 CHOICES = ("error", "drop")
+MOST_STEPS = 4e14
+"""Ticks or lots in one number: more would not be told apart in float64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class BadInputPolicy:
 
     Args:
         corrupt_file: a file that ends early or does not unpack; "drop" keeps what came before.
+        empty_file: a file without a single row, such as a header line alone; "drop" leaves it out.
         malformed: half a line, invalid JSON, a field that is not what it should be.
         bad_price: NaN, infinite, non-positive or off-grid price; negative or non-finite quantity.
         crossed: a quote with its bid above its ask.
@@ -53,10 +56,11 @@ class BadInputPolicy:
         'drop'
         >>> BadInputPolicy(gap="ignore")
         Traceback (most recent call last):
-        schwabot.errors.ConfigError: bad input policy gap='ignore': choose 'error' or 'drop'
+        schwabot.errors.ConfigError: source.policy.gap=ignore: use error or drop
     """
 
     corrupt_file: str = "error"
+    empty_file: str = "error"
     malformed: str = "error"
     bad_price: str = "error"
     crossed: str = "drop"
@@ -69,7 +73,7 @@ class BadInputPolicy:
         for field in fields(self):
             value = getattr(self, field.name)
             if value not in CHOICES:
-                raise ConfigError(f"bad input policy {field.name}={value!r}: choose 'error' or 'drop'")
+                raise ConfigError(f"source.policy.{field.name}={value}: use error or drop")
 
 
 class BadInput:
@@ -97,6 +101,22 @@ class BadInput:
         if getattr(self.policy, error.reason, "error") == "error":
             raise error
         self.count(error.reason, str(error))
+
+    def first_error(self, problems: Iterable[DataError | tuple[str, str]]) -> DataError | None:
+        """Take problems in line order up to the first that the policy calls an error, and give that one back.
+
+        Args:
+            problems: errors to decide on, and (reason, message) of what is left out and is no error.
+        """
+        for problem in problems:
+            if not isinstance(problem, DataError):
+                self.count(*problem)
+                continue
+            try:
+                self.found(problem)
+            except DataError as error:
+                return error
+        return None
 
     def count(self, reason: str, message: str) -> None:
         """Count a row that is left out on purpose and is no error, e.g. a trade outside the order book."""
@@ -128,7 +148,7 @@ def to_steps(values: Float64, step: float | Float64) -> tuple[Int64, Bool]:
     with np.errstate(invalid="ignore"):
         size = np.abs(whole)
         tolerance = np.maximum(1e-6, size * 1e-15)
-        ok = (np.abs(quotient - whole) <= tolerance) & (size < 4e14)
+        ok = (np.abs(quotient - whole) <= tolerance) & (size < MOST_STEPS)
     return np.where(ok, whole, 0.0).astype(np.int64), ok
 
 
@@ -145,6 +165,10 @@ def price_problem(value: float, step: float, what: str = "price") -> str | None:
         return f"{what} {value} is not a finite number"
     if value <= 0:
         return f"{what} {value} is not positive"
+    if value / step >= MOST_STEPS:
+        return (
+            f"{what} {value} is more than {MOST_STEPS:g} ticks of {step}: no price, or the tick size is far too small"
+        )
     if not to_steps(np.array([value]), step)[1][0]:
         return f"{what} {value} is not a multiple of the tick size {step}: correct the tick size in conf/instruments"
     return None
@@ -161,6 +185,10 @@ def quantity_problem(value: float, step: float, what: str = "quantity") -> str |
         return f"{what} {value} is not a finite number"
     if value < 0:
         return f"{what} {value} is negative"
+    if value / step >= MOST_STEPS:
+        return (
+            f"{what} {value} is more than {MOST_STEPS:g} lots of {step}: no quantity, or the lot size is far too small"
+        )
     if not to_steps(np.array([value]), step)[1][0]:
         return f"{what} {value} is not a multiple of the lot size {step}: correct the lot size in conf/instruments"
     return None
@@ -238,7 +266,7 @@ def late_message(recv_ns: int, before_ns: int) -> str:
     """Say that receive time runs backwards."""
     return (
         f"receive time {recv_ns} runs backwards: {(before_ns - recv_ns) / 1e6:.3f} ms before an earlier row;"
-        " sort the file, or set the policy for unsorted rows to drop"
+        " sort the file, or leave such rows out with source.policy.unsorted=drop"
     )
 
 

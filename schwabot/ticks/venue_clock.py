@@ -29,6 +29,7 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Float64, Int32, Int64, Kind, Ticks
 
 _MEDIAN_GRID_NS = 10_000
+_MOST_BINS = 65_536
 _MAX_BLOCKS = 32
 _FIRST = np.zeros(1, np.int64)
 
@@ -48,7 +49,7 @@ class VenueClockConfig:
         max_drift_ppm: steepest envelope, ppm (us per s); keeps early lines over a short window tame.
 
     Raises:
-        ConfigError: a length that is not positive or a window shorter than two buckets.
+        ConfigError: a value out of range, or a window shorter than two buckets.
     """
 
     min_transport_ns: int = 0
@@ -58,13 +59,19 @@ class VenueClockConfig:
     max_drift_ppm: float = 2_000.0
 
     def __post_init__(self) -> None:
-        if self.min_transport_ns < 0:
-            raise ConfigError(f"min_transport_ns={self.min_transport_ns}: must not be negative")
-        for name in ("bucket_ms", "delay_tau_s", "max_drift_ppm"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"venue clock {name}={getattr(self, name)}: must be positive")
+        for name, least, most in (
+            ("min_transport_ns", 0, 3_600 * 10**9),
+            ("bucket_ms", 1, 3_600_000),
+            ("window_s", 0.002, 1e6),
+            ("delay_tau_s", 1e-3, 1e9),
+            ("max_drift_ppm", 1e-3, 1e6),
+        ):
+            if not least <= getattr(self, name) <= most:
+                raise ConfigError(f"latency.{name}={getattr(self, name)} is out of range: use {least} to {most}")
         if self.window_s * 1_000 < 2 * self.bucket_ms:
-            raise ConfigError(f"venue clock window_s={self.window_s}: must hold two buckets of {self.bucket_ms} ms")
+            raise ConfigError(
+                f"latency.window_s={self.window_s}: must hold two buckets (latency.bucket_ms={self.bucket_ms})"
+            )
 
 
 def lower_hull_push(hull: list[Point], point: Point) -> None:
@@ -303,6 +310,41 @@ class _Venue:
         return self._run.slope()
 
 
+class _Delays:
+    """Median of any number of delays in bounded memory: counts on a grid that is made twice as coarse when it is full.
+
+    How coarse it ends depends on which delays there were, not on their order, so it can't depend on the batches.
+    """
+
+    def __init__(self) -> None:
+        self._grid_ns = _MEDIAN_GRID_NS
+        self._bins: Counter[int] = Counter()
+
+    def add(self, delays_ns: Sequence[int], counts: Sequence[int]) -> None:
+        """Take each delay as often as its count says."""
+        for delay_ns, count in zip(delays_ns, counts, strict=True):
+            self._bins[delay_ns // self._grid_ns] += count
+        while len(self._bins) > _MOST_BINS:
+            self._grid_ns *= 2
+            coarser: Counter[int] = Counter()
+            for number, count in self._bins.items():
+                coarser[number // 2] += count
+            self._bins = coarser
+
+    def median_ms(self) -> float | None:
+        """Median at the middle of its bin; None without delays."""
+        total = sum(self._bins.values())
+        middle = []
+        for rank in ((total - 1) // 2, total // 2):
+            seen = 0
+            for value in sorted(self._bins):
+                seen += self._bins[value]
+                if seen > rank:
+                    middle.append(value)
+                    break
+        return (sum(middle) / 2 + 0.5) * self._grid_ns / 1e6 if middle else None
+
+
 class VenueClock:
     """Puts a venue's time stamps on our clock; causal, never revised, the same for any batches.
 
@@ -340,7 +382,7 @@ class VenueClock:
         self._venue_of = np.array(self._venue_of_list, np.int64)
         self._venues = [_Venue(self._config) for _ in venues]
         self._last_ns = [MISSING_NS] * len(instruments)
-        self._depth_delays: list[Counter[int]] = [Counter() for _ in instruments]
+        self._depth_delays = [_Delays() for _ in instruments]
 
     def update(self, ticks: Ticks) -> tuple[Int64, Int64]:
         """Venue time on our clock and feed latency of every row, ns; MISSING_NS where unknown.
@@ -377,7 +419,7 @@ class VenueClock:
         stream, recv = ticks.stream.item(), ticks.ts_recv_ns.item()
         event, emit = ticks.ts_event_ns.item(), ticks.ts_emit_ns.item()
         if ticks.kind.item() == Kind.DEPTH and emit != MISSING_NS:
-            self._depth_delays[stream][(recv - emit) // _MEDIAN_GRID_NS] += 1
+            self._depth_delays[stream].add([recv - emit], [1])
         emit = event if emit == MISSING_NS else emit
         stamp = emit if event == MISSING_NS else event
         venue = self._venues[self._venue_of_list[stream]]
@@ -403,10 +445,10 @@ class VenueClock:
         depth = np.flatnonzero((ticks.kind == Kind.DEPTH) & (ticks.ts_emit_ns != MISSING_NS))
         if not len(depth):
             return
-        stream, bins = ticks.stream[depth], delay[depth] // _MEDIAN_GRID_NS
+        stream, delays = ticks.stream[depth], delay[depth]
         for number in np.unique(stream).tolist():
-            values, counts = np.unique(bins[stream == number], return_counts=True)
-            self._depth_delays[number].update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+            values, counts = np.unique(delays[stream == number], return_counts=True)
+            self._depth_delays[number].add(values.tolist(), counts.tolist())
 
     def state(self) -> dict[str, Int64 | Float64]:
         """All that is remembered, as arrays by name; ``restore`` takes it."""
@@ -451,7 +493,8 @@ class VenueClock:
 
         ``clock_offset_ms`` is the envelope of receive - E at the venue's last stamp,
         ``clock_drift_ppm`` its slope over the whole run (us per s) and ``feed_delay_median_ms`` the
-        median receive - E of the stream's depth messages, to 0.01 ms.
+        median receive - E of the stream's depth messages, to 0.01 ms (coarser where they spread over more
+        than 65,536 such steps, 0.66 s without a gap).
         """
         return {name: self._summary(number) for number, name in enumerate(self._names)}
 
@@ -462,19 +505,5 @@ class VenueClock:
         return {
             "clock_offset_ms": venue.offset_ns / 1e6 if known else None,
             "clock_drift_ppm": None if drift is None else drift * 1e6,
-            "feed_delay_median_ms": _median_ms(self._depth_delays[number]),
+            "feed_delay_median_ms": self._depth_delays[number].median_ms(),
         }
-
-
-def _median_ms(bins: Counter[int]) -> float | None:
-    """Median of counted delays, ms, at the middle of its 0.01 ms bin."""
-    total = sum(bins.values())
-    middle = []
-    for rank in ((total - 1) // 2, total // 2):
-        seen = 0
-        for value in sorted(bins):
-            seen += bins[value]
-            if seen > rank:
-                middle.append(value)
-                break
-    return (sum(middle) / 2 + 0.5) * _MEDIAN_GRID_NS / 1e6 if middle else None

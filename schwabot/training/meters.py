@@ -28,8 +28,9 @@ class SkillEntry:
         self._meter.update(record)
 
     def summary(self) -> Mapping[str, Any]:
-        """``skill``."""
-        return {"skill": self._meter.summary()}
+        """``skill``, and ``skill_note`` where it does not cover the whole run."""
+        note = self._meter.note
+        return {"skill": self._meter.summary()} | ({"skill_note": note} if note else {})
 
 
 class LagEntry:
@@ -55,6 +56,20 @@ class LagEntry:
             "lag_notional_quote": self._curve.notional_quote,
             "lag_curve": curve,
         }
+
+
+class CompileEntry:
+    """How long the kernels took to get ready before the run, which no rate counts."""
+
+    def __init__(self, compile_s: float) -> None:
+        self._compile_s = compile_s
+
+    def update(self, ticks: Ticks | None, record: StepRecord) -> None:
+        """Nothing per batch."""
+
+    def summary(self) -> Mapping[str, Any]:
+        """``compile_s``."""
+        return {"compile_s": self._compile_s}
 
 
 class TruthEntry:

@@ -30,6 +30,11 @@ def test_table(tmp_path: Path) -> None:
     assert lines[-1] == f"files: {tmp_path}"
 
 
+def test_compiling_is_told_apart(tmp_path: Path) -> None:
+    assert "in 70.0 s (61 s of it compiling), " in show(SUMMARY | {"wall_s": 70.0, "compile_s": 61.2}, tmp_path)
+    assert "of it compiling" not in show(SUMMARY | {"compile_s": 1.2}, tmp_path)
+
+
 def test_an_interrupted_or_empty_run_is_shown_too(tmp_path: Path) -> None:
     bare = {
         "events": 0, "quotes": 0, "trades": 0, "span_s": 0.0, "wall_s": 0.1, "events_per_s": 0.0, "peak_rss_mib": 1.0,

@@ -196,6 +196,29 @@ def test_aggregates_count_only_without_single_trades(write: Write) -> None:
     assert feed.dropped == {"aggregate_trade": 1}
 
 
+def test_single_trades_that_begin_late_replace_aggregates_from_then_on(write: Write) -> None:
+    lines = [trade(i, e="aggTrade") for i in range(1, 5)] + [trade(5), trade(6, e="aggTrade"), trade(7)]
+    feed = CaptureFeed([write(*lines)], KNOWN, scan_lines=2)
+    assert joined(feed).ts_recv_ns.tolist() == [1, 2, 3, 4, 5, 7]
+    assert feed.dropped == {"aggregate_trade": 1}
+    late = write(*[quote(i, u=i) for i in range(1, 9)], trade(20), name="late")
+    assert read(late, scan_lines=2).kind.tolist() == [Kind.QUOTE] * 8 + [Kind.TRADE]
+
+
+def test_files_that_are_no_recording(write: Write) -> None:
+    empty, table = write(name="empty", end=b""), write(b"t,b,a", b"1,2,3", name="table")
+    with pytest.raises(errors.EmptyFileError, match=r"source\.policy\.empty_file=drop"):
+        CaptureFeed([empty], KNOWN)
+    feed = CaptureFeed([empty, write(quote(1))], KNOWN, BadInputPolicy(empty_file="drop"))
+    assert len(joined(feed)) == 1
+    assert feed.dropped == {"empty_file": 1}
+    with pytest.raises(errors.MalformedLineError, match=r"table:1: .*is this a table \(source=table\)\?"):
+        CaptureFeed([table], KNOWN)
+    for path in (table, empty):
+        with pytest.raises(errors.MalformedLineError, match="no quote, trade or depth message of a known stream"):
+            CaptureFeed([path], KNOWN, DROP)
+
+
 def test_other_messages_are_counted(write: Write) -> None:
     feed = CaptureFeed([write(quote(1), b'2 {"result":null,"id":1}', trade(3, e="kline"))], KNOWN)
     assert len(joined(feed)) == 1

@@ -245,16 +245,21 @@ def test_what_a_killed_writer_left_is_not_read(tmp_path: Path) -> None:
 def test_what_is_in_the_way_is_refused(tmp_path: Path) -> None:
     ticks = some_ticks(9, 20)
     write_store(Given(ticks), tmp_path / "s")
-    with pytest.raises(ConfigError, match="is not empty; choose mode overwrite or append"):
+    with pytest.raises(ConfigError, match=r"is not empty: add convert\.existing=append"):
         write_store(Given(ticks), tmp_path / "s")
+    with pytest.raises(ConfigError, match=r"is stored up to \d{4}-\d\d-\d\dT.*these rows start at .*convert\.out"):
+        write_store(Given(ticks), tmp_path / "s", mode="append")
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("dear")
-    with pytest.raises(ConfigError, match="no tick store"):
-        write_store(Given(ticks), tmp_path / "home", mode="overwrite")
+    for mode in ("new", "append", "overwrite"):
+        with pytest.raises(ConfigError, match="no tick store"):
+            write_store(Given(ticks), tmp_path / "home", mode=mode)
     (tmp_path / "s" / "_store.json").unlink()
     with pytest.raises(CorruptFileError, match="did not finish"):
         read(tmp_path / "s")
-    with pytest.raises(ConfigError, match="unfinished store"):
+    with pytest.raises(CorruptFileError, match="is a file, not the folder"):
+        read(tmp_path / "home" / "letter.txt")
+    with pytest.raises(ConfigError, match=r"unfinished store .*convert\.existing=overwrite"):
         write_store(Given(ticks), tmp_path / "s", mode="append")
     write_store(Given(ticks), tmp_path / "s", mode="overwrite")
     assert_same(read(tmp_path / "s"), ticks)

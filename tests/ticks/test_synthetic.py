@@ -195,19 +195,27 @@ def test_instruments() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"events": 0}, "synthetic.events=0: between 1"),
-        ({"streams": 0}, "synthetic.streams=0"),
-        ({"rate_per_s": [-1.0]}, "synthetic.rate_per_s=-1.0: above 0"),
-        ({"noise_bp": [0.1, float("nan")]}, "synthetic.noise_bp=nan: a finite number"),
+        ({"events": 0}, "source.events=0: between 1"),
+        ({"streams": 0}, "source.streams=0"),
+        ({"streams": 257}, "source.streams=257: at most 256, because time per event grows with its square"),
+        ({"rate_per_s": [-1.0]}, "source.rate_per_s=-1.0: above 0"),
+        ({"noise_bp": [0.1, float("nan")]}, "source.noise_bp=nan: a finite number"),
         ({"contract": ["option"]}, "choose from spot, linear, inverse"),
-        ({"basis_bp": []}, "synthetic.basis_bp is empty"),
-        ({"trade_share": 1.0}, "synthetic.trade_share=1.0"),
+        ({"basis_bp": []}, "source.basis_bp is empty"),
+        ({"trade_share": 1.0}, "source.trade_share=1.0"),
         ({"price": 5.0}, "at least 1000 ticks"),
     ],
 )
 def test_refuses(setting: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SyntheticFeed(SyntheticConfig(**setting))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("setting", [f.name for f in fields(SyntheticConfig) if f.type.endswith(("float", "float]"))])
+def test_every_range_error_names_the_setting_as_it_is_typed(setting: str) -> None:
+    value = [float("nan")] if isinstance(getattr(SyntheticConfig(), setting), list) else float("nan")
+    with pytest.raises(ConfigError, match=rf"^source\.{setting}=nan"):
+        SyntheticFeed(SyntheticConfig(**{setting: value}))  # type: ignore[arg-type]
 
 
 def test_depth_rows_can_be_left_out() -> None:

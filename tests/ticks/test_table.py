@@ -19,6 +19,7 @@ from schwabot.errors import (
     CorruptFileError,
     CrossedQuoteError,
     DataError,
+    EmptyFileError,
     MalformedLineError,
     SchemaError,
     UnsortedTimeError,
@@ -90,9 +91,12 @@ def test_quotes(tmp_path: Path) -> None:
 
 def test_stated_steps_need_no_second_look(tmp_path: Path) -> None:
     write(tmp_path / "btc.csv", "t,b,bq,a,aq\n1723161600000,60000.5,1.5,60001,2\n")
-    feed = feed_of(tmp_path, columns=QUOTES, tick=0.5, lot=0.5, contract_value=10.0, inverse=True)
+    stated = {"tick": 0.5, "lot": 0.5, "contract_value": 10.0, "inverse": True}
+    feed = feed_of(tmp_path, columns=QUOTES, maker_fee_bp=0.0, taker_fee_bp=0.0, **stated)
     assert feed.notes == []
     assert feed.instruments[0] == Instrument("table:btc", 0.5, 0.5, 10.0, True)
+    (note,) = feed_of(tmp_path, columns=QUOTES, taker_fee_bp=4.0, **stated).notes
+    assert note.startswith("table:btc: fees are not stated and taken as 0 bp; state source.maker_fee_bp")
     assert read(feed).bid_ticks.tolist() == [120_001]
 
 
@@ -403,21 +407,23 @@ def test_wrong_columns(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="type bool holds no times"):
         feed_of(tmp_path, columns=ColumnMap(time="t", price="p"))
     write(tmp_path / "x.parquet", "")
-    with pytest.raises(SchemaError, match="the file is empty"):
+    with pytest.raises(EmptyFileError, match="the file is empty"):
         feed_of(tmp_path, columns=ColumnMap(time="t", price="p"))
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"glob": "no/such/*.csv"}, "matches no file"),
+        ({"glob": "no/such/*.csv"}, "no file matches"),
         ({"preset": "kraken"}, "choose from none, binance_trades"),
         ({"columns": ColumnMap()}, "state time, and bid and ask"),
         ({"columns": ColumnMap(time="t", qty="q")}, "qty is stated without price"),
         ({"columns": ColumnMap(time="t", price="p", side="s", buyer_maker="m")}, "not both"),
         ({"time_unit": "min"}, "choose from auto, s, ms"),
         ({"delimiter": ""}, "one character"),
-        ({"tick": 0.0}, "source.tick=0.0: above 0"),
+        ({"tick": 0.0}, "source.tick=0.0: use a number above 0"),
+        ({"streams": {"x": "kraken"}}, "source.streams: x: kraken is not of the form venue:BASE/QUOTE"),
+        ({"taker_fee_bp": 1e6}, "source.taker_fee_bp=1000000.0 is out of range"),
         ({"preset": "hftbacktest"}, "fields of preset hftbacktest are fixed"),
     ],
 )

@@ -57,7 +57,7 @@ def test_policy_has_one_field_per_reason() -> None:
 
 
 def test_policy_refuses_other_words() -> None:
-    with pytest.raises(errors.ConfigError, match="malformed='skip'"):
+    with pytest.raises(errors.ConfigError, match=r"source\.policy\.malformed=skip: use error or drop"):
         BadInputPolicy(malformed="skip")
 
 

@@ -85,6 +85,22 @@ def test_one_by_one_is_the_same() -> None:
     assert whole[2].summary() == pieces[2].summary()
 
 
+def test_the_median_delay_needs_bounded_memory() -> None:
+    # 200,000 delays, 0.01 ms apart from 0 to 2 s: four times as coarse a grid holds them in 50,000 bins.
+    delays = np.arange(200_000) * 10_000
+    shuffled = np.random.default_rng(0).permutation(delays)
+    recv = START_NS + np.arange(200_000) * 1_000_000
+    ticks = replace(blank(TWO_VENUES, 200_000, Kind.DEPTH), ts_recv_ns=recv, ts_emit_ns=recv - shuffled)
+    found = []
+    for pieces in ([ticks], [cut(ticks, i, i + 999) for i in range(0, 199_800, 999)] + [cut(ticks, 199_800, 200_000)]):
+        clock = VenueClock(TWO_VENUES)
+        for piece in pieces:
+            clock.update(piece)
+        assert len(clock._depth_delays[0]._bins) == 50_000
+        found.append(clock.summary()["x:A/B"]["feed_delay_median_ms"])
+    assert found[0] == found[1] == pytest.approx(1_000.0, abs=0.04)
+
+
 @given(st.integers(0, 10**6), st.integers(2, 200), st.data())
 def test_later_events_change_nothing_before_them(seed: int, n: int, data: st.DataObject) -> None:
     ticks = random_ticks(seed, n)
@@ -220,7 +236,7 @@ def test_line_below_is_the_closest_in_the_middle(heights: list[int]) -> None:
     [{"bucket_ms": 0}, {"delay_tau_s": -1.0}, {"max_drift_ppm": 0.0}, {"min_transport_ns": -1}, {"window_s": 0.3}],
 )
 def test_settings_out_of_range_are_refused(bad: dict[str, float]) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=rf"^latency\.{next(iter(bad))}="):
         VenueClockConfig(**bad)  # type: ignore[arg-type]
 
 
