@@ -17,7 +17,7 @@ can't depend on how the events are cut into batches. Between edges a message bel
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,9 +27,8 @@ import numpy as np
 from schwabot.errors import ConfigError, StateError
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Float64, Int32, Int64, Kind, Ticks
+from schwabot.ticks.delays import Delays
 
-_MEDIAN_GRID_NS = 10_000
-_MOST_BINS = 65_536
 _MAX_BLOCKS = 32
 _FIRST = np.zeros(1, np.int64)
 
@@ -310,41 +309,6 @@ class _Venue:
         return self._run.slope()
 
 
-class _Delays:
-    """Median of any number of delays in bounded memory: counts on a grid that is made twice as coarse when it is full.
-
-    How coarse it ends depends on which delays there were, not on their order, so it can't depend on the batches.
-    """
-
-    def __init__(self) -> None:
-        self._grid_ns = _MEDIAN_GRID_NS
-        self._bins: Counter[int] = Counter()
-
-    def add(self, delays_ns: Sequence[int], counts: Sequence[int]) -> None:
-        """Take each delay as often as its count says."""
-        for delay_ns, count in zip(delays_ns, counts, strict=True):
-            self._bins[delay_ns // self._grid_ns] += count
-        while len(self._bins) > _MOST_BINS:
-            self._grid_ns *= 2
-            coarser: Counter[int] = Counter()
-            for number, count in self._bins.items():
-                coarser[number // 2] += count
-            self._bins = coarser
-
-    def median_ms(self) -> float | None:
-        """Median at the middle of its bin; None without delays."""
-        total = sum(self._bins.values())
-        middle = []
-        for rank in ((total - 1) // 2, total // 2):
-            seen = 0
-            for value in sorted(self._bins):
-                seen += self._bins[value]
-                if seen > rank:
-                    middle.append(value)
-                    break
-        return (sum(middle) / 2 + 0.5) * self._grid_ns / 1e6 if middle else None
-
-
 class VenueClock:
     """Puts a venue's time stamps on our clock; causal, never revised, the same for any batches.
 
@@ -382,7 +346,7 @@ class VenueClock:
         self._venue_of = np.array(self._venue_of_list, np.int64)
         self._venues = [_Venue(self._config) for _ in venues]
         self._last_ns = [MISSING_NS] * len(instruments)
-        self._depth_delays = [_Delays() for _ in instruments]
+        self._depth_delays = [Delays() for _ in instruments]
 
     def update(self, ticks: Ticks) -> tuple[Int64, Int64]:
         """Venue time on our clock and feed latency of every row, ns; MISSING_NS where unknown.
@@ -452,7 +416,7 @@ class VenueClock:
 
     def state(self) -> dict[str, Int64 | Float64]:
         """All that is remembered, as arrays by name; ``restore`` takes it."""
-        counted = [(v, *one) for v, bins in enumerate(self._depth_delays) for one in sorted(bins.items())]
+        counted = [(v, *row) for v, delays in enumerate(self._depth_delays) for row in delays.rows()]
         parts: dict[str, Int64 | Float64] = {
             "settings": self._settings(),
             "last_ns": np.array(self._last_ns, np.int64),
@@ -478,9 +442,8 @@ class VenueClock:
                 f"here they are {like['settings'].tolist()}"
             )
         self._last_ns = state["last_ns"].tolist()
-        self._depth_delays = [Counter() for _ in self._names]
-        for v, bin_, count in state["depth_delays"].tolist():
-            self._depth_delays[v][bin_] = count
+        counted = state["depth_delays"]
+        self._depth_delays = [Delays.of(counted[counted[:, 0] == v, 1:].tolist()) for v in range(len(self._names))]
         for name, venue in zip(self._venue_names, self._venues, strict=True):
             venue.restore({part: state[f"{name}.{part}"] for part in venue.state()})
 
