@@ -70,7 +70,6 @@ def core_pass(
             n,
             events.ts_ns,
             events.stream,
-            events.kind,
             work.aligned,
             work.phased,
             params.consensus,

@@ -292,7 +292,7 @@ class Graph:
         ConfigError: a name nobody has, a name several modules have, or a value that can't be used.
 
     Example:
-        >>> graph = Graph(tau_phase_s=5, voltage_lanes={"latency_ms": 2})
+        >>> graph = Graph(tau_phase_s=5, phantom_lag={"latency_ms": 2})
         >>> graph.settings.modules.tensor_harness.tau_phase_s
         5.0
         >>> Graph(tau_fase_s=5)

@@ -181,7 +181,7 @@ def test_settings_reach_the_graph() -> None:
         ({"tensor_harnes": {}}, "did you mean tensor_harness"),
         ({"tensor_harness": {"tau_phase": 5}}, "did you mean tau_phase_s"),
         ({"tensor_harness": 5}, "tensor_harness=5: use a dict"),
-        ({"latency_ms": 5}, r"setting of phantom_lag and of voltage_lanes: say phantom_lag=\{'latency_ms': 5\} or"),
+        ({"horizon_ms": 5}, r"setting of hash_registry and of voltage_lanes: say hash_registry=\{'horizon_ms': 5\} or"),
         ({"tau_phase_s": "long"}, "modules.tensor_harness.tau_phase_s: Value 'long'"),
         ({"tau_phase_s": -1}, "out of range"),
         ({"estimator": "mean"}, "weighted, kalman"),

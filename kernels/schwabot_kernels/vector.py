@@ -149,9 +149,7 @@ def signs8(typing_context: Any, code: Any, shift: Any) -> Any:
         place = builder.add(_splat(builder, start, _LONGS), ir.Constant(_LONGS, [7 - k for k in range(LANES)]))
         bit = builder.and_(builder.lshr(_splat(builder, moved, _LONGS), place), ir.Constant(_LONGS, [1] * LANES))
         is_set = builder.icmp_unsigned("!=", bit, ir.Constant(_LONGS, [0] * LANES))
-        return builder.select(
-            is_set, ir.Constant(_DOUBLES, [1.0] * LANES), ir.Constant(_DOUBLES, [-1.0] * LANES)
-        )
+        return builder.select(is_set, ir.Constant(_DOUBLES, [1.0] * LANES), ir.Constant(_DOUBLES, [-1.0] * LANES))
 
     return _vector8(types.int64, types.int64), codegen
 

@@ -154,6 +154,7 @@ class GhostBridge(Stateful):
                 timeline.phase.T,
                 compensated,
                 route,
+                torch.from_numpy(self.quoted),
                 **self.params._asdict(),
                 state=self._leaves("consensus", state),
             )

@@ -96,7 +96,13 @@ class Graph(torch.nn.Module):
         self.phantom_lag = PhantomLag(
             self.instruments, self.config.phantom_lag, bridge.desync_bp, registry.horizon_ms, trades_only
         )
-        self.voltage_lanes = VoltageLanes(self.instruments, self.config.voltage_lanes)
+        self.voltage_lanes = VoltageLanes(
+            self.instruments,
+            self.config.voltage_lanes,
+            trades_only,
+            self.config.phantom_lag.latency_ms,
+            bridge.latency_max_ms,
+        )
         self.table = self.tensor_harness.table
         self.params = self._params()
         self._work = kernel.workspace(len(self.instruments), registry.bits, registry.tables)

@@ -20,6 +20,7 @@ from schwabot.records.market import Float64
 from schwabot.tensors.tick_batch import TickBatch
 from schwabot_kernels import tree
 from schwabot_kernels.registry import cpu as kernel
+from schwabot_kernels.registry import slots
 from schwabot_kernels.registry.cpu import RegistryParams, RegistryState
 from schwabot_kernels.registry.merge import EpochsApart, merge
 from schwabot_kernels.registry.op import COLUMNS, remember
@@ -177,7 +178,7 @@ class HashRegistry(Stateful):
         learnt = self._checked(state)
         empty = tree.copy(self._like["registry"])
         assert isinstance(empty, RegistryState)
-        kept = ("z_sum", "z_squares", "warm", *_SCALE)
+        kept = ("z_count", "z_sum", "z_squares", "warm", *_SCALE)
         fresh = empty._replace(**{name: getattr(learnt, name).copy() for name in kept})
         return self._own(state) | tree.to_dict(fresh, "registry.")
 
@@ -202,13 +203,13 @@ class HashRegistry(Stateful):
         part = self._checked(state)
         since_s = 0.0 if part.clock[0] == MISSING_NS else float(now_ns - part.clock[0]) * 1e-9
         faded = math.exp(kernel.EPOCHS * float(part.clock[1]) - since_s / self.params.tau_s)
-        table, at = np.nonzero(part.table[..., kernel.COUNT] * faded > 0.0)
+        table, at = np.nonzero(part.table[..., slots.COUNT] * faded > 0.0)
         slot = part.table[table, at]
         key = at if self.params.bits <= 16 else part.table_key[table, at]
-        count = slot[:, kernel.COUNT]
-        mean = slot[:, kernel.SUM] / count
-        moved, up_down = count - slot[:, kernel.FLAT], slot[:, kernel.UP_DOWN]
-        classes = (slot[:, kernel.FLAT], 0.5 * (moved + up_down), 0.5 * (moved - up_down))
+        count = slot[:, slots.COUNT]
+        mean = slot[:, slots.SUM] / count
+        moved, up_down = count - slot[:, slots.FLAT], slot[:, slots.UP_DOWN]
+        classes = (slot[:, slots.FLAT], 0.5 * (moved + up_down), 0.5 * (moved - up_down))
         # Down is what is left of the others; rounding may leave less than nothing.
         flat, up, down = (torch.from_numpy(np.maximum(counted, 0.0) * faded) for counted in classes)
 
@@ -222,9 +223,9 @@ class HashRegistry(Stateful):
             key=keys[order].astype(np.int64),
             count=twice(count * faded),
             mean_bp=twice(mean, -1.0),
-            variance_bp2=twice(np.maximum(slot[:, kernel.SQUARES] / count - mean * mean, 0.0)),
+            variance_bp2=twice(np.maximum(slot[:, slots.SQUARES] / count - mean * mean, 0.0)),
             entropy=twice(entropy(flat, up, down).numpy()),
-            age_s=twice(since_s - slot[:, kernel.LAST_S]),
+            age_s=twice(since_s - slot[:, slots.LAST_S]),
         )
 
     def _checked(self, state: State) -> RegistryState:

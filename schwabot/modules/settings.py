@@ -154,7 +154,7 @@ class PhantomLagConfig:
     Attributes:
         latencies_ms: grid of the realised lag curve.
         notional_quote: size for which that curve is also given in money, in each stream's quote currency.
-        latency_ms: our own latency from decision to exchange, for the expected lag.
+        latency_ms: our own latency from decision to exchange, for the expected lag and the lanes' guard.
         tau_range_s: decay time of the recent price range P_max.
         min_range_bp: lower limit of P_max.
         reentry_penalty: penalty above which re-entry is advised against.
@@ -195,7 +195,7 @@ class VoltageLanesConfig:
         medium_v, high_v: lane edges.
         margin_v: a lane is left upward only this far above its edge.
         slew_v_per_s: fastest rise.
-        latency_ms, latency_max_ms: our latency, and the one from which no lane is left upward.
+        latency_max_ms: latency, a stream's measured feed delay plus our own, from which no lane is left upward.
         size: size multiplier of LOW, MEDIUM, HIGH.
         style: what each lane does: observe, post or cross.
     """
@@ -211,7 +211,6 @@ class VoltageLanesConfig:
     high_v: float = 2.0
     margin_v: float = 0.02
     slew_v_per_s: float = 60.0
-    latency_ms: float = 10.0
     latency_max_ms: float = 100.0
     size: list[float] = field(default_factory=lambda: [0.0, 1.0, 2.0])
     style: list[str] = field(default_factory=lambda: ["observe", "post", "cross"])
@@ -229,7 +228,6 @@ class VoltageLanesConfig:
         _in_range(f"{name}.high_v", self.high_v, self.medium_v, self.v_max_v)
         _in_range(f"{name}.margin_v", self.margin_v, 0.0, self.v_max_v)
         _in_range(f"{name}.slew_v_per_s", self.slew_v_per_s, 1e-6, 1e12)
-        _in_range(f"{name}.latency_ms", self.latency_ms, 0.0, 1e6)
         _in_range(f"{name}.latency_max_ms", self.latency_max_ms, 0.0, 1e6)
         if len(self.size) != 3 or len(self.style) != 3:
             raise ConfigError(f"{name}.size and {name}.style need three entries: LOW, MEDIUM, HIGH")

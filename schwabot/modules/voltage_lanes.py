@@ -12,9 +12,9 @@ import torch
 from schwabot.modules.ghost_bridge import Ghost
 from schwabot.modules.hash_registry import Memory
 from schwabot.modules.phantom_lag import Lag
-from schwabot.modules.settings import VoltageLanesConfig
+from schwabot.modules.settings import GhostBridgeConfig, PhantomLagConfig, VoltageLanesConfig
 from schwabot.modules.stateful import State, Stateful
-from schwabot.modules.tensor_harness import Timeline
+from schwabot.modules.tensor_harness import Timeline, has_quotes
 from schwabot.records.instrument import Instrument
 from schwabot.tensors.tick_batch import TickBatch
 from schwabot_kernels.lanes import cpu as kernel
@@ -56,11 +56,16 @@ class VoltageLanes(Stateful):
     E is what followed forecasts of this size (half octaves of |m| / sigma per stream): the move the forecast's way
     over the horizon, less half the spread; n the decayed count of non-overlapping outcomes, at most ``count_cap``. The
     output voltage rises by at most ``slew_v_per_s`` dt and falls at once; a lane is left upward only ``margin_v`` above
-    its edge and while our latency is below its limit.
+    its edge and while the latency, the stream's own feed delay as measured plus ours, is below ``latency_max_ms``.
+    ``pays_fees``: E less what the price is expected to run away within our latency, less the fee of the lane's style,
+    is positive; never so for a stream without quotes, whose spread is unknown.
 
     Args:
         instruments: V instruments, sorted by stream name.
         config: settings; see ``VoltageLanesConfig`` for units and defaults.
+        trades_only: streams whose price is their last trade, beside those whose instrument says so.
+        latency_ms: our own latency from decision to exchange.
+        feed_latency_max_ms: feed delay at which a stream's weight in the timeline reaches zero.
 
     Shape:
         batch [N], timeline [N, V]; outputs [N, V].
@@ -80,7 +85,14 @@ class VoltageLanes(Stateful):
         [0.0, 8.0, 16.0]
     """
 
-    def __init__(self, instruments: Sequence[Instrument], config: VoltageLanesConfig | None = None) -> None:
+    def __init__(
+        self,
+        instruments: Sequence[Instrument],
+        config: VoltageLanesConfig | None = None,
+        trades_only: Sequence[str] = (),
+        latency_ms: float = PhantomLagConfig.latency_ms,
+        feed_latency_max_ms: float = GhostBridgeConfig.latency_max_ms,
+    ) -> None:
         config = config or VoltageLanesConfig()
         config.check()
         empty = kernel.empty_state(len(instruments), float(config.v0_v), capacity=4096)
@@ -90,6 +102,7 @@ class VoltageLanes(Stateful):
             "post": [i.maker_fee_bp for i in instruments],
             "cross": [i.taker_fee_bp for i in instruments],
         }
+        self.quoted = has_quotes(instruments, trades_only)
         self.style_fee_bp = np.array([fee_bp[style] for style in config.style], np.float64)
         self.size = tuple(config.size)
         self.params = LanesParams(
@@ -104,7 +117,7 @@ class VoltageLanes(Stateful):
             high=float(config.high_v),
             margin=float(config.margin_v),
             slew_per_s=float(config.slew_v_per_s),
-            may_rise=config.latency_ms < config.latency_max_ms,
+            weight_min=1.0 - (config.latency_max_ms - latency_ms) / feed_latency_max_ms,
         )
 
     def forward(
@@ -121,7 +134,9 @@ class VoltageLanes(Stateful):
             ghost.deviation_bp.T,
             memory.mean_bp,
             memory.trusted,
-            lag.expected_bp,
+            timeline.aligned.latency_weight.T,
+            lag.move_bp,
+            torch.from_numpy(self.quoted),
             torch.from_numpy(self.style_fee_bp),
             **self.params._asdict(),
             state=self._leaves("lanes", state),

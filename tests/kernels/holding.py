@@ -52,7 +52,15 @@ def hold_ghost(run: Run) -> None:
         assert_close(ours, run.ghost, run.bp, "kalman ghost")
     else:
         found = consensus(
-            batch.ts_ns, batch.stream, batch.kind, run.aligned, run.phase, compensated(run), run.route, params.consensus
+            batch.ts_ns,
+            batch.stream,
+            batch.kind,
+            run.aligned,
+            run.phase,
+            compensated(run),
+            run.route,
+            quoted(run),
+            params.consensus,
         )
         # The mean depth over little time is as uncertain as a phase over little time.
         share = torch.where(found.depth_weight > 0, found.depth_weight, 1.0)
@@ -64,7 +72,7 @@ def keys_of(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
     """The reference's keys [N, T], and whether a projection lies within tolerance of zero [N, T]."""
     params = run.graph.params.registry
     z, use = registry.features(run.aligned, run.deviation, run.route, params.momentum_tau_s)
-    scale = registry.learn_scale(z, run.ghost, params.warmup_events)
+    scale = registry.learn_scale(z, use, run.ghost, params.warmup_events)
     scaled = registry.standardise(z, use, scale)
     projected = torch.einsum("nd,dbt->nbt", scaled, run.planes)
     # The kernel projects in float32. A spread that hardly varied in the warm-up has a large, uncertain scale.
@@ -187,12 +195,14 @@ def hold_lanes(run: Run, memory: registry.Remembered, sure: torch.Tensor) -> Non
     volts = lanes.voltage(run.bits, params.lanes.v0, params.lanes.v_max)
     volts = lanes.slew(run.aligned.dt_s, volts, params.lanes.v0, params.lanes.slew_per_s)
     assert_close(volts, run.voltage, 1e-9, "voltage")
-    assert_same(lanes.hysteresis(run.voltage, params.lanes), run.lane, NEVER, "lane")
+    assert_same(lanes.hysteresis(run.voltage, run.aligned.latency_weight, params.lanes), run.lane, NEVER, "lane")
     fees = torch.as_tensor(params.style_fee_bp)
     lane = run.lane.long()
-    net = found.edge - run.expected_lag[:, None] - fees[lane, torch.arange(lane.shape[1])]
-    ours = lanes.pays_fees(lane, found.edge, run.expected_lag, fees)
-    assert_same(ours, run.pays_fees, (net.abs() < 1e-9) | ~clear, "pays fees")
+    move = expected_move(run.ghost, memory.mean, run.echo, params.lag.latency_share)
+    missed = torch.where(run.forecast > 0, move[:, None], -move[:, None]).clamp(min=0.0)
+    net = found.edge - missed - fees[lane, torch.arange(lane.shape[1])]
+    ours = lanes.pays_fees(lane, found.edge, run.forecast, move, quoted(run), fees)
+    assert_same(ours, run.pays_fees, (net.abs() < 1e-9) | ~clear | ~sure[:, None], "pays fees")
 
 
 def hold(run: Run) -> None:

@@ -186,7 +186,7 @@ def test_settings_survive_being_flattened() -> None:
     flat, flat_again = (repr(p) for p in (params, again))
     assert flat == flat_again  # values and types
     assert isinstance(again.phase.window_ns, int)
-    assert isinstance(again.lanes.may_rise, bool)
+    assert isinstance(again.lanes.weight_min, float)
     whole_numbers = full_params(GraphParams, iter([float(round(x)) for x in numbers]), iter(arrays))
     assert isinstance(whole_numbers.phase.tau_s, float)
     assert len(GraphState._fields) == 8

@@ -14,7 +14,7 @@ from schwabot.errors import StateError
 from schwabot.modules.hash_registry import HashRegistry, Memory
 from schwabot.modules.settings import HashRegistryConfig
 from schwabot.modules.stateful import State
-from schwabot_kernels.registry.cpu import COUNT, LAST_S, SUM
+from schwabot_kernels.registry.slots import COUNT, LAST_S, SUM
 from tests.modules.making import A, clock, ghost, timeline
 
 LN3 = math.log(3.0)

@@ -34,13 +34,21 @@ def _snr_for(volts: float) -> float:
 
 
 def _drive(
-    volts: Sequence[float], times_ms: Sequence[float], edge_bp: float = 5.0, lag_bp: float = 0.0, **config: float
+    volts: Sequence[float],
+    times_ms: Sequence[float],
+    edge_bp: float = 5.0,
+    move_bp: float = 0.0,
+    side: int = 1,
+    latency_ms: float = 10.0,
+    feed_ms: float = 0.0,
+    trades_only: Sequence[str] = (),
+    **config: float,
 ) -> Lanes:
     """Lanes whose evidence asks for these voltages, one after the other.
 
     Bucket CENTRE + 2 k holds forecasts of 2^k sigma; each gets the SNR of one voltage, and the deviations visit them.
     """
-    lanes = VoltageLanes((ONE,), VoltageLanesConfig(**config))
+    lanes = VoltageLanes((ONE,), VoltageLanesConfig(**config), trades_only, latency_ms, feed_latency_max_ms=500.0)
     state = lanes.initial_state()
     state["lanes.slope"][0] = 1.0
     state["lanes.energy"][0] = torch.tensor([1e15, 1e15])
@@ -53,13 +61,15 @@ def _drive(
         state["lanes.buckets"][0, CENTRE + 2 * k, 0] = 1e6
     batch = clock(times_ms)
     n = len(volts)
-    missed = torch.full((n,), lag_bp, dtype=torch.float64)
+    move = torch.full((n,), move_bp, dtype=torch.float64)
+    seen = timeline(batch, [[0.0]] * n)
+    weight = torch.full((n, 1), 1.0 - feed_ms / 500.0, dtype=torch.float64)
     out, _ = lanes(
         batch,
-        timeline(batch, [[0.0]] * n),
-        ghost([0.0] * n, [[1.2 * 2.0 ** levels.index(level)] for level in volts]),
+        seen._replace(aligned=seen.aligned._replace(latency_weight=weight)),
+        ghost([0.0] * n, [[side * 1.2 * 2.0 ** levels.index(level)] for level in volts]),
         memory(n),
-        Lag(missed, missed, torch.zeros(n), torch.zeros(n, dtype=torch.bool), None),  # type: ignore[arg-type]
+        Lag(move, move, torch.zeros(n), torch.zeros(n, dtype=torch.bool), None),  # type: ignore[arg-type]
         state,
     )
     return out
@@ -93,20 +103,36 @@ def test_high_falls_to_medium_and_needs_its_margin_to_return() -> None:
     assert out.lane[:, 0].tolist() == [Lane.LOW, Lane.HIGH, Lane.MEDIUM, Lane.MEDIUM, Lane.HIGH]
 
 
-def test_nothing_rises_while_we_are_too_slow() -> None:
-    out = _drive([3.2] * 3, [0, 100, 200], latency_ms=100.0, latency_max_ms=100.0)
-    assert out.lane.unique().tolist() == [Lane.LOW]
-    assert not out.pays_fees.any()
+@pytest.mark.parametrize(
+    ("latency_ms", "feed_ms", "rises"),
+    [(99.0, 0.0, True), (100.0, 0.0, False), (10.0, 89.0, True), (10.0, 91.0, False), (0.0, 500.0, False)],
+)
+def test_nothing_rises_while_we_are_too_slow(latency_ms: float, feed_ms: float, rises: bool) -> None:
+    """The limit of 100 ms is for our own latency and the feed's, as measured, together."""
+    out = _drive([3.2] * 3, [0, 50, 90], latency_ms=latency_ms, feed_ms=feed_ms, latency_max_ms=100.0)
+    assert out.lane[1:].unique().tolist() == [Lane.HIGH if rises else Lane.LOW]
+    assert bool(out.pays_fees.any()) == rises
 
 
 @pytest.mark.parametrize(
-    ("volts", "edge_bp", "lag_bp", "pays"),
+    ("volts", "edge_bp", "move_bp", "pays"),
     [(1.5, 0.8, 0.2, 1), (1.5, 0.6, 0.2, 0), (2.5, 2.3, 0.2, 1), (2.5, 2.1, 0.2, 0), (1.0, 9.0, 0.0, 0)],
 )
-def test_pays_fees(volts: float, edge_bp: float, lag_bp: float, pays: int) -> None:
-    """MEDIUM posts at 0.5 bp, HIGH crosses at 2 bp, LOW does nothing."""
-    out = _drive([volts] * 2, [0, 90], edge_bp=edge_bp, lag_bp=lag_bp)
+@pytest.mark.parametrize("side", [1, -1])
+def test_pays_fees(volts: float, edge_bp: float, move_bp: float, pays: int, side: int) -> None:
+    """MEDIUM posts at 0.5 bp, HIGH crosses at 2 bp, LOW does nothing; a move the forecast's way is missed."""
+    out = _drive([volts] * 2, [0, 90], edge_bp=edge_bp, move_bp=side * move_bp, side=side)
     assert out.pays_fees[1, 0].item() == pays
+
+
+def test_a_move_against_the_forecast_costs_nothing() -> None:
+    assert _drive([1.5] * 2, [0, 90], edge_bp=0.6, move_bp=-0.2).pays_fees[1, 0].item() == 1
+
+
+def test_without_quotes_nothing_is_known_to_pay() -> None:
+    out = _drive([2.5] * 2, [0, 90], trades_only=[ONE.stream])
+    assert out.lane[1, 0].item() == Lane.HIGH
+    assert not out.pays_fees.any()
 
 
 def test_sizes() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from schwabot_kernels.align.cpu import StreamTable
 
 OK, UNSEEN, CROSSED = 0, 1, 3
-QUOTE = 0
+QUOTE, TRADE = 0, 1
 MISSING_NS = -(2**63)
 
 

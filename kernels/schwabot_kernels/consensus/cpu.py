@@ -115,7 +115,6 @@ def consensus(
     n: int,
     ts_ns: I64,
     stream: I32,
-    kind: I8,
     aligned: Aligned,
     phased: Phased,
     params: ConsensusParams,
@@ -154,6 +153,7 @@ def consensus(
     head, due_ns, due_stream, due_value = state.head, state.due_ns, state.due_stream, state.due_value
     error_sum, error_count = state.error_sum, state.error_count
     sums, counts, route, x, phi = work.error_sum, work.error_count, phased.route, aligned.x, phased.phase
+    update = aligned.update
     read, write = head[0], head[1]
     next_due = due_ns[read & mask] if read < write else np.int64(2**63 - 1)
     for j in range(n):
@@ -175,7 +175,7 @@ def consensus(
             sums[v, j] = error_sum[v]
             counts[v, j] = error_count[v]
         u = stream[first + j]
-        if kind[first + j] == 0 and route[u, j] == 0:
+        if update[j] == 1 and route[u, j] == 0:
             slot = write & mask
             due_ns[slot] = t + params.horizon_ns
             due_stream[slot] = u

@@ -33,6 +33,7 @@ def _pass(
     phase: F64,
     compensated: F64,
     route: I8,
+    quoted: I8,
     params: ConsensusParams,
     state: ConsensusState,
     aligned: Aligned,
@@ -47,6 +48,9 @@ def _pass(
         n = min(BLOCK, total - first)
         if state.due_ns.size - (state.head[1] - state.head[0]) < n:
             return first
+        for j in range(n):
+            trade = kind[first + j] == 1 and quoted[stream[first + j]] == 0
+            aligned.update[j] = 1 if kind[first + j] == 0 or trade else 0
         load_all(last_ns, first, n, aligned.last_ns)
         load_all(x, first, n, aligned.x)
         load_all(depth, first, n, aligned.depth)
@@ -55,7 +59,7 @@ def _pass(
         load_all(phase, first, n, phased.phase)
         load_all(compensated, first, n, phased.compensated)
         load_all(route, first, n, phased.route)
-        consensus_block(first, n, ts_ns, stream, kind, aligned, phased, params, state, work, block)
+        consensus_block(first, n, ts_ns, stream, aligned, phased, params, state, work, block)
         for j in range(n):
             ghost[first + j] = block[j]
     return total
@@ -74,6 +78,7 @@ def consensus(
     phase: torch.Tensor,
     compensated: torch.Tensor,
     route: torch.Tensor,
+    quoted: torch.Tensor,
     age_decay_per_s: float,
     tau_depth_s: float,
     tau_reliability_s: float,
@@ -91,6 +96,7 @@ def consensus(
         dt_s: time since the event before. float64 [N]
         phase, compensated: bp. float64 [V, N]
         route: 0 = takes part. int8 [V, N]
+        quoted: 1 where the stream has quotes; where not, its trades are its prices. int8 [V]
         age_decay_per_s, tau_depth_s, tau_reliability_s, horizon_ns, prior_variance_bp2, prior_count: see
             ``consensus.cpu.ConsensusParams``.
         state: ``consensus.cpu.ConsensusState``, as by ``tree.leaves``.
@@ -119,6 +125,7 @@ def consensus(
         array("phase", phase, torch.float64, x.shape),
         array("compensated", compensated, torch.float64, x.shape),
         array("route", route, torch.int8, x.shape),
+        array("quoted", quoted, torch.int8, (streams,)),
     )
     work = (align_scratch(streams), phase_scratch(streams), scratch(streams), x.new_empty(BLOCK).numpy())
     ghost = x.new_empty(events)
@@ -131,7 +138,7 @@ def consensus(
 
 @consensus.register_fake
 def _(  # type: ignore[no-untyped-def]
-    ts_ns, stream, kind, last_ns, x, depth, latency_weight, dt_s, phase, compensated, route, age_decay_per_s,
+    ts_ns, stream, kind, last_ns, x, depth, latency_weight, dt_s, phase, compensated, route, quoted, age_decay_per_s,
     tau_depth_s, tau_reliability_s, horizon_ns, prior_variance_bp2, prior_count, state,
 ):  # fmt: skip
     return [x.new_empty(x.shape[1]), *fake_state("consensus", ConsensusState._fields, state)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from schwabot_kernels import scan
-from schwabot_kernels.align.reference import OK, QUOTE, Aligned
+from schwabot_kernels.align.reference import OK, QUOTE, TRADE, Aligned
 from schwabot_kernels.outcomes import NS, decay, when_due
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def consensus(
     phase: torch.Tensor,
     compensated: torch.Tensor,
     route: torch.Tensor,
+    quoted: torch.Tensor,
     params: ConsensusParams,
 ) -> Consensus:
     """The weighted ghost.
@@ -99,6 +100,7 @@ def consensus(
         phase: see the phase op. [N, V]
         compensated: see the phase op. [N, V]
         route: see the phase op. [N, V]
+        quoted: 1 where the stream has quotes; where not, its trades are its prices. [V]
         params: see GhostBridgeConfig.
     """
     events, streams = aligned.x.shape
@@ -113,7 +115,7 @@ def consensus(
 
     rows = torch.arange(events, device=ts_ns.device)
     own = stream.long()
-    judged = (kind == QUOTE) & (route[rows, own] == OK)
+    judged = ((kind == QUOTE) | (kind == TRADE) & (quoted[own] == 0)) & (route[rows, own] == OK)
     u = own[judged]
     due = when_due(ts_ns, ts_ns[judged] + params.horizon_ns)
     error = aligned.x[judged, u] - phase[judged, u] - first[due.source]

@@ -14,10 +14,17 @@ import numpy as np
 from schwabot_kernels.arrays import LINE
 from schwabot_kernels.graph.cpu import GraphColumns, column_shapes
 
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 KEPT = 4
 """Buffers kept: what a sink or two still hold, and one to write into."""
-_ALONE = 3
-"""References to a buffer that only the list, the loop over it and ``getrefcount`` itself see."""
+
+
+def _references(buffers: list[Bytes]) -> list[int]:
+    return [sys.getrefcount(buffer) for buffer in buffers]
+
+
+_ALONE = _references([np.empty(0, np.uint8)])[0]
+"""References to a buffer that is in a list and nowhere else, as this Python counts them."""
 
 
 class ColumnMemory:
@@ -34,7 +41,7 @@ class ColumnMemory:
     """
 
     def __init__(self) -> None:
-        self._buffers: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
+        self._buffers: list[Bytes] = []
 
     def columns(self, events: int, streams: int) -> GraphColumns:
         """Uninitialised columns for N events."""
@@ -50,12 +57,12 @@ class ColumnMemory:
         )
         return GraphColumns(*views)
 
-    def _free(self, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def _free(self, size: int) -> Bytes:
         """A buffer of at least ``size`` bytes that nobody looks at; the oldest is given up when all are in use."""
-        for place, buffer in enumerate(self._buffers):
-            if buffer.size >= size and sys.getrefcount(buffer) == _ALONE:
+        for place, references in enumerate(_references(self._buffers)):
+            if references == _ALONE and self._buffers[place].size >= size:
                 self._buffers.append(self._buffers.pop(place))
-                return buffer
+                return self._buffers[-1]
         fresh = np.empty(size, np.uint8)
         self._buffers = [*self._buffers[1 - KEPT :], fresh]
         return fresh

@@ -160,9 +160,7 @@ def _(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     total, streams = events[0].shape[0], table[0].shape[0]
     like = events[0]
-    columns = [
-        like.new_empty(shape, dtype=_TORCH[kind]) for kind, shape in column_shapes(total, streams)
-    ]
+    columns = [like.new_empty(shape, dtype=_TORCH[kind]) for kind, shape in column_shapes(total, streams)]
     after = []
     first = 0
     for (op, stage), size in zip(get_type_hints(GraphState).items(), _sizes(state), strict=True):

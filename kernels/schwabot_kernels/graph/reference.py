@@ -82,6 +82,7 @@ def graph(
         dtype: of everything computed.
     """
     ts_ns, stream, device = events.ts_ns, events.stream, events.ts_ns.device
+    quoted = 1 - torch.as_tensor(table.trades_only, device=device)
     aligned = align(events, table, params.latency_max_ns, dtype)
     phase = phases(ts_ns, aligned, params.phase.tau_s, params.phase.stale_ns)
     compensated, drift, status, route = drift_and_routes(ts_ns, aligned, phase, params.phase)
@@ -89,17 +90,19 @@ def graph(
         noise = torch.as_tensor(params.r_bp2, dtype=dtype, device=device)
         ghost = kalman(stream, aligned, compensated, route, params.q_bp2_per_s, noise)
     else:
-        ghost = consensus(ts_ns, stream, events.kind, aligned, phase, compensated, route, params.consensus).ghost
+        update = prices(events, table)
+        ghost = consensus(
+            ts_ns, stream, events.kind, aligned, phase, compensated, route, quoted, params.consensus
+        ).ghost
     deviation = ghost[:, None] + compensated - aligned.x
 
     z, use = features(aligned, deviation, route, params.registry.momentum_tau_s)
-    scale = learn_scale(z, ghost, params.registry.warmup_events)
+    scale = learn_scale(z, use, ghost, params.registry.warmup_events)
     keys = hash_keys(standardise(z, use, scale), planes.to(device))
     warm = torch.arange(keys.shape[0], device=device) >= scale.first
     keys = torch.where((warm & ~ghost.isnan())[:, None], keys, -1)
     memory = remember(ts_ns, ghost, keys, params.registry)
 
-    quoted = 1 - torch.as_tensor(table.trades_only, device=device)
     move = expected_move(ghost, memory.mean, memory.echo, params.lag.latency_share)
     lag = expected_lag(stream, deviation, move)
     width = price_range(aligned.dt_s, ghost, params.lag.tau_range_s, params.lag.min_range_bp)
@@ -115,7 +118,7 @@ def graph(
     found = lanes.evidence(ts_ns, aligned.half, forecast, ratio, kept, params.lanes)
     volts = lanes.voltage(found.bits, params.lanes.v0, params.lanes.v_max)
     volts = lanes.slew(aligned.dt_s, volts, params.lanes.v0, params.lanes.slew_per_s)
-    lane = lanes.hysteresis(volts, params.lanes)
+    lane = lanes.hysteresis(volts, aligned.latency_weight, params.lanes)
     style_fee_bp = torch.as_tensor(params.style_fee_bp, dtype=dtype, device=device)
 
     columns = Columns(
@@ -137,7 +140,7 @@ def graph(
         bits=found.bits,
         voltage=volts,
         lane=lane.to(torch.int8),
-        pays_fees=lanes.pays_fees(lane, found.edge, lag, style_fee_bp).to(torch.int8),
+        pays_fees=lanes.pays_fees(lane, found.edge, forecast, move, quoted, style_fee_bp).to(torch.int8),
     )
     return Answer(
         columns,

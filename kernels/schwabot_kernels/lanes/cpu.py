@@ -5,6 +5,7 @@
     bits      b = clip(kappa / 2 log2(1 + n SNR), 0, 16),  SNR = max(0, mean E)² / var E,  n = min(n_eff, cap)
     voltage   V = V0 2^{b/8}; rises by at most slew dt, falls at once
     lane      clamp(lane before, lane(V - margin) if latency < max else LOW, lane(V))
+    pays      mean E - max(0, sign(m) move) - fee of the lane's style > 0, where the stream has quotes
 
 One stream's outcome is remembered per event, in turn by absolute event number: outcomes overlap far more than the
 effective count can use, and no stream is favoured by its own quotes. A bucket's mean and variance count one more
@@ -34,7 +35,10 @@ FAR_NS = 2**63 - 1
 
 
 class LanesParams(NamedTuple):
-    """Settings; see schwabot.modules.settings.VoltageLanesConfig. ``may_rise`` = latency < max."""
+    """Settings; see schwabot.modules.settings.VoltageLanesConfig.
+
+    A lane is left upward while the stream's latency weight, 1 - latency / latency_max, is above ``weight_min``.
+    """
 
     horizon_ns: int
     tau_s: float
@@ -47,7 +51,7 @@ class LanesParams(NamedTuple):
     high: float
     margin: float
     slew_per_s: float
-    may_rise: bool
+    weight_min: float
 
 
 class LanesState(NamedTuple):
@@ -315,7 +319,8 @@ def lanes(
     deviation: F64,
     memory_mean: F64,
     memory_trusted: I8,
-    expected_lag: F64,
+    move: F64,
+    quoted: I8,
     style_fee_bp: F64,
     params: LanesParams,
     state: LanesState,
@@ -323,6 +328,7 @@ def lanes(
 ) -> None:
     """Fill ``out`` for events [first, first + n) and move ``state`` on. The ring must have n free places.
 
+    move: what the price does while an order is on its way, bp. [n]; quoted: 1 where the stream has a touch. [V]
     style_fee_bp: fee of each lane's style. [3, V]
     """
     streams = state.x.size
@@ -332,7 +338,7 @@ def lanes(
     dt_s = aligned.dt_s
     octaves = 0.5 * params.kappa / np.log(2.0)
     rate = np.log(2.0) / 8.0
-    high, medium, margin, slew, may_rise = params.high, params.medium, params.margin, params.slew_per_s, params.may_rise
+    high, medium, margin, slew, enough = params.high, params.medium, params.margin, params.slew_per_s, params.weight_min
     for v in range(streams):
         bits, voltage_v, evidence = out.bits[v], out.voltage[v], out.evidence[v]
         for j in range(n):
@@ -350,16 +356,21 @@ def lanes(
     none, one, two = np.int8(0), np.int8(1), np.int8(2)
     for v in range(streams):
         voltage_v, lane, lower, pays, edge = out.voltage[v], out.lane[v], out.lower[v], out.pays_fees[v], out.edge[v]
+        weight, forecast = aligned.latency_weight[v], out.forecast[v]
         for j in range(n):
             sure = voltage_v[j] - margin
             lane[j] = two if voltage_v[j] >= high else (one if voltage_v[j] >= medium else none)
             lower[j] = two if sure >= high else (one if sure >= medium else none)
+            lower[j] = lower[j] if weight[j] > enough else none
         level = state.lane[v]
         for j in range(n):
-            level = min(max(level, lower[j] if may_rise else none), lane[j])
+            level = min(max(level, lower[j]), lane[j])
             lane[j] = level
         state.lane[v] = level
+        # Without quotes the half spread is unknown, and so is what is left after it.
         fee_medium, fee_high = style_fee_bp[1, v], style_fee_bp[2, v]
+        lowest = one if quoted[v] == 1 else np.int8(3)
         for j in range(n):
-            net = edge[j] - expected_lag[j] - (fee_high if lane[j] == 2 else fee_medium)
-            pays[j] = one if net > 0.0 and lane[j] > 0 else none
+            missed = max(move[j] if forecast[j] > 0.0 else -move[j], 0.0)
+            net = edge[j] - missed - (fee_high if lane[j] == 2 else fee_medium)
+            pays[j] = one if net > 0.0 and lane[j] >= lowest else none

@@ -33,7 +33,9 @@ def _pass(
     deviation: F64,
     mean: F64,
     trusted: I8,
-    expected_lag: F64,
+    latency_weight: F64,
+    move: F64,
+    quoted: I8,
     style_fee_bp: F64,
     params: LanesParams,
     state: LanesState,
@@ -52,7 +54,7 @@ def _pass(
 ) -> int:
     """Returns the event it stopped at: N, or where the ring is full."""
     total = ts_ns.size
-    mean_block, expected_block = blocks[0], blocks[1]
+    mean_block, move_block = blocks[0], blocks[1]
     for first in range(start, total, BLOCK):
         n = min(BLOCK, total - first)
         if state.due_ns.size - (state.head[1] - state.head[0]) < n:
@@ -64,7 +66,8 @@ def _pass(
         load_all(deviation, first, n, deviation_block)
         load(mean, first, n, mean_block)
         load(trusted, first, n, trusted_block)
-        load(expected_lag, first, n, expected_block)
+        load_all(latency_weight, first, n, aligned.latency_weight)
+        load(move, first, n, move_block)
         lanes_block(
             first,
             n,
@@ -74,7 +77,8 @@ def _pass(
             deviation_block,
             mean_block,
             trusted_block,
-            expected_block,
+            move_block,
+            quoted,
             style_fee_bp,
             params,
             state,
@@ -104,7 +108,9 @@ def lanes(
     deviation: torch.Tensor,
     mean: torch.Tensor,
     trusted: torch.Tensor,
-    expected_lag: torch.Tensor,
+    latency_weight: torch.Tensor,
+    move: torch.Tensor,
+    quoted: torch.Tensor,
     style_fee_bp: torch.Tensor,
     horizon_ns: int,
     tau_s: float,
@@ -117,7 +123,7 @@ def lanes(
     high: float,
     margin: float,
     slew_per_s: float,
-    may_rise: bool,
+    weight_min: float,
     state: list[torch.Tensor],
 ) -> list[torch.Tensor]:
     """From evidence to a discrete conviction level, for every stream at every event.
@@ -129,9 +135,11 @@ def lanes(
         route: 0 = takes part. int8 [V, N]
         deviation: fair price of the stream minus its mid, bp. float64 [V, N]
         mean, trusted: the registry's remembered move, and 1 where it counts. float64, int8 [N]
-        expected_lag: expected cost of our own latency, bp. float64 [N]
+        latency_weight: see the align op. float64 [V, N]
+        move: what the price does while an order is on its way, bp. float64 [N]
+        quoted: 1 where the stream has quotes, so a touch. int8 [V]
         style_fee_bp: fee of each lane's style. float64 [3, V]
-        horizon_ns, tau_s, slope_tau_s, kappa, count_cap, v0, v_max, medium, high, margin, slew_per_s, may_rise: see
+        horizon_ns, tau_s, slope_tau_s, kappa, count_cap, v0, v_max, medium, high, margin, slew_per_s, weight_min: see
             ``lanes.cpu.LanesParams``.
         state: ``lanes.cpu.LanesState``, as by ``tree.leaves``.
 
@@ -144,7 +152,7 @@ def lanes(
     """
     streams, events = x.shape
     params = LanesParams(
-        horizon_ns, tau_s, slope_tau_s, kappa, count_cap, v0, v_max, medium, high, margin, slew_per_s, may_rise
+        horizon_ns, tau_s, slope_tau_s, kappa, count_cap, v0, v_max, medium, high, margin, slew_per_s, weight_min
     )
     parts = own_copy("lanes", empty_state(streams, v0, capacity=1), state)
     given = (
@@ -156,7 +164,9 @@ def lanes(
         array("deviation", deviation, torch.float64, x.shape),
         array("mean", mean, torch.float64, (events,)),
         array("trusted", trusted, torch.int8, (events,)),
-        array("expected_lag", expected_lag, torch.float64, (events,)),
+        array("latency_weight", latency_weight, torch.float64, x.shape),
+        array("move", move, torch.float64, (events,)),
+        array("quoted", quoted, torch.int8, (streams,)),
         array("style_fee_bp", style_fee_bp, torch.float64, (3, streams)),
     )
     work = (
@@ -177,7 +187,7 @@ def lanes(
 
 @lanes.register_fake
 def _(  # type: ignore[no-untyped-def]
-    ts_ns, x, half, dt_s, route, deviation, mean, trusted, expected_lag, style_fee_bp, horizon_ns, tau_s,
-    slope_tau_s, kappa, count_cap, v0, v_max, medium, high, margin, slew_per_s, may_rise, state,
+    ts_ns, x, half, dt_s, route, deviation, mean, trusted, latency_weight, move, quoted, style_fee_bp, horizon_ns, tau_s,
+    slope_tau_s, kappa, count_cap, v0, v_max, medium, high, margin, slew_per_s, weight_min, state,
 ):  # fmt: skip
     return _columns(x) + fake_state("lanes", LanesState._fields, state)

@@ -42,6 +42,7 @@ from schwabot_kernels.vector import LANES, add8, load8, mul8, signs8, splat8, st
 EPOCHS = 30.0
 """Decay times between two rebasings: weights stay within e^30."""
 SHRINK = 20.0
+HALF_SPREAD = 3
 FAR_NS = 2**63 - 1
 
 
@@ -63,7 +64,7 @@ class RegistryState(NamedTuple):
     """Scale of z, tables, echo memory, and outcomes still to come.
 
     signs: of the hyperplanes. [G, padded]; mean_x: decayed mean of each stream's log mid; x: the row before. [V]
-    z_sum, z_squares: warm-up sums; z_shift, z_scale: frozen afterwards. [D]
+    z_count: events of the warm-up at which a stream took part. [V]; z_sum, z_squares: warm-up sums; z_shift, z_scale: frozen afterwards. [D]
     warm: [events learnt from, 1 once frozen]. [2]
     clock: [first event's time, table epoch, echo epoch]. [3]; ghost: last ghost. [1]
     table: [T, slots, SLOT]; table_key: [T, slots] for b > 16, else [T, 0]; prefix: 8-bit level, b > 8. [T, 128, SLOT]
@@ -76,6 +77,7 @@ class RegistryState(NamedTuple):
     signs: F32
     mean_x: F64
     x: F64
+    z_count: F64
     z_sum: F64
     z_squares: F64
     z_shift: F64
@@ -150,6 +152,7 @@ def empty_state(
         signs=random_signs(streams, bits, tables, seed),
         mean_x=np.full(streams, np.nan),
         x=np.full(streams, np.nan),
+        z_count=np.zeros(streams),
         z_sum=np.zeros(count),
         z_squares=np.zeros(count),
         z_shift=np.zeros(count),
@@ -261,7 +264,7 @@ def _momentum_means(n: int, aligned: Aligned, tau_s: float, state: RegistryState
 
 
 @njit(**NJIT)
-def _learn_scale(n: int, z: F64, ghost: F64, warmup_events: int, state: RegistryState) -> int:
+def _learn_scale(n: int, z: F64, route: I8, ghost: F64, warmup_events: int, state: RegistryState) -> int:
     """Take events into the warm-up sums until it is full; returns the first event after it."""
     count = z.shape[0]
     streams = count // FEATURES
@@ -270,29 +273,55 @@ def _learn_scale(n: int, z: F64, ghost: F64, warmup_events: int, state: Registry
             return j
         if ghost[j] != ghost[j]:
             continue
+        for v in range(streams):
+            state.z_count[v] += 1.0 if route[v, j] == 0 else 0.0
         for d in range(count):
             state.z_sum[d] += z[d, j]
             state.z_squares[d] += z[d, j] * z[d, j]
         state.warm[0] += 1
         if state.warm[0] == warmup_events:
-            for d in range(count):
-                mean = state.z_sum[d] / warmup_events
-                square = state.z_squares[d] / warmup_events
-                # Spreads don't change sign with the price; every other feature does and keeps its zero.
-                if 3 * streams <= d < 4 * streams:
-                    state.z_shift[d] = mean
-                    square = max(square - mean * mean, 0.0)
-                # A feature that stood still is left out; what rounding leaves of its variance is not a scale.
-                still = square <= max(1e-18, 1e-9 * mean * mean)
-                state.z_scale[d] = 0.0 if still else 1.0 / np.sqrt(square)
-            state.warm[1] = 1
+            _freeze_scale(warmup_events, state)
             return j + 1
     return n
 
 
 @njit(**NJIT)
+def _freeze_scale(warmup_events: int, state: RegistryState) -> None:
+    """Scale of z over the events at which each stream took part.
+
+    A stream that took part in less than one in a hundred borrows the scale of all streams together.
+    """
+    streams = state.z_count.size
+    together = np.sum(state.z_count)
+    for f in range(FEATURES):
+        all_sum = np.sum(state.z_sum[f * streams : (f + 1) * streams])
+        all_squares = np.sum(state.z_squares[f * streams : (f + 1) * streams])
+        for v in range(streams):
+            d = f * streams + v
+            rare = 100.0 * state.z_count[v] < warmup_events
+            taken = together if rare else state.z_count[v]
+            mean = (all_sum if rare else state.z_sum[d]) / taken
+            square = (all_squares if rare else state.z_squares[d]) / taken
+            # Spreads don't change sign with the price; every other feature does and keeps its zero.
+            if f == HALF_SPREAD:
+                state.z_shift[d] = mean
+                square = max(square - mean * mean, 0.0)
+            # A feature that stood still is left out; what rounding leaves of its variance is not a scale.
+            still = square <= max(1e-18, 1e-9 * mean * mean)
+            state.z_scale[d] = 0.0 if still else 1.0 / np.sqrt(square)
+    state.warm[1] = 1
+
+
+@njit(**NJIT)
 def _walk(
-    first: int, n: int, start: int, ts_ns: I64, ghost: F64, params: RegistryParams, state: RegistryState, out: Remembered
+    first: int,
+    n: int,
+    start: int,
+    ts_ns: I64,
+    ghost: F64,
+    params: RegistryParams,
+    state: RegistryState,
+    out: Remembered,
 ) -> tuple[int, int]:
     """Write what became due, then read, event after event; returns the epochs it ended in.
 
@@ -433,7 +462,7 @@ def remember(
         out.momentum,
         out.z,
     )
-    start = 0 if state.warm[1] == 1 else _learn_scale(n, out.z, ghost, params.warmup_events, state)
+    start = 0 if state.warm[1] == 1 else _learn_scale(n, out.z, phased.route, ghost, params.warmup_events, state)
     scaled = out.scaled
     streams = aligned.x.shape[0]
     for d in range(out.z.shape[0]):

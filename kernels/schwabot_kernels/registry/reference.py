@@ -60,15 +60,26 @@ def features(
     return torch.where(use, z, 0.0), use
 
 
-def learn_scale(z: torch.Tensor, ghost: torch.Tensor, warmup_events: int) -> Scale:
-    """Root mean square of each feature over the first events with a ghost; of spreads, standard deviation and mean."""
+def learn_scale(z: torch.Tensor, use: torch.Tensor, ghost: torch.Tensor, warmup_events: int) -> Scale:
+    """Root mean square of each feature over the first events with a ghost; of spreads, standard deviation and mean.
+
+    Only events at which the stream takes part count. A stream that takes part in less than one in a hundred borrows the
+    scale of all streams together.
+    """
     events, features_ = z.shape
     rows = torch.arange(events, device=z.device)[~ghost.isnan()]
     if rows.shape[0] < warmup_events:
         return Scale(torch.zeros_like(z[0]), torch.ones_like(z[0]), events)
     rows = rows[:warmup_events]
-    mean, square = z[rows].mean(0), (z[rows] ** 2).mean(0)
-    column = torch.arange(features_, device=z.device) // (features_ // 5)
+    count, total, square = use[rows].sum(0).to(z), z[rows].sum(0), (z[rows] ** 2).sum(0)
+    streams = features_ // 5
+    rare = 100 * count < warmup_events
+    together = [part.view(5, streams).sum(1).repeat_interleave(streams) for part in (count, total, square)]
+    count, total, square = (
+        torch.where(rare, pooled, own) for pooled, own in zip(together, (count, total, square), strict=True)
+    )
+    mean, square = total / count, square / count
+    column = torch.arange(features_, device=z.device) // streams
     shift = torch.where(column == HALF_SPREAD, mean, 0.0)
     square = (square - shift * shift).clamp(min=0.0)
     still = square <= (1e-9 * mean * mean).clamp(min=1e-18)
