@@ -420,7 +420,7 @@ class VenueClock:
         parts: dict[str, Int64 | Float64] = {
             "settings": self._settings(),
             "last_ns": np.array(self._last_ns, np.int64),
-            "depth_delays": np.array(counted, np.int64).reshape(-1, 3),
+            "depth_delays": np.array(counted, np.int64).reshape(-1, 4),
         }
         for name, venue in zip(self._venue_names, self._venues, strict=True):
             parts |= {f"{name}.{part}": values for part, values in venue.state().items()}

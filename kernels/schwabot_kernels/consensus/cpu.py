@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from schwabot_kernels.align.cpu import BLOCK, Aligned
-from schwabot_kernels.arrays import F64, I8, I32, I64, aligned_zeros
+from schwabot_kernels.arrays import F64, I32, I64, aligned_zeros
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import NJIT, exp_neg, log_pos
 

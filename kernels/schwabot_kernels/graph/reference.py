@@ -90,7 +90,6 @@ def graph(
         noise = torch.as_tensor(params.r_bp2, dtype=dtype, device=device)
         ghost = kalman(stream, aligned, compensated, route, params.q_bp2_per_s, noise)
     else:
-        update = prices(events, table)
         ghost = consensus(
             ts_ns, stream, events.kind, aligned, phase, compensated, route, quoted, params.consensus
         ).ghost

@@ -249,8 +249,8 @@ def _evidence(
                 edge = (move if due_forecast[slot] > 0.0 else -move) - due_half[slot]
                 weight = due_weight[slot]
                 last = last_ns[v, k]
-                gap = next_due - last
-                share = 1.0 if last == MISSING_NS or gap >= horizon_ns else float(gap) / float(horizon_ns)
+                gap = next_due - last if last != MISSING_NS else horizon_ns
+                share = min(float(gap) / float(horizon_ns), 1.0)
                 last_ns[v, k] = next_due
                 count = buckets[v, k, COUNT] + weight
                 total = buckets[v, k, SUM] + weight * edge
@@ -262,7 +262,8 @@ def _evidence(
                 mean = total / (count + weight)
                 variance = max(square / (count + weight) - mean * mean, 1e-6)
                 bucket_mean[v, k] = mean
-                bucket_snr[v, k] = mean * mean / variance if mean > 0.0 else 0.0
+                positive = max(mean, 0.0)
+                bucket_snr[v, k] = positive * positive / variance
             read += 1
             next_due = due_ns[read & mask] if read < write else np.int64(FAR_NS)
 

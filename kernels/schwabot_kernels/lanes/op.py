@@ -187,7 +187,7 @@ def lanes(
 
 @lanes.register_fake
 def _(  # type: ignore[no-untyped-def]
-    ts_ns, x, half, dt_s, route, deviation, mean, trusted, latency_weight, move, quoted, style_fee_bp, horizon_ns, tau_s,
-    slope_tau_s, kappa, count_cap, v0, v_max, medium, high, margin, slew_per_s, weight_min, state,
+    ts_ns, x, half, dt_s, route, deviation, mean, trusted, latency_weight, move, quoted, style_fee_bp, horizon_ns,
+    tau_s, slope_tau_s, kappa, count_cap, v0, v_max, medium, high, margin, slew_per_s, weight_min, state,
 ):  # fmt: skip
     return _columns(x) + fake_state("lanes", LanesState._fields, state)

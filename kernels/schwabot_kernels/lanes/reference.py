@@ -227,7 +227,9 @@ def pays_fees(
     """Whether E minus the missed favourable move minus the fee of the lane's style is above 0.
 
     Args:
-        lane, edge, forecast: [N, V]
+        lane: [N, V]
+        edge: mean net edge E of the forecast's bucket, bp. [N, V]
+        forecast: bp. [N, V]
         move: what the price does while an order is on its way, bp. [N]
         quoted: 1 where a stream has quotes; without them nothing is known to pay. [V]
         style_fee_bp: [3, V]

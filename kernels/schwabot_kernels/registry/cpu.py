@@ -64,7 +64,8 @@ class RegistryState(NamedTuple):
     """Scale of z, tables, echo memory, and outcomes still to come.
 
     signs: of the hyperplanes. [G, padded]; mean_x: decayed mean of each stream's log mid; x: the row before. [V]
-    z_count: events of the warm-up at which a stream took part. [V]; z_sum, z_squares: warm-up sums; z_shift, z_scale: frozen afterwards. [D]
+    z_count: events of the warm-up at which a stream took part. [V]
+    z_sum, z_squares: warm-up sums; z_shift, z_scale: frozen afterwards. [D]
     warm: [events learnt from, 1 once frozen]. [2]
     clock: [first event's time, table epoch, echo epoch]. [3]; ghost: last ghost. [1]
     table: [T, slots, SLOT]; table_key: [T, slots] for b > 16, else [T, 0]; prefix: 8-bit level, b > 8. [T, 128, SLOT]
@@ -107,8 +108,8 @@ class Remembered(NamedTuple):
     n / (n + 20)), echo readout in bp, and 1 where the memory's own causal skill is positive.
 
     Scratch: momentum [V, BLOCK], z [D, BLOCK], scaled [padded, BLOCK], projected [padded, CHUNK],
-    code [T, BLOCK], scales, their inverses and epochs [BLOCK], stats [3, BLOCK]; lanes: see slots.lanes; live: 1 for each bit of the
-    echo, then 0.
+    code [T, BLOCK], scales, their inverses and epochs [BLOCK], stats [3, BLOCK]; lanes: see slots.lanes;
+    live: 1 for each bit of the echo, then 0.
     """
 
     key: I64
@@ -200,26 +201,6 @@ def scratch(streams: int, bits: int, tables: int) -> Remembered:
         lanes=lanes(),
         live=(np.arange(whole_lanes(bits)) < bits).astype(np.float64),
     )
-
-
-@njit(**NJIT)
-def _find(keys: I64, table: F64, key: int, insert: bool) -> int:
-    """Slot of a key in an 8-way set-associative table; -1 if absent. Inserting evicts the smallest decayed count."""
-    sets = keys.size // WAYS
-    mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
-    base = int((mixed >> np.uint64(32)) % np.uint64(sets)) * WAYS
-    weakest = base
-    for slot in range(base, base + WAYS):
-        if keys[slot] == key:
-            return slot
-        if table[slot, COUNT] < table[weakest, COUNT]:
-            weakest = slot
-    if not insert:
-        return -1
-    keys[weakest] = key
-    for k in range(SLOT):
-        table[weakest, k] = 0.0
-    return weakest
 
 
 @njit(**NJIT)
@@ -322,8 +303,8 @@ def _walk(
     params: RegistryParams,
     state: RegistryState,
     out: Remembered,
-) -> tuple[int, int]:
-    """Write what became due, then read, event after event; returns the epochs it ended in.
+) -> None:
+    """Write what became due, then read, event after event, and move ``state`` on.
 
     The loops over tables hold no call, no rare case and no branch on a sign, so that they stay in registers and are
     never guessed wrong.
@@ -424,7 +405,8 @@ def _walk(
             next_due = due_ns[new]
         write += 1
     head[0], head[1] = read, write
-    return np.int64(epoch), np.int64(echo_epoch)
+    state.clock[1], state.clock[2] = np.int64(epoch), np.int64(echo_epoch)
+    state.ghost[0] = ghost[n - 1]
 
 
 @njit(**NJIT)
@@ -483,9 +465,7 @@ def remember(
         inverse_scale[j] = 1.0 / scale[j]
         inverse_echo_scale[j] = 1.0 / echo_scale[j]
 
-    state.clock[1], state.clock[2] = _walk(first, n, start, ts_ns, ghost, params, state, out)
-    state.ghost[0] = ghost[n - 1]
-
+    _walk(first, n, start, ts_ns, ghost, params, state, out)
     entropy, counts, flats, up_downs = out.entropy, out.stats[0], out.stats[1], out.stats[2]
     for j in range(n):
         inverse = 1.0 / (counts[j] + 3.0)

@@ -116,7 +116,7 @@ def _radix_8(n: int, h: int, width: int, rows: F32) -> None:
 def _take_bits(first: int, n: int, rows: F32, codes: Any, g: int, bits: int, tables: int) -> None:
     """Push the signs of one group's projections into codes [T, BLOCK], most significant first, two at a time."""
     width = rows.shape[0]
-    zero, one, two, none = np.float32(0.0), codes.dtype.type(1), codes.dtype.type(2), codes.dtype.type(0)
+    zero, one, none = np.float32(0.0), codes.dtype.type(1), codes.dtype.type(0)
     stop = min(width, bits * tables - g * width)
     for k in range(tables):
         code = codes[k, first : first + n]

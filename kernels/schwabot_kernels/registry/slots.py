@@ -25,7 +25,7 @@ OUTCOME, SIDES, FOUND = 0, 16, 32
 
 
 def lanes() -> F64:
-    """Working vectors. [40]
+    """Working vectors, [40].
 
     OUTCOME: what is added to the slot of a key, and to that of its antipode; SIDES: the signs with which the two are
     read; FOUND: what was read.
