@@ -110,7 +110,7 @@ REFUSED = {
     "+surce=synthetic": "surce",
     "events=5": "events: there is no such setting, did you mean source.events?",
     "+events=5": "did you mean source.events?",
-    "latency_ms=5": "did you mean modules.phantom_lag.latency_ms or modules.voltage_lanes.latency_ms?",
+    "latency_ms=5": "did you mean modules.phantom_lag.latency_ms?",
     "modules.tau_phase_s=5": "did you mean modules.tensor_harness.tau_phase_s?",
     "tick_size=1": "did you mean source.tick_size or instruments.NAME.tick_size?",
     "source.glob=x": "source.glob is a setting of source=capture or table: add that",

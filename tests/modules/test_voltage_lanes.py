@@ -138,3 +138,26 @@ def test_without_quotes_nothing_is_known_to_pay() -> None:
 def test_sizes() -> None:
     lanes = VoltageLanes((ONE,), VoltageLanesConfig(size=[0.0, 0.5, 3.0]))
     assert lanes.size_of(torch.tensor([[2, 1, 0]], dtype=torch.int8)).tolist() == [[3.0, 0.5, 0.0]]
+
+
+def test_evidence_of_three_outcomes() -> None:
+    """Forecasts of one size, half a spread of 0.1 bp; edges of 1.0, -0.1 and 0.8 bp, the last two overlapping by half.
+
+    Each bucket counts one more outcome of zero edge: mean = sum / (n + 1), variance = squares / (n + 1) - mean².
+    """
+    lanes = VoltageLanes((ONE,), VoltageLanesConfig(half_life_s=1e6, slope_tau_s=1e6))
+    state = lanes.initial_state()
+    for name in ("lanes.products", "lanes.squares", "lanes.slope", "lanes.inverse_energy"):
+        state[name][0] = 1.0 if name in ("lanes.slope", "lanes.inverse_energy") else 1e15
+    state["lanes.energy"][0] = torch.tensor([1e15, 1e15])
+    batch = clock([0.0, 100.0, 150.0, 200.0, 250.0])
+    seen = timeline(batch, [[0.0], [1.1], [1.1], [1.1], [2.0]], half=0.1)
+    zero = torch.zeros(5, dtype=torch.float64)
+    lag = Lag(zero, zero, zero, zero.bool(), None)  # type: ignore[arg-type]
+    out, _ = lanes(batch, seen, ghost([0.0] * 5, [[1.2]] * 5), memory(5), lag, state)
+    assert out.forecast_bp[:, 0].tolist() == pytest.approx([1.2] * 5, rel=1e-12)
+    snr = [0.0, 1.0, 1.0, 0.09 / (1.01 / 3 - 0.09), 0.425**2 / (1.65 / 4 - 0.425**2)]
+    assert out.snr[:, 0].tolist() == pytest.approx(snr, rel=1e-5)
+    counts = [0.0, 1.0, 1.0, 2.0, 2.5]
+    bits = [2.0 * math.log2(1.0 + n * ratio) for n, ratio in zip(counts, snr, strict=True)]
+    assert out.bits[:, 0].tolist() == pytest.approx(bits, rel=1e-5)

@@ -81,8 +81,10 @@ def scratch(streams: int) -> Weighed:
 
 
 @njit(**NJIT)
-def _typical_depth(n: int, aligned: Aligned, tau_s: float, state: ConsensusState, work: Weighed) -> None:
-    """Decayed mean over time of the mean depth over streams, left in ``work.typical``."""
+def _typical_depth(
+    n: int, aligned: Aligned, phased: Phased, tau_s: float, state: ConsensusState, work: Weighed
+) -> None:
+    """Decayed mean over time of the mean depth over the streams that take part, left in ``work.typical``."""
     total, count, keep, typical = work.top, work.bottom, work.forget, work.typical
     dt_s = aligned.dt_s
     for j in range(n):
@@ -90,9 +92,9 @@ def _typical_depth(n: int, aligned: Aligned, tau_s: float, state: ConsensusState
         total[j] = 0.0
         count[j] = 0.0
     for v in range(aligned.depth.shape[0]):
-        depth = aligned.depth[v]
+        depth, way = aligned.depth[v], phased.route[v]
         for j in range(n):
-            known = depth[j] == depth[j]
+            known = depth[j] == depth[j] and way[j] == 0
             total[j] += depth[j] if known else 0.0
             count[j] += 1.0 if known else 0.0
     for j in range(n):
@@ -127,7 +129,7 @@ def consensus(
     The ring must have n free places.
     """
     streams = aligned.x.shape[0]
-    _typical_depth(n, aligned, params.tau_depth_s, state, work)
+    _typical_depth(n, aligned, phased, params.tau_depth_s, state, work)
     ghost1, top, bottom, forget, typical = work.ghost1, work.top, work.bottom, work.forget, work.typical
     dt_s = aligned.dt_s
     for j in range(n):

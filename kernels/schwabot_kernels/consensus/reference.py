@@ -63,10 +63,13 @@ def weighted_mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return torch.where(bottom > 0, top / bottom, torch.nan)
 
 
-def mean_depth(aligned: Aligned, tau_s: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Decayed mean over time of the mean depth over streams, and the share of tau it has seen. Shape: [N] each."""
-    known = ~aligned.depth.isnan()
-    row = torch.where(known.any(1), aligned.depth.nan_to_num(0.0).sum(1) / known.sum(1), torch.nan)
+def mean_depth(aligned: Aligned, route: torch.Tensor, tau_s: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Decayed mean over time of the mean depth over the streams that take part, and the share of tau it has seen.
+
+    Shape: [N] each.
+    """
+    known = ~aligned.depth.isnan() & (route == OK)
+    row = torch.where(known.any(1), torch.where(known, aligned.depth, 0.0).sum(1) / known.sum(1), torch.nan)
     # A stream's depth, once known, can become unknown again; the last mean stands meanwhile.
     rows = torch.arange(row.shape[0], device=row.device)
     last = torch.where(row.isnan(), -1, rows).cummax(0).values
@@ -105,7 +108,7 @@ def consensus(
     """
     events, streams = aligned.x.shape
     dtype = aligned.x.dtype
-    relative, depth_weight = mean_depth(aligned, params.tau_depth_s)
+    relative, depth_weight = mean_depth(aligned, route, params.tau_depth_s)
     depth = (aligned.depth / relative[:, None]).nan_to_num(1.0)
     age_s = (ts_ns[:, None] - aligned.last_ns).to(dtype) * NS
     weight = stage_weight(depth, age_s, aligned.latency_weight, params.age_decay_per_s)
