@@ -298,9 +298,10 @@ def convert(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
     assert target.out is not None
     state: dict[str, Any] = {}
     report = None
+    progress, stop = Progress(enabled=settings.sinks.progress, label="convert"), engine.StopRequest()
+    watched = engine.WatchedFeed(feed, progress, stop)
     try:
-        with Progress(enabled=settings.sinks.progress, label="convert") as progress, engine.StopRequest() as stop:
-            watched = engine.WatchedFeed(feed, progress, stop)
+        with progress, stop:
             report = write_store(
                 watched,
                 target.out,

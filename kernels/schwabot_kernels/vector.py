@@ -12,13 +12,14 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core.datamodel import models
+from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_model
 
-LANES = 8
+WIDTH = 8
 """Doubles in one vector."""
 
-_DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
-_LONGS = ir.VectorType(ir.IntType(64), LANES)
+_DOUBLES = ir.VectorType(ir.DoubleType(), WIDTH)
+_LONGS = ir.VectorType(ir.IntType(64), WIDTH)
 _INT32 = ir.IntType(32)
 
 
@@ -38,6 +39,12 @@ class _Vector8Model(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, kind, _DOUBLES)
 
 
+def _check(array: Any) -> None:
+    """Refuse at compile time what would be misread at run time."""
+    if not isinstance(array, types.Array) or (array.dtype, array.ndim, array.layout) != (types.float64, 1, "C"):
+        raise TypingError(f"{array}: vectors are read from and written to contiguous one-dimensional float64 arrays")
+
+
 def _address(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
     data = context.make_array(kind)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), _DOUBLES.as_pointer())
@@ -45,12 +52,13 @@ def _address(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> A
 
 def _splat(builder: Any, value: Any, kind: Any) -> Any:
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, _INT32(0))
-    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.VectorType(_INT32, LANES)([0] * LANES))
+    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.VectorType(_INT32, WIDTH)([0] * WIDTH))
 
 
 @intrinsic
 def load8(typing_context: Any, array: Any, index: Any) -> Any:
     """The eight doubles of a one-dimensional contiguous array from ``index`` on."""
+    _check(array)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.load(_address(context, builder, signature.args[0], *args), align=8)
@@ -61,6 +69,7 @@ def load8(typing_context: Any, array: Any, index: Any) -> Any:
 @intrinsic
 def store8(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
     """Write a vector into a one-dimensional contiguous array from ``index`` on."""
+    _check(array)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         builder.store(args[2], _address(context, builder, signature.args[0], *args[:2]), align=8)
@@ -125,7 +134,7 @@ def sum8(typing_context: Any, a: Any) -> Any:
     """Sum of the lanes, halves first: ((0+4)+(2+6)) + ((1+5)+(3+7))."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        value, width = args[0], LANES
+        value, width = args[0], WIDTH
         while width > 1:
             width //= 2
             mask = ir.VectorType(_INT32, width)
@@ -146,10 +155,10 @@ def signs8(typing_context: Any, code: Any, shift: Any) -> Any:
         # Bits are pushed up by 7 first, so that a code of 4 bits has its highest in lane 0.
         moved = builder.shl(code, ir.Constant(ir.IntType(64), 7))
         start = builder.add(shift, ir.Constant(ir.IntType(64), 7))
-        place = builder.add(_splat(builder, start, _LONGS), ir.Constant(_LONGS, [7 - k for k in range(LANES)]))
-        bit = builder.and_(builder.lshr(_splat(builder, moved, _LONGS), place), ir.Constant(_LONGS, [1] * LANES))
-        is_set = builder.icmp_unsigned("!=", bit, ir.Constant(_LONGS, [0] * LANES))
-        return builder.select(is_set, ir.Constant(_DOUBLES, [1.0] * LANES), ir.Constant(_DOUBLES, [-1.0] * LANES))
+        place = builder.add(_splat(builder, start, _LONGS), ir.Constant(_LONGS, [7 - k for k in range(WIDTH)]))
+        bit = builder.and_(builder.lshr(_splat(builder, moved, _LONGS), place), ir.Constant(_LONGS, [1] * WIDTH))
+        is_set = builder.icmp_unsigned("!=", bit, ir.Constant(_LONGS, [0] * WIDTH))
+        return builder.select(is_set, ir.Constant(_DOUBLES, [1.0] * WIDTH), ir.Constant(_DOUBLES, [-1.0] * WIDTH))
 
     return _vector8(types.int64, types.int64), codegen
 
@@ -164,4 +173,4 @@ def vector8(typing_context: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any,
             value = builder.insert_element(value, part, _INT32(lane))
         return value
 
-    return _vector8(*[types.float64] * LANES), codegen
+    return _vector8(*[types.float64] * WIDTH), codegen

@@ -195,7 +195,7 @@ class VoltageLanesConfig:
         medium_v, high_v: lane edges.
         margin_v: a lane is left upward only this far above its edge.
         slew_v_per_s: fastest rise.
-        latency_max_ms: latency, a stream's measured feed delay plus our own, from which no lane is left upward.
+        latency_max_ms: latency, our own plus a stream's feed delay as measured, from which no lane is left upward.
         size: size multiplier of LOW, MEDIUM, HIGH.
         style: what each lane does: observe, post or cross.
     """

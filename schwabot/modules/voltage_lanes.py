@@ -34,7 +34,8 @@ class Lanes(NamedTuple):
         bits: evidence, 0 to 16.
         voltage: what the bits allow, slew limited, V.
         lane: ``Lane``. int8
-        pays_fees: edge minus expected lag minus the style's fee is positive. int8
+        pays_fees: edge less the move expected the forecast's way within our latency, less the style's fee, is
+            positive. int8
     """
 
     forecast_bp: torch.Tensor
@@ -56,9 +57,11 @@ class VoltageLanes(Stateful):
     E is what followed forecasts of this size (half octaves of |m| / sigma per stream): the move the forecast's way
     over the horizon, less half the spread; n the decayed count of non-overlapping outcomes, at most ``count_cap``. The
     output voltage rises by at most ``slew_v_per_s`` dt and falls at once; a lane is left upward only ``margin_v`` above
-    its edge and while the latency, the stream's own feed delay as measured plus ours, is below ``latency_max_ms``.
+    its edge and while the latency is below ``latency_max_ms``: ours plus the stream's feed delay, as measured above the
+    fastest message seen plus the least transport assumed (unknown counts as 0; at ``feed_latency_max_ms`` it is too
+    long). A stream without quotes stays LOW.
     ``pays_fees``: E less what the price is expected to run away within our latency, less the fee of the lane's style,
-    is positive; never so for a stream without quotes, whose spread is unknown.
+    is positive.
 
     Args:
         instruments: V instruments, sorted by stream name.
@@ -117,7 +120,8 @@ class VoltageLanes(Stateful):
             high=float(config.high_v),
             margin=float(config.margin_v),
             slew_per_s=float(config.slew_v_per_s),
-            weight_min=1.0 - (config.latency_max_ms - latency_ms) / feed_latency_max_ms,
+            # A delay beyond what the timeline tells apart, weight 0, never rises.
+            weight_min=max(0.0, 1.0 - (config.latency_max_ms - latency_ms) / feed_latency_max_ms),
         )
 
     def forward(

@@ -59,7 +59,8 @@ class SignalColumns:
         penalty: L(expected_lag, entropy, P_max), 0 to 1. [N]
         snr, bits, voltage: of every stream. [N, V]
         lane: ``Lane``. [N, V] int8
-        pays_fees: edge minus expected lag minus the style's fee is positive. [N, V] int8
+        pays_fees: edge less the move expected the forecast's way within our latency, less the style's fee, is positive.
+            [N, V] int8
     """
 
     ghost_bp: Float64

@@ -254,12 +254,13 @@ def wide_table(record: StepRecord, columns: Sequence[str] = WIDE) -> pa.Table:
     arrays = {
         "ts_recv_ns": pa.array(record.ts_recv_ns),
         "stream": _text(record.stream, _names(record)),
-        "ghost_bp": _nullable(record.signals.ghost_bp),
+        "ghost_bp": _nullable(record.signals.ghost_bp.copy()),
     }
+    # Copies: a view would keep the memory of the whole batch.
     for column in columns:
         values = getattr(record.signals, column)
         for v, name in enumerate(_names(record)):
-            own = np.ascontiguousarray(values[:, v])
+            own = values[:, v].copy()
             arrays[f"{column}[{name}]"] = _nullable(own) if own.dtype == np.float64 else pa.array(own)
     return pa.table(arrays)
 

@@ -5,8 +5,10 @@ Tolerances are those of kernels/schwabot_kernels/<op>/README.md.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
+from schwabot_kernels.align.cpu import BLOCK
 from schwabot_kernels.align.reference import UNSEEN
 from schwabot_kernels.arbitrage.reference import edges, windows
 from schwabot_kernels.consensus.reference import consensus
@@ -16,6 +18,8 @@ from schwabot_kernels.lanes import reference as lanes
 from schwabot_kernels.phase.reference import drift_and_routes, phases
 from schwabot_kernels.registry import reference as registry
 from schwabot_kernels.registry.bounded_reference import remember_bounded
+from schwabot_kernels.registry.cpu import scratch
+from schwabot_kernels.registry.hash import codes_of, random_signs
 from tests.kernels.making import Run, assert_close, assert_few, assert_same
 
 NEVER = torch.tensor(False)
@@ -82,6 +86,24 @@ def keys_of(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.where(hashed[:, None], registry.hash_keys(scaled, run.planes), -1), in_doubt & hashed[:, None]
 
 
+def compiled_keys(run: Run) -> torch.Tensor:
+    """The kernel's keys of all tables [N, T]; it shows the first one only. -1 where there is none."""
+    params, registry_config = run.graph.params.registry, run.graph.config.hash_registry
+    z, use = registry.features(run.aligned, run.deviation, run.route, params.momentum_tau_s)
+    scale = registry.learn_scale(z, use, run.ghost, params.warmup_events)
+    scaled = registry.standardise(z, use, scale).float().numpy()
+    signs = random_signs(len(run.graph.instruments), params.bits, registry_config.tables, registry_config.seed)
+    block = scratch(len(run.graph.instruments), params.bits, registry_config.tables)
+    keys = np.empty((len(z), registry_config.tables), np.int64)
+    for first in range(0, len(z), BLOCK):
+        rows = scaled[first : first + BLOCK]
+        block.scaled[: rows.shape[1], : len(rows)] = rows.T
+        codes_of(len(rows), params.bits, registry_config.tables, signs, block.scaled, block.projected, block.code)
+        keys[first : first + BLOCK] = block.code[:, : len(rows)].T
+    hashed = (torch.arange(len(z)) >= scale.first) & ~run.ghost.isnan()
+    return torch.where(hashed[:, None], torch.from_numpy(keys) & (2**params.bits - 1), -1)
+
+
 def memory_of(run: Run, keys: torch.Tensor) -> registry.Remembered:
     params = run.graph.params.registry
     if params.bits > 16:
@@ -89,28 +111,24 @@ def memory_of(run: Run, keys: torch.Tensor) -> registry.Remembered:
     return registry.remember(run.batch.ts_ns, run.ghost, keys, params)
 
 
-def hold_registry(run: Run) -> tuple[registry.Remembered, torch.Tensor]:
-    """Returns the reference's memory and the rows up to which it is the kernel's: [N] bool."""
-    params = run.graph.params.registry
+def hold_registry(run: Run) -> registry.Remembered:
+    """Returns the reference's memory of the kernel's keys."""
     ours, in_doubt = keys_of(run)
     assert_few(in_doubt.flatten(), "key in doubt")
-    assert_same(ours[:, 0], run.key, in_doubt[:, 0], "key")
-    keys = torch.cat((run.key[:, None], ours[:, 1:]), 1)
-    # The kernel shows its first key only. Another one in doubt is followed up to the event that remembers it.
-    doubtful = in_doubt[:, 1:].any(1)
-    until = run.batch.ts_ns[doubtful][:1] + params.horizon_ns
-    sure = ~doubtful & ((run.batch.ts_ns < until) if len(until) else True)
-    memory = memory_of(run, keys)
-    assert_close(memory.entropy[sure], run.entropy[sure], 1e-9, "entropy")
-    assert_close(memory.echo[sure], run.echo[sure], run.bp, "echo")
-    return memory, sure
+    theirs = compiled_keys(run)
+    assert_same(theirs[:, 0], run.key, NEVER, "key shown")
+    assert_same(ours, theirs, in_doubt, "key")
+    memory = memory_of(run, theirs)
+    assert_close(memory.entropy, run.entropy, 1e-9, "entropy")
+    assert_close(memory.echo, run.echo, run.bp, "echo")
+    return memory
 
 
-def hold_lag(run: Run, memory: registry.Remembered, sure: torch.Tensor) -> None:
+def hold_lag(run: Run, memory: registry.Remembered) -> None:
     params, batch = run.graph.params, run.batch
     move = expected_move(run.ghost, memory.mean, run.echo, params.lag.latency_share)
     ours = expected_lag(batch.stream, run.deviation, move)
-    assert_close(ours[sure], run.expected_lag[sure], run.bp, "expected lag")
+    assert_close(ours, run.expected_lag, run.bp, "expected lag")
     width = price_range(run.aligned.dt_s, run.ghost, params.lag.tau_range_s, params.lag.min_range_bp)
     assert_close(penalty(run.expected_lag, run.entropy, width), run.penalty, 1e-9, "penalty")
 
@@ -130,10 +148,8 @@ def quoted(run: Run) -> torch.Tensor:
     return torch.tensor([0 if i.trades_only else 1 for i in run.graph.instruments])
 
 
-def hold_arbitrage(run: Run, memory: registry.Remembered, sure: torch.Tensor) -> None:
+def hold_arbitrage(run: Run, memory: registry.Remembered) -> None:
     params, batch = run.graph.params, run.batch
-    if not sure.all():
-        return  # the move that is charged is not a column: without the memory there is nothing to compare with
     edge = edges(
         run.aligned,
         compensated(run),
@@ -165,7 +181,7 @@ def hold_arbitrage(run: Run, memory: registry.Remembered, sure: torch.Tensor) ->
     assert_close(qty[known], told["qty"][known].double(), 1e-9 * qty[known].abs(), "window size")
 
 
-def hold_lanes(run: Run, memory: registry.Remembered, sure: torch.Tensor) -> None:
+def hold_lanes(run: Run, memory: registry.Remembered) -> None:
     params, batch = run.graph.params, run.batch
     kept = lanes.turns(batch.ts_ns, run.aligned.x, run.deviation, run.route, params.lanes.horizon_ns)
     slope = lanes.slopes(batch.ts_ns, run.deviation, kept, params.lanes.slope_tau_s)
@@ -173,7 +189,7 @@ def hold_lanes(run: Run, memory: registry.Remembered, sure: torch.Tensor) -> Non
     # A skill that has faded to nothing, over a night to 1e-308 or to 0, has no sign.
     faded = (run.aligned.dt_s > 100 * params.registry.tau_s).cumsum(0) > 0
     in_doubt = (memory.skill.abs() < 1e-12) & faded
-    sure = sure & ~in_doubt
+    sure = ~in_doubt
     ours = lanes.forecasts(run.deviation, run.route, slope, trusted)
     assert_close(ours[sure], run.forecast[sure], run.bp * (1.0 + run.forecast[sure].abs()), "forecast")
 
@@ -195,13 +211,15 @@ def hold_lanes(run: Run, memory: registry.Remembered, sure: torch.Tensor) -> Non
     volts = lanes.voltage(run.bits, params.lanes.v0, params.lanes.v_max)
     volts = lanes.slew(run.aligned.dt_s, volts, params.lanes.v0, params.lanes.slew_per_s)
     assert_close(volts, run.voltage, 1e-9, "voltage")
-    assert_same(lanes.hysteresis(run.voltage, run.aligned.latency_weight, params.lanes), run.lane, NEVER, "lane")
+    assert_same(
+        lanes.hysteresis(run.voltage, run.aligned.latency_weight, quoted(run), params.lanes), run.lane, NEVER, "lane"
+    )
     fees = torch.as_tensor(params.style_fee_bp)
     lane = run.lane.long()
     move = expected_move(run.ghost, memory.mean, run.echo, params.lag.latency_share)
     missed = torch.where(run.forecast > 0, move[:, None], -move[:, None]).clamp(min=0.0)
     net = found.edge - missed - fees[lane, torch.arange(lane.shape[1])]
-    ours = lanes.pays_fees(lane, found.edge, run.forecast, move, quoted(run), fees)
+    ours = lanes.pays_fees(lane, found.edge, run.forecast, move, fees)
     assert_same(ours, run.pays_fees, (net.abs() < 1e-9) | ~clear | ~sure[:, None], "pays fees")
 
 
@@ -211,7 +229,7 @@ def hold(run: Run) -> None:
     hold_align(run)
     hold_phase(run)
     hold_ghost(run)
-    memory, sure = hold_registry(run)
-    hold_lag(run, memory, sure)
-    hold_arbitrage(run, memory, sure)
-    hold_lanes(run, memory, sure)
+    memory = hold_registry(run)
+    hold_lag(run, memory)
+    hold_arbitrage(run, memory)
+    hold_lanes(run, memory)

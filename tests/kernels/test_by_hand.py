@@ -73,7 +73,7 @@ def test_phase_of_two_streams() -> None:
     # The newcomer is where it is: the ghost stays at 0 and its whole distance is phase.
     assert run.phase[1].tolist() == pytest.approx([0.0, basis], abs=1e-9)
     # A tenth of tau at -basis to begin with, one second more of it, then two at `later`, forgotten with tau = 2 s.
-    first, second = math.exp(-1.0) * (1.0 - math.exp(-0.5) + 0.1 * math.exp(-0.5)), 1.0 - math.exp(-1.0)
+    first, second = math.exp(-1.0) * (1.0 - math.exp(-0.5) + 0.01 * math.exp(-0.5)), 1.0 - math.exp(-1.0)
     beta = (first * -basis + second * later) / (first + second)
     want = [0.5 * beta + 0.5 * basis, -0.5 * beta + 0.5 * basis]
     assert run.phase[3].tolist() == pytest.approx(want, abs=1e-9)

@@ -15,7 +15,7 @@ from schwabot.modules.hash_registry import HashRegistry, Memory
 from schwabot.modules.settings import HashRegistryConfig
 from schwabot.modules.stateful import State
 from schwabot_kernels.registry.slots import COUNT, LAST_S, SUM
-from tests.modules.making import A, clock, ghost, timeline
+from tests.modules.making import A, B, clock, ghost, timeline
 
 LN3 = math.log(3.0)
 TAU_S = 30.0 / math.log(2.0)
@@ -62,6 +62,20 @@ def test_warm_up_says_nothing() -> None:
     said, _ = _ask(registry, registry.initial_state(), [0, 1, 2, 3], [0.0] * 4, [1.0, -2.0, 2.0, 1.0])
     assert said.key[:3].tolist() == [-1] * 3
     assert said.key[3].item() >= 0
+
+
+@pytest.mark.parametrize(("present", "scale"), [(0, 0.5), (2, (1272 / 302) ** -0.5), (3, 1 / 6)])
+def test_a_stream_away_in_the_warm_up_borrows_a_scale(present: int, scale: float) -> None:
+    """A deviates by 2 at 300 events, B by 6 where it takes part; at less than 1 % of them B's scale is that of both."""
+    registry = HashRegistry((A, B), HashRegistryConfig(bits=4, tables=1, warmup_events=300))
+    batch = clock([float(k) for k in range(301)])
+    sign = [1.0 if k % 2 else -1.0 for k in range(301)]
+    seen = timeline(batch, [[0.0, 0.0]] * 301)
+    route = torch.zeros(301, 2, dtype=torch.int8)
+    route[present:, 1] = 2
+    known = ghost([0.0] * 301, [[2.0 * s, 6.0 * s] for s in sign])
+    _, state = registry(batch, seen._replace(route=route), known, registry.initial_state())
+    assert state["registry.z_scale"][:2].tolist() == pytest.approx([0.5, scale], rel=1e-12)
 
 
 def test_antipodal_tying() -> None:

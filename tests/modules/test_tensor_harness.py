@@ -127,8 +127,8 @@ def test_the_phase_of_a_stream_that_joined_comes_to_what_it_is() -> None:
         v, u = pair
         return (weight * keep * (joined[v] - joined[u]) + (1.0 - keep) * apart[pair]) / (weight * keep + 1.0 - keep)
 
-    old = 0.1 * keep + 1.0 - keep  # A and B have been together for a second
-    beta = {(2, 0): mean((2, 0), 0.1), (2, 1): mean((2, 1), 0.1), (0, 1): mean((0, 1), old)}
+    old = 0.01 * keep + 1.0 - keep  # A and B have been together for a second
+    beta = {(2, 0): mean((2, 0), 0.01), (2, 1): mean((2, 1), 0.01), (0, 1): mean((0, 1), old)}
     want = (2.0 * beta[2, 0] + beta[2, 1] - beta[0, 1]) / 3.0
     assert (phase[5, 2] - phase[5, 0]).item() == pytest.approx(want, abs=1e-9)
     assert 47.5 < want < 48.6  # 46.5 at the join, 49 is right

@@ -41,6 +41,7 @@ def _drive(
     side: int = 1,
     latency_ms: float = 10.0,
     feed_ms: float = 0.0,
+    feed_max_ms: float = 500.0,
     trades_only: Sequence[str] = (),
     **config: float,
 ) -> Lanes:
@@ -48,7 +49,7 @@ def _drive(
 
     Bucket CENTRE + 2 k holds forecasts of 2^k sigma; each gets the SNR of one voltage, and the deviations visit them.
     """
-    lanes = VoltageLanes((ONE,), VoltageLanesConfig(**config), trades_only, latency_ms, feed_latency_max_ms=500.0)
+    lanes = VoltageLanes((ONE,), VoltageLanesConfig(**config), trades_only, latency_ms, feed_max_ms)
     state = lanes.initial_state()
     state["lanes.slope"][0] = 1.0
     state["lanes.energy"][0] = torch.tensor([1e15, 1e15])
@@ -63,7 +64,7 @@ def _drive(
     n = len(volts)
     move = torch.full((n,), move_bp, dtype=torch.float64)
     seen = timeline(batch, [[0.0]] * n)
-    weight = torch.full((n, 1), 1.0 - feed_ms / 500.0, dtype=torch.float64)
+    weight = torch.full((n, 1), max(0.0, 1.0 - feed_ms / feed_max_ms), dtype=torch.float64)
     out, _ = lanes(
         batch,
         seen._replace(aligned=seen.aligned._replace(latency_weight=weight)),
@@ -104,12 +105,29 @@ def test_high_falls_to_medium_and_needs_its_margin_to_return() -> None:
 
 
 @pytest.mark.parametrize(
-    ("latency_ms", "feed_ms", "rises"),
-    [(99.0, 0.0, True), (100.0, 0.0, False), (10.0, 89.0, True), (10.0, 91.0, False), (0.0, 500.0, False)],
+    ("latency_ms", "feed_ms", "feed_max_ms", "rises"),
+    [
+        (99.0, 0.0, 500.0, True),
+        (100.0, 0.0, 500.0, False),
+        (10.0, 89.0, 500.0, True),
+        (10.0, 91.0, 500.0, False),
+        (0.0, 500.0, 500.0, False),
+        (10.0, 49.0, 50.0, True),
+        (10.0, 60.0, 50.0, False),
+    ],
 )
-def test_nothing_rises_while_we_are_too_slow(latency_ms: float, feed_ms: float, rises: bool) -> None:
-    """The limit of 100 ms is for our own latency and the feed's, as measured, together."""
-    out = _drive([3.2] * 3, [0, 50, 90], latency_ms=latency_ms, feed_ms=feed_ms, latency_max_ms=100.0)
+def test_nothing_rises_while_we_are_too_slow(
+    latency_ms: float, feed_ms: float, feed_max_ms: float, rises: bool
+) -> None:
+    """The limit of 100 ms is for our own latency and the feed's together; a delay of feed_max_ms is always too long."""
+    out = _drive(
+        [3.2] * 3,
+        [0, 50, 90],
+        latency_ms=latency_ms,
+        feed_ms=feed_ms,
+        feed_max_ms=feed_max_ms,
+        latency_max_ms=100.0,
+    )
     assert out.lane[1:].unique().tolist() == [Lane.HIGH if rises else Lane.LOW]
     assert bool(out.pays_fees.any()) == rises
 
@@ -129,9 +147,10 @@ def test_a_move_against_the_forecast_costs_nothing() -> None:
     assert _drive([1.5] * 2, [0, 90], edge_bp=0.6, move_bp=-0.2).pays_fees[1, 0].item() == 1
 
 
-def test_without_quotes_nothing_is_known_to_pay() -> None:
+def test_without_quotes_the_lane_stays_low() -> None:
     out = _drive([2.5] * 2, [0, 90], trades_only=[ONE.stream])
-    assert out.lane[1, 0].item() == Lane.HIGH
+    assert out.voltage[1, 0].item() == pytest.approx(2.5, rel=1e-9)
+    assert out.lane.unique().tolist() == [Lane.LOW]
     assert not out.pays_fees.any()
 
 
@@ -143,7 +162,8 @@ def test_sizes() -> None:
 def test_evidence_of_three_outcomes() -> None:
     """Forecasts of one size, half a spread of 0.1 bp; edges of 1.0, -0.1 and 0.8 bp, the last two overlapping by half.
 
-    Each bucket counts one more outcome of zero edge: mean = sum / (n + 1), variance = squares / (n + 1) - mean².
+    So n_eff = 2.5. Mean and variance count all three and one more of zero edge: mean = sum / 4, variance =
+    squares / 4 - mean².
     """
     lanes = VoltageLanes((ONE,), VoltageLanesConfig(half_life_s=1e6, slope_tau_s=1e6))
     state = lanes.initial_state()

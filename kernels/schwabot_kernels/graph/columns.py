@@ -1,6 +1,6 @@
 """Memory for the graph's answers, used again once nobody looks at it. N events, V streams.
 
-A batch of 65,536 events and four streams gives 23 MiB of columns. Fresh memory has to be mapped and zeroed by the
+A batch of 65,536 events and four streams gives 22 MiB of columns. Fresh memory has to be mapped and zeroed by the
 operating system page by page, which takes longer than writing the answers into it.
 """
 

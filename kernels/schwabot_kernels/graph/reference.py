@@ -117,7 +117,7 @@ def graph(
     found = lanes.evidence(ts_ns, aligned.half, forecast, ratio, kept, params.lanes)
     volts = lanes.voltage(found.bits, params.lanes.v0, params.lanes.v_max)
     volts = lanes.slew(aligned.dt_s, volts, params.lanes.v0, params.lanes.slew_per_s)
-    lane = lanes.hysteresis(volts, aligned.latency_weight, params.lanes)
+    lane = lanes.hysteresis(volts, aligned.latency_weight, quoted, params.lanes)
     style_fee_bp = torch.as_tensor(params.style_fee_bp, dtype=dtype, device=device)
 
     columns = Columns(
@@ -139,7 +139,7 @@ def graph(
         bits=found.bits,
         voltage=volts,
         lane=lane.to(torch.int8),
-        pays_fees=lanes.pays_fees(lane, found.edge, forecast, move, quoted, style_fee_bp).to(torch.int8),
+        pays_fees=lanes.pays_fees(lane, found.edge, forecast, move, style_fee_bp).to(torch.int8),
     )
     return Answer(
         columns,

@@ -5,7 +5,9 @@
     bits      b = clip(kappa / 2 log2(1 + n SNR), 0, 16),  SNR = max(0, mean E)² / var E,  n = min(n_eff, cap)
     voltage   V = V0 2^{b/8}; rises by at most slew dt, falls at once
     lane      clamp(lane before, lane(V - margin) if latency < max else LOW, lane(V))
-    pays      mean E - max(0, sign(m) move) - fee of the lane's style > 0, where the stream has quotes
+    pays      mean E - max(0, sign(m) move) - fee of the lane's style > 0
+
+A stream without quotes has no known spread and stays LOW.
 
 One stream's outcome is remembered per event, in turn by absolute event number: outcomes overlap far more than the
 effective count can use, and no stream is favoured by its own quotes. A bucket's mean and variance count one more
@@ -363,15 +365,15 @@ def lanes(
             lane[j] = two if voltage_v[j] >= high else (one if voltage_v[j] >= medium else none)
             lower[j] = two if sure >= high else (one if sure >= medium else none)
             lower[j] = lower[j] if weight[j] > enough else none
+            # Without quotes the half spread is unknown, and so is what is left after it.
+            lane[j] = lane[j] if quoted[v] == 1 else none
         level = state.lane[v]
         for j in range(n):
             level = min(max(level, lower[j]), lane[j])
             lane[j] = level
         state.lane[v] = level
-        # Without quotes the half spread is unknown, and so is what is left after it.
         fee_medium, fee_high = style_fee_bp[1, v], style_fee_bp[2, v]
-        lowest = one if quoted[v] == 1 else np.int8(3)
         for j in range(n):
             missed = max(move[j] if forecast[j] > 0.0 else -move[j], 0.0)
             net = edge[j] - missed - (fee_high if lane[j] == 2 else fee_medium)
-            pays[j] = one if net > 0.0 and lane[j] >= lowest else none
+            pays[j] = one if net > 0.0 and lane[j] > 0 else none

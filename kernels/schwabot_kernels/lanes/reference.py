@@ -205,13 +205,19 @@ def slew(dt_s: torch.Tensor, volts: torch.Tensor, start_v: float, slew_v_per_s: 
     return scan.min_plus(volts, (slew_v_per_s * dt_s)[:, None].expand_as(volts), start_v)
 
 
-def hysteresis(volts: torch.Tensor, latency_weight: torch.Tensor, params: LanesParams) -> torch.Tensor:
-    """Lane, left upward only when the voltage is a margin above the edge and the latency allows it. Shape: [N, V]."""
+def hysteresis(
+    volts: torch.Tensor, latency_weight: torch.Tensor, quoted: torch.Tensor, params: LanesParams
+) -> torch.Tensor:
+    """Lane, left upward only when the voltage is a margin above the edge and the latency allows it; LOW without quotes.
+
+    Shape:
+        [N, V], quoted [V]; returns [N, V].
+    """
 
     def lane_at(v: torch.Tensor) -> torch.Tensor:
         return (v >= params.medium).long() + (v >= params.high).long()
 
-    upper = lane_at(volts)
+    upper = torch.where(quoted == 1, lane_at(volts), 0)
     lower = torch.where(latency_weight > params.weight_min, lane_at(volts - params.margin), 0)
     return scan.clamp(lower, upper, 0)
 
@@ -221,7 +227,6 @@ def pays_fees(
     edge: torch.Tensor,
     forecast: torch.Tensor,
     move: torch.Tensor,
-    quoted: torch.Tensor,
     style_fee_bp: torch.Tensor,
 ) -> torch.Tensor:
     """Whether E minus the missed favourable move minus the fee of the lane's style is above 0.
@@ -231,7 +236,6 @@ def pays_fees(
         edge: mean net edge E of the forecast's bucket, bp. [N, V]
         forecast: bp. [N, V]
         move: what the price does while an order is on its way, bp. [N]
-        quoted: 1 where a stream has quotes; without them nothing is known to pay. [V]
         style_fee_bp: [3, V]
 
     Shape:
@@ -239,4 +243,4 @@ def pays_fees(
     """
     streams = torch.arange(lane.shape[1], device=lane.device)
     missed = torch.where(forecast > 0, move[:, None], -move[:, None]).clamp(min=0.0)
-    return (lane > 0) & (quoted == 1) & (edge - missed - style_fee_bp[lane, streams] > 0)
+    return (lane > 0) & (edge - missed - style_fee_bp[lane, streams] > 0)

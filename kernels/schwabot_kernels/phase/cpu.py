@@ -9,7 +9,7 @@ while both streams are valid over the whole gap; g = 0 (frozen) otherwise.
 A stream joins at event j with the phase that makes it agree with the n streams seen before, whose phases stay:
 
     m = mean over the valid old v of x_v - phi_v,   b = x_new - m - c,   c <- c + b / (n + 1)
-    beta_v,new = (phi_v - c) - b, at the small weight W = 0.1,   so that  phi_v as before,  phi_new = x_new - m
+    beta_v,new = (phi_v - c) - b, at the small weight W = 0.01,   so that  phi_v as before,  phi_new = x_new - m
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from schwabot_kernels.scalar import MISSING_NS, NJIT, exp_neg
 
 RING = 64
 """Grid points per drift window."""
-JOIN_WEIGHT = 0.1
+JOIN_WEIGHT = 0.01
 """Weight W of what a stream joins with: a tenth of tau, so that what is then seen soon outweighs it."""
 
 

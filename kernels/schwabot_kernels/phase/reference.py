@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 STABLE, DRIFTING, CRITICAL = 0, 1, 2
 ROUTE_STALE, ROUTE_DRIFTING = 2, 4
 RING = 64
-JOIN_WEIGHT = 0.1
+JOIN_WEIGHT = 0.01
 
 
 class Drifted(NamedTuple):
@@ -47,8 +47,8 @@ def is_valid(ts_ns: torch.Tensor, last_ns: torch.Tensor, bad: torch.Tensor, stal
 def phases(ts_ns: torch.Tensor, aligned: Aligned, tau_s: float, stale_ns: int) -> torch.Tensor:
     """phi of every stream, bp; NaN while unseen.
 
-    S <- a S + (1 - a) (x_v - x_u), W <- a W + (1 - a), beta_vu = S / W, a = e^{-dt/tau}; a join adds 0.1 beta to S and
-    0.1 to W.
+    S <- a S + (1 - a) (x_v - x_u), W <- a W + (1 - a), beta_vu = S / W, a = e^{-dt/tau}; a join adds 0.01 beta to S
+    and 0.01 to W.
 
     Args:
         ts_ns: event times. [N]

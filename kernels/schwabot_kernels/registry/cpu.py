@@ -29,15 +29,15 @@ from schwabot_kernels.registry.slots import (
     SLOT,
     SUM,
     UP_DOWN,
-    lanes,
     pack_outcome,
     read_backed_off,
     read_direct,
+    working_vectors,
     write_bounded,
     write_direct,
 )
 from schwabot_kernels.scalar import MISSING_NS, NJIT, exp_neg, log_pos
-from schwabot_kernels.vector import LANES, add8, load8, mul8, signs8, splat8, store8, sum8
+from schwabot_kernels.vector import WIDTH, add8, load8, mul8, signs8, splat8, store8, sum8
 
 EPOCHS = 30.0
 """Decay times between two rebasings: weights stay within e^30."""
@@ -108,7 +108,7 @@ class Remembered(NamedTuple):
     n / (n + 20)), echo readout in bp, and 1 where the memory's own causal skill is positive.
 
     Scratch: momentum [V, BLOCK], z [D, BLOCK], scaled [padded, BLOCK], projected [padded, CHUNK],
-    code [T, BLOCK], scales, their inverses and epochs [BLOCK], stats [3, BLOCK]; lanes: see slots.lanes;
+    code [T, BLOCK], scales, their inverses and epochs [BLOCK], stats [3, BLOCK]; vectors: see slots.working_vectors;
     live: 1 for each bit of the echo, then 0.
     """
 
@@ -129,7 +129,7 @@ class Remembered(NamedTuple):
     epoch: F64
     echo_epoch: F64
     stats: F64
-    lanes: F64
+    vectors: F64
     live: F64
 
 
@@ -138,9 +138,9 @@ def code_type(bits: int) -> type:
     return np.int32 if bits <= 16 else np.int64
 
 
-def whole_lanes(bits: int) -> int:
+def whole_vectors(bits: int) -> int:
     """Length of the echo: its b numbers in whole vectors."""
-    return -(-bits // LANES) * LANES
+    return -(-bits // WIDTH) * WIDTH
 
 
 def empty_state(
@@ -164,7 +164,7 @@ def empty_state(
         table=aligned_zeros((tables, direct, SLOT)),
         table_key=np.full((tables, direct if bits > 16 else 0), -1, np.int64),
         prefix=aligned_zeros((tables, 128 if bits > 8 else 0, SLOT)),
-        echo=aligned_zeros((whole_lanes(bits),)),
+        echo=aligned_zeros((whole_vectors(bits),)),
         echo_weight=np.zeros(1),
         skill=np.zeros(2),
         head=np.zeros(2, np.int64),
@@ -198,8 +198,8 @@ def scratch(streams: int, bits: int, tables: int) -> Remembered:
         epoch=aligned_zeros((BLOCK,)),
         echo_epoch=aligned_zeros((BLOCK,)),
         stats=aligned_zeros((3, BLOCK)),
-        lanes=lanes(),
-        live=(np.arange(whole_lanes(bits)) < bits).astype(np.float64),
+        vectors=working_vectors(),
+        live=(np.arange(whole_vectors(bits)) < bits).astype(np.float64),
     )
 
 
@@ -319,7 +319,7 @@ def _walk(
     direct, wide = bits <= 16, bits > 8
     scale, echo_scale, epochs, echo_epochs = out.scale, out.echo_scale, out.epoch, out.echo_epoch
     inverse_scale, inverse_echo_scale = out.inverse_scale, out.inverse_echo_scale
-    code, work, live = out.code, out.lanes, out.live
+    code, work, live = out.code, out.vectors, out.live
     table, prefix, table_key = state.table.reshape(-1), state.prefix.reshape(-1), state.table_key
     head, due_ns, due_ghost, due_prediction = state.head, state.due_ns, state.due_ghost, state.due_prediction
     due_weight, due_echo_weight, due_code = state.due_weight, state.due_echo_weight, state.due_code.reshape(-1)
@@ -356,8 +356,8 @@ def _walk(
                     write_direct(prefix, prefix_slots, due_code, slot * tables, tables, bits - 8, work)
                 c = np.int64(due_code[slot * tables])
                 weighted = splat8(due_echo_weight[slot] * y)
-                for k in range(0, bits, LANES):
-                    heard = mul8(mul8(signs8(c, bits - LANES - k), weighted), load8(live, k))
+                for k in range(0, bits, WIDTH):
+                    heard = mul8(mul8(signs8(c, bits - WIDTH - k), weighted), load8(live, k))
                     store8(echo, k, add8(load8(echo, k), heard))
                 echo_weight[0] += due_echo_weight[slot]
                 prediction = due_prediction[slot]
@@ -390,8 +390,8 @@ def _walk(
 
         c = np.int64(due_code[new * tables])
         sounded = splat8(0.0)
-        for k in range(0, bits, LANES):
-            sounded = add8(sounded, mul8(load8(echo, k), signs8(c, bits - LANES - k)))
+        for k in range(0, bits, WIDTH):
+            sounded = add8(sounded, mul8(load8(echo, k), signs8(c, bits - WIDTH - k)))
         out_echo[j] = sum8(sounded) * echo_scale[j] / (bits * (1.0 + echo_weight[0] * echo_scale[j]))
         out_key[j] = c & low_bits
         out_mean[j] = mean

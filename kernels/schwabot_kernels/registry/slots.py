@@ -21,10 +21,10 @@ SLOT = 8
 COUNT, FLAT, SQUARES, SUM, UP_DOWN, LAST_S = 0, 1, 2, 3, 4, 5
 WAYS = 8
 OUTCOME, SIDES, FOUND = 0, 16, 32
-"""Places in the working vectors of ``lanes``."""
+"""Places in the working vectors."""
 
 
-def lanes() -> F64:
+def working_vectors() -> F64:
     """Working vectors, [40].
 
     OUTCOME: what is added to the slot of a key, and to that of its antipode; SIDES: the signs with which the two are
