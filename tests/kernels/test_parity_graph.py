@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schwabot.modules.settings import ModulesConfig
+from schwabot.records.audit import Lane
 from schwabot.records.instrument import Instrument
 from schwabot.ticks.capture import CaptureFeed
 from schwabot_kernels.graph.reference import graph
@@ -41,9 +42,12 @@ def test_bounded_tables(habits: Habits, code: tuple[int, int]) -> None:
 
 @pytest.fixture(scope="module")
 def synthetic_run() -> Run:
-    """Four venues for 10 s, default settings but for a shorter warm-up."""
+    """Four venues for 10 s, default settings but for a shorter warm-up and lanes that so short a time can reach."""
     config = ModulesConfig()
     config.hash_registry.warmup_events = 1000
+    config.voltage_lanes.medium_v = 0.82
+    config.voltage_lanes.high_v = 0.9
+    config.voltage_lanes.margin_v = 0.005
     return run_graph(synthetic(6_000), config)
 
 
@@ -56,7 +60,7 @@ def test_synthetic_market_reaches_what_is_compared(synthetic_run: Run) -> None:
     assert (run.key >= 0).float().mean() > 0.8
     assert len(set(run.key.tolist())) > 30
     assert len(run.decisions["ts_ns"]) > 100
-    assert (run.lane > 0).sum() > 10
+    assert all((run.lane == lane).sum() > 10 for lane in Lane)
     assert run.entropy.min() < 1.0 < run.entropy.max()
     assert run.expected_lag.max() > 0.0
 
