@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from schwabot.config import (
     CaptureSource,
@@ -118,6 +120,7 @@ def _compose(config: DictConfig) -> None:
     run_dir = Path(HydraConfig.get().runtime.output_dir).absolute()
     try:
         settings = to_settings(config)
+        _check_folder(run_dir)
         _remove_results(run_dir)
         summary = {"replay": replay, "convert": convert}[settings.mode](settings, run_dir, started_s)
     except SchwabotError as error:
@@ -134,6 +137,36 @@ def _compose(config: DictConfig) -> None:
         _fail(ConfigError(f"{os.fsdecode(error.filename)}: {error.strerror}{hint}"), error)
     if summary.get("interrupted"):
         raise SystemExit(INTERRUPTED)
+
+
+def _check_folder(run_dir: Path) -> None:
+    """A run may replace what an earlier run left, and nothing else.
+
+    Raises:
+        ConfigError: no folder is named, or it holds files of a run's names without the config.yaml of a run.
+    """
+    hydra_settings = HydraConfig.get()
+    many = hydra_settings.mode == RunMode.MULTIRUN
+    name, wanted = ("hydra.sweep.dir", hydra_settings.sweep.dir) if many else ("hydra.run.dir", hydra_settings.run.dir)
+    if not str(wanted or "").strip():
+        raise ConfigError(f"{name} is empty; say {name}=DIR, or leave it out for outputs/<date>/<time>")
+    names = ["summary.json", "config.yaml", *(f"{table}.parquet" for table in TABLES)]
+    taken = [one for one in names if (run_dir / one).exists()]
+    taken += sorted(path.name for path in run_dir.glob("events.out.tfevents.*"))
+    if taken and not _is_ours(run_dir / "config.yaml"):
+        raise ConfigError(
+            f"{run_dir} holds {', '.join(taken[:3])}, but no config.yaml of a run of Schwabot beside it, so it is"
+            f" somebody else's and would be overwritten; say {name}=NEW, a folder of its own"
+        )
+
+
+def _is_ours(file: Path) -> bool:
+    """Is this the config.yaml that a run writes, of this version or another?"""
+    try:
+        tree = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+        return False
+    return isinstance(tree, dict) and {"mode", "source", "modules", "sinks"} <= tree.keys()
 
 
 def _remove_results(run_dir: Path) -> None:
@@ -314,7 +347,7 @@ def convert(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
         raise
     finally:
         wall_s = time.perf_counter() - started_s
-        summary: dict[str, Any] = {"mode": settings.mode, "device": "cpu"} | watched.tally.summary({})
+        summary: dict[str, Any] = {"mode": settings.mode, "device": "cpu"} | watched.tally.counts()
         rows, files = (report.rows, report.files) if report is not None else (0, 0)
         summary |= {
             "dropped": dict(feed.dropped),
@@ -347,8 +380,8 @@ def notes_of(feed: Feed, reason: str | None = None) -> list[str]:
     streams = len(feed.instruments)
     if streams == 1:
         notes.append(
-            "note: one stream only: with nothing to compare it to, the ghost price is its own mid, every deviation and"
-            " forecast is 0 and every lane LOW, by construction; add a second stream of the same asset"
+            "note: one stream only: with nothing to compare it to, the ghost price is its own mid and every deviation"
+            " is 0 up to rounding; what the registry remembers may still forecast; add a second stream of the same asset"
         )
     if streams > MANY_STREAMS:
         notes.append(

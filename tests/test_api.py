@@ -162,6 +162,38 @@ def test_own_predictors_are_scored_beside_the_ghost() -> None:
         schwabot.Graph().run(schwabot.load("synthetic", events=500), predictors={"flat": flat})
 
 
+def test_a_predictor_without_columns_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'half' gave shape \(\) \(a float\), expected"):
+        schwabot.Graph().run(schwabot.load("synthetic", events=500), predictors={"half": lambda record: 0.5})
+
+
+def test_a_feed_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "any.dat").write_text(f"7 {SPOT}\n")
+    pacsv.write_csv(QUOTES, tmp_path / "quotes.csv")
+    write_store(schwabot.load("synthetic", events=500), tmp_path / "store")
+    columns = {"time": "time", "bid": "bid", "ask": "ask"}
+    graph = schwabot.Graph()
+    for feed in (
+        schwabot.load("synthetic", events=500),
+        schwabot.load(tmp_path / "any.dat"),
+        schwabot.load(tmp_path / "quotes.csv", columns=columns, time_unit="s"),
+        schwabot.load(QUOTES, time_unit="s"),
+        schwabot.load(tmp_path / "store"),
+    ):
+        assert graph.run(feed).summary["events"] > 0
+        with pytest.raises(ConfigError, match=r"a feed is read once: schwabot\.load again"):
+            graph.run(feed)
+    other = schwabot.load("synthetic", events=500)
+    with pytest.raises(ConfigError, match="reference"):
+        graph.run(other, reference="no:A/B")
+    assert graph.run(other).summary["events"] == 500, "a refusal reads nothing"
+
+
+def test_wall_time_counts_getting_ready(result: schwabot.Result) -> None:
+    summary = result.summary
+    assert summary["wall_s"] >= summary["compile_s"] + summary["loop_s"] > summary["loop_s"] > 0
+
+
 def test_settings_reach_the_graph() -> None:
     by_name = schwabot.Graph(tau_phase_s=5, estimator="kalman")
     by_tree = schwabot.Graph({"tensor_harness": {"tau_phase_s": 5}}, ghost_bridge={"estimator": "kalman"})
