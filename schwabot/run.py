@@ -21,7 +21,6 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from schwabot.config import (
     CaptureSource,
@@ -80,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             # By name: the package's own module names the API, which stands above this one.
             print(f"schwabot {import_module('schwabot').__version__}")  # noqa: T201
         else:
+            _check_names(given)
             with _command_line(normalise_arguments(given)):
                 _compose()
         sys.stdout.flush()  # here, not at exit, where a reader that is gone can't be caught
@@ -96,6 +96,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if error.filename is None:
             raise
         _fail(ConfigError(f"{error.filename}: {error.strerror}; is hydra.run.dir a folder you can write to?"), error)
+
+
+def _check_names(arguments: Sequence[str]) -> None:
+    """Refuse a folder without a name, which Hydra takes for the working directory; it would write there at once."""
+    for argument in arguments:
+        name, is_set, value = argument.partition("=")
+        name = name.lstrip("+")
+        if is_set and name in ("hydra.run.dir", "hydra.sweep.dir") and not value.strip(" \"'"):
+            _fail(
+                error := ConfigError(f"{name} is empty; say {name}=DIR, or leave it out for outputs/<date>/<time>"),
+                error,
+            )
 
 
 @contextmanager
@@ -143,28 +155,27 @@ def _check_folder(run_dir: Path) -> None:
     """A run may replace what an earlier run left, and nothing else.
 
     Raises:
-        ConfigError: no folder is named, or it holds files of a run's names without the config.yaml of a run.
+        ConfigError: it holds files of a run's names without the config.yaml of a run.
     """
-    hydra_settings = HydraConfig.get()
-    many = hydra_settings.mode == RunMode.MULTIRUN
-    name, wanted = ("hydra.sweep.dir", hydra_settings.sweep.dir) if many else ("hydra.run.dir", hydra_settings.run.dir)
-    if not str(wanted or "").strip():
-        raise ConfigError(f"{name} is empty; say {name}=DIR, or leave it out for outputs/<date>/<time>")
     names = ["summary.json", "config.yaml", *(f"{table}.parquet" for table in TABLES)]
     taken = [one for one in names if (run_dir / one).exists()]
     taken += sorted(path.name for path in run_dir.glob("events.out.tfevents.*"))
     if taken and not _is_ours(run_dir / "config.yaml"):
         raise ConfigError(
             f"{run_dir} holds {', '.join(taken[:3])}, but no config.yaml of a run of Schwabot beside it, so it is"
-            f" somebody else's and would be overwritten; say {name}=NEW, a folder of its own"
+            f" somebody else's and would be overwritten; say {_folder_setting()}=NEW, a folder of its own"
         )
+
+
+def _folder_setting() -> str:
+    return "hydra.sweep.dir" if HydraConfig.get().mode == RunMode.MULTIRUN else "hydra.run.dir"
 
 
 def _is_ours(file: Path) -> bool:
     """Is this the config.yaml that a run writes, of this version or another?"""
     try:
         tree = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+    except Exception:  # noqa: BLE001  whatever is wrong with it, no run wrote it
         return False
     return isinstance(tree, dict) and {"mode", "source", "modules", "sinks"} <= tree.keys()
 
@@ -381,7 +392,7 @@ def notes_of(feed: Feed, reason: str | None = None) -> list[str]:
     if streams == 1:
         notes.append(
             "note: one stream only: with nothing to compare it to, the ghost price is its own mid and every deviation"
-            " is 0 up to rounding; what the registry remembers may still forecast; add a second stream of the same asset"
+            " is 0 up to rounding; what the registry remembers may still forecast; add another stream of the same asset"
         )
     if streams > MANY_STREAMS:
         notes.append(

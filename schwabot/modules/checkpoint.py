@@ -36,8 +36,8 @@ def save_state(file: str | Path, streams: Sequence[str], state: State) -> None:
     """
     file = Path(file)
     partial = file.with_name(file.name + ".partial")
-    content = {"schwabot_state": FORMAT, "streams": list(streams), "state": dict(state)}
-    content["sha256"] = _checksum(content["streams"], content["state"])
+    sha256 = _checksum(streams, state)
+    content = {"schwabot_state": FORMAT, "streams": list(streams), "state": dict(state), "sha256": sha256}
     try:
         with partial.open("wb") as written:
             torch.save(content, written)
@@ -97,5 +97,5 @@ def _checksum(streams: Sequence[str], state: State) -> str:
     checksum = hashlib.sha256(repr(list(streams)).encode())
     for name, tensor in sorted(state.items()):
         checksum.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
-        checksum.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        checksum.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return checksum.hexdigest()

@@ -190,7 +190,7 @@ def test_files_that_hold_no_fitting_state_are_refused(tmp_path: Path) -> None:
 
 
 def test_any_flipped_bit_is_seen(tmp_path: Path) -> None:
-    """Bytes that hold nothing (padding, times of the archive) may change; what is loaded is what was saved, or nothing."""
+    """Bytes that hold nothing (padding of the archive) may change; what is loaded is what was saved, or nothing."""
     state = {"x": torch.arange(9.0, dtype=torch.float64), "n": torch.tensor(7), "b": torch.ones(2, dtype=torch.bool)}
     file = tmp_path / "state.pt"
     save_state(file, ["a:X/Y"], state)

@@ -327,9 +327,7 @@ def test_rounding_noise_says_nothing() -> None:
     meter = SkillMeter(
         instruments(2),
         SkillConfig(horizons_ms=(100,), draws=0),
-        predictors={
-            name: lambda record, by=by: by * noise[: len(record.ts_recv_ns)] for name, by in size.items()
-        },
+        predictors={name: lambda record, by=by: by * noise[: len(record.ts_recv_ns)] for name, by in size.items()},
     )
     for record in market.records([]):
         meter.update(record)
@@ -356,7 +354,11 @@ def test_bad_settings_and_bad_records_are_refused() -> None:
     wrong = SkillMeter(instruments(1), SkillConfig(), predictors={"flat": lambda r: r.signals.ghost_bp})
     with pytest.raises(ConfigError, match="'flat' gave shape"):
         wrong.update(first)
-    for answer, said in ((0.5, r"shape \(\) \(a float\)"), (None, "holds no numbers|NoneType"), ("x", "holds no numbers")):
+    for answer, said in (
+        (0.5, r"shape \(\) \(a float\)"),
+        (None, "holds no numbers|NoneType"),
+        ("x", "holds no numbers"),
+    ):
         odd = SkillMeter(instruments(1), SkillConfig(), predictors={"odd": lambda r, answer=answer: answer})
         with pytest.raises(ConfigError, match=rf"'odd' gave .*({said})"):
             odd.update(first)
