@@ -97,5 +97,5 @@ def _checksum(streams: Sequence[str], state: State) -> str:
     checksum = hashlib.sha256(repr(list(streams)).encode())
     for name, tensor in sorted(state.items()):
         checksum.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
-        checksum.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        checksum.update(tensor.detach().cpu().numpy().tobytes())
     return checksum.hexdigest()
