@@ -189,9 +189,13 @@ def test_a_feed_is_read_once(tmp_path: Path) -> None:
     assert graph.run(other).summary["events"] == 500, "a refusal reads nothing"
 
 
-def test_wall_time_counts_getting_ready(result: schwabot.Result) -> None:
-    summary = result.summary
-    assert summary["wall_s"] >= summary["compile_s"] + summary["loop_s"] > summary["loop_s"] > 0
+def test_wall_time_counts_getting_ready() -> None:
+    """In a process of its own, where the kernels take a second to be read."""
+    code = "import schwabot; s = schwabot.Graph(skill={'draws': 0}).run(schwabot.load('synthetic', events=500)).summary"
+    command = f"{code}; print(s['wall_s'], s['compile_s'], s['loop_s'])"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    wall_s, compile_s, loop_s = map(float, done.stdout.split())
+    assert wall_s >= compile_s + loop_s > loop_s > 0
 
 
 def test_settings_reach_the_graph() -> None:
