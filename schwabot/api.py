@@ -6,8 +6,10 @@ Axis legend: N events, V streams.
 from __future__ import annotations
 
 import inspect
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import wraps
 from pathlib import Path
@@ -69,6 +71,8 @@ SKILL = pa.schema(
     ]
 )
 """Columns of ``Result.skill``; see ``SkillMeter.summary``."""
+_read: weakref.WeakValueDictionary[int, Feed] = weakref.WeakValueDictionary()
+"""Feeds that ``Graph.run`` began to read, for as long as they live; by id, because a feed may have no hash."""
 
 
 def _checked_names(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
@@ -335,7 +339,7 @@ class Graph:
             progress: show a progress bar.
 
         Raises:
-            ConfigError: an argument that can't be used.
+            ConfigError: an argument that can't be used, or a feed that was already read.
             DataError: bad input that the policy calls an error.
 
         Example:
@@ -347,6 +351,7 @@ class Graph:
             >>> result.summary["events"], result.summary["quotes"] + result.summary["trades"]
             (3000, 3000)
         """
+        started_s = time.perf_counter()
         feed = _feed(source)
         streams = [instrument.stream for instrument in feed.instruments]
         if reference is not None and reference not in streams:
@@ -379,6 +384,8 @@ class Graph:
             expected_events=feed.expected_events,
             notes=tuple(notes_of(feed, reason)),
         )
+        with suppress(TypeError):  # a feed of one's own that can't be referred to weakly
+            _read[id(feed)] = feed
         engine.run(
             feed,
             pipeline,
@@ -392,6 +399,7 @@ class Graph:
             reference=reference,
             batch_events=batch_events,
             progress=bar,
+            started_s=started_s,
         )
         return Result(
             signals=sink.signals,
@@ -407,8 +415,17 @@ class Graph:
 
 
 def _feed(source: Feed | Place | Sequence[Place] | pa.Table) -> Feed:
-    is_feed = hasattr(source, "batches") and hasattr(source, "instruments")
-    return cast(Feed, source) if is_feed else load(cast("Place", source))
+    """A feed as it is, or what ``load`` makes of a place.
+
+    Raises:
+        ConfigError: a feed that was read before; some sources would begin anew, others say nothing more.
+    """
+    if not (hasattr(source, "batches") and hasattr(source, "instruments")):
+        return load(cast("Place", source))
+    feed = cast(Feed, source)
+    if _read.get(id(feed)) is feed:
+        raise ConfigError("this feed was already read, and a feed is read once: schwabot.load again")
+    return feed
 
 
 def _check_predictors(given: object) -> None:

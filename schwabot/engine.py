@@ -178,14 +178,23 @@ class Tally:
         last = float(self._offset_bp[0, v])
         return last if np.isfinite(last) else None
 
-    def summary(self, clocks: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
-        """Entries for summary.json."""
+    def counts(self) -> dict[str, Any]:
+        """Entries for summary.json of a run without a graph: what the ticks alone say."""
         events = int(self.events.sum())
         return {
             "events": events,
             "quotes": events - self.trades,
             "trades": self.trades,
             "span_s": 0.0 if self._first_ns is None else (self._last_ns - self._first_ns) / 1e9,
+            "streams": {
+                instrument.stream: {"events": int(self.events[v]), "book": self._book_summary(v)}
+                for v, instrument in enumerate(self.instruments)
+            },
+        }
+
+    def summary(self, clocks: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
+        """Entries for summary.json."""
+        return self.counts() | {
             "streams": {
                 instrument.stream: self._stream_summary(v, clocks) for v, instrument in enumerate(self.instruments)
             },

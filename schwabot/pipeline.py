@@ -155,6 +155,7 @@ class Pipeline:
             instruments=self.instruments,
             reference_price=self.graph.reference_price(self._graph_state),
             latencies_ms=tuple(settings.phantom_lag.latencies_ms),
+            key_bits=settings.hash_registry.bits,
             reentry_penalty=settings.phantom_lag.reentry_penalty,
             lane_sizes=tuple(settings.voltage_lanes.size),
             lane_styles=tuple(settings.voltage_lanes.style),

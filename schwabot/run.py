@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             # By name: the package's own module names the API, which stands above this one.
             print(f"schwabot {import_module('schwabot').__version__}")  # noqa: T201
         else:
+            _check_names(given)
             with _command_line(normalise_arguments(given)):
                 _compose()
         sys.stdout.flush()  # here, not at exit, where a reader that is gone can't be caught
@@ -94,6 +96,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if error.filename is None:
             raise
         _fail(ConfigError(f"{error.filename}: {error.strerror}; is hydra.run.dir a folder you can write to?"), error)
+
+
+def _check_names(arguments: Sequence[str]) -> None:
+    """Refuse a folder without a name, which Hydra takes for the working directory; it would write there at once."""
+    for argument in arguments:
+        name, is_set, value = argument.partition("=")
+        name = name.lstrip("+")
+        if is_set and name in ("hydra.run.dir", "hydra.sweep.dir") and not value.strip(" \"'"):
+            _fail(
+                error := ConfigError(f"{name} is empty; say {name}=DIR, or leave it out for outputs/<date>/<time>"),
+                error,
+            )
 
 
 @contextmanager
@@ -118,6 +132,7 @@ def _compose(config: DictConfig) -> None:
     run_dir = Path(HydraConfig.get().runtime.output_dir).absolute()
     try:
         settings = to_settings(config)
+        _check_folder(run_dir)
         _remove_results(run_dir)
         summary = {"replay": replay, "convert": convert}[settings.mode](settings, run_dir, started_s)
     except SchwabotError as error:
@@ -134,6 +149,35 @@ def _compose(config: DictConfig) -> None:
         _fail(ConfigError(f"{os.fsdecode(error.filename)}: {error.strerror}{hint}"), error)
     if summary.get("interrupted"):
         raise SystemExit(INTERRUPTED)
+
+
+def _check_folder(run_dir: Path) -> None:
+    """A run may replace what an earlier run left, and nothing else.
+
+    Raises:
+        ConfigError: it holds files of a run's names without the config.yaml of a run.
+    """
+    names = ["summary.json", "config.yaml", *(f"{table}.parquet" for table in TABLES)]
+    taken = [one for one in names if (run_dir / one).exists()]
+    taken += sorted(path.name for path in run_dir.glob("events.out.tfevents.*"))
+    if taken and not _is_ours(run_dir / "config.yaml"):
+        raise ConfigError(
+            f"{run_dir} holds {', '.join(taken[:3])}, but no config.yaml of a run of Schwabot beside it, so it is"
+            f" somebody else's and would be overwritten; say {_folder_setting()}=NEW, a folder of its own"
+        )
+
+
+def _folder_setting() -> str:
+    return "hydra.sweep.dir" if HydraConfig.get().mode == RunMode.MULTIRUN else "hydra.run.dir"
+
+
+def _is_ours(file: Path) -> bool:
+    """Is this the config.yaml that a run writes, of this version or another?"""
+    try:
+        tree = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    except Exception:  # noqa: BLE001  whatever is wrong with it, no run wrote it
+        return False
+    return isinstance(tree, dict) and {"mode", "source", "modules", "sinks"} <= tree.keys()
 
 
 def _remove_results(run_dir: Path) -> None:
@@ -315,7 +359,7 @@ def convert(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
         raise
     finally:
         wall_s = time.perf_counter() - started_s
-        summary: dict[str, Any] = {"mode": settings.mode, "device": "cpu"} | watched.tally.summary({})
+        summary: dict[str, Any] = {"mode": settings.mode, "device": "cpu"} | watched.tally.counts()
         rows, files = (report.rows, report.files) if report is not None else (0, 0)
         summary |= {
             "dropped": dict(feed.dropped),
@@ -348,8 +392,8 @@ def notes_of(feed: Feed, reason: str | None = None) -> list[str]:
     streams = len(feed.instruments)
     if streams == 1:
         notes.append(
-            "note: one stream only: with nothing to compare it to, the ghost price is its own mid, every deviation and"
-            " forecast is 0 and every lane LOW, by construction; add a second stream of the same asset"
+            "note: one stream only: with nothing to compare it to, the ghost price is its own mid and every deviation"
+            " is 0 up to rounding; what the registry remembers may still forecast; add another stream of the same asset"
         )
     if streams > MANY_STREAMS:
         notes.append(

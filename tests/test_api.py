@@ -162,6 +162,42 @@ def test_own_predictors_are_scored_beside_the_ghost() -> None:
         schwabot.Graph().run(schwabot.load("synthetic", events=500), predictors={"flat": flat})
 
 
+def test_a_predictor_without_columns_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'half' gave shape \(\) \(a float\), expected"):
+        schwabot.Graph().run(schwabot.load("synthetic", events=500), predictors={"half": lambda record: 0.5})
+
+
+def test_a_feed_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "any.dat").write_text(f"7 {SPOT}\n")
+    pacsv.write_csv(QUOTES, tmp_path / "quotes.csv")
+    write_store(schwabot.load("synthetic", events=500), tmp_path / "store")
+    columns = {"time": "time", "bid": "bid", "ask": "ask"}
+    graph = schwabot.Graph()
+    for feed in (
+        schwabot.load("synthetic", events=500),
+        schwabot.load(tmp_path / "any.dat"),
+        schwabot.load(tmp_path / "quotes.csv", columns=columns, time_unit="s"),
+        schwabot.load(QUOTES, time_unit="s"),
+        schwabot.load(tmp_path / "store"),
+    ):
+        assert graph.run(feed).summary["events"] > 0
+        with pytest.raises(ConfigError, match=r"a feed is read once: schwabot\.load again"):
+            graph.run(feed)
+    other = schwabot.load("synthetic", events=500)
+    with pytest.raises(ConfigError, match="reference"):
+        graph.run(other, reference="no:A/B")
+    assert graph.run(other).summary["events"] == 500, "a refusal reads nothing"
+
+
+def test_wall_time_counts_getting_ready() -> None:
+    """In a process of its own, where the kernels take a second to be read."""
+    code = "import schwabot; s = schwabot.Graph(skill={'draws': 0}).run(schwabot.load('synthetic', events=500)).summary"
+    command = f"{code}; print(s['wall_s'], s['compile_s'], s['loop_s'])"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    wall_s, compile_s, loop_s = map(float, done.stdout.split())
+    assert wall_s >= compile_s + loop_s > loop_s > 0
+
+
 def test_settings_reach_the_graph() -> None:
     by_name = schwabot.Graph(tau_phase_s=5, estimator="kalman")
     by_tree = schwabot.Graph({"tensor_harness": {"tau_phase_s": 5}}, ghost_bridge={"estimator": "kalman"})

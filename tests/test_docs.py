@@ -84,11 +84,30 @@ def names_in(tree: dict[str, Any]) -> set[str]:
     return found.union(*(names_in(value) for value in tree.values() if isinstance(value, dict)))
 
 
-def test_readme_example_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), re.DOTALL)
+def examples(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_readme_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, *more = examples(PAGES[0])
     names: dict[str, Any] = {}
-    exec(compile(example, "README.md", "exec"), names)
+    exec(compile(first, "README.md", "exec"), names)
     assert names["result"].signals.num_rows == 20_000
+    (resume,) = more
+    exec(compile(resume, "README.md", "exec"), names)
+    assert names["record"].first_event + len(names["record"].ts_recv_ns) == 20_000
+    ghost_bp = names["result"].signals["ghost_bp"].to_numpy()
+    assert names["record"].signals.ghost_bp[-1] == ghost_bp[-1], "went on as if it had never stopped"
+
+
+def test_example_of_outputs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = examples(ROOT / "docs" / "outputs.md")
+    names: dict[str, Any] = {}
+    exec(compile(example, "outputs.md", "exec"), names)
+    first, second = (int(names[name].state["pipeline.events"]) for name in ("before", "after"))
+    assert 0 < first < second == 20_000
 
 
 def test_pages_name_no_place_of_one_machine() -> None:

@@ -87,6 +87,10 @@ def test_convert_then_store_gives_the_same_answers() -> None:
     assert pq.read_table("direct/signals.parquet").equals(pq.read_table("stored/signals.parquet"))
     assert (converted["mode"], converted["events"], converted["interrupted"]) == ("convert", 3000, False)
     assert converted["span_s"] == direct["span_s"]
+    graph = {"lanes", "pays_fees", "avoid_reentry", "arbitrage", "fallbacks", "reference", "skill"}
+    assert not graph & converted.keys(), "no graph ran"
+    for stream, numbers in converted["streams"].items():
+        assert numbers == {name: direct["streams"][stream][name] for name in ("events", "book")}
     with pytest.raises(SystemExit) as refused:  # a store is not overwritten by accident
         main([*QUIET, "hydra.run.dir=again", "mode=convert", "convert.out=store"])
     assert refused.value.code == 2
@@ -188,6 +192,16 @@ def test_many_streams_are_worth_a_word() -> None:
     )
 
 
+def test_one_stream_has_no_deviation_but_may_have_a_forecast() -> None:
+    """What the note of a single stream says."""
+    run = schwabot.Graph(hash_registry={"warmup_events": 200}).run(
+        schwabot.load("synthetic", events=20_000, streams=1), wide=["deviation_bp", "forecast_bp"]
+    )
+    deviation, forecast = (abs(run.wide.column(at).to_numpy()).max() for at in (3, 4))
+    assert deviation < 1e-9 < 0.01 < forecast
+    assert {row["corr"] for row in run.skill.to_pylist()} == {None}
+
+
 def test_a_table_of_prices_has_a_ghost() -> None:
     Path("btc.csv").write_text("t,p\n2024-08-09 00:00:01,60000.5\n2024-08-09 00:00:02,60001.5\n")
     columns = ["source.columns.time=t", "source.columns.price=p", "source.tick=0.5"]
@@ -195,7 +209,11 @@ def test_a_table_of_prices_has_a_ghost() -> None:
     main(["source=table", "source.glob=btc.csv", *columns, *quiet, "hydra.run.dir=r"])
     summary = summary_of("r")
     assert (summary["trades"], list(summary["streams"]), summary["reference"]) == (2, ["table:btc"], "table:btc")
-    said = ("column of quantities", "fees are not stated and taken as 0 bp", "one stream only: with nothing to compare")
+    said = (
+        "column of quantities",
+        "fees are not stated and taken as 0 bp",
+        "is 0 up to rounding; what the registry remembers may",
+    )
     assert [sum(part in note for note in summary["notes"]) for part in said] == [1, 1, 1]
     ghost = pq.read_table("r/signals.parquet")["ghost_bp"].to_pylist()
     assert ghost == pytest.approx([0.0, 1e4 * math.log(60001.5 / 60000.5)])
@@ -253,3 +271,39 @@ def test_a_second_run_leaves_no_table_of_the_first(tmp_path: Path) -> None:
     main([*quiet, "sinks.parquet=false"])
     assert (tmp_path / "summary.json").exists()
     assert not list(tmp_path.glob("*.parquet"))
+
+
+@pytest.mark.parametrize("given", [["hydra.run.dir="], ["hydra.run.dir=' '"], ["-m", "hydra.sweep.dir="]])
+def test_an_empty_name_of_a_folder_is_refused(
+    given: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*QUIET, *given])
+    assert end.value.code == 2
+    assert re.match(r"error: hydra\.(run|sweep)\.dir is empty; say ", capfd.readouterr().err)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "summary.json", "memory.parquet", "events.out.tfevents.1.host"])
+@pytest.mark.parametrize("mode", [["mode=replay"], ["mode=convert", "convert.out=store"]])
+def test_files_of_others_are_not_overwritten(
+    name: str, mode: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / name).write_text("mode: theirs\nother: 1\n")
+    with pytest.raises(SystemExit) as end:
+        main(["source.events=300", *mode, f"hydra.run.dir={folder}"])
+    assert end.value.code == 2
+    said = capfd.readouterr().err
+    assert said.startswith(f"error: {folder} holds {name}, ")
+    assert "hydra.run.dir=NEW" in said
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [(name, "mode: theirs\nother: 1\n")]
+
+
+def test_other_files_beside_a_run_stay(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "signals.parquet.part").write_text("left by a run that was killed")
+    main([*QUIET, "source.events=300", f"hydra.run.dir={tmp_path}"])
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "summary.json").exists()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import pickle  # nosec B403
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from schwabot.errors import StateError
 from schwabot.modules.stateful import State
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save_state(file: str | Path, streams: Sequence[str], state: State) -> None:
@@ -24,6 +24,9 @@ def save_state(file: str | Path, streams: Sequence[str], state: State) -> None:
         streams: names of the V streams, in order.
         state: tensors by name.
 
+    Raises:
+        StateError: the file can't be written; nothing is left of the attempt.
+
     Example:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
@@ -33,10 +36,19 @@ def save_state(file: str | Path, streams: Sequence[str], state: State) -> None:
     """
     file = Path(file)
     partial = file.with_name(file.name + ".partial")
-    torch.save({"schwabot_state": FORMAT, "streams": list(streams), "state": dict(state)}, partial)
-    with partial.open("rb") as written:
-        os.fsync(written.fileno())
-    partial.replace(file)
+    sha256 = _checksum(streams, state)
+    content = {"schwabot_state": FORMAT, "streams": list(streams), "state": dict(state), "sha256": sha256}
+    try:
+        with partial.open("wb") as written:
+            torch.save(content, written)
+            written.flush()
+            os.fsync(written.fileno())
+        partial.replace(file)
+    except (OSError, RuntimeError) as error:  # torch says RuntimeError where the disk is full
+        if partial.is_file():
+            partial.unlink()
+        reason = (isinstance(error, OSError) and error.strerror) or str(error).splitlines()[0]
+        raise StateError(f"{file}: can't be written ({reason}); name a file in a folder you can write to") from None
 
 
 def load_state(file: str | Path, streams: Sequence[str]) -> State:
@@ -47,20 +59,43 @@ def load_state(file: str | Path, streams: Sequence[str]) -> State:
         streams: names it must belong to, in order.
 
     Raises:
-        StateError: not such a file, cut short, of another version, or of other streams.
+        StateError: not such a file, cut short, damaged, of another version, or of other streams.
         FileNotFoundError: there is none.
     """
+    again = "save it again with Pipeline.save or Graph.save"
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
-    # pickle is imported for its error only; torch loads with weights_only.
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # noqa: BLE001  bytes that are no state fail in a dozen ways in torch and pickle
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StateError(f"{file}: is no whole state file ({reason}); write it with Graph.save") from None
+        raise StateError(f"{file}: is no whole state file ({reason}); {again}") from None
     if not isinstance(found, dict) or "schwabot_state" not in found:
-        raise StateError(f"{file}: holds no state of Schwabot; write it with Graph.save")
+        raise StateError(f"{file}: holds no state of Schwabot; write one with Pipeline.save or Graph.save")
     if found["schwabot_state"] != FORMAT:
-        raise StateError(f"{file}: is of format {found['schwabot_state']}, this version reads {FORMAT}")
+        raise StateError(f"{file}: is of format {found['schwabot_state']}, this version reads {FORMAT}; {again}")
+    if not _is_whole(found):
+        raise StateError(f"{file}: is no whole state file: it is damaged, its checksum does not fit; {again}")
     if found["streams"] != list(streams):
         raise StateError(f"{file}: belongs to streams {', '.join(found['streams'])}, not {', '.join(streams)}")
     state: State = found["state"]
     return state
+
+
+def _is_whole(found: dict[str, Any]) -> bool:
+    """Is what was read what was written? Any part of a damaged file may be of any type."""
+    streams, state = found.get("streams"), found.get("state")
+    if not isinstance(streams, list) or not isinstance(state, dict):
+        return False
+    named = all(isinstance(name, str) for name in (*streams, *state))
+    tensors = all(isinstance(tensor, torch.Tensor) for tensor in state.values())
+    return named and tensors and found.get("sha256") == _checksum(streams, state)
+
+
+def _checksum(streams: Sequence[str], state: State) -> str:
+    """SHA-256 over streams and, in order of name, every tensor's name, type, shape and bytes."""
+    checksum = hashlib.sha256(repr(list(streams)).encode())
+    for name, tensor in sorted(state.items()):
+        checksum.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        checksum.update(tensor.detach().cpu().numpy().tobytes())
+    return checksum.hexdigest()

@@ -161,7 +161,7 @@ class PhantomLagConfig:
     """
 
     latencies_ms: list[float] = field(default_factory=lambda: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000])
-    notional_quote: float = 10_000.0
+    notional_quote: float = 25_000.0
     latency_ms: float = 10.0
     tau_range_s: float = 60.0
     min_range_bp: float = 1.0

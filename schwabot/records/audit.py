@@ -196,6 +196,7 @@ class StepRecord:
         instruments: V instruments; ``stream`` indexes it.
         reference_price: quote price that 0 bp stands for; NaN before the first quote.
         latencies_ms: the L latencies of ``decisions``.
+        key_bits: bits of a ``key``.
         reentry_penalty: a larger ``penalty`` advises against entering again.
         lane_sizes, lane_styles: size multiplier and style (observe, post or cross) of LOW, MEDIUM, HIGH.
         ts_recv_ns, ts_event_ns: see ``Ticks``. [N]
@@ -212,6 +213,7 @@ class StepRecord:
     instruments: tuple[Instrument, ...]
     reference_price: float
     latencies_ms: tuple[float, ...]
+    key_bits: int
     reentry_penalty: float
     lane_sizes: tuple[float, ...]
     lane_styles: tuple[str, ...]

@@ -61,7 +61,7 @@ class ArrowSink:
         self._add("arbitrage", arbitrage_table(record))
         self._add("drift", drift_table(record))
         if record.memory is not None:
-            self._add("memory", memory_table(record.memory))
+            self._add("memory", memory_table(record.memory, record.key_bits))
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Join what was kept; the mean lag curve is taken from the summary."""

@@ -127,7 +127,7 @@ class ParquetSink:
         self._arbitrage.append(arbitrage_table(record))
         self._drift.append(drift_table(record))
         if record.memory is not None:
-            self._memory.append(memory_table(record.memory))
+            self._memory.append(memory_table(record.memory, record.key_bits))
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Finish the files; the mean lag curve is taken from the summary."""

@@ -121,7 +121,7 @@ def signals_table(record: StepRecord, streams: pa.Array, stride: int = 1) -> pa.
         own(signals.deviation_bp),
         own(signals.phase_bp),
         own(signals.drift),
-        hex_keys(signals.key[rows]),
+        hex_keys(signals.key[rows], record.key_bits),
         _nullable(signals.entropy[rows]),
         _nullable(signals.echo_bp[rows]),
         _nullable(signals.expected_lag_bp[rows]),
@@ -232,10 +232,15 @@ def lag_curve_table(summary: Mapping[str, Any]) -> pa.Table:
     return pa.table(arrays, schema=LAG_CURVE)
 
 
-def memory_table(memory: MemoryColumns) -> pa.Table:
-    """Rows of memory.parquet: what the registry remembers at each key."""
+def memory_table(memory: MemoryColumns, key_bits: int) -> pa.Table:
+    """Rows of memory.parquet: what the registry remembers at each key.
+
+    Args:
+        memory: its columns.
+        key_bits: bits of a key.
+    """
     named = {field.name: pa.array(getattr(memory, field.name)) for field in MEMORY if field.name != "key"}
-    return pa.table(named | {"key": hex_keys(memory.key)}).select(MEMORY.names).cast(MEMORY)
+    return pa.table(named | {"key": hex_keys(memory.key, key_bits)}).select(MEMORY.names).cast(MEMORY)
 
 
 def wide_table(record: StepRecord, columns: Sequence[str] = WIDE) -> pa.Table:
@@ -265,15 +270,15 @@ def wide_table(record: StepRecord, columns: Sequence[str] = WIDE) -> pa.Table:
     return pa.table(arrays)
 
 
-def hex_keys(keys: Int64) -> pa.Array:
-    """Keys as text, null where there is none.
+def hex_keys(keys: Int64, bits: int) -> pa.Array:
+    """Keys as text of one width, ceil(bits/4) digits, so that they sort as their numbers do; null where there is none.
 
     Example:
-        >>> hex_keys(np.array([63, -1, 0])).to_pylist()
-        ['0x3f', None, '0x0']
+        >>> hex_keys(np.array([63, -1, 0]), bits=8).to_pylist()
+        ['0x3f', None, '0x00']
     """
     distinct, codes = np.unique(keys, return_inverse=True)
-    names = pa.array([hex(key) if key >= 0 else None for key in distinct.tolist()], pa.string())
+    names = pa.array([f"0x{key:0{-(-bits // 4)}x}" if key >= 0 else None for key in distinct.tolist()], pa.string())
     return names.take(pa.array(codes))
 
 

@@ -22,7 +22,7 @@ from schwabot.sinks.graph_picture import GraphNode, nodes
 from schwabot.sinks.lag_figure import lag_figure
 
 VOLTS: Float64 = np.linspace(0.8, 3.3, 51)
-COST_BP: Float64 = np.linspace(-10.0, 10.0, 201)  # what lies beyond is counted at the ends
+COST_BP: Float64 = np.linspace(-10.0, 10.0, 201)  # beside them a bin below and one above, as wide as the data
 SKILL_HORIZON_MS = "100"
 TELEMETRY_EVERY_S = 1.0
 
@@ -72,7 +72,9 @@ class TensorBoardSink:
             self._histogram(f"voltage/{name}", self._voltage[v], VOLTS)
         if self._costs is not None:
             for column, latency in enumerate(self._latencies_ms):
-                self._histogram(f"realised_lag_bp/{latency:g}ms", self._costs[column], COST_BP)
+                low, high = self._cost_ends[column]
+                edges = np.concatenate([[min(low, COST_BP[0])], COST_BP, [max(high, COST_BP[-1])]])
+                self._histogram(f"realised_lag_bp/{latency:g}ms", self._costs[column], edges)
         lanes = summary.get("lanes") or {}
         if lanes:
             counts = np.array([lanes.get(lane.name, 0) for lane in Lane])
@@ -122,14 +124,19 @@ class TensorBoardSink:
         if len(costs):
             if self._costs is None:
                 self._latencies_ms = record.latencies_ms
-                self._costs = np.zeros((costs.shape[1], len(COST_BP) - 1), dtype=np.int64)
+                self._costs = np.zeros((costs.shape[1], len(COST_BP) + 1), dtype=np.int64)
+                self._cost_ends = np.zeros((costs.shape[1], 2))
             for column in range(costs.shape[1]):
                 known = costs[:, column][np.isfinite(costs[:, column])]
-                self._costs[column] += np.histogram(np.clip(known, COST_BP[0], COST_BP[-1]), COST_BP)[0]
+                self._costs[column] += np.bincount(np.digitize(known, COST_BP), minlength=len(COST_BP) + 1)
+                low, high = self._cost_ends[column]
+                self._cost_ends[column] = known.min(initial=low), known.max(initial=high)
 
     def _histogram(self, tag: str, counts: Int64, edges: Float64) -> None:
-        if not counts.sum():
+        found = np.flatnonzero(counts)
+        if not len(found):
             return
+        counts, edges = counts[found[0] : found[-1] + 1], edges[found[0] : found[-1] + 2]
         middle = (edges[1:] + edges[:-1]) / 2
         self._writer.add_histogram_raw(
             tag,

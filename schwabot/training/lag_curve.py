@@ -48,7 +48,7 @@ class LagCurve:
         latencies_ms: Sequence[float],
         instruments: tuple[Instrument, ...],
         *,
-        notional_quote: float = 10_000.0,
+        notional_quote: float = 25_000.0,
         block_s: float = 5.0,
         draws: int = 1000,
         seed: int = 0,

@@ -45,6 +45,8 @@ _MS = 1_000_000
 _SEGMENT_ROWS = 2048
 _BATCH_ROWS = 4096
 _MOMENTS = 4
+_SILENT_BP = 1e-9
+"""A predictor whose root mean square is no larger says nothing: what it shows is rounding."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,7 @@ class SkillMeter:
 
         Raises:
             UnsortedTimeError: receive time ran backwards.
-            ConfigError: a predictor whose shape is not [N, V].
+            ConfigError: a predictor whose answer is not numbers of shape [N, V].
         """
         if self.config.enabled == "off":
             return
@@ -296,12 +298,7 @@ class SkillMeter:
             self._next_block = int(ts_ns[start]) // self._block_ns
         deviation_bp = np.empty((stop - start, len(self.predictors), len(self.streams)))
         for p, (name, predict) in enumerate(self.predictors.items()):
-            answer = predict(record)
-            if answer.shape != record.signals.mid_bp.shape:
-                raise ConfigError(
-                    f"predictor {name!r} gave shape {answer.shape}, expected {record.signals.mid_bp.shape} [N, V]"
-                )
-            deviation_bp[:, p] = answer[start:stop]
+            deviation_bp[:, p] = _as_columns(name, predict(record), record.signals.mid_bp.shape)[start:stop]
         self._events.append(ts_ns[start:], record.kind[start:stop] == Kind.QUOTE, mid_bp[start:], deviation_bp)
         # A block is complete when an event later than every outcome of its rows is here.
         stop_block = (int(ts_ns[-1]) - max(*self._horizons_ns, self._skip_ns)) // self._block_ns
@@ -405,6 +402,23 @@ class SkillMeter:
         return forecast, fit
 
 
+def _as_columns(name: str, answer: object, shape: tuple[int, ...]) -> Float64:
+    """A predictor's answer as [N, V] numbers.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    try:
+        columns = np.asarray(answer, dtype=np.float64)
+    except (TypeError, ValueError):
+        said = f"predictor {name!r} gave a {type(answer).__name__} that holds no numbers"
+        raise ConfigError(f"{said}, expected shape {shape} [N, V]") from None
+    if columns.shape != shape:
+        kind = "" if isinstance(answer, np.ndarray) else f" (a {type(answer).__name__})"
+        raise ConfigError(f"predictor {name!r} gave shape {columns.shape}{kind}, expected {shape} [N, V]")
+    return columns
+
+
 def _segments(block: Int64) -> tuple[Int64, npt.NDArray[np.intp]]:
     """Block and first row of each segment: a block, or a piece of one at a fixed place in it."""
     first = np.flatnonzero(np.concatenate([[True], block[1:] != block[:-1]]))
@@ -469,9 +483,9 @@ def _r2(energy: float, error: float) -> float | None:
 
 
 def _correlation(n: float, d: float, y: float, dd: float, dy: float, yy: float) -> float | None:
-    """Pearson's, from sums."""
+    """Pearson's, from sums; None where d says nothing."""
     spread = (n * dd - d * d) * (n * yy - y * y)
-    return None if n < 2 or spread <= 0 else float((n * dy - d * y) / np.sqrt(spread))
+    return None if n < 2 or spread <= 0 or dd <= n * _SILENT_BP**2 else float((n * dy - d * y) / np.sqrt(spread))
 
 
 def _finite(x: float) -> float | None:

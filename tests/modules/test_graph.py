@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schwabot.errors import StateError, UnknownStreamError, UnsortedTimeError
+from schwabot.modules.checkpoint import FORMAT, load_state, save_state
 from schwabot.modules.graph import Graph
 from schwabot.modules.settings import ModulesConfig
 from schwabot.tensors.tick_batch import TickBatch
@@ -188,12 +189,51 @@ def test_files_that_hold_no_fitting_state_are_refused(tmp_path: Path) -> None:
         Graph((A, B), _config(horizon_ms=50.0)).load(file)
 
 
+def test_any_flipped_bit_is_seen(tmp_path: Path) -> None:
+    """Bytes that hold nothing (padding of the archive) may change; what is loaded is what was saved, or nothing."""
+    state = {"x": torch.arange(9.0, dtype=torch.float64), "n": torch.tensor(7), "b": torch.ones(2, dtype=torch.bool)}
+    file = tmp_path / "state.pt"
+    save_state(file, ["a:X/Y"], state)
+    whole = file.read_bytes()
+    at = whole.index(state["x"].numpy().tobytes()) + 20
+    file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(StateError, match=r"state\.pt: is no whole state file.*damaged"):
+        load_state(file, ["a:X/Y"])
+    for at in range(0, len(whole), 3):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        try:
+            found = load_state(file, ["a:X/Y"])
+        except StateError:
+            continue
+        assert {name: tensor.tolist() for name, tensor in found.items()} == {
+            name: tensor.tolist() for name, tensor in state.items()
+        }, at
+
+
+@pytest.mark.parametrize("junk", [b"", b"\0" * 64, b"\x80\x02", b"PK\x03\x04" + b"\xff" * 99, bytes(range(256)) * 5])
+def test_junk_is_no_state(tmp_path: Path, junk: bytes) -> None:
+    (tmp_path / "state.pt").write_bytes(junk)
+    with pytest.raises(StateError, match="no whole state file"):
+        load_state(tmp_path / "state.pt", ["a:X/Y"])
+    with pytest.raises(StateError, match="no whole state file"):
+        load_state(tmp_path, ["a:X/Y"])
+
+
+def test_a_state_that_cannot_be_written_says_where(tmp_path: Path) -> None:
+    (tmp_path / "folder.pt").mkdir()
+    (tmp_path / "file").touch()
+    for place in ("nowhere/state.pt", "folder.pt", "file/state.pt"):
+        with pytest.raises(StateError, match=rf"{place}: can't be written \("):
+            save_state(tmp_path / place, ["a:X/Y"], {"x": torch.ones(1)})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.pt"]
+
+
 def test_a_state_file_runs_no_code(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return Path.touch, (tmp_path / "touched",)  # type: ignore[return-value]
 
-    torch.save({"schwabot_state": 1, "streams": [], "state": Evil()}, tmp_path / "state.pt")
+    torch.save({"schwabot_state": FORMAT, "streams": [], "state": Evil()}, tmp_path / "state.pt")
     with pytest.raises(StateError):
         Graph((A, B), making.settings()).load(tmp_path / "state.pt")
     assert not (tmp_path / "touched").exists()

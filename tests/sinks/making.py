@@ -91,6 +91,7 @@ def records(events: int, cuts: tuple[int, ...] = ()) -> list[StepRecord]:
                 instruments=INSTRUMENTS,
                 reference_price=60_000.0,
                 latencies_ms=LATENCIES_MS,
+                key_bits=8,
                 reentry_penalty=0.1,
                 lane_sizes=(0.0, 0.5, 3.0),
                 lane_styles=("observe", "cross", "cross"),

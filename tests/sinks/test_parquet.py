@@ -13,6 +13,7 @@ from schwabot.records.audit import StepRecord
 from schwabot.records.market import MISSING_NS
 from schwabot.sinks.parquet import GrowingTable, ParquetSink
 from schwabot.sinks.settings import SinksConfig
+from schwabot.sinks.tables import hex_keys
 from tests.sinks.making import INSTRUMENTS, START_NS, SUMMARY, header, records
 
 COLUMNS = [
@@ -54,7 +55,8 @@ def test_signals_hold_the_own_streams_answer(tmp_path: Path) -> None:
         assert rows[i]["ghost_bp"] == record.signals.ghost_bp[i]
         assert rows[i]["lane"] == ("LOW", "MEDIUM", "HIGH")[record.signals.lane[i, v]]
         assert rows[i]["pays_fees"] == bool(record.signals.pays_fees[i, v])
-    assert rows[499]["key"] == hex(record.signals.key[499])
+    assert rows[499]["key"] == f"0x{record.signals.key[499]:02x}"
+    assert {len(row["key"]) for row in rows[5:]} == {4}
     assert {row["ts_event_ns"] is None for row in rows if row["stream"] == INSTRUMENTS[0].stream} == {True}
 
 
@@ -71,10 +73,18 @@ def test_what_a_lane_does_and_when_to_stay_out(tmp_path: Path) -> None:
     assert advice == {0.05: False, 0.1: False, 0.2: True, None: None}
 
 
+def test_keys_have_one_width_for_their_bits() -> None:
+    keys = np.array([5, -1])
+    assert [hex_keys(keys, bits)[0].as_py() for bits in (4, 8, 16, 32, 42)] == [
+        "0x5", "0x05", "0x0005", "0x00000005", "0x00000000005",
+    ]  # fmt: skip
+    assert hex_keys(keys, 8)[1].as_py() is None
+
+
 def test_memory_of_the_end(tmp_path: Path) -> None:
     write(tmp_path / "some", records(50, cuts=(20,)))
     assert [list(row.values()) for row in pq.read_table(tmp_path / "some" / "memory.parquet").to_pylist()] == [
-        [0, "0x0", 2.0, 0.25, 1.0, 0.5, 3.0],
+        [0, "0x00", 2.0, 0.25, 1.0, 0.5, 3.0],
         [0, "0x3f", 2.0, -0.25, 1.0, 0.5, 3.0],
         [1, "0x11", 0.5, 1.0, 0.0, 1.0, 0.125],
     ]

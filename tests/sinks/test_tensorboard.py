@@ -63,6 +63,23 @@ def test_histograms_figure_and_hparams(written: Any) -> None:
     assert written.Scalars("hparam/events_per_s")[0].value == 1e6
 
 
+def test_histogram_of_costs_holds_its_extremes(tmp_path: Path) -> None:
+    """Costs beyond ±10 bp are drawn where they are: the outer bins reach as far as the data."""
+    run = []
+    for record, cost in zip(records(50, cuts=(20,)), ([[-10.25, 0.25, np.nan]], [[9.95, 31.5, np.nan]]), strict=True):
+        decisions = replace(records(50)[0].decisions, realised_cost_bp=np.array(cost))
+        run.append(replace(record, decisions=decisions))
+    events = write(tmp_path, run)
+    one = events.Histograms("realised_lag_bp/1ms")[0].histogram_value
+    ten = events.Histograms("realised_lag_bp/10ms")[0].histogram_value
+    assert (one.min, one.bucket_limit[0], one.num) == (-10.25, -10.0, 2)
+    assert [int(count) for count in one.bucket if count] == [1, 1]
+    assert one.max == pytest.approx(10.0)
+    assert (ten.max, ten.bucket_limit[-1], ten.num) == (31.5, 31.5, 2)
+    assert ten.min == pytest.approx(0.2)
+    assert "realised_lag_bp/100ms" not in events.Tags()["histograms"]
+
+
 def test_graph_tab_has_the_modules(written: Any) -> None:
     names = {node.name for node in written.Graph().node}
     assert {"Feed", "TensorHarness/phase", "GhostBridge/ghost", "VoltageLanes/voltage", "Signal"} <= names

@@ -56,7 +56,8 @@ class Market:
         )  # fmt: skip
         return StepRecord(
             batch=batch, first_event=start, instruments=instruments(streams), reference_price=100.0,
-            latencies_ms=(1.0,), reentry_penalty=0.1, lane_sizes=(0.0, 1.0, 2.0),
+            latencies_ms=(1.0,), key_bits=8,
+ reentry_penalty=0.1, lane_sizes=(0.0, 1.0, 2.0),
             lane_styles=("observe", "post", "cross"), ts_recv_ns=self.ts_ns[start:stop],
             ts_event_ns=np.full(n, MISSING_NS),
             ts_venue_ns=np.full(n, MISSING_NS), stream=np.zeros(n, np.int32), kind=self.kind[start:stop],

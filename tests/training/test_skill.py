@@ -319,6 +319,25 @@ def test_other_predictors_stand_beside_the_ghost() -> None:
         meter.summary("x")
 
 
+def test_rounding_noise_says_nothing() -> None:
+    """It would correlate by chance; at a million times its size it is a predictor like any other."""
+    market = follower(9, 0.5, span_s=30)
+    noise = 1e-14 * np.random.default_rng(0).standard_normal((1_000_000, 2))
+    size = {"noise": 1.0, "tiny": 1e6}
+    meter = SkillMeter(
+        instruments(2),
+        SkillConfig(horizons_ms=(100,), draws=0),
+        predictors={name: lambda record, by=by: by * noise[: len(record.ts_recv_ns)] for name, by in size.items()},
+    )
+    for record in market.records([]):
+        meter.update(record)
+    noisy, tiny = (meter.summary(name)["venueb:X/Y"]["100"] for name in size)
+    assert noisy["n"] == tiny["n"] > 100
+    assert noisy["corr"] is None
+    assert tiny["corr"] is not None
+    assert noisy["r2"] == 0.0
+
+
 def test_bad_settings_and_bad_records_are_refused() -> None:
     with pytest.raises(ConfigError, match="'auto', 'on' or 'off'"):
         SkillConfig(enabled="maybe")
@@ -335,6 +354,14 @@ def test_bad_settings_and_bad_records_are_refused() -> None:
     wrong = SkillMeter(instruments(1), SkillConfig(), predictors={"flat": lambda r: r.signals.ghost_bp})
     with pytest.raises(ConfigError, match="'flat' gave shape"):
         wrong.update(first)
+    for answer, said in (
+        (0.5, r"shape \(\) \(a float\)"),
+        (None, "holds no numbers|NoneType"),
+        ("x", "holds no numbers"),
+    ):
+        odd = SkillMeter(instruments(1), SkillConfig(), predictors={"odd": lambda r, answer=answer: answer})
+        with pytest.raises(ConfigError, match=rf"'odd' gave .*({said})"):
+            odd.update(first)
 
 
 def test_records_helper_covers_the_run() -> None:
