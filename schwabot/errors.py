@@ -15,7 +15,8 @@
         ├── CrossedQuoteError                bid above ask
         ├── UnsortedTimeError                receive time that runs backwards
         ├── UnknownStreamError               an instrument that nobody described
-        └── SequenceGapError                 update ids of an order book that do not join
+        ├── SequenceGapError                 update ids of an order book that do not join
+        └── OverlapError                     two files that tell of one stream at the same time
 
 Messages say what was wrong, where, and what to do about it.
 """
@@ -122,3 +123,9 @@ class SequenceGapError(DataError):
     """Order book update ids that do not join: something between them was lost."""
 
     reason = "gap"
+
+
+class OverlapError(DataError):
+    """Two files tell of the same stream at the same time."""
+
+    reason = "overlap"

@@ -33,6 +33,7 @@ from schwabot.records.market import MISSING_NS, Float64, Int64, Kind, Ticks
 from schwabot.ticks.files import find_files
 from schwabot.ticks.merge import Source, merge, rebatch, take
 from schwabot.ticks.npz import NpzFile
+from schwabot.ticks.overlap import Overlaps
 from schwabot.ticks.presets import PRESETS, ColumnMap, mapping
 from schwabot.ticks.table_files import PASS_OVER, CsvFile, ParquetFile, Rows, TableFile
 from schwabot.ticks.table_values import MOST_DECIMALS, TIME_UNITS, decimals
@@ -83,6 +84,7 @@ class _Run:
     """One stream of one file."""
 
     file: TableFile
+    label: str
     stream: str
     has_quotes: bool
     has_quantities: bool
@@ -106,6 +108,7 @@ class TableFeed:
         ConfigError: no file, or a setting that can't be used.
         SchemaError: a file without a mapped column; lists those it has.
         CorruptFileError: a file of which nothing can be read.
+        OverlapError: while reading, two files hold rows of one kind and stream at the same time.
 
     Example:
         >>> import tempfile
@@ -125,6 +128,7 @@ class TableFeed:
         self.notes: list[str] = []
         """What was found rather than stated, in words."""
         self._bad = BadInput(config.policy)
+        self._overlaps = Overlaps()
         columns = mapping(config.preset, config.columns)
         known = {instrument.stream: instrument for instrument in (instruments or {}).values()}
         self._empty: list[EmptyFileError] = []
@@ -181,6 +185,7 @@ class TableFeed:
             DataError: bad input that the policy calls an error, after every row before it.
         """
         self._bad = BadInput(self.config.policy)
+        self._overlaps = Overlaps()
         self._take_empty()
         sources = [Source(lambda run=run: self._read(run), run.starts_ns) for run in self._table_runs]  # type: ignore[misc]
         return rebatch(merge(sources), max_events)
@@ -197,12 +202,13 @@ class TableFeed:
         has_quantities = bool(columns.bid_qty or columns.qty) or self.config.preset == "hftbacktest"
         values = whole.streams()
         if not values:
-            return [_Run(whole, self._stream_name(_stem(path), path), has_quotes, has_quantities)]
+            return [_Run(whole, str(path), self._stream_name(_stem(path), path), has_quotes, has_quantities)]
         if "" in values:
             raise SchemaError(f"column {columns.stream!r} (source.columns.stream) has empty cells", file=str(path))
         return [
             _Run(
                 self._open(path, columns, value, value == values[0]),
+                f"{path} ({value})",
                 self._stream_name(value, path),
                 has_quotes,
                 has_quantities,
@@ -306,6 +312,7 @@ class TableFeed:
                     ticks = take(ticks, np.flatnonzero(good))
                 if len(ticks):
                     latest_ns = int(ticks.ts_recv_ns[-1])
+                    self._overlaps.saw(run.label, ticks)
                     yield ticks
                 if failure is not None:
                     raise failure

@@ -60,7 +60,7 @@ def recording(instrument: Instrument, seed: int, seconds: float = 4.0) -> list[b
             )
         elif what < 0.8:
             data = {"e": "trade", "t": update, "p": f"{bid:.2f}", "q": str(lot), "m": rng.random() < 0.5} | times
-            lines.append(message(instrument, "trade", recv_ns, data | ({"X": "MARKET"} if perpetual else {})))
+            lines.append(message(instrument, "trade", recv_ns, data | ({"X": "MARKET"} if perpetual else {"M": True})))
         else:
             data = {"e": "depthUpdate", "U": update + 1, "u": update + 1, "E": times["E"]}
             data |= {"b": [[f"{bid:.2f}", str(rng.randrange(2) * lot)]], "a": []}
