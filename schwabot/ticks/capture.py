@@ -34,7 +34,7 @@ from schwabot.ticks.capture_depth import DepthColumns
 from schwabot.ticks.merge import Source, concat, cut, merge, rebatch, take
 from schwabot.ticks.overlap import Overlaps
 from schwabot.ticks.recording import Recording
-from schwabot.ticks.validate import BadInput, BadInputPolicy
+from schwabot.ticks.validate import BadInput, BadInputPolicy, refuse_nothing
 
 
 @dataclass(slots=True)
@@ -154,7 +154,7 @@ class CaptureFeed:
             raise RuntimeError("a feed is read once; make a new CaptureFeed to read again")
         self._started = True
         sources = [Source(lambda file=file: self._read(file), file.starts_ns) for file in self._files]  # type: ignore[misc]
-        return rebatch(merge(sources), max_events)
+        return refuse_nothing(rebatch(merge(sources), max_events), self._bad)
 
     def _nothing_found(self, scan_lines: int) -> DataError:
         """Why there is no stream: the first bad line, if the policy calls it an error."""

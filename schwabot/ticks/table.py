@@ -20,11 +20,13 @@ import numpy as np
 
 from schwabot.errors import (
     BadPriceError,
+    BadTimeError,
     ConfigError,
     CorruptFileError,
     CrossedQuoteError,
     DataError,
     EmptyFileError,
+    NothingLeftError,
     SchemaError,
     UnsortedTimeError,
 )
@@ -34,10 +36,20 @@ from schwabot.ticks.files import find_files
 from schwabot.ticks.merge import Source, merge, rebatch, take
 from schwabot.ticks.npz import NpzFile
 from schwabot.ticks.overlap import Overlaps
+from schwabot.ticks.plausible import odd_times
 from schwabot.ticks.presets import PRESETS, ColumnMap, mapping
 from schwabot.ticks.table_files import PASS_OVER, CsvFile, ParquetFile, Rows, TableFile
 from schwabot.ticks.table_values import MOST_DECIMALS, TIME_UNITS, decimals
-from schwabot.ticks.validate import BadInput, BadInputPolicy, late_message, price_problem, quantity_problem, to_steps
+from schwabot.ticks.validate import (
+    NOTHING_LEFT,
+    BadInput,
+    BadInputPolicy,
+    late_message,
+    price_problem,
+    quantity_problem,
+    refuse_nothing,
+    to_steps,
+)
 
 _PRICES = ("bid", "ask", "price")
 _QUANTITIES = ("bid_qty", "ask_qty", "qty")
@@ -188,7 +200,7 @@ class TableFeed:
         self._overlaps = Overlaps()
         self._take_empty()
         sources = [Source(lambda run=run: self._read(run), run.starts_ns) for run in self._table_runs]  # type: ignore[misc]
-        return rebatch(merge(sources), max_events)
+        return refuse_nothing(rebatch(merge(sources), max_events), self._bad)
 
     def _take_empty(self) -> None:
         """Refuse or count files without rows."""
@@ -299,7 +311,7 @@ class TableFeed:
 
     def _read(self, run: _Run) -> Iterator[Ticks]:
         """Rows of one run as ticks; an error comes after every row before it."""
-        latest_ns = run.starts_ns
+        latest_ns, kept, lost = run.starts_ns, 0, 0
         try:
             for rows in run.file.rows():
                 ticks, problems = self._to_ticks(rows, run, latest_ns)
@@ -310,6 +322,7 @@ class TableFeed:
                     good &= rows.line < (failure.line or 0)
                 if not good.all():
                     ticks = take(ticks, np.flatnonzero(good))
+                kept, lost = kept + len(ticks), lost + len(problems)
                 if len(ticks):
                     latest_ns = int(ticks.ts_recv_ns[-1])
                     self._overlaps.saw(run.label, ticks)
@@ -318,6 +331,10 @@ class TableFeed:
                     raise failure
         except CorruptFileError as error:
             self._bad.found(error)
+        if lost and not kept:
+            shown = f" (e.g. {self._bad.examples[0]})" if self._bad.examples else ""
+            what = f"all {lost:,} rows of {run.stream} were dropped{shown}: {NOTHING_LEFT}"
+            raise NothingLeftError(what, file=run.label)
 
     def _to_ticks(self, rows: Rows, run: _Run, latest_ns: int) -> tuple[Ticks, list[tuple[int, DataError]]]:
         """Whole ticks and lots, and what is wrong with which row, in order of lines."""
@@ -348,6 +365,10 @@ class TableFeed:
         for row in np.flatnonzero(quote & (counts["bid"] > counts["ask"])).tolist():
             what = f"crossed quote of {instrument.stream}: bid {rows.bid[row]:.12g} above ask {rows.ask[row]:.12g}"
             problems.setdefault(row, CrossedQuoteError(what, file=file, line=int(rows.line[row])))
+        stated = self.config.time_unit if self.config.time_unit != "auto" else PRESETS[self.config.preset].time_unit
+        for row, what in odd_times(rows.recv_ns, rows.event_ns, rows.emit_ns, stated).items():
+            what += "; source.time_unit says the unit, source.columns which time is which"
+            problems.setdefault(row, BadTimeError(what, file=file, line=int(rows.line[row])))
         self._find_late(rows, problems, latest_ns, file)
         n = len(rows.line)
         ticks = Ticks(
