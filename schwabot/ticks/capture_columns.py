@@ -66,7 +66,7 @@ class Columns:
         for row in np.flatnonzero(~good).tolist():
             fields = ((bid[row], "bid"), (ask[row], "ask"))
             quantities = ((bid_qty[row], "bid quantity"), (ask_qty[row], "ask quantity"))
-            problems.append(self.bad_number(line[row], stream[row], fields, quantities))
+            problems.append(self.bad_number(line[row], stream[row], fields, quantities, odd.get(row)))
         for row in np.flatnonzero(crossed).tolist():
             name = self.instruments[stream[row]].stream
             what = f"crossed quote of {name}: bid {bid[row]} above ask {ask[row]}"
