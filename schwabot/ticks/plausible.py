@@ -24,7 +24,9 @@ def odd_times(recv_ns: Int64, event_ns: Int64, emit_ns: Int64, read_as: str = ""
     numbers are a clock of the user's own.
 
     Args:
-        recv_ns, event_ns, emit_ns: times, MISSING_NS where there is none. [N]
+        recv_ns: times of receipt, MISSING_NS where there is none. [N]
+        event_ns: when the venue says it happened, likewise. [N]
+        emit_ns: when the venue says it was sent, likewise. [N]
         read_as: unit of the receive times as they were written, if known.
 
     Example:

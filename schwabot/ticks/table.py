@@ -236,7 +236,7 @@ class TableFeed:
         with path.open("rb") as file:
             parquet = file.read(4) == b"PAR1"
         if parquet:
-            return ParquetFile(path, columns, time_unit=unit, only=only)
+            return ParquetFile(path, columns, time_unit=unit, only=only, sole=preset.sole)
         return CsvFile(
             path,
             columns,
@@ -245,6 +245,7 @@ class TableFeed:
             time_unit=unit,
             only=only,
             report_skipped=report_skipped,
+            sole=preset.sole,
         )
 
     def _stream_name(self, key: str, path: Path) -> str:

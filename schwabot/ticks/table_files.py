@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -90,6 +91,7 @@ class CsvFile:
         time_unit: s, ms, us, ns, iso or auto.
         only: rows of this value of the stream column; None = all.
         report_skipped: report lines that are no rows; once is enough when a file is read once per stream.
+        sole: columns, where there, of which all rows hold one value.
 
     Raises:
         EmptyFileError: not even a header line.
@@ -107,6 +109,7 @@ class CsvFile:
         time_unit: str = "auto",
         only: str | None = None,
         report_skipped: bool = True,
+        sole: tuple[str, ...] = (),
     ) -> None:
         self.path = path
         self.columns = columns
@@ -117,6 +120,9 @@ class CsvFile:
         self._lines: _Lines | None = None
         lines = _Lines(path)
         first = next((block[0] for block in lines.blocks()), b"").decode("utf-8-sig", "replace")
+        if re.match(r'\s*(\d{9,}\s+)?\{\s*"', first):
+            what = "lines of JSON, no table; is this a capture? It looks like a recording: source=capture"
+            raise SchemaError(what, file=str(path), line=1)
         cells = next(csv.reader([first], delimiter=delimiter), [])
         if not cells and lines.error is not None:
             raise lines.error
@@ -128,6 +134,7 @@ class CsvFile:
             raise SchemaError(what, file=str(path))
         self._names = list(names[: len(cells)]) if self._named else cells
         _check_columns(columns, self._names, path, delimiter)
+        self._decoder.sole = tuple(name for name in sole if name in self._names)
 
     def rows(self) -> Iterator[Rows]:
         """Yield rows in order; raises CorruptFileError after the last good one."""
@@ -157,7 +164,7 @@ class CsvFile:
             skipped.append((row.number, MalformedLineError(what, file=str(self.path), line=row.number)))
             return "skip"
 
-        mapped = _mapped(self.columns)
+        mapped = _mapped(self.columns, self._decoder.sole)
         try:
             reader = pacsv.open_csv(
                 pipe,
@@ -202,13 +209,22 @@ class ParquetFile:
         columns: which column holds what.
         time_unit: of time columns that are numbers or text.
         only: rows of this value of the stream column; None = all.
+        sole: columns, where there, of which all rows hold one value.
 
     Raises:
         SchemaError: a column that the file does not have; lists those it has.
         CorruptFileError: no Parquet file, or one that is damaged.
     """
 
-    def __init__(self, path: Path, columns: ColumnMap, *, time_unit: str = "auto", only: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        columns: ColumnMap,
+        *,
+        time_unit: str = "auto",
+        only: str | None = None,
+        sole: tuple[str, ...] = (),
+    ) -> None:
         self.path = path
         self.columns = columns
         self.only = only
@@ -217,6 +233,7 @@ class ParquetFile:
         with self._open() as parquet:
             self._rows = parquet.metadata.num_rows
             _check_columns(columns, parquet.schema_arrow.names, path)
+            self._decoder.sole = tuple(name for name in sole if name in parquet.schema_arrow.names)
 
     def rows(self) -> Iterator[Rows]:
         """Yield rows in order; raises CorruptFileError after the last good one."""
@@ -243,7 +260,7 @@ class ParquetFile:
     def _batches(self) -> Iterator[tuple[pa.RecordBatch, Int64]]:
         self._read = 0
         with self._open() as parquet:
-            batches = parquet.iter_batches(PARQUET_ROWS, columns=_mapped(self.columns))
+            batches = parquet.iter_batches(PARQUET_ROWS, columns=_mapped(self.columns, self._decoder.sole))
             while True:
                 try:
                     batch = next(batches, None)
@@ -266,10 +283,13 @@ class _Decoder:
         self.columns = columns
         self.time_unit = time_unit
         self._units: dict[str, str] = {}
+        self.sole: tuple[str, ...] = ()
+        self._first: dict[str, str] = {}
 
     def decode(self, batch: pa.RecordBatch, line: Int64, skipped: list[tuple[int, DataError]]) -> Rows:
         n = batch.num_rows
         found: dict[int, DataError] = {}
+        self._sole_values(batch, line, found)
         times = {role: self._times(batch, role, line, found) for role in ("time", "event_time", "emit_time")}
         values: dict[str, Float64] = {}
         empty: dict[str, npt.NDArray[np.bool_]] = {}
@@ -294,6 +314,19 @@ class _Decoder:
         return Rows(
             line, times["time"], times["event_time"], times["emit_time"], kind, side=side, faults=faults, **values
         )
+
+    def _sole_values(self, batch: pa.RecordBatch, line: Int64, found: dict[int, DataError]) -> None:
+        """Find rows of another instrument than the first row's."""
+        for name in self.sole if batch.num_rows else ():
+            column = batch.column(name)
+            first = self._first.setdefault(name, text_of(column[0]))
+            other = ~_equal(column, first)
+            if other.any():
+                values = sorted({first} | {text_of(one) for one in column.unique()})
+                shown = ", ".join(values[:8]) + (", ..." if len(values) > 8 else "")
+                what = f"column {name!r} has several values ({shown}): one stream is one instrument; split the file"
+                what += ", or state source.columns.stream=symbol to read every symbol as a stream of its own"
+                self._fault(other, SchemaError, what, line, found)
 
     def _times(self, batch: pa.RecordBatch, role: str, line: Int64, found: dict[int, DataError]) -> Int64:
         name = getattr(self.columns, role)
@@ -453,8 +486,8 @@ def _without_blank(batch: pa.RecordBatch, line: Int64) -> tuple[pa.RecordBatch, 
     return batch.take(pa.array(kept)), line[kept]
 
 
-def _mapped(columns: ColumnMap) -> list[str]:
-    named = [getattr(columns, one.name) for one in fields(ColumnMap)]
+def _mapped(columns: ColumnMap, sole: tuple[str, ...]) -> list[str]:
+    named = [*(getattr(columns, one.name) for one in fields(ColumnMap)), *sole]
     return list(dict.fromkeys(name for name in named if name))
 
 
