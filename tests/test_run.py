@@ -253,3 +253,10 @@ def test_a_second_run_leaves_no_table_of_the_first(tmp_path: Path) -> None:
     main([*quiet, "sinks.parquet=false"])
     assert (tmp_path / "summary.json").exists()
     assert not list(tmp_path.glob("*.parquet"))
+
+
+def test_a_delimiter_without_quotes_is_told_how_to_quote(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["source=table", "source.delimiter=;"])
+    assert "can't read source.delimiter=;: put" in (said := capsys.readouterr().err)
+    assert "\"source.delimiter=';'\"" in said
