@@ -6,14 +6,11 @@ Axis legend: N rows.
 from __future__ import annotations
 
 import csv
-import io
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +22,7 @@ import pyarrow.parquet as pq
 from schwabot.errors import BadPriceError, CorruptFileError, DataError, EmptyFileError, MalformedLineError, SchemaError
 from schwabot.records.market import MISSING_NS, Float64, Int8, Int64, Kind
 from schwabot.ticks.presets import ColumnMap, columns_hint
-from schwabot.ticks.recording import Recording
+from schwabot.ticks.table_lines import Lines, Pipe
 from schwabot.ticks.table_values import numbers, sides, text_of, time_unit_of, times_ns
 
 CSV_BLOCK_BYTES = 4 << 20
@@ -117,8 +114,8 @@ class CsvFile:
         self.only = only
         self.report_skipped = report_skipped
         self._decoder = _Decoder(path, columns, time_unit)
-        self._lines: _Lines | None = None
-        lines = _Lines(path)
+        self._lines: Lines | None = None
+        lines = Lines(path)
         first = next((block[0] for block in lines.blocks()), b"").decode("utf-8-sig", "replace")
         if re.match(r'\s*(\d{9,}\s+)?\{\s*"', first):
             what = "lines of JSON, no table; is this a capture? It looks like a recording: source=capture"
@@ -154,8 +151,8 @@ class CsvFile:
 
     def _batches(self) -> Iterator[tuple[pa.RecordBatch, Int64, list[tuple[int, DataError]]]]:
         """Mapped columns as text, their lines, and the lines that are no rows."""
-        self._lines = lines = _Lines(self.path)
-        pipe = _Pipe(lines)
+        self._lines = lines = Lines(self.path)
+        pipe = Pipe(lines)
         skipped: list[tuple[int, DataError]] = []
         done, next_line = 0, 1 if self._named else 2
 
@@ -389,79 +386,6 @@ class _Decoder:
     ) -> None:
         for row in np.flatnonzero(bad).tolist():
             found.setdefault(row, kind(what, file=str(self.path), line=int(line[row])))
-
-
-class _Lines:
-    """Complete lines of a file, plain, gzip or zip."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.error: CorruptFileError | None = None
-        self._recording: Recording | None = None
-        self._share = 0.0
-
-    def progress(self) -> float:
-        if self._recording is None:
-            return self._share
-        return self._recording.bytes_read / self._recording.size if self._recording.size else 1.0
-
-    def blocks(self) -> Iterator[list[bytes]]:
-        """Yield lists of lines; what stops the reading is kept in ``error``."""
-        with self.path.open("rb") as file:
-            zipped = file.read(4) == b"PK\x03\x04"
-        try:
-            if zipped:
-                yield from self._zipped()
-            else:
-                self._recording = Recording(self.path)
-                yield from self._recording.blocks()
-        except CorruptFileError as error:
-            self.error = error
-
-    def _zipped(self) -> Iterator[list[bytes]]:
-        rest, done, line = b"", 0, 0
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                members = [member for member in archive.infolist() if not member.is_dir()]
-                if len(members) != 1:
-                    names = ", ".join(member.filename for member in members[:5])
-                    raise SchemaError(f"holds {len(members)} files, not one: {names}; unpack it", file=str(self.path))
-                with archive.open(members[0]) as packed:
-                    while data := packed.read(1 << 19):
-                        done += len(data)
-                        self._share = done / members[0].file_size
-                        lines = (rest + data).split(b"\n")
-                        rest = lines.pop()
-                        line += len(lines)
-                        if lines:
-                            yield lines
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            what = f"zip data is damaged after line {line} ({error}): get a whole copy"
-            raise CorruptFileError(what, file=str(self.path), line=line + 1) from None
-        if rest:
-            yield [rest]
-
-
-class _Pipe(io.RawIOBase):
-    """Hands complete lines to a reader that wants bytes; a line cut by damage is never half read."""
-
-    def __init__(self, lines: _Lines) -> None:
-        self._blocks = lines.blocks()
-        self._left = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._left:
-            lines = next(self._blocks, None)
-            if lines is None:
-                return 0
-            self._left = b"\n".join(lines) + b"\n"
-        n = min(len(buffer), len(self._left))
-        buffer[:n] = self._left[:n]
-        self._left = self._left[n:]
-        return n
 
 
 def _lines_of(rows: int, first: int, skipped: list[int]) -> tuple[Int64, int]:
