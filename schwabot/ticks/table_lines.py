@@ -23,6 +23,7 @@ class Lines:
         self._share = 0.0
 
     def progress(self) -> float:
+        """Share of the file read so far."""
         if self._recording is None:
             return self._share
         return self._recording.bytes_read / self._recording.size if self._recording.size else 1.0
@@ -72,9 +73,11 @@ class Pipe(io.RawIOBase):
         self._left = b""
 
     def readable(self) -> bool:
+        """Say that it can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Fill the buffer as far as there are lines."""
         while not self._left:
             lines = next(self._blocks, None)
             if lines is None:
