@@ -391,6 +391,12 @@ def explain(error: Exception) -> ConfigError:
         group = re.match(r"Could not override '(.+?)'\. No match in the defaults list", said)
         if group is not None:
             return ConfigError(f"{group[1]} is no group to choose from; groups: {', '.join((*GROUPS, 'device'))}")
+        if "LexerNoViableAlt" in said or "token recognition error" in said:
+            where = said.partition(": ")[2].removesuffix(" ^") or said
+            return ConfigError(
+                f"can't read {where}: put a value with ; & | or other special characters into quotes, within those of"
+                " the shell, e.g. \"source.delimiter=';'\""
+            )
         return ConfigError(f"{said}; write name=value, see --help" if "missing EQUAL" in said else said)
     return ConfigError(_first_line(error))
 

@@ -13,9 +13,12 @@
         ├── MalformedLineError               half a line, invalid JSON, a field that is not a number
         ├── BadPriceError                    NaN, infinite, zero or negative price or quantity
         ├── CrossedQuoteError                bid above ask
+        ├── BadTimeError                     time in another unit, or far from the venue's stamp
+        ├── NothingLeftError                 a source whose every row was dropped
         ├── UnsortedTimeError                receive time that runs backwards
         ├── UnknownStreamError               an instrument that nobody described
-        └── SequenceGapError                 update ids of an order book that do not join
+        ├── SequenceGapError                 update ids of an order book that do not join
+        └── OverlapError                     two files that tell of one stream at the same time
 
 Messages say what was wrong, where, and what to do about it.
 """
@@ -122,3 +125,21 @@ class SequenceGapError(DataError):
     """Order book update ids that do not join: something between them was lost."""
 
     reason = "gap"
+
+
+class BadTimeError(DataError):
+    """A time in another unit than it was read in, or a venue's stamp more than a day from the time of receipt."""
+
+    reason = "bad_time"
+
+
+class NothingLeftError(DataError):
+    """Every row of a file or source was dropped."""
+
+    reason = "nothing_left"
+
+
+class OverlapError(DataError):
+    """Two files tell of the same stream at the same time."""
+
+    reason = "overlap"

@@ -307,3 +307,10 @@ def test_other_files_beside_a_run_stay(tmp_path: Path) -> None:
     main([*QUIET, "source.events=300", f"hydra.run.dir={tmp_path}"])
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert (tmp_path / "summary.json").exists()
+
+
+def test_a_delimiter_without_quotes_is_told_how_to_quote(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["source=table", "source.delimiter=;"])
+    assert "can't read source.delimiter=;: put" in (said := capsys.readouterr().err)
+    assert "\"source.delimiter=';'\"" in said

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from schwabot.errors import StateError, UnknownStreamError, UnsortedTimeError
+from schwabot.errors import ConfigError, StateError, UnknownStreamError, UnsortedTimeError
 from schwabot.modules.checkpoint import load_state, save_state
 from schwabot.modules.ghost_bridge import GhostBridge, take_windows
 from schwabot.modules.hash_registry import HashRegistry
@@ -63,7 +63,7 @@ class Graph(torch.nn.Module):
         batch [N]; signals [N] and [N, V].
 
     Raises:
-        ConfigError: a setting is out of range.
+        ConfigError: a setting is out of range, or the instruments are of more than one base asset.
 
     Example:
         >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
@@ -87,6 +87,7 @@ class Graph(torch.nn.Module):
         self.instruments = tuple(instruments)
         self.config = config or ModulesConfig()
         self.config.check()
+        _check_one_asset(self.instruments)
         bridge, registry = self.config.ghost_bridge, self.config.hash_registry
         self.tensor_harness = TensorHarness(
             self.instruments, self.config.tensor_harness, trades_only, bridge.latency_max_ms
@@ -294,6 +295,23 @@ class Graph(torch.nn.Module):
 
 
 _TEMPLATE = kernel.empty_state(streams=1, bits=4, tables=1, seed=0, slots=1, latencies=1, v0=0.8, capacity=1)
+
+
+def _check_one_asset(instruments: Sequence[Instrument]) -> None:
+    """Refuse to mix assets into one price; a name without BASE/QUOTE says nothing of its asset."""
+    streams: dict[str, list[str]] = {}
+    for instrument in instruments:
+        if "/" in instrument.symbol:
+            streams.setdefault(instrument.base.upper(), []).append(instrument.stream)
+    if len(streams) > 1:
+        said = "; ".join(
+            f"{base}: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
+            for base, names in sorted(streams.items())[:8]
+        )
+        raise ConfigError(
+            f"streams of {len(streams)} assets in one graph, which prices one ({said}): one run per asset; narrow"
+            " source.glob to its files, or source.symbols of a store"
+        )
 
 
 def _signals(columns: kernel.GraphColumns) -> SignalColumns:

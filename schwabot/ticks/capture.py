@@ -32,8 +32,9 @@ from schwabot.ticks.book import OrderBook
 from schwabot.ticks.capture_columns import Columns
 from schwabot.ticks.capture_depth import DepthColumns
 from schwabot.ticks.merge import Source, concat, cut, merge, rebatch, take
+from schwabot.ticks.overlap import Overlaps
 from schwabot.ticks.recording import Recording
-from schwabot.ticks.validate import BadInput, BadInputPolicy
+from schwabot.ticks.validate import BadInput, BadInputPolicy, refuse_nothing
 
 
 @dataclass(slots=True)
@@ -71,6 +72,7 @@ class CaptureFeed:
     Raises:
         ConfigError: no file, a file twice, a file that is not there, or a stream without instrument.
         UnknownStreamError: a stream that no instrument describes, if the policy says so.
+        OverlapError: while reading, two files hold rows of one kind and stream at the same time.
 
     Example:
         >>> import tempfile
@@ -114,6 +116,7 @@ class CaptureFeed:
         self._repeats = {index[name] for file in self._files for name in file.trade_by_trade if name in index}
         self._index = index
         self._books: dict[int, OrderBook] = {}
+        self._overlaps = Overlaps()
         self._started = False
 
     @property
@@ -151,7 +154,7 @@ class CaptureFeed:
             raise RuntimeError("a feed is read once; make a new CaptureFeed to read again")
         self._started = True
         sources = [Source(lambda file=file: self._read(file), file.starts_ns) for file in self._files]  # type: ignore[misc]
-        return rebatch(merge(sources), max_events)
+        return refuse_nothing(rebatch(merge(sources), max_events), self._bad)
 
     def _nothing_found(self, scan_lines: int) -> DataError:
         """Why there is no stream: the first bad line, if the policy calls it an error."""
@@ -234,6 +237,7 @@ class CaptureFeed:
         if failure is not None:
             ticks = cut(ticks, 0, int(np.searchsorted(lines, failure.line or 0)))
         if len(ticks):
+            self._overlaps.saw(columns.file, ticks)
             yield ticks
         if failure is not None:
             raise failure

@@ -10,11 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from schwabot.errors import BadPriceError, CrossedQuoteError, MalformedLineError
+from schwabot.errors import BadPriceError, BadTimeError, CrossedQuoteError, MalformedLineError
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Float64, Int64, Kind, Ticks
 from schwabot.ticks.binance_messages import NO_STAMP, Problem, Quote, Trade
 from schwabot.ticks.merge import blank
+from schwabot.ticks.plausible import odd_times
 from schwabot.ticks.validate import Bool, price_problem, quantity_problem, to_steps
 
 _MICROSECONDS_FROM = 10**14
@@ -57,13 +58,15 @@ class Columns:
         bid_lots, ok_bid_qty = to_steps(floats(bid_qty), lot)
         ask_lots, ok_ask_qty = to_steps(floats(ask_qty), lot)
         event_ns, emit_ns, ok = stamps(event, emit)
+        odd = odd_times(np.array(recv, np.int64), event_ns, emit_ns, "ns")
+        ok[list(odd)] = False
         good = ok & ok_bid & ok_ask & ok_bid_qty & ok_ask_qty
         good &= (bid_ticks > 0) & (ask_ticks > 0) & (bid_lots >= 0) & (ask_lots >= 0)
         crossed = good & (bid_ticks > ask_ticks)
         for row in np.flatnonzero(~good).tolist():
             fields = ((bid[row], "bid"), (ask[row], "ask"))
             quantities = ((bid_qty[row], "bid quantity"), (ask_qty[row], "ask quantity"))
-            problems.append(self.bad_number(line[row], stream[row], fields, quantities))
+            problems.append(self.bad_number(line[row], stream[row], fields, quantities, odd.get(row)))
         for row in np.flatnonzero(crossed).tolist():
             name = self.instruments[stream[row]].stream
             what = f"crossed quote of {name}: bid {bid[row]} above ask {ask[row]}"
@@ -92,10 +95,12 @@ class Columns:
         price_ticks, ok_price = to_steps(floats(price), self.tick_sizes[which])
         qty_lots, ok_qty = to_steps(floats(quantity), self.lot_sizes[which])
         event_ns, emit_ns, ok = stamps(event, emit)
+        odd = odd_times(np.array(recv, np.int64), event_ns, emit_ns, "ns")
+        ok[list(odd)] = False
         good = ok & ok_price & ok_qty & (price_ticks > 0) & (qty_lots >= 0)
         for row in np.flatnonzero(~good).tolist():
             prices, quantities = ((price[row], "price"),), ((quantity[row], "quantity"),)
-            problems.append(self.bad_number(line[row], stream[row], prices, quantities))
+            problems.append(self.bad_number(line[row], stream[row], prices, quantities, odd.get(row)))
         rows = np.flatnonzero(good)
         taken = replace(
             blank(self.instruments, len(rows), Kind.TRADE),
@@ -110,7 +115,12 @@ class Columns:
         return taken, np.array(line, np.int64)[rows], problems
 
     def bad_number(
-        self, line: int, stream: int, prices: Sequence[tuple[str, str]], quantities: Sequence[tuple[str, str]]
+        self,
+        line: int,
+        stream: int,
+        prices: Sequence[tuple[str, str]],
+        quantities: Sequence[tuple[str, str]],
+        odd_time: str | None = None,
     ) -> Problem:
         """Say what is wrong with a row that failed a check."""
         instrument = self.instruments[stream]
@@ -126,6 +136,9 @@ class Columns:
                 return Problem(line, MalformedLineError(malformed, file=self.file, line=line))
             if found:
                 return Problem(line, BadPriceError(found, file=self.file, line=line))
+        if odd_time is not None:
+            what = f"{odd_time}: a recording starts every line with the time in ns"
+            return Problem(line, BadTimeError(what, file=self.file, line=line))
         return Problem(line, MalformedLineError("T or E is not a time in ms or us", file=self.file, line=line))
 
 

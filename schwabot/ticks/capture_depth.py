@@ -16,6 +16,7 @@ from schwabot.ticks.binance_messages import Depth, Messages, Problem, Quote, nat
 from schwabot.ticks.book import DepthChange, OrderBook
 from schwabot.ticks.capture_columns import Columns, floats, stamps
 from schwabot.ticks.merge import blank
+from schwabot.ticks.plausible import odd_times
 from schwabot.ticks.validate import Bool, to_steps
 
 _Top = tuple[list[int], list[int], list[int], list[int]]
@@ -67,6 +68,8 @@ class DepthColumns:
         lots, good_lots = self._lots(messages, values[:, 1], of_level, starts, problems)
         bad_level = np.flatnonzero(~(ok_price & good_lots & (prices > 0)))
         event_ns, emit_ns, ok_stamp = stamps([depth.event for depth in depths], [depth.emit for depth in depths])
+        odd = odd_times(np.array([depth.recv_ns for depth in depths], np.int64), event_ns, emit_ns, "ns")
+        ok_stamp[list(odd)] = False
         first_bad = np.searchsorted(bad_level, starts[:-1])
         bad = (first_bad < np.searchsorted(bad_level, starts[1:])) | ~ok_stamp
         all_prices, all_lots = prices.tolist(), lots.tolist()
@@ -82,7 +85,7 @@ class DepthColumns:
             middle, stop = start + depth.bids, start + depth.bids + depth.asks
             if is_bad:
                 at = slice(*np.searchsorted(bad_level, (start, stop)).tolist())
-                problems.append(self._bad_message(messages, depth, owner, bad_level[at].tolist()))
+                problems.append(self._bad_message(messages, depth, owner, bad_level[at].tolist(), odd.get(i)))
                 continue
             change = DepthChange(
                 depth.before_id,
@@ -158,12 +161,14 @@ class DepthColumns:
         lots[part] = np.floor(quantities[part] / lot_sizes[part]).astype(np.int64)
         return lots, (whole | part) & (lots >= 0)
 
-    def _bad_message(self, messages: Messages, depth: Depth, owner: int, bad_levels: list[int]) -> Problem:
+    def _bad_message(
+        self, messages: Messages, depth: Depth, owner: int, bad_levels: list[int], odd_time: str | None
+    ) -> Problem:
         """What is wrong with the first bad level, or with the stamps if no level is."""
         numbers = [messages.levels[2 * level : 2 * level + 2] for level in bad_levels[:1]]
         prices = [(price, "book price") for price, _ in numbers]
         quantities = [(quantity, "book quantity") for _, quantity in numbers]
-        return self._columns.bad_number(depth.line, owner, prices, quantities)
+        return self._columns.bad_number(depth.line, owner, prices, quantities, odd_time)
 
     def _owners(self, messages: Messages, prices: Float64, starts: Int64, problems: list[Problem]) -> list[int]:
         """Stream of every depth message, -1 for a snapshot that can't be told."""

@@ -46,11 +46,13 @@ class Preset:
         columns: the mapping.
         names: columns of a file without a header line; empty = there always is one.
         time_unit: of its time columns; auto where it changed over the years.
+        sole: columns, where there, that name the instrument: one stream holds one value of each.
     """
 
     columns: ColumnMap
     names: tuple[str, ...] = field(default=())
     time_unit: str = "auto"
+    sole: tuple[str, ...] = ()
 
 
 # Spot archives have no header line and two more columns of trades than futures archives, which have one
@@ -77,6 +79,7 @@ _BINANCE_BOOK_TICKER = (
 )
 
 # Tardis: µs since 1970; ``timestamp`` repeats ``local_timestamp`` where the venue gives none.
+_TARDIS_SOLE = ("exchange", "symbol")
 _TARDIS = ColumnMap(time="local_timestamp", event_time="timestamp")
 
 PRESETS = {
@@ -108,12 +111,17 @@ PRESETS = {
         _BINANCE_BOOK_TICKER,
     ),
     "tardis_quotes": Preset(
-        replace(_TARDIS, bid="bid_price", ask="ask_price", bid_qty="bid_amount", ask_qty="ask_amount"), time_unit="us"
+        replace(_TARDIS, bid="bid_price", ask="ask_price", bid_qty="bid_amount", ask_qty="ask_amount"),
+        time_unit="us",
+        sole=_TARDIS_SOLE,
     ),
-    "tardis_trades": Preset(replace(_TARDIS, price="price", qty="amount", side="side"), time_unit="us"),
+    "tardis_trades": Preset(
+        replace(_TARDIS, price="price", qty="amount", side="side"), time_unit="us", sole=_TARDIS_SOLE
+    ),
     "tardis_book_snapshot": Preset(
         replace(_TARDIS, bid="bids[0].price", ask="asks[0].price", bid_qty="bids[0].amount", ask_qty="asks[0].amount"),
         time_unit="us",
+        sole=_TARDIS_SOLE,
     ),
     # Event arrays of hftbacktest, one field per column; the mapping is fixed.
     "hftbacktest": Preset(ColumnMap(), time_unit="ns"),

@@ -20,11 +20,13 @@ import numpy as np
 
 from schwabot.errors import (
     BadPriceError,
+    BadTimeError,
     ConfigError,
     CorruptFileError,
     CrossedQuoteError,
     DataError,
     EmptyFileError,
+    NothingLeftError,
     SchemaError,
     UnsortedTimeError,
 )
@@ -33,10 +35,21 @@ from schwabot.records.market import MISSING_NS, Float64, Int64, Kind, Ticks
 from schwabot.ticks.files import find_files
 from schwabot.ticks.merge import Source, merge, rebatch, take
 from schwabot.ticks.npz import NpzFile
+from schwabot.ticks.overlap import Overlaps
+from schwabot.ticks.plausible import odd_times
 from schwabot.ticks.presets import PRESETS, ColumnMap, mapping
 from schwabot.ticks.table_files import PASS_OVER, CsvFile, ParquetFile, Rows, TableFile
 from schwabot.ticks.table_values import MOST_DECIMALS, TIME_UNITS, decimals
-from schwabot.ticks.validate import BadInput, BadInputPolicy, late_message, price_problem, quantity_problem, to_steps
+from schwabot.ticks.validate import (
+    NOTHING_LEFT,
+    BadInput,
+    BadInputPolicy,
+    late_message,
+    price_problem,
+    quantity_problem,
+    refuse_nothing,
+    to_steps,
+)
 
 _PRICES = ("bid", "ask", "price")
 _QUANTITIES = ("bid_qty", "ask_qty", "qty")
@@ -83,6 +96,7 @@ class _Run:
     """One stream of one file."""
 
     file: TableFile
+    label: str
     stream: str
     has_quotes: bool
     has_quantities: bool
@@ -106,6 +120,7 @@ class TableFeed:
         ConfigError: no file, or a setting that can't be used.
         SchemaError: a file without a mapped column; lists those it has.
         CorruptFileError: a file of which nothing can be read.
+        OverlapError: while reading, two files hold rows of one kind and stream at the same time.
 
     Example:
         >>> import tempfile
@@ -125,6 +140,7 @@ class TableFeed:
         self.notes: list[str] = []
         """What was found rather than stated, in words."""
         self._bad = BadInput(config.policy)
+        self._overlaps = Overlaps()
         columns = mapping(config.preset, config.columns)
         known = {instrument.stream: instrument for instrument in (instruments or {}).values()}
         self._empty: list[EmptyFileError] = []
@@ -181,9 +197,10 @@ class TableFeed:
             DataError: bad input that the policy calls an error, after every row before it.
         """
         self._bad = BadInput(self.config.policy)
+        self._overlaps = Overlaps()
         self._take_empty()
         sources = [Source(lambda run=run: self._read(run), run.starts_ns) for run in self._table_runs]  # type: ignore[misc]
-        return rebatch(merge(sources), max_events)
+        return refuse_nothing(rebatch(merge(sources), max_events), self._bad)
 
     def _take_empty(self) -> None:
         """Refuse or count files without rows."""
@@ -197,12 +214,13 @@ class TableFeed:
         has_quantities = bool(columns.bid_qty or columns.qty) or self.config.preset == "hftbacktest"
         values = whole.streams()
         if not values:
-            return [_Run(whole, self._stream_name(_stem(path), path), has_quotes, has_quantities)]
+            return [_Run(whole, str(path), self._stream_name(_stem(path), path), has_quotes, has_quantities)]
         if "" in values:
             raise SchemaError(f"column {columns.stream!r} (source.columns.stream) has empty cells", file=str(path))
         return [
             _Run(
                 self._open(path, columns, value, value == values[0]),
+                f"{path} ({value})",
                 self._stream_name(value, path),
                 has_quotes,
                 has_quantities,
@@ -218,7 +236,7 @@ class TableFeed:
         with path.open("rb") as file:
             parquet = file.read(4) == b"PAR1"
         if parquet:
-            return ParquetFile(path, columns, time_unit=unit, only=only)
+            return ParquetFile(path, columns, time_unit=unit, only=only, sole=preset.sole)
         return CsvFile(
             path,
             columns,
@@ -227,6 +245,7 @@ class TableFeed:
             time_unit=unit,
             only=only,
             report_skipped=report_skipped,
+            sole=preset.sole,
         )
 
     def _stream_name(self, key: str, path: Path) -> str:
@@ -293,7 +312,7 @@ class TableFeed:
 
     def _read(self, run: _Run) -> Iterator[Ticks]:
         """Rows of one run as ticks; an error comes after every row before it."""
-        latest_ns = run.starts_ns
+        latest_ns, kept, lost = run.starts_ns, 0, 0
         try:
             for rows in run.file.rows():
                 ticks, problems = self._to_ticks(rows, run, latest_ns)
@@ -304,13 +323,19 @@ class TableFeed:
                     good &= rows.line < (failure.line or 0)
                 if not good.all():
                     ticks = take(ticks, np.flatnonzero(good))
+                kept, lost = kept + len(ticks), lost + len(problems)
                 if len(ticks):
                     latest_ns = int(ticks.ts_recv_ns[-1])
+                    self._overlaps.saw(run.label, ticks)
                     yield ticks
                 if failure is not None:
                     raise failure
         except CorruptFileError as error:
             self._bad.found(error)
+        if lost and not kept:
+            shown = f" (e.g. {self._bad.examples[0]})" if self._bad.examples else ""
+            what = f"all {lost:,} rows of {run.stream} were dropped{shown}: {NOTHING_LEFT}"
+            raise NothingLeftError(what, file=run.label)
 
     def _to_ticks(self, rows: Rows, run: _Run, latest_ns: int) -> tuple[Ticks, list[tuple[int, DataError]]]:
         """Whole ticks and lots, and what is wrong with which row, in order of lines."""
@@ -341,6 +366,10 @@ class TableFeed:
         for row in np.flatnonzero(quote & (counts["bid"] > counts["ask"])).tolist():
             what = f"crossed quote of {instrument.stream}: bid {rows.bid[row]:.12g} above ask {rows.ask[row]:.12g}"
             problems.setdefault(row, CrossedQuoteError(what, file=file, line=int(rows.line[row])))
+        stated = self.config.time_unit if self.config.time_unit != "auto" else PRESETS[self.config.preset].time_unit
+        for row, what in odd_times(rows.recv_ns, rows.event_ns, rows.emit_ns, stated).items():
+            what += "; source.time_unit says the unit, source.columns which time is which"
+            problems.setdefault(row, BadTimeError(what, file=file, line=int(rows.line[row])))
         self._find_late(rows, problems, latest_ns, file)
         n = len(rows.line)
         ticks = Ticks(

@@ -6,13 +6,11 @@ Axis legend: N rows.
 from __future__ import annotations
 
 import csv
-import io
-import zipfile
-import zlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +22,7 @@ import pyarrow.parquet as pq
 from schwabot.errors import BadPriceError, CorruptFileError, DataError, EmptyFileError, MalformedLineError, SchemaError
 from schwabot.records.market import MISSING_NS, Float64, Int8, Int64, Kind
 from schwabot.ticks.presets import ColumnMap, columns_hint
-from schwabot.ticks.recording import Recording
+from schwabot.ticks.table_lines import Lines, Pipe
 from schwabot.ticks.table_values import numbers, sides, text_of, time_unit_of, times_ns
 
 CSV_BLOCK_BYTES = 4 << 20
@@ -90,6 +88,7 @@ class CsvFile:
         time_unit: s, ms, us, ns, iso or auto.
         only: rows of this value of the stream column; None = all.
         report_skipped: report lines that are no rows; once is enough when a file is read once per stream.
+        sole: columns, where there, of which all rows hold one value.
 
     Raises:
         EmptyFileError: not even a header line.
@@ -107,6 +106,7 @@ class CsvFile:
         time_unit: str = "auto",
         only: str | None = None,
         report_skipped: bool = True,
+        sole: tuple[str, ...] = (),
     ) -> None:
         self.path = path
         self.columns = columns
@@ -114,9 +114,12 @@ class CsvFile:
         self.only = only
         self.report_skipped = report_skipped
         self._decoder = _Decoder(path, columns, time_unit)
-        self._lines: _Lines | None = None
-        lines = _Lines(path)
+        self._lines: Lines | None = None
+        lines = Lines(path)
         first = next((block[0] for block in lines.blocks()), b"").decode("utf-8-sig", "replace")
+        if re.match(r'\s*(\d{9,}\s+)?\{\s*"', first):
+            what = "lines of JSON, no table; is this a capture? It looks like a recording: source=capture"
+            raise SchemaError(what, file=str(path), line=1)
         cells = next(csv.reader([first], delimiter=delimiter), [])
         if not cells and lines.error is not None:
             raise lines.error
@@ -128,6 +131,7 @@ class CsvFile:
             raise SchemaError(what, file=str(path))
         self._names = list(names[: len(cells)]) if self._named else cells
         _check_columns(columns, self._names, path, delimiter)
+        self._decoder.sole = tuple(name for name in sole if name in self._names)
 
     def rows(self) -> Iterator[Rows]:
         """Yield rows in order; raises CorruptFileError after the last good one."""
@@ -147,8 +151,8 @@ class CsvFile:
 
     def _batches(self) -> Iterator[tuple[pa.RecordBatch, Int64, list[tuple[int, DataError]]]]:
         """Mapped columns as text, their lines, and the lines that are no rows."""
-        self._lines = lines = _Lines(self.path)
-        pipe = _Pipe(lines)
+        self._lines = lines = Lines(self.path)
+        pipe = Pipe(lines)
         skipped: list[tuple[int, DataError]] = []
         done, next_line = 0, 1 if self._named else 2
 
@@ -157,7 +161,7 @@ class CsvFile:
             skipped.append((row.number, MalformedLineError(what, file=str(self.path), line=row.number)))
             return "skip"
 
-        mapped = _mapped(self.columns)
+        mapped = _mapped(self.columns, self._decoder.sole)
         try:
             reader = pacsv.open_csv(
                 pipe,
@@ -202,13 +206,22 @@ class ParquetFile:
         columns: which column holds what.
         time_unit: of time columns that are numbers or text.
         only: rows of this value of the stream column; None = all.
+        sole: columns, where there, of which all rows hold one value.
 
     Raises:
         SchemaError: a column that the file does not have; lists those it has.
         CorruptFileError: no Parquet file, or one that is damaged.
     """
 
-    def __init__(self, path: Path, columns: ColumnMap, *, time_unit: str = "auto", only: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        columns: ColumnMap,
+        *,
+        time_unit: str = "auto",
+        only: str | None = None,
+        sole: tuple[str, ...] = (),
+    ) -> None:
         self.path = path
         self.columns = columns
         self.only = only
@@ -217,6 +230,7 @@ class ParquetFile:
         with self._open() as parquet:
             self._rows = parquet.metadata.num_rows
             _check_columns(columns, parquet.schema_arrow.names, path)
+            self._decoder.sole = tuple(name for name in sole if name in parquet.schema_arrow.names)
 
     def rows(self) -> Iterator[Rows]:
         """Yield rows in order; raises CorruptFileError after the last good one."""
@@ -243,7 +257,7 @@ class ParquetFile:
     def _batches(self) -> Iterator[tuple[pa.RecordBatch, Int64]]:
         self._read = 0
         with self._open() as parquet:
-            batches = parquet.iter_batches(PARQUET_ROWS, columns=_mapped(self.columns))
+            batches = parquet.iter_batches(PARQUET_ROWS, columns=_mapped(self.columns, self._decoder.sole))
             while True:
                 try:
                     batch = next(batches, None)
@@ -266,10 +280,13 @@ class _Decoder:
         self.columns = columns
         self.time_unit = time_unit
         self._units: dict[str, str] = {}
+        self.sole: tuple[str, ...] = ()
+        self._first: dict[str, str] = {}
 
     def decode(self, batch: pa.RecordBatch, line: Int64, skipped: list[tuple[int, DataError]]) -> Rows:
         n = batch.num_rows
         found: dict[int, DataError] = {}
+        self._sole_values(batch, line, found)
         times = {role: self._times(batch, role, line, found) for role in ("time", "event_time", "emit_time")}
         values: dict[str, Float64] = {}
         empty: dict[str, npt.NDArray[np.bool_]] = {}
@@ -294,6 +311,19 @@ class _Decoder:
         return Rows(
             line, times["time"], times["event_time"], times["emit_time"], kind, side=side, faults=faults, **values
         )
+
+    def _sole_values(self, batch: pa.RecordBatch, line: Int64, found: dict[int, DataError]) -> None:
+        """Find rows of another instrument than the first row's."""
+        for name in self.sole if batch.num_rows else ():
+            column = batch.column(name)
+            first = self._first.setdefault(name, text_of(column[0]))
+            other = ~_equal(column, first)
+            if other.any():
+                values = sorted({first} | {text_of(one) for one in column.unique()})
+                shown = ", ".join(values[:8]) + (", ..." if len(values) > 8 else "")
+                what = f"column {name!r} has several values ({shown}): one stream is one instrument; split the file"
+                what += ", or state source.columns.stream=symbol to read every symbol as a stream of its own"
+                self._fault(other, SchemaError, what, line, found)
 
     def _times(self, batch: pa.RecordBatch, role: str, line: Int64, found: dict[int, DataError]) -> Int64:
         name = getattr(self.columns, role)
@@ -358,79 +388,6 @@ class _Decoder:
             found.setdefault(row, kind(what, file=str(self.path), line=int(line[row])))
 
 
-class _Lines:
-    """Complete lines of a file, plain, gzip or zip."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.error: CorruptFileError | None = None
-        self._recording: Recording | None = None
-        self._share = 0.0
-
-    def progress(self) -> float:
-        if self._recording is None:
-            return self._share
-        return self._recording.bytes_read / self._recording.size if self._recording.size else 1.0
-
-    def blocks(self) -> Iterator[list[bytes]]:
-        """Yield lists of lines; what stops the reading is kept in ``error``."""
-        with self.path.open("rb") as file:
-            zipped = file.read(4) == b"PK\x03\x04"
-        try:
-            if zipped:
-                yield from self._zipped()
-            else:
-                self._recording = Recording(self.path)
-                yield from self._recording.blocks()
-        except CorruptFileError as error:
-            self.error = error
-
-    def _zipped(self) -> Iterator[list[bytes]]:
-        rest, done, line = b"", 0, 0
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                members = [member for member in archive.infolist() if not member.is_dir()]
-                if len(members) != 1:
-                    names = ", ".join(member.filename for member in members[:5])
-                    raise SchemaError(f"holds {len(members)} files, not one: {names}; unpack it", file=str(self.path))
-                with archive.open(members[0]) as packed:
-                    while data := packed.read(1 << 19):
-                        done += len(data)
-                        self._share = done / members[0].file_size
-                        lines = (rest + data).split(b"\n")
-                        rest = lines.pop()
-                        line += len(lines)
-                        if lines:
-                            yield lines
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            what = f"zip data is damaged after line {line} ({error}): get a whole copy"
-            raise CorruptFileError(what, file=str(self.path), line=line + 1) from None
-        if rest:
-            yield [rest]
-
-
-class _Pipe(io.RawIOBase):
-    """Hands complete lines to a reader that wants bytes; a line cut by damage is never half read."""
-
-    def __init__(self, lines: _Lines) -> None:
-        self._blocks = lines.blocks()
-        self._left = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._left:
-            lines = next(self._blocks, None)
-            if lines is None:
-                return 0
-            self._left = b"\n".join(lines) + b"\n"
-        n = min(len(buffer), len(self._left))
-        buffer[:n] = self._left[:n]
-        self._left = self._left[n:]
-        return n
-
-
 def _lines_of(rows: int, first: int, skipped: list[int]) -> tuple[Int64, int]:
     """Lines of the next rows, and how many of the skipped lines lie before the last of them.
 
@@ -453,8 +410,8 @@ def _without_blank(batch: pa.RecordBatch, line: Int64) -> tuple[pa.RecordBatch, 
     return batch.take(pa.array(kept)), line[kept]
 
 
-def _mapped(columns: ColumnMap) -> list[str]:
-    named = [getattr(columns, one.name) for one in fields(ColumnMap)]
+def _mapped(columns: ColumnMap, sole: tuple[str, ...]) -> list[str]:
+    named = [*(getattr(columns, one.name) for one in fields(ColumnMap)), *sole]
     return list(dict.fromkeys(name for name in named if name))
 
 

@@ -6,7 +6,7 @@ Axis legend: N rows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -17,6 +17,7 @@ from schwabot.errors import (
     ConfigError,
     CrossedQuoteError,
     DataError,
+    NothingLeftError,
     SchemaError,
     UnsortedTimeError,
 )
@@ -25,6 +26,7 @@ from schwabot.records.market import Float64, Int64, Kind, Ticks
 Bool = npt.NDArray[np.bool_]
 
 CHOICES = ("error", "drop")
+NOTHING_LEFT = "are columns mixed up, such as bid and ask? Is it the right file?"
 MOST_STEPS = 4e14
 """Ticks or lots in one number: more would not be told apart in float64."""
 
@@ -42,6 +44,7 @@ class BadInputPolicy:
         empty_file: a file without a single row, such as a header line alone; "drop" leaves it out.
         malformed: half a line, invalid JSON, a field that is not what it should be.
         bad_price: NaN, infinite, non-positive or off-grid price; negative or non-finite quantity.
+        bad_time: time in another unit than it was read in, or a venue's stamp more than a day from the time of receipt.
         crossed: a quote with its bid above its ask.
         unsorted: receive time that runs backwards; "drop" drops the late row.
         unknown_stream: an instrument that conf/instruments does not describe.
@@ -63,6 +66,7 @@ class BadInputPolicy:
     empty_file: str = "error"
     malformed: str = "error"
     bad_price: str = "error"
+    bad_time: str = "error"
     crossed: str = "drop"
     unsorted: str = "error"
     unknown_stream: str = "error"
@@ -123,6 +127,22 @@ class BadInput:
         if self.dropped[reason] < self.max_examples:
             self.examples.append(message)
         self.dropped[reason] += 1
+
+
+def refuse_nothing(batches: Iterable[Ticks], bad: BadInput) -> Iterator[Ticks]:
+    """Hand on batches; a source of which nothing is left is an error, not an empty success.
+
+    Raises:
+        NothingLeftError: rows were dropped, and not one was left.
+    """
+    rows = 0
+    for batch in batches:
+        rows += len(batch)
+        yield batch
+    if not rows and bad.dropped:
+        counts = ", ".join(f"{n:,} {reason}" for reason, n in bad.dropped.items())
+        shown = f"; e.g. {bad.examples[0]}" if bad.examples else ""
+        raise NothingLeftError(f"every row of the source was dropped ({counts}){shown}: {NOTHING_LEFT}")
 
 
 def to_steps(values: Float64, step: float | Float64) -> tuple[Int64, Bool]:

@@ -32,7 +32,7 @@ def message(instrument: Instrument, channel: str, recv_ns: int, data: dict[str, 
     return b"%d %s" % (recv_ns, orjson.dumps({"stream": f"{symbol.lower()}@{channel}", "data": data | {"s": symbol}}))
 
 
-def recording(instrument: Instrument, seed: int, seconds: float = 4.0) -> list[bytes]:
+def recording(instrument: Instrument, seed: int, seconds: float = 6.0) -> list[bytes]:
     """What one book sends in a few seconds: a snapshot, then quotes, trades and depth, many at whole milliseconds."""
     rng = Random(f"{instrument.stream} {seed}")
     price, step = 60_000.0 + rng.randrange(-100, 100) / 10, instrument.tick_size
@@ -60,7 +60,7 @@ def recording(instrument: Instrument, seed: int, seconds: float = 4.0) -> list[b
             )
         elif what < 0.8:
             data = {"e": "trade", "t": update, "p": f"{bid:.2f}", "q": str(lot), "m": rng.random() < 0.5} | times
-            lines.append(message(instrument, "trade", recv_ns, data | ({"X": "MARKET"} if perpetual else {})))
+            lines.append(message(instrument, "trade", recv_ns, data | ({"X": "MARKET"} if perpetual else {"M": True})))
         else:
             data = {"e": "depthUpdate", "U": update + 1, "u": update + 1, "E": times["E"]}
             data |= {"b": [[f"{bid:.2f}", str(rng.randrange(2) * lot)]], "a": []}

@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schwabot.errors import StateError, UnknownStreamError, UnsortedTimeError
+from schwabot.errors import ConfigError, StateError, UnknownStreamError, UnsortedTimeError
 from schwabot.modules.checkpoint import FORMAT, load_state, save_state
 from schwabot.modules.graph import Graph
 from schwabot.modules.settings import ModulesConfig
+from schwabot.records.instrument import Instrument
 from schwabot.tensors.tick_batch import TickBatch
 from tests.kernels import making
 from tests.kernels.making import HABITS, Habits, adversarial
@@ -237,3 +238,10 @@ def test_a_state_file_runs_no_code(tmp_path: Path) -> None:
     with pytest.raises(StateError):
         Graph((A, B), making.settings()).load(tmp_path / "state.pt")
     assert not (tmp_path / "touched").exists()
+
+
+def test_one_graph_prices_one_asset() -> None:
+    ether, table = Instrument("a:ETH/USDT", 0.01, 0.001), Instrument("table:eth", 0.01, 0.001)
+    with pytest.raises(ConfigError, match=r"2 assets .*BTC: a:BTC/USDT, b:BTC/USDT; ETH: a:ETH/USDT\).*source\.glob"):
+        Graph((A, ether, B))
+    assert len(Graph((A, B, table)).instruments) == 3, "a table whose asset nobody named may stand beside others"

@@ -136,7 +136,7 @@ def test_trade_side_is_the_aggressor(write: Write, seller_aggressed: bool, side:
 
 
 def test_stamps_may_be_in_microseconds(write: Write) -> None:
-    ticks = read(write(trade(7, T=1_723_161_255_342_123, E=1_723_161_255_343)))
+    ticks = read(write(trade(1_723_161_256_000_000_000, T=1_723_161_255_342_123, E=1_723_161_255_343)))
     assert ticks.ts_event_ns[0] == 1_723_161_255_342_123_000
     assert ticks.ts_emit_ns[0] == 1_723_161_255_343_000_000
 

@@ -203,9 +203,10 @@ def test_several_files_and_ties(tmp_path: Path) -> None:
     assert ticks.stream.tolist() == [0, 1, 0, 0, 1, 1]
     backwards = [str(tmp_path / "b.csv"), str(tmp_path / "a.csv"), str(tmp_path / "*.csv")]
     assert_same(read(TableFeed(TableConfig(glob=backwards, columns=columns))), ticks)
+    write(tmp_path / "b.csv", f"t,p\n{T0 + 2},1\n{T0 + 2},2\n{T0 + 3},3\n")
     one = read(feed_of(tmp_path, columns=columns, streams={"*": "x:BTC/USDT"}))
     assert [i.stream for i in one.instruments] == ["x:BTC/USDT"]
-    assert one.price_ticks.tolist() == [4, 1, 5, 6, 2, 3]
+    assert one.price_ticks.tolist() == [4, 5, 6, 1, 2, 3]
 
 
 def test_a_stream_column(tmp_path: Path) -> None:

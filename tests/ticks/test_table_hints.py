@@ -80,6 +80,9 @@ def test_what_a_wrong_file_is_answered_with(tmp_path: Path) -> None:
     write(path, f"{T0},1,2\n")
     with pytest.raises(SchemaError, match=r"no header line\? then name its columns: source\.names="):
         feed_of(tmp_path, columns=columns)
+    write(path, f'{T0 // 1_000} {{"e":"trade","s":"X"}}\n')
+    with pytest.raises(SchemaError, match=r"x\.csv:1: lines of JSON.*is this a capture\?.*source=capture"):
+        feed_of(tmp_path, columns=columns)
     write(path, f'{T0} {{"stream":"x@trade","data":{{}}}}\n')
     with pytest.raises(SchemaError, match="looks like a recording: source=capture"):
         feed_of(tmp_path, columns=columns)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from schwabot.errors import SchemaError
+from schwabot.ticks.presets import ColumnMap
 from tests.ticks.test_table import T0, feed_of, read, write
 
 
@@ -76,3 +77,18 @@ def test_tardis(tmp_path: Path) -> None:
         else:
             assert (ticks.bid_ticks[0], ticks.ask_ticks[0]) == (64_229, 64_230)
             assert (ticks.bid_lots[0], ticks.ask_lots[0]) == (112, 86)
+
+
+def test_tardis_with_several_instruments_in_one_file(tmp_path: Path) -> None:
+    us = T0 // 1_000
+    head = "exchange,symbol,timestamp,local_timestamp,ask_amount,ask_price,bid_price,bid_amount\n"
+    rows = [f"x,{symbol},{us + i},{us + i},1,11,10,1\n" for i, symbol in enumerate(("BTC", "BTC", "ETH", "BTC"))]
+    write(tmp_path / "x.csv", head + "".join(rows))
+    with pytest.raises(SchemaError, match=r"x\.csv:4: column 'symbol' .*\(BTC, ETH\).*source\.columns\.stream=symbol"):
+        read(feed_of(tmp_path, preset="tardis_quotes"))
+    two = read(feed_of(tmp_path, preset="tardis_quotes", columns=ColumnMap(stream="symbol")))
+    assert [i.stream for i in two.instruments] == ["table:BTC", "table:ETH"]
+    assert two.stream.tolist() == [0, 0, 1, 0]
+    write(tmp_path / "x.csv", head + rows[0] + rows[1].replace("x,", "y,"))
+    with pytest.raises(SchemaError, match=r"x\.csv:3: column 'exchange' .*\(x, y\)"):
+        read(feed_of(tmp_path, preset="tardis_quotes"))

@@ -1,0 +1,58 @@
+"""Times that can't be what they are read as: another unit, or a stamp far from when the row was received.
+
+Axis legend: N rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from schwabot.records.market import MISSING_NS, Int64
+from schwabot.ticks.overlap import utc
+
+FAR_NS = 86_400 * 10**9
+"""A venue's stamp is never this far from the time of receipt."""
+_UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
+_FROM_NS, _TO_NS = 946_684_800 * 10**9, 4_102_444_800 * 10**9
+"""2000-01-01 and 2100-01-01."""
+
+
+def odd_times(recv_ns: Int64, event_ns: Int64, emit_ns: Int64, read_as: str = "") -> dict[int, str]:
+    """Say what is wrong with which row's times.
+
+    A receive time before 2000 is refused where a larger unit of it gives a date from 2000 to 2100; otherwise small
+    numbers are a clock of the user's own.
+
+    Args:
+        recv_ns: times of receipt, MISSING_NS where there is none. [N]
+        event_ns: when the venue says it happened, likewise. [N]
+        emit_ns: when the venue says it was sent, likewise. [N]
+        read_as: unit of the receive times as they were written, if known.
+
+    Example:
+        >>> none = np.array([MISSING_NS])
+        >>> odd_times(np.array([1_723_161_600_000_000]), none, none, "ns")[0]
+        'receive time 1970-01-20T22:39:21.600000000Z, but 2024-08-09T00:00:00.000000000Z if it is in us, not ns'
+        >>> odd_times(np.array([7]), none, none)
+        {}
+    """
+    found: dict[int, str] = {}
+    stated = _UNITS.get(read_as)
+    for factor in (10**9, 10**6, 10**3):
+        unit = next((name for name, ns in _UNITS.items() if stated and ns == factor * stated), "")
+        if not unit and (stated or factor > 10**3):
+            continue
+        other = (recv_ns >= _FROM_NS // factor) & (recv_ns < _TO_NS // factor)
+        for row in np.flatnonzero(other).tolist():
+            recv = int(recv_ns[row])
+            in_unit = f"in {unit}, not {read_as}" if unit else f"in a unit {factor:,} times as large"
+            found[row] = f"receive time {utc(recv)}, but {utc(recv * factor)} if it is {in_unit}"
+    for stamps in (event_ns, emit_ns):
+        # In float64: the difference of two far times may not fit int64.
+        far = (stamps != MISSING_NS) & (np.abs(recv_ns.astype(np.float64) - stamps) > FAR_NS)
+        for row in np.flatnonzero(far).tolist():
+            what = (
+                f"receive time {utc(recv_ns[row])} and the venue's stamp {utc(stamps[row])} are more than a day apart"
+            )
+            found.setdefault(row, what)
+    return found
