@@ -78,7 +78,7 @@ def received(line: bytes) -> int:
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Three books: one in two files, two of them in one file."""
     folder = tmp_path_factory.mktemp("captures")
-    spot, usdm, coinm = (recording(i, seed=1) for i in (SPOT, USDM, COINM))
+    spot, usdm, coinm = (recording(i, seed=3) for i in (SPOT, USDM, COINM))
     both = sorted(usdm + coinm, key=received)
     half = next(i for i in range(len(spot) // 2, len(spot)) if received(spot[i]) > received(spot[i - 1]))
     parts = {"z.log": spot[:half], "a.gz": spot[half:], "m.gz": both}
