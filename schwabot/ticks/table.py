@@ -38,7 +38,7 @@ from schwabot.ticks.npz import NpzFile
 from schwabot.ticks.overlap import Overlaps
 from schwabot.ticks.plausible import odd_times
 from schwabot.ticks.presets import PRESETS, ColumnMap, mapping
-from schwabot.ticks.table_files import PASS_OVER, CsvFile, ParquetFile, Rows, TableFile
+from schwabot.ticks.table_files import LEAVE_OUT, CsvFile, ParquetFile, Rows, TableFile
 from schwabot.ticks.table_values import MOST_DECIMALS, TIME_UNITS, decimals
 from schwabot.ticks.validate import (
     NOTHING_LEFT,
@@ -152,7 +152,7 @@ class TableFeed:
                 self._empty.append(error)
         for run in runs:
             self._scan(run, whole=run.stream not in known and None in (config.tick, config.lot))
-        what = f"no rows, not one line after the header: {PASS_OVER}"
+        what = f"no rows, not one line after the header: {LEAVE_OUT}"
         self._empty += [EmptyFileError(what, file=str(run.file.path)) for run in runs if run.empty]
         self._take_empty()
         # Ties between two files of one stream go to the path that comes first.

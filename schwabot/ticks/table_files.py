@@ -27,7 +27,7 @@ from schwabot.ticks.table_values import numbers, sides, text_of, time_unit_of, t
 
 CSV_BLOCK_BYTES = 4 << 20
 PARQUET_ROWS = 65_536
-PASS_OVER = "leave it out, or pass over it with source.policy.empty_file=drop"
+LEAVE_OUT = "leave it out, or pass over it with source.policy.empty_file=drop"
 _NUMBERS = ("bid", "ask", "bid_qty", "ask_qty", "price", "qty")
 
 
@@ -124,7 +124,7 @@ class CsvFile:
         if not cells and lines.error is not None:
             raise lines.error
         if not cells:
-            raise EmptyFileError(f"the file is empty, not even a header line: {PASS_OVER}", file=str(path))
+            raise EmptyFileError(f"the file is empty, not even a header line: {LEAVE_OUT}", file=str(path))
         self._named = bool(names) and _is_number(cells[0])
         if self._named and len(cells) > len(names):
             what = f"no header line and {len(cells)} columns, of which {len(names)} are known: {', '.join(names)}"
