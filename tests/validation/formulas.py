@@ -90,8 +90,8 @@ def two_streams() -> Iterator[Line]:
     basis, later = bp(101), bp(102) - bp(101)
     yield near(PART, "a stream that joins 1 % higher: the ghost stays", 0.0, run.ghost[1].item(), 1e-9, " bp")
     yield near(PART, "and all of it is phase", basis, run.phase[1, 1].item(), 1e-9, " bp")
-    # It joins with the weight of a tenth of tau at its first distance.
-    first, second = math.exp(-1.0) * (1.0 - math.exp(-0.5) + 0.1 * math.exp(-0.5)), 1.0 - math.exp(-1.0)
+    # It joins with the weight of a hundredth of tau at its first distance.
+    first, second = math.exp(-1.0) * (1.0 - math.exp(-0.5) + 0.01 * math.exp(-0.5)), 1.0 - math.exp(-1.0)
     beta = (first * -basis + second * later) / (first + second)
     want = 0.5 * beta + 0.5 * basis
     yield near(

@@ -24,7 +24,7 @@ INVARIANTS, TRUTH, COMMAND = "invariants", "synthetic truth", "command"
 ROOT = Path(__file__).resolve().parents[2]
 SIGNALS = [
     "ts_recv_ns", "ts_event_ns", "stream", "ghost_bp", "deviation_bp", "phase_bp", "drift", "key", "entropy", "echo_bp",
-    "expected_lag_bp", "snr", "bits", "voltage", "lane",
+    "expected_lag_bp", "penalty", "avoid_reentry", "snr", "bits", "voltage", "lane", "pays_fees", "size", "style",
 ]  # fmt: skip
 
 
