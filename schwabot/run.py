@@ -21,6 +21,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from schwabot.config import (
     CaptureSource,
@@ -175,7 +176,7 @@ def _is_ours(file: Path) -> bool:
     """Is this the config.yaml that a run writes, of this version or another?"""
     try:
         tree = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    except Exception:  # noqa: BLE001  whatever is wrong with it, no run wrote it
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException):  # unreadable, not text, not YAML, not settings
         return False
     return isinstance(tree, dict) and {"mode", "source", "modules", "sinks"} <= tree.keys()
 

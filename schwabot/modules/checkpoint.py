@@ -67,6 +67,10 @@ def load_state(file: str | Path, streams: Sequence[str]) -> State:
         found = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
+    except PermissionError as error:
+        raise StateError(f"{file}: can't be read ({error.strerror or error})") from None
+    except MemoryError:
+        raise
     except Exception as error:  # noqa: BLE001  bytes that are no state fail in a dozen ways in torch and pickle
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StateError(f"{file}: is no whole state file ({reason}); {again}") from None
