@@ -1,4 +1,7 @@
-"""Between a batch's columns and the scratch of one block. N events of a batch, V streams, n events of one block."""
+"""Between a batch's columns and the scratch of one block. N events of a batch, V streams, n events of one block.
+
+W = V in whole vectors, the length of a row of scratch.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from typing import Any
 from numba import njit
 
 from schwabot_kernels.scalar import NJIT
+from schwabot_kernels.simd import LANES, transposed
+from schwabot_kernels.simd import load as load_lanes
+from schwabot_kernels.simd import store as store_lanes
 
 
 @njit(**NJIT)
@@ -25,13 +31,34 @@ def store(source: Any, first: int, n: int, target: Any) -> None:
 
 @njit(**NJIT)
 def load_all(source: Any, first: int, n: int, target: Any) -> None:
-    """Events [first, first + n) of a column [V, N] into scratch [V, BLOCK]."""
+    """Events [first, first + n) of a column [V, N] into scratch [BLOCK, W]."""
     for v in range(source.shape[0]):
-        load(source[v], first, n, target[v])
+        for j in range(n):
+            target[j, v] = source[v, first + j]
 
 
 @njit(**NJIT)
 def store_all(source: Any, first: int, n: int, target: Any) -> None:
-    """Scratch [V, BLOCK] into events [first, first + n) of a column [V, N]."""
-    for v in range(target.shape[0]):
-        store(source[v], first, n, target[v])
+    """Scratch [BLOCK, W] into events [first, first + n) of a column [V, N], four by four where streams allow."""
+    streams, events, width = target.shape[0], target.shape[1], source.shape[1]
+    whole = n - n % LANES
+    for v in range(0, streams - streams % LANES, LANES):
+        to = v * events + first
+        for j in range(0, whole, LANES):
+            k = j * width + v
+            a, b, c, d = transposed(
+                load_lanes(source, k),
+                load_lanes(source, k + width),
+                load_lanes(source, k + 2 * width),
+                load_lanes(source, k + 3 * width),
+            )
+            store_lanes(target, to + j, a)
+            store_lanes(target, to + j + events, b)
+            store_lanes(target, to + j + 2 * events, c)
+            store_lanes(target, to + j + 3 * events, d)
+        for u in range(v, v + LANES):
+            for j in range(whole, n):
+                target[u, first + j] = source[j, u]
+    for v in range(streams - streams % LANES, streams):
+        for j in range(n):
+            target[v, first + j] = source[j, v]

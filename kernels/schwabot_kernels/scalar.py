@@ -13,6 +13,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from schwabot_kernels.cache import use_versioned_cache
+from schwabot_kernels.simd import Doubles, Longs, as_doubles
 
 use_versioned_cache()
 
@@ -34,29 +35,29 @@ _SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
 
 @intrinsic
 def float_bits(typing_context: Any, x: Any) -> Any:
-    """The 64 bits of a float as an int."""
-    signature = types.int64(types.float64)
+    """The 64 bits of a float as an int; of Doubles as Longs."""
+    signature = Longs(Doubles) if x == Doubles else types.int64(types.float64)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.IntType(64))
+        return builder.bitcast(args[0], Longs.shape if x == Doubles else ir.IntType(64))
 
     return signature, codegen
 
 
 @intrinsic
 def bits_float(typing_context: Any, x: Any) -> Any:
-    """The float of 64 bits."""
-    signature = types.float64(types.int64)
+    """The float of 64 bits; of Longs the Doubles."""
+    signature = Doubles(Longs) if x == Longs else types.float64(types.int64)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.DoubleType())
+        return builder.bitcast(args[0], Doubles.shape if x == Longs else ir.DoubleType())
 
     return signature, codegen
 
 
 @njit(inline="always", **NJIT)
-def exp_neg(x: float) -> float:
-    """exp(x) for x <= 0, within 2 units in the last place; below -708 it stays at exp(-708).
+def exp_neg(x: Any) -> Any:
+    """exp(x) for x <= 0, of a float or of Doubles, within 2 units in the last place; below -708 it stays at exp(-708).
 
     Cody–Waite reduction and a degree-13 Taylor polynomial on [-ln2/2, ln2/2].
     """
@@ -83,8 +84,8 @@ def exp_neg(x: float) -> float:
 
 
 @njit(inline="always", **NJIT)
-def log_pos(x: float) -> float:
-    """ln(x) for positive normal x, within 2 units in the last place (atanh series)."""
+def log_pos(x: Any) -> Any:
+    """ln(x) for positive normal x, of a float or of Doubles, within 2 units in the last place (atanh series)."""
     b = float_bits(x)
     e = (b - _SQRT_HALF_BITS) >> 52
     m = bits_float(b - (e << 52))
@@ -99,4 +100,4 @@ def log_pos(x: float) -> float:
     p = p * s + 1.0 / 7.0
     p = p * s + 1.0 / 5.0
     p = p * s + 1.0 / 3.0
-    return float(e) * _LN2 + 2.0 * f * (1.0 + s * p)
+    return as_doubles(e) * _LN2 + 2.0 * f * (1.0 + s * p)

@@ -1,18 +1,20 @@
 """As-of alignment: the last known quote of every stream at every event. V streams, n events of one block.
 
-Kernels work on blocks of at most ``BLOCK`` events in stream-major scratch arrays [V, BLOCK]: what is the same for every
-event is computed in loops that LLVM vectorises over events, what depends on the event before in a scalar loop.
+Kernels work on blocks of at most ``BLOCK`` events. What belongs to a stream lies in rows of W = V in whole vectors,
+[BLOCK, W]: all streams of an event move on together, one per lane (see simd.py). What is the same for all streams is
+computed in loops over events that LLVM vectorises. Lanes beyond V are streams that are never seen.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from schwabot_kernels.arrays import F64, I8, I32, I64, aligned_zeros
 from schwabot_kernels.scalar import MISSING_NS, NJIT, log_pos
+from schwabot_kernels.simd import LANES, as_doubles, gather, lanes_from, load, padded, store, where
 
 BLOCK = 256
 OK, UNSEEN, STALE, CROSSED, DRIFTING = 0, 1, 2, 3, 4
@@ -47,7 +49,7 @@ class StreamTable(NamedTuple):
 
 
 class AlignState(NamedTuple):
-    """Last quote of every stream [V]; ``clock`` = [last event's time, events so far]; ``log_ref`` [1], NaN first."""
+    """Last quote of every stream [W]; ``clock`` = [last event's time, events so far]; ``log_ref`` [1], NaN first."""
 
     last_ns: I64
     x: F64
@@ -62,12 +64,12 @@ class AlignState(NamedTuple):
 
 
 class Aligned(NamedTuple):
-    """As-of values after each event of a block, [V, BLOCK], and ``dt_s`` [BLOCK], time since the event before.
+    """As-of values after each event of a block, [BLOCK, W], and ``dt_s`` [BLOCK], time since the event before.
 
     x: log mid, bp from the reference; half: half spread, bp; micro: microprice minus mid, bp;
     imbalance in [-1, 1]; depth: mean of both touch quantities in base asset, NaN unknown;
-    bad: OK, UNSEEN or CROSSED; own: the event's own values before they are spread, [6, BLOCK]; update: 0 = the event
-    leaves prices alone, 1 = a good price, 2 = a crossed one. [BLOCK]
+    bad: OK, UNSEEN or CROSSED; own: the event's own values before they are spread, [6, BLOCK]; quoting, pricing:
+    the stream whose quote, and whose good price it is, else -1. [BLOCK]
     """
 
     last_ns: I64
@@ -80,28 +82,32 @@ class Aligned(NamedTuple):
     bad: I8
     dt_s: F64
     own: F64
-    update: I8
+    quoting: I64
+    pricing: I64
 
 
 def empty_state(streams: int) -> AlignState:
     """State before the first event."""
+    width = padded(streams)
     return AlignState(
-        last_ns=np.full(streams, MISSING_NS, np.int64),
-        x=np.full(streams, np.nan),
-        half=np.full(streams, np.nan),
-        micro=np.zeros(streams),
-        imbalance=np.zeros(streams),
-        depth=np.full(streams, np.nan),
-        latency_weight=np.ones(streams),
-        bad=np.full(streams, UNSEEN, np.int8),
+        last_ns=np.full(width, MISSING_NS, np.int64),
+        x=np.full(width, np.nan),
+        half=np.full(width, np.nan),
+        micro=np.zeros(width),
+        imbalance=np.zeros(width),
+        depth=np.full(width, np.nan),
+        latency_weight=np.ones(width),
+        bad=np.full(width, UNSEEN, np.int8),
         clock=np.array([MISSING_NS, 0], np.int64),
         log_ref=np.array([np.nan]),
     )
 
 
 def scratch(streams: int) -> Aligned:
-    """Uninitialised block."""
-    shape = (streams, BLOCK)
+    """An empty block."""
+    shape = (BLOCK, padded(streams))
+    bad = aligned_zeros(shape, np.int8)
+    bad[...] = UNSEEN
     return Aligned(
         last_ns=aligned_zeros(shape, np.int64),
         x=aligned_zeros(shape),
@@ -110,45 +116,94 @@ def scratch(streams: int) -> Aligned:
         imbalance=aligned_zeros(shape),
         depth=aligned_zeros(shape),
         latency_weight=aligned_zeros(shape),
-        bad=aligned_zeros(shape, np.int8),
+        bad=bad,
         dt_s=aligned_zeros((BLOCK,)),
         own=aligned_zeros((6, BLOCK)),
-        update=aligned_zeros((BLOCK,), np.int8),
+        quoting=aligned_zeros((BLOCK,), np.int64),
+        pricing=aligned_zeros((BLOCK,), np.int64),
     )
 
 
+@njit(inline="always", **NJIT)
+def _own_values(
+    v: Any,
+    kind: Any,
+    bid_ticks: Any,
+    ask_ticks: Any,
+    bid_lots: Any,
+    ask_lots: Any,
+    price_ticks: Any,
+    latency_ns: Any,
+    table: StreamTable,
+    latency_max_ns: float,
+) -> tuple[Any, ...]:
+    """Log mid, half spread, microprice offset, imbalance, depth and latency weight of one event, or of four in lanes.
+
+    Also, whose quote and whose good price it is, else -1.
+    """
+    quote = kind == 0
+    quotes = quote | ((kind == 1) & (gather(table.trades_only, v) == 1))
+    bid = where(quote, bid_ticks, price_ticks)
+    ask = where(quote, ask_ticks, price_ticks)
+    quoting = where(quotes, v, -1)
+    pricing = where(quotes & (bid <= ask) & (bid > 0), v, -1)
+    bid, ask = as_doubles(bid), as_doubles(ask)
+    total = max(bid + ask, 1e-300)
+    half = (ask - bid) / total
+    buy = where(quote, as_doubles(bid_lots), 0.0)
+    sell = where(quote, as_doubles(ask_lots), 0.0)
+    lots = buy + sell
+    imbalance = (buy - sell) / max(lots, 1e-300)
+    mid = 0.5 * total * gather(table.tick, v)
+    depth = 0.5 * lots * gather(table.unit, v) / where(gather(table.inverse, v) == 1, mid, 1.0)
+    depth = where(lots > 0.0, depth, np.nan)
+    micro = 1e4 * log_pos(max(1.0 + half * imbalance, 1e-300))
+    weight = min(max(1.0 - as_doubles(latency_ns) / latency_max_ns, 0.0), 1.0)
+    weight = where(latency_ns == MISSING_NS, 1.0, weight)
+    return log_pos(mid), 1e4 * half, micro, imbalance, depth, weight, quoting, pricing
+
+
 @njit(**NJIT)
-def _own_values(first: int, n: int, events: Events, table: StreamTable, latency_max_ns: float, out: Aligned) -> None:
-    """Price features of each event by itself: log mid, half spread, microprice offset, imbalance, depth, weight."""
-    stream, kind, latency_ns = events.stream, events.kind, events.latency_ns
-    bid_ticks, ask_ticks, price_ticks = events.bid_ticks, events.ask_ticks, events.price_ticks
-    bid_lots, ask_lots = events.bid_lots, events.ask_lots
-    tick, unit, inverse, trades_only = table.tick, table.unit, table.inverse, table.trades_only
-    own, update = out.own, out.update
-    for j in range(n):
+def _own(first: int, n: int, events: Events, table: StreamTable, latency_max_ns: float, out: Aligned) -> None:
+    """Fill ``out.own``, ``out.quoting`` and ``out.pricing``: what each event says by itself."""
+    own, quoting, pricing = out.own, out.quoting, out.pricing
+    whole = n - n % LANES
+    for j in range(0, whole, LANES):
         i = first + j
-        v = stream[i]
-        quote = kind[i] == 0
-        trade = kind[i] == 1 and trades_only[v] == 1
-        bid = bid_ticks[i] if quote else price_ticks[i]
-        ask = ask_ticks[i] if quote else price_ticks[i]
-        good = bid <= ask and bid > 0
-        update[j] = (1 if good else 2) if quote or trade else 0
-        total = max(float(bid) + float(ask), 1e-300)
-        half = (float(ask) - float(bid)) / total
-        buy = float(bid_lots[i]) if quote else 0.0
-        sell = float(ask_lots[i]) if quote else 0.0
-        lots = buy + sell
-        imbalance = (buy - sell) / max(lots, 1e-300)
-        mid = 0.5 * total * tick[v]
-        base = 0.5 * lots * unit[v] / (mid if inverse[v] == 1 else 1.0)
-        own[0, j] = log_pos(mid)
-        own[1, j] = 1e4 * half
-        own[2, j] = 1e4 * log_pos(max(1.0 + half * imbalance, 1e-300))
-        own[3, j] = imbalance
-        own[4, j] = base if lots > 0.0 else np.nan
-        weight = min(1.0, max(0.0, 1.0 - float(latency_ns[i]) / latency_max_ns))
-        own[5, j] = 1.0 if latency_ns[i] == MISSING_NS else weight
+        x, half, micro, imbalance, depth, weight, who, whose = _own_values(
+            load(events.stream, i),
+            load(events.kind, i),
+            load(events.bid_ticks, i),
+            load(events.ask_ticks, i),
+            load(events.bid_lots, i),
+            load(events.ask_lots, i),
+            load(events.price_ticks, i),
+            load(events.latency_ns, i),
+            table,
+            latency_max_ns,
+        )
+        store(own, j, x)
+        store(own, BLOCK + j, half)
+        store(own, 2 * BLOCK + j, micro)
+        store(own, 3 * BLOCK + j, imbalance)
+        store(own, 4 * BLOCK + j, depth)
+        store(own, 5 * BLOCK + j, weight)
+        store(quoting, j, who)
+        store(pricing, j, whose)
+    for j in range(whole, n):
+        i = first + j
+        own[0, j], own[1, j], own[2, j], own[3, j], own[4, j], own[5, j], quoting[j], pricing[j] = _own_values(
+            np.int64(events.stream[i]),
+            np.int64(events.kind[i]),
+            events.bid_ticks[i],
+            events.ask_ticks[i],
+            events.bid_lots[i],
+            events.ask_lots[i],
+            events.price_ticks[i],
+            events.latency_ns[i],
+            table,
+            latency_max_ns,
+        )
 
 
 @njit(**NJIT)
@@ -156,65 +211,54 @@ def align(
     first: int, n: int, events: Events, table: StreamTable, latency_max_ns: float, state: AlignState, out: Aligned
 ) -> None:
     """Fill ``out`` for events [first, first + n) and move ``state`` on."""
-    ts_ns, stream = events.ts_ns, events.stream
-    own, update, dt_s = out.own, out.update, out.dt_s
+    ts_ns = events.ts_ns
+    own, dt_s, quoting, pricing = out.own, out.dt_s, out.quoting, out.pricing
     before = state.clock[0]
     dt_s[0] = 0.0 if before == MISSING_NS else float(ts_ns[first] - before) * 1e-9
     for j in range(1, n):
         dt_s[j] = float(ts_ns[first + j] - ts_ns[first + j - 1]) * 1e-9
     state.clock[0] = ts_ns[first + n - 1]
     state.clock[1] += n
-    _own_values(first, n, events, table, latency_max_ns, out)
+    _own(first, n, events, table, latency_max_ns, out)
     if np.isnan(state.log_ref[0]):
         for j in range(n):
-            if update[j] == 1:
+            if pricing[j] >= 0:
                 state.log_ref[0] = own[0, j]
                 break
     reference = state.log_ref[0]
     for j in range(n):
         own[0, j] = 1e4 * (own[0, j] - reference)
-    for v in range(state.x.size):
-        last = state.last_ns[v]
-        x = state.x[v]
-        half = state.half[v]
-        micro = state.micro[v]
-        imbalance = state.imbalance[v]
-        depth = state.depth[v]
-        weight = state.latency_weight[v]
-        bad = state.bad[v]
-        out_last, out_x, out_half, out_micro = out.last_ns[v], out.x[v], out.half[v], out.micro[v]
-        out_imbalance, out_depth, out_weight, out_bad = (
-            out.imbalance[v],
-            out.depth[v],
-            out.latency_weight[v],
-            out.bad[v],
-        )
+    width = state.x.size
+    for g in range(0, width, LANES):
+        lane = lanes_from(g)
+        last, weight, bad = load(state.last_ns, g), load(state.latency_weight, g), load(state.bad, g)
+        x, half, micro = load(state.x, g), load(state.half, g), load(state.micro, g)
+        imbalance, depth = load(state.imbalance, g), load(state.depth, g)
         for j in range(n):
-            mine = stream[first + j] == v and update[j] != 0
+            k = j * width + g
             # A crossed quote leaves the last good price, so that the phases of the others are not disturbed.
-            good = mine and update[j] == 1
-            last = ts_ns[first + j] if mine else last
-            x = own[0, j] if good else x
-            half = own[1, j] if good else half
-            micro = own[2, j] if good else micro
-            imbalance = own[3, j] if good else imbalance
-            depth = own[4, j] if good else depth
-            weight = own[5, j] if mine else weight
-            crossed = np.int8(3) if bad != 1 else bad
-            bad = np.int8(0) if good else (crossed if mine else bad)
-            out_last[j] = last
-            out_x[j] = x
-            out_half[j] = half
-            out_micro[j] = micro
-            out_imbalance[j] = imbalance
-            out_depth[j] = depth
-            out_weight[j] = weight
-            out_bad[j] = bad
-        state.last_ns[v] = last
-        state.x[v] = x
-        state.half[v] = half
-        state.micro[v] = micro
-        state.imbalance[v] = imbalance
-        state.depth[v] = depth
-        state.latency_weight[v] = weight
-        state.bad[v] = bad
+            mine, good = lane == quoting[j], lane == pricing[j]
+            last = where(mine, ts_ns[first + j], last)
+            weight = where(mine, own[5, j], weight)
+            x = where(good, own[0, j], x)
+            half = where(good, own[1, j], half)
+            micro = where(good, own[2, j], micro)
+            imbalance = where(good, own[3, j], imbalance)
+            depth = where(good, own[4, j], depth)
+            bad = where(good, OK, where(mine & (bad != UNSEEN), CROSSED, bad))
+            store(out.last_ns, k, last)
+            store(out.latency_weight, k, weight)
+            store(out.x, k, x)
+            store(out.half, k, half)
+            store(out.micro, k, micro)
+            store(out.imbalance, k, imbalance)
+            store(out.depth, k, depth)
+            store(out.bad, k, bad)
+        store(state.last_ns, g, last)
+        store(state.latency_weight, g, weight)
+        store(state.x, g, x)
+        store(state.half, g, half)
+        store(state.micro, g, micro)
+        store(state.imbalance, g, imbalance)
+        store(state.depth, g, depth)
+        store(state.bad, g, bad)

@@ -19,9 +19,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from schwabot_kernels.align.cpu import BLOCK, Aligned
+from schwabot_kernels.align.cpu import BLOCK, DRIFTING, STALE, UNSEEN, Aligned
 from schwabot_kernels.arrays import F64, I8, I32, I64, aligned_zeros
 from schwabot_kernels.scalar import MISSING_NS, NJIT, exp_neg
+from schwabot_kernels.simd import LANES, lanes_from, load, padded, splat, store, where
 
 RING = 64
 """Grid points per drift window."""
@@ -44,12 +45,13 @@ class PhaseParams(NamedTuple):
 class PhaseState(NamedTuple):
     """Pair sums, the ring of past phases and the row before.
 
-    pair: streams of each pair. [P, 2]; pair_sum, pair_weight: S and W, 0 until both have joined. [P]
-    ring: phase at the last 65 grid times, slot = grid index mod 65. [65, V]
+    pair: streams of each pair, (0, 1), (0, 2), ..., (1, 2), ... [P, 2]
+    pair_sum, pair_weight: S and W, 0 until both have joined. [P in whole vectors]
+    ring: phase at the last 65 grid times, slot = grid index mod 65. [65, W]
     grid: [index of the newest grid time, index of the first one], MISSING before the first event.
     offset: the constant c. [1]
-    seen: 1 once a stream has quoted. [V]
-    phi, x, last_ns, bad: the row before. [V]
+    seen: 1 once a stream has quoted. [W]
+    phi, x, last_ns, bad: the row before. [W]
     """
 
     pair: I32
@@ -66,10 +68,12 @@ class PhaseState(NamedTuple):
 
 
 class Phased(NamedTuple):
-    """phase phi and compensated phase, bp; drift; status; route. [V, BLOCK]. NaN phase = unseen.
+    """phase phi and compensated phase, bp; drift; status; route. [BLOCK, W]. NaN phase = unseen.
 
-    past: phase one window ago, NaN unknown. [V, BLOCK]; gain, step: g and g (x_v - x_u), then W and S. [P, BLOCK]
-    valid: 1.0 where the stream was valid over the gap before the event. [V, BLOCK]; forget: 1 - exp(-dt/tau). [BLOCK]
+    past: phase one window ago, NaN unknown. [BLOCK, W]
+    gain, step: g and g (x_v - x_u), then step becomes beta, 0 where unknown. [BLOCK, P + 3 in whole vectors]
+    valid, price: 1 and the price where the stream was valid over the gap before the event, else 0. [BLOCK + 1, W]
+    sign: +1 and -1 at the two streams of each pair, else 0. [P, W]; forget: 1 - exp(-dt/tau). [BLOCK]
     """
 
     phase: F64
@@ -81,41 +85,57 @@ class Phased(NamedTuple):
     gain: F64
     step: F64
     valid: F64
+    price: F64
+    sign: F64
     forget: F64
+
+
+def _pairs(streams: int) -> I32:
+    pair = [(v, u) for v in range(streams) for u in range(v + 1, streams)]
+    return np.array(pair, np.int32).reshape(len(pair), 2)
 
 
 def empty_state(streams: int) -> PhaseState:
     """State before the first event."""
-    pair = [(v, u) for v in range(streams) for u in range(v + 1, streams)]
+    width, pair = padded(streams), _pairs(streams)
     return PhaseState(
-        pair=np.array(pair, np.int32).reshape(len(pair), 2),
-        pair_sum=np.zeros(len(pair)),
-        pair_weight=np.zeros(len(pair)),
-        ring=np.full((RING + 1, streams), np.nan),
+        pair=pair,
+        pair_sum=np.zeros(padded(len(pair))),
+        pair_weight=np.zeros(padded(len(pair))),
+        ring=np.full((RING + 1, width), np.nan),
         grid=np.full(2, MISSING_NS, np.int64),
         offset=np.zeros(1),
-        seen=np.zeros(streams, np.int8),
-        phi=np.full(streams, np.nan),
-        x=np.full(streams, np.nan),
-        last_ns=np.full(streams, MISSING_NS, np.int64),
-        bad=np.ones(streams, np.int8),
+        seen=np.zeros(width, np.int8),
+        phi=np.full(width, np.nan),
+        x=np.full(width, np.nan),
+        last_ns=np.full(width, MISSING_NS, np.int64),
+        bad=np.full(width, UNSEEN, np.int8),
     )
 
 
 def scratch(streams: int) -> Phased:
-    """Uninitialised block."""
-    shape = (streams, BLOCK)
-    pairs = (streams * (streams - 1) // 2, BLOCK)
+    """An empty block."""
+    width, pair = padded(streams), _pairs(streams)
+    shape = (BLOCK, width)
+    # Vectors that begin near the end of a row reach beyond it.
+    pairs = (BLOCK, padded(len(pair) + LANES - 1))
+    route = aligned_zeros(shape, np.int8)
+    route[...] = UNSEEN
+    sign = aligned_zeros((len(pair), width))
+    sign[np.arange(len(pair)), pair[:, 0]] = 1.0
+    sign[np.arange(len(pair)), pair[:, 1]] = -1.0
     return Phased(
         phase=aligned_zeros(shape),
         compensated=aligned_zeros(shape),
         drift=aligned_zeros(shape),
         status=aligned_zeros(shape, np.int8),
-        route=aligned_zeros(shape, np.int8),
+        route=route,
         past=aligned_zeros(shape),
         gain=aligned_zeros(pairs),
         step=aligned_zeros(pairs),
-        valid=aligned_zeros(shape),
+        valid=aligned_zeros((BLOCK + 1, width)),
+        price=aligned_zeros((BLOCK + 1, width)),
+        sign=sign,
         forget=aligned_zeros((BLOCK,)),
     )
 
@@ -125,68 +145,68 @@ def _pair_gains(
     first: int, n: int, ts_ns: I64, aligned: Aligned, params: PhaseParams, state: PhaseState, out: Phased
 ) -> None:
     """g and g (x_v - x_u) of every pair at each event of the block, left in ``out.gain`` and ``out.step``."""
-    streams = state.x.size
-    pairs = state.pair_sum.size
-    dt_s, forget = aligned.dt_s, out.forget
+    width, forget, dt_s = state.x.size, out.forget, aligned.dt_s
     for j in range(n):
         forget[j] = 1.0 - exp_neg(-dt_s[j] / params.tau_s)
-    for v in range(streams):
-        valid, bad, last = out.valid[v], aligned.bad[v], aligned.last_ns[v]
-        valid[0] = 1.0 if state.bad[v] == 0 and ts_ns[first] - state.last_ns[v] <= params.stale_ns else 0.0
-        for j in range(1, n):
-            valid[j] = 1.0 if bad[j - 1] == 0 and ts_ns[first + j] - last[j - 1] <= params.stale_ns else 0.0
-    for p in range(pairs):
-        v, u = state.pair[p]
-        x_v, x_u, valid_v, valid_u = aligned.x[v], aligned.x[u], out.valid[v], out.valid[u]
-        gain, step = out.gain[p], out.step[p]
-        gain[0] = forget[0] * valid_v[0] * valid_u[0]
-        step[0] = gain[0] * (state.x[v] - state.x[u]) if gain[0] > 0.0 else 0.0
-        for j in range(1, n):
-            g = forget[j] * valid_v[j] * valid_u[j]
-            change = g * (x_v[j - 1] - x_u[j - 1])
-            gain[j] = g
-            step[j] = change if g > 0.0 else 0.0
+    for g in range(0, width, LANES):
+        x, bad, last = load(state.x, g), load(state.bad, g), load(state.last_ns, g)
+        for j in range(n):
+            k = j * width + g
+            ok = (bad == 0) & (ts_ns[first + j] - last <= params.stale_ns)
+            store(out.valid, k, where(ok, splat(1.0), 0.0))
+            store(out.price, k, where(ok, x, 0.0))
+            x, bad, last = load(aligned.x, k), load(aligned.bad, k), load(aligned.last_ns, k)
+    streams = state.pair[-1, 1] + 1
+    valid, price, gain, step = out.valid, out.price, out.gain, out.step
+    stride = gain.shape[1]
+    start = 0
+    for v in range(streams - 1):
+        # The pairs of v and u = v + 1, ..., V - 1 lie side by side; what the last vector writes beyond them is then
+        # overwritten by those of v + 1.
+        for u in range(v + 1, streams, LANES):
+            k = start + u - v - 1
+            for j in range(n):
+                row = j * width
+                g_vu = load(valid, row + u) * (forget[j] * valid[j, v])
+                store(gain, k, g_vu)
+                store(step, k, (price[j, v] - load(price, row + u)) * g_vu)
+                k += stride
+        start += streams - 1 - v
 
 
 @njit(**NJIT)
 def _pair_means(start: int, stop: int, state: PhaseState, out: Phased) -> None:
-    """S and W of every pair after events [start, stop) of the block, left in ``out.step`` and ``out.gain``."""
-    pair_sum, pair_weight = state.pair_sum, state.pair_weight
-    all_gain, all_step = out.gain, out.step
-    for j in range(start, stop):
-        for p in range(pair_sum.size):
-            g = all_gain[p, j]
-            s = (1.0 - g) * pair_sum[p] + all_step[p, j]
-            w = (1.0 - g) * pair_weight[p] + g
-            pair_sum[p] = s
-            pair_weight[p] = w
-            all_step[p, j] = s
-            all_gain[p, j] = w
+    """beta of every pair after events [start, stop) of the block, left in ``out.step``; 0 until both have joined."""
+    stride = out.gain.shape[1]
+    for g in range(0, state.pair_sum.size, LANES):
+        used = lanes_from(g) < state.pair.shape[0]
+        s, w = load(state.pair_sum, g), load(state.pair_weight, g)
+        for j in range(start, stop):
+            k = j * stride + g
+            gain = where(used, load(out.gain, k), 0.0)
+            keep = 1.0 - gain
+            s = keep * s + where(used, load(out.step, k), 0.0)
+            w = keep * w + gain
+            store(out.step, k, where(w > 0.0, s / w, 0.0))
+        store(state.pair_sum, g, s)
+        store(state.pair_weight, g, w)
 
 
 @njit(**NJIT)
 def _phases(start: int, stop: int, state: PhaseState, out: Phased) -> None:
     """phi_v = c + mean over seen u of beta_vu at events [start, stop) of the block."""
+    width, beta, sign = state.x.size, out.step, out.sign
     seen = 0
-    for v in range(state.x.size):
+    for v in range(width):
         seen += state.seen[v]
-        phi = out.phase[v]
+    share, offset, pairs = 1.0 / max(seen, 1), state.offset[0], state.pair.shape[0]
+    for g in range(0, width, LANES):
+        here = load(state.seen, g) == 1
         for j in range(start, stop):
-            phi[j] = 0.0
-    for p in range(state.pair_sum.size):
-        v, u = state.pair[p]
-        if state.seen[v] == 0 or state.seen[u] == 0:
-            continue
-        s, w, phi_v, phi_u = out.step[p], out.gain[p], out.phase[v], out.phase[u]
-        for j in range(start, stop):
-            beta = s[j] / w[j]
-            phi_v[j] += beta
-            phi_u[j] -= beta
-    for v in range(state.x.size):
-        phi = out.phase[v]
-        here = state.seen[v] == 1
-        for j in range(start, stop):
-            phi[j] = phi[j] / seen + state.offset[0] if here else np.nan
+            all_beta = splat(0.0)
+            for p in range(pairs):
+                all_beta = all_beta + load(sign, p * width + g) * beta[j, p]
+            store(out.phase, j * width + g, where(here, all_beta * share + offset, np.nan))
 
 
 @njit(**NJIT)
@@ -197,26 +217,25 @@ def _join(joined: int, j: int, now_ns: int, stale_ns: int, aligned: Aligned, sta
     total_seen = total_valid = 0.0
     for v in range(state.x.size):
         if state.seen[v] == 1:
-            fair = aligned.x[v, j] - out.phase[v, j]
+            fair = aligned.x[j, v] - out.phase[j, v]
             seen += 1
             total_seen += fair
-            if aligned.bad[v, j] == 0 and now_ns - aligned.last_ns[v, j] <= stale_ns:
+            if aligned.bad[j, v] == 0 and now_ns - aligned.last_ns[j, v] <= stale_ns:
                 valid += 1
                 total_valid += fair
     if seen > 0:
         # With nobody valid, the last known prices are all there is.
         mean = total_valid / valid if valid > 0 else total_seen / seen
         c = state.offset[0]
-        b = aligned.x[joined, j] - mean - c
-        for p in range(state.pair_sum.size):
+        b = aligned.x[j, joined] - mean - c
+        for p in range(state.pair.shape[0]):
             v, u = state.pair[p]
             other = u if v == joined else v
             if (v == joined or u == joined) and state.seen[other] == 1:
-                beta = out.phase[other, j] - c - b
+                beta = out.phase[j, other] - c - b
                 state.pair_sum[p] = JOIN_WEIGHT * (-beta if v == joined else beta)
                 state.pair_weight[p] = JOIN_WEIGHT
-                out.step[p, j] = state.pair_sum[p]
-                out.gain[p, j] = state.pair_weight[p]
+                out.step[j, p] = state.pair_sum[p] / state.pair_weight[p]
         state.offset[0] = c + b / (seen + 1)
     state.seen[joined] = 1
 
@@ -226,8 +245,11 @@ def phase(
     first: int, n: int, ts_ns: I64, aligned: Aligned, params: PhaseParams, state: PhaseState, out: Phased
 ) -> None:
     """Fill ``out`` for events [first, first + n) and move ``state`` on."""
-    streams = state.x.size
-    _pair_gains(first, n, ts_ns, aligned, params, state, out)
+    width = state.x.size
+    pairs = state.pair.shape[0]
+    streams = state.pair[-1, 1] + 1 if pairs > 0 else 1
+    if pairs > 0:
+        _pair_gains(first, n, ts_ns, aligned, params, state, out)
     start = 0
     done = 0
     unseen = False
@@ -236,7 +258,7 @@ def phase(
     if unseen:
         for j in range(n):
             for v in range(streams):
-                if state.seen[v] == 0 and aligned.bad[v, j] == 0:
+                if state.seen[v] == 0 and aligned.bad[j, v] == 0:
                     _pair_means(done, j + 1, state, out)
                     done = j + 1
                     _phases(start, j, state, out)
@@ -244,58 +266,54 @@ def phase(
                     _join(v, j, ts_ns[first + j], params.stale_ns, aligned, state, out)
     _pair_means(done, n, state, out)
     _phases(start, n, state, out)
+    _look_back(first, n, ts_ns, params, state, out)
 
+    strong, k0, stale_ns = min(2.0 * params.k0, params.k_max), params.k0, params.stale_ns
+    for j in range(n):
+        for k in range(j * width, (j + 1) * width, LANES):
+            phi, past = load(out.phase, k), load(out.past, k)
+            moved = phi - past
+            moved = where(moved == moved, moved, 0.0)
+            drift = abs(moved) / max(abs(past), 1.0)
+            drift = where(drift == drift, drift, 0.0)
+            critical, drifting = drift >= params.critical_at, drift >= params.drifting_at
+            store(out.drift, k, drift)
+            store(out.status, k, where(critical, splat(2), where(drifting, splat(1), 0)))
+            store(out.compensated, k, phi + where(critical, splat(strong), where(drifting, splat(k0), 0.0)) * moved)
+            bad, stale = load(aligned.bad, k), ts_ns[first + j] - load(aligned.last_ns, k) > stale_ns
+            store(out.route, k, where(bad != 0, bad, where(stale, splat(STALE), where(critical, splat(DRIFTING), 0))))
+    for g in range(0, width, LANES):
+        k = (n - 1) * width + g
+        store(state.phi, g, load(out.phase, k))
+        store(state.x, g, load(aligned.x, k))
+        store(state.last_ns, g, load(aligned.last_ns, k))
+        store(state.bad, g, load(aligned.bad, k))
+
+
+@njit(**NJIT)
+def _look_back(first: int, n: int, ts_ns: I64, params: PhaseParams, state: PhaseState, out: Phased) -> None:
+    """Keep the phases at grid times, and leave those one window ago in ``out.past``."""
+    width, ring = state.x.size, state.ring
     grid_ns = params.window_ns // RING
     if state.grid[0] == MISSING_NS:
         state.grid[0] = ts_ns[first] // grid_ns
         state.grid[1] = state.grid[0]
     newest = state.grid[0]
     next_grid = (newest + 1) * grid_ns
-    ring = state.ring
     have_past = newest - RING > state.grid[1]
-    row = (newest - RING) % (RING + 1)
-    past_phase = out.past
+    row = (newest - RING) % (RING + 1) * width
     for j in range(n):
         t = ts_ns[first + j]
         if t >= next_grid:
             before = newest
             newest = t // grid_ns
             for k in range(max(before + 1, newest - RING), newest + 1):
-                for v in range(streams):
-                    ring[k % (RING + 1), v] = out.phase[v, j - 1] if j > 0 else state.phi[v]
+                for g in range(0, width, LANES):
+                    then = load(out.phase, (j - 1) * width + g) if j > 0 else load(state.phi, g)
+                    store(ring, k % (RING + 1) * width + g, then)
             next_grid = (newest + 1) * grid_ns
             have_past = newest - RING > state.grid[1]
-            row = (newest - RING) % (RING + 1)
-        for v in range(streams):
-            past_phase[v, j] = ring[row, v] if have_past else np.nan
+            row = (newest - RING) % (RING + 1) * width
+        for g in range(0, width, LANES):
+            store(out.past, j * width + g, load(ring, row + g) if have_past else splat(np.nan))
     state.grid[0] = newest
-
-    strong = min(2.0 * params.k0, params.k_max)
-    for v in range(streams):
-        phi, past, drift, status, compensated = (
-            out.phase[v],
-            out.past[v],
-            out.drift[v],
-            out.status[v],
-            out.compensated[v],
-        )
-        for j in range(n):
-            moved = phi[j] - past[j]
-            moved = moved if moved == moved else 0.0
-            ratio = abs(moved) / max(abs(past[j]), 1.0)
-            ratio = ratio if ratio == ratio else 0.0
-            critical = ratio >= params.critical_at
-            drifting = ratio >= params.drifting_at
-            ahead = strong if critical else (params.k0 if drifting else 0.0)
-            drift[j] = ratio
-            status[j] = np.int8(2) if critical else (np.int8(1) if drifting else np.int8(0))
-            compensated[j] = phi[j] + ahead * moved
-        bad, last, route = aligned.bad[v], aligned.last_ns[v], out.route[v]
-        for j in range(n):
-            stale = ts_ns[first + j] - last[j] > params.stale_ns
-            way = np.int8(2) if stale else (np.int8(4) if status[j] == 2 else np.int8(0))
-            route[j] = bad[j] if bad[j] != 0 else way
-        state.phi[v] = phi[n - 1]
-        state.x[v] = aligned.x[v, n - 1]
-        state.last_ns[v] = last[n - 1]
-        state.bad[v] = bad[n - 1]
