@@ -37,8 +37,10 @@ from schwabot.modules.graph import Graph
 from schwabot.records.instrument import Instrument
 from schwabot.tensors.tick_batch import TickBatch
 from schwabot_kernels.align.cpu import BLOCK, Events, align
+from schwabot_kernels.blocks import store_all
 from schwabot_kernels.consensus.cpu import consensus
 from schwabot_kernels.graph import cpu as kernel
+from schwabot_kernels.graph.cpu import deviations
 from schwabot_kernels.lag.cpu import realised_lag
 from schwabot_kernels.phase.cpu import phase
 from schwabot_kernels.scalar import NJIT
@@ -69,7 +71,6 @@ def core_pass(
             first,
             n,
             events.ts_ns,
-            events.stream,
             work.aligned,
             work.phased,
             params.consensus,
@@ -79,10 +80,8 @@ def core_pass(
         )
         for v in range(streams):
             work.quoted[v] = 1 - table.trades_only[v]
-            row, compensated, x = work.deviation[v], work.phased.compensated[v], work.aligned.x[v]
-            for j in range(n):
-                row[j] = work.ghost[j] + compensated[j] - x[j]
-                deviation[v, first + j] = row[j]
+        deviations(n, work.ghost, work.aligned, work.phased, work.deviation)
+        store_all(work.deviation, first, n, deviation)
         for j in range(n):
             ghost[first + j] = work.ghost[j]
         realised_lag(

@@ -14,6 +14,7 @@ F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 I32 = npt.NDArray[np.int32]
 I8 = npt.NDArray[np.int8]
+U8 = npt.NDArray[np.uint8]
 
 LINE = 64
 """Bytes in a cache line."""

@@ -7,12 +7,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 
-from schwabot_kernels.scalar import NJIT
-from schwabot_kernels.simd import LANES, transposed
+from schwabot_kernels.arrays import F64
+from schwabot_kernels.scalar import NJIT, exp_neg
+from schwabot_kernels.simd import LANES, padded, transposed
 from schwabot_kernels.simd import load as load_lanes
 from schwabot_kernels.simd import store as store_lanes
+
+
+def wide(values: Any) -> Any:
+    """What belongs to streams, [..., V], with zeros for the lanes beyond V, [..., W].
+
+    Example:
+        >>> wide(np.ones((2, 3))).tolist()
+        [[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.0]]
+    """
+    streams = values.shape[-1]
+    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, padded(streams) - streams)])
 
 
 @njit(**NJIT)
@@ -62,3 +75,10 @@ def store_all(source: Any, first: int, n: int, target: Any) -> None:
     for v in range(streams - streams % LANES, streams):
         for j in range(n):
             target[v, first + j] = source[j, v]
+
+
+@njit(**NJIT)
+def decays(n: int, dt_s: F64, tau_s: float, target: F64) -> None:
+    """exp(-dt / tau) of n events, [BLOCK] both. What lies beyond n is computed too, and means nothing."""
+    for j in range(0, n, LANES):
+        store_lanes(target, j, exp_neg(-load_lanes(dt_s, j) / tau_s))

@@ -5,9 +5,11 @@ registers are narrower. They take the operators of numbers, and every operation 
 the same source serves numbers and lanes and gives the same bits.
 
     Doubles   four float64          load, store, splat, + - * / and unary -, abs, max, min, comparisons
-    Longs     four int64            + - & << >>, max, min, comparisons, lanes_from
+    Longs     four int64            + - * & << >>, max, min, comparisons, lanes_from
     Mask      four truth values     & | ~, where, any_lane, count_lanes
-    Floats    eight float32         + - *, hadamard8, positive_bits: what the hash needs
+    Floats    eight float32         + - *, hadamard8, positive_bits
+    Codes     sixteen int32         unary -, pushed: table keys of up to 16 bits
+    LongCodes eight int64           the same for longer keys
 
 Arrays are read and written at a flat index of their contiguous memory. Streams are padded to whole vectors, see
 ``padded``; rows of streams in scratch and state have that length.
@@ -58,16 +60,28 @@ class FloatsType(VectorType):
     """Eight float32."""
 
 
+class CodesType(VectorType):
+    """Sixteen int32."""
+
+
+class LongCodesType(VectorType):
+    """Eight int64."""
+
+
 Doubles = DoublesType("Doubles", ir.DoubleType(), LANES)
 Longs = LongsType("Longs", _INT64, LANES)
 Mask = MaskType("Mask", _BIT, LANES)
 Floats = FloatsType("Floats", ir.FloatType(), EIGHT)
+Codes = CodesType("Codes", _INT32, 16)
+LongCodes = LongCodesType("LongCodes", _INT64, EIGHT)
 
 
 @register_model(DoublesType)
 @register_model(LongsType)
 @register_model(MaskType)
 @register_model(FloatsType)
+@register_model(CodesType)
+@register_model(LongCodesType)
 class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, kind.shape)
@@ -163,9 +177,16 @@ _operator(
     operator.sub,
     {Doubles: ir.IRBuilder.fsub, Floats: ir.IRBuilder.fsub, Longs: ir.IRBuilder.sub},
 )
-_operator(operator.mul, {Doubles: ir.IRBuilder.fmul, Floats: ir.IRBuilder.fmul})
+_operator(operator.mul, {Doubles: ir.IRBuilder.fmul, Floats: ir.IRBuilder.fmul, Longs: ir.IRBuilder.mul})
 _operator(operator.truediv, {Doubles: ir.IRBuilder.fdiv})
-_operator(operator.neg, {Doubles: lambda builder, a: builder.fneg(a)})
+_operator(
+    operator.neg,
+    {
+        Doubles: lambda builder, a: builder.fneg(a),
+        Codes: lambda builder, a: builder.neg(a),
+        LongCodes: lambda builder, a: builder.neg(a),
+    },
+)
 _operator(abs, {Doubles: _absolute})
 _operator(max, {Doubles: _pick(">", True), Longs: _pick(">", False)})
 _operator(min, {Doubles: _pick("<", True), Longs: _pick("<", False)})
@@ -204,6 +225,8 @@ _STORED = {
     (Longs, types.int8): ir.VectorType(_INT8, LANES),
     (Mask, types.int8): ir.VectorType(_INT8, LANES),
     (Floats, types.float32): ir.VectorType(ir.FloatType(), EIGHT),
+    (Codes, types.int32): Codes.shape,
+    (LongCodes, types.int64): LongCodes.shape,
 }
 
 
@@ -414,6 +437,41 @@ def positive_bits(typing_context: Any, a: Any) -> Any:
         return builder.zext(builder.bitcast(above, _INT8), _INT64)
 
     return types.int64(Floats), codegen
+
+
+@intrinsic
+def no_codes(typing_context: Any, array: Any) -> Any:
+    """Zeros: Codes for an int32 array, LongCodes for an int64 one."""
+    kind = Codes if array.dtype == types.int32 else LongCodes
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return ir.Constant(kind.shape, None)
+
+    return kind(array), codegen
+
+
+@intrinsic
+def pushed(typing_context: Any, codes: Any, word: Any) -> Any:
+    """2 code + bit in every lane; lane k takes bit k of the word."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        codes, word = args
+        count = codes.type.count
+        bits = builder.bitcast(builder.trunc(word, ir.IntType(count)), ir.VectorType(_BIT, count))
+        return builder.add(builder.add(codes, codes), builder.zext(bits, codes.type))
+
+    return codes(codes, types.int64), codegen
+
+
+@intrinsic
+def lanes_in(typing_context: Any, codes: Any) -> Any:
+    """How many lanes a vector has."""
+    count = codes.shape.count
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _INT64(count)
+
+    return types.int64(codes), codegen
 
 
 @intrinsic

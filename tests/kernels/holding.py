@@ -94,12 +94,13 @@ def compiled_keys(run: Run) -> torch.Tensor:
     scaled = registry.standardise(z, use, scale).float().numpy()
     signs = random_signs(len(run.graph.instruments), params.bits, registry_config.tables, registry_config.seed)
     block = scratch(len(run.graph.instruments), params.bits, registry_config.tables)
-    keys = np.empty((len(z), registry_config.tables), np.int64)
+    tables = registry_config.tables
+    keys = np.empty((len(z), tables), np.int64)
     for first in range(0, len(z), BLOCK):
         rows = scaled[first : first + BLOCK]
-        block.scaled[: rows.shape[1], : len(rows)] = rows.T
-        codes_of(len(rows), params.bits, registry_config.tables, signs, block.scaled, block.projected, block.code)
-        keys[first : first + BLOCK] = block.code[:, : len(rows)].T
+        block.hashing.scaled[: len(rows), : rows.shape[1]] = rows
+        codes_of(len(rows), params.bits, registry_config.tables, signs, block.hashing, block.code)
+        keys[first : first + BLOCK] = block.code[: rows.shape[0] * tables].reshape(-1, tables)
     hashed = (torch.arange(len(z)) >= scale.first) & ~run.ghost.isnan()
     return torch.where(hashed[:, None], torch.from_numpy(keys) & (2**params.bits - 1), -1)
 

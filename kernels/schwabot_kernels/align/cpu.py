@@ -68,8 +68,8 @@ class Aligned(NamedTuple):
 
     x: log mid, bp from the reference; half: half spread, bp; micro: microprice minus mid, bp;
     imbalance in [-1, 1]; depth: mean of both touch quantities in base asset, NaN unknown;
-    bad: OK, UNSEEN or CROSSED; own: the event's own values before they are spread, [6, BLOCK]; quoting, pricing:
-    the stream whose quote, and whose good price it is, else -1. [BLOCK]
+    bad: OK, UNSEEN or CROSSED; own: the event's own values before they are spread, [6, BLOCK]; stream: the event's;
+    quoting, pricing: the stream whose quote, and whose good price it is, else -1. [BLOCK]
     """
 
     last_ns: I64
@@ -82,6 +82,7 @@ class Aligned(NamedTuple):
     bad: I8
     dt_s: F64
     own: F64
+    stream: I64
     quoting: I64
     pricing: I64
 
@@ -119,6 +120,7 @@ def scratch(streams: int) -> Aligned:
         bad=bad,
         dt_s=aligned_zeros((BLOCK,)),
         own=aligned_zeros((6, BLOCK)),
+        stream=aligned_zeros((BLOCK,), np.int64),
         quoting=aligned_zeros((BLOCK,), np.int64),
         pricing=aligned_zeros((BLOCK,), np.int64),
     )
@@ -165,7 +167,7 @@ def _own_values(
 
 @njit(**NJIT)
 def _own(first: int, n: int, events: Events, table: StreamTable, latency_max_ns: float, out: Aligned) -> None:
-    """Fill ``out.own``, ``out.quoting`` and ``out.pricing``: what each event says by itself."""
+    """Fill ``out.own``, ``stream``, ``quoting`` and ``pricing``: what each event says by itself."""
     own, quoting, pricing = out.own, out.quoting, out.pricing
     whole = n - n % LANES
     for j in range(0, whole, LANES):
@@ -182,6 +184,7 @@ def _own(first: int, n: int, events: Events, table: StreamTable, latency_max_ns:
             table,
             latency_max_ns,
         )
+        store(out.stream, j, load(events.stream, i))
         store(own, j, x)
         store(own, BLOCK + j, half)
         store(own, 2 * BLOCK + j, micro)
@@ -192,6 +195,7 @@ def _own(first: int, n: int, events: Events, table: StreamTable, latency_max_ns:
         store(pricing, j, whose)
     for j in range(whole, n):
         i = first + j
+        out.stream[j] = events.stream[i]
         own[0, j], own[1, j], own[2, j], own[3, j], own[4, j], own[5, j], quoting[j], pricing[j] = _own_values(
             np.int64(events.stream[i]),
             np.int64(events.kind[i]),

@@ -19,6 +19,7 @@ from schwabot_kernels.arrays import F64, I8, I32, I64
 from schwabot_kernels.lag.cpu import touch_bp
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import NJIT
+from schwabot_kernels.simd import LANES, largest, load, where
 
 
 class ArbitrageState(NamedTuple):
@@ -87,18 +88,18 @@ def _all_pairs(
     min_edge_bp: float,
     state: ArbitrageState,
 ) -> None:
-    streams = fee_bp.size
+    streams = fungible.shape[0]
     x, half, compensated, route = aligned.x, aligned.half, phased.compensated, phased.route
     for a in range(streams):
         for b in range(streams):
             if a == b:
                 continue
             edge = -1.0
-            if route[a, j] == 0 and route[b, j] == 0 and quoted[a] == 1 and quoted[b] == 1:
-                edge = touch_bp(x[b, j], half[b, j], -1) - touch_bp(x[a, j], half[a, j], 1)
+            if route[j, a] == 0 and route[j, b] == 0 and quoted[a] == 1 and quoted[b] == 1:
+                edge = touch_bp(x[j, b], half[j, b], -1) - touch_bp(x[j, a], half[j, a], 1)
                 edge -= fee_bp[a] + fee_bp[b] + lag_bp
                 if fungible[a, b] == 0:
-                    edge -= compensated[b, j] - compensated[a, j]
+                    edge -= compensated[j, b] - compensated[j, a]
             if edge > min_edge_bp:
                 if state.open_ns[a, b] < 0:
                     state.open_ns[a, b] = t
@@ -107,8 +108,8 @@ def _all_pairs(
                 if edge > state.best_bp[a, b]:
                     state.best_bp[a, b] = edge
                     # Mean depth and imbalance together give back the quantity of each side.
-                    buy = aligned.depth[a, j] * (1.0 - aligned.imbalance[a, j])
-                    sell = aligned.depth[b, j] * (1.0 + aligned.imbalance[b, j])
+                    buy = aligned.depth[j, a] * (1.0 - aligned.imbalance[j, a])
+                    sell = aligned.depth[j, b] * (1.0 + aligned.imbalance[j, b])
                     state.best_qty[a, b] = min(buy, sell) if buy == buy and sell == sell else np.nan
             elif state.open_ns[a, b] >= 0:
                 close_window(a, b, t, state)
@@ -129,31 +130,25 @@ def arbitrage(
     state: ArbitrageState,
     bounds: F64,
 ) -> None:
-    """Open, widen and close windows. The ring must have n V V free places; ``bounds`` is scratch [4, BLOCK].
+    """Open, widen and close windows. The ring must have n V V free places; ``bounds`` is scratch [BLOCK].
 
-    ``quoted`` [V] is 1 where a stream has a touch: the others have no side to deal at.
+    ``quoted`` [W] is 1 where a stream has a touch: the others have no side to deal at. fee_bp: taker fee. [W]
     """
-    top, low, top_free, low_free = bounds[0], bounds[1], bounds[2], bounds[3]
+    width = quoted.size
     for j in range(n):
-        top[j] = -np.inf
-        low[j] = np.inf
-        top_free[j] = -np.inf
-        low_free[j] = np.inf
-    for v in range(fee_bp.size):
-        if quoted[v] == 0:
-            continue
-        x, halves, compensated, route = aligned.x[v], aligned.half[v], phased.compensated[v], phased.route[v]
-        fee = fee_bp[v]
-        for j in range(n):
+        high, low, high_free, low_free = -np.inf, np.inf, -np.inf, np.inf
+        for g in range(0, width, LANES):
+            k = j * width + g
+            use = (load(phased.route, k) == 0) & (load(quoted, g) == 1)
             # Bounds on ln(bid) and ln(ask) that need no logarithm: ln(1-h) <= -h and ln(1+h) >= h - h²/2.
-            half = halves[j]
-            bid = x[j] - half - fee
-            ask = x[j] + half - 0.5e-4 * half * half + fee
-            use = route[j] == 0
-            top[j] = max(top[j], bid) if use else top[j]
-            low[j] = min(low[j], ask) if use else low[j]
-            top_free[j] = max(top_free[j], bid - compensated[j]) if use else top_free[j]
-            low_free[j] = min(low_free[j], ask - compensated[j]) if use else low_free[j]
+            x, half, fee, compensated = load(aligned.x, k), load(aligned.half, k), load(fee_bp, g), load(phased.compensated, k)
+            bid = where(use, x - half - fee, -np.inf)
+            less_ask = where(use, 0.5e-4 * half * half - x - half - fee, -np.inf)
+            high = max(high, largest(bid))
+            low = min(low, -largest(less_ask))
+            high_free = max(high_free, largest(where(use, bid - compensated, -np.inf)))
+            low_free = min(low_free, -largest(where(use, less_ask + compensated, -np.inf)))
+        bounds[j] = max(high - low, high_free - low_free)
     for j in range(n):
-        if state.open_count[0] > 0 or max(top[j] - low[j], top_free[j] - low_free[j]) > min_edge_bp:
+        if state.open_count[0] > 0 or bounds[j] > min_edge_bp:
             _all_pairs(j, ts_ns[first + j], aligned, phased, quoted, abs(move[j]), fungible, fee_bp, min_edge_bp, state)

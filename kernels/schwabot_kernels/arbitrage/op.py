@@ -10,7 +10,7 @@ from schwabot_kernels.align.cpu import scratch as align_scratch
 from schwabot_kernels.arbitrage.cpu import ArbitrageState, empty_state
 from schwabot_kernels.arbitrage.cpu import arbitrage as arbitrage_block
 from schwabot_kernels.arrays import F64, I8, I64
-from schwabot_kernels.blocks import load, load_all
+from schwabot_kernels.blocks import load, load_all, wide
 from schwabot_kernels.checking import array, own_copy, times
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.phase.cpu import scratch as phase_scratch
@@ -107,16 +107,16 @@ def arbitrage(
         array("imbalance", imbalance, torch.float64, x.shape),
         array("compensated", compensated, torch.float64, x.shape),
         array("route", route, torch.int8, x.shape),
-        array("quoted", quoted, torch.int8, (streams,)),
+        wide(array("quoted", quoted, torch.int8, (streams,))),
         array("move", move, torch.float64, (events,)),
         array("fungible", fungible, torch.int8, (streams, streams)),
-        array("fee_bp", fee_bp, torch.float64, (streams,)),
+        wide(array("fee_bp", fee_bp, torch.float64, (streams,))),
     )
     work = (
         align_scratch(streams),
         phase_scratch(streams),
         x.new_empty(BLOCK).numpy(),
-        x.new_empty(4, BLOCK).numpy(),
+        x.new_empty(BLOCK).numpy(),
     )
     row = 0
     while row < events:

@@ -13,8 +13,10 @@ from numba import njit
 
 from schwabot_kernels.align.cpu import BLOCK, Aligned
 from schwabot_kernels.arrays import F64, I32, I64, aligned_zeros
+from schwabot_kernels.blocks import decays
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import NJIT, exp_neg, log_pos
+from schwabot_kernels.simd import LANES, as_doubles, count_lanes, lanes_from, load, padded, store, total, where
 
 
 class ConsensusParams(NamedTuple):
@@ -32,7 +34,7 @@ class ConsensusState(NamedTuple):
     """Decayed sums and the outcomes still to come.
 
     depth: [decayed sum, decayed weight] of the cross-stream mean depth and the mean now. [3]
-    error_sum, error_count: decayed sum of squared errors and their number. [V]
+    error_sum, error_count: decayed sum of squared errors and their number. [W]
     ghost: stage-1 ghost of the event before. [1]
     head: of the ring. [2]
     due_ns, due_stream, due_value: ring of x - phi waiting for the ghost one horizon later. [capacity]
@@ -49,7 +51,7 @@ class ConsensusState(NamedTuple):
 
 
 class Weighed(NamedTuple):
-    """Scratch of a block: weight, error_sum, error_count [V, BLOCK]; ghost1, top, bottom, forget, typical [BLOCK]."""
+    """Scratch of a block: weight, error_sum, error_count [BLOCK, W]; ghost1, top, bottom, forget, typical [BLOCK]."""
 
     weight: F64
     error_sum: F64
@@ -63,10 +65,11 @@ class Weighed(NamedTuple):
 
 def empty_state(streams: int, capacity: int = 4096) -> ConsensusState:
     """State before the first event."""
+    width = padded(streams)
     return ConsensusState(
         depth=np.array([0.0, 0.0, np.nan]),
-        error_sum=np.zeros(streams),
-        error_count=np.zeros(streams),
+        error_sum=np.zeros(width),
+        error_count=np.zeros(width),
         ghost=np.array([np.nan]),
         head=np.zeros(2, np.int64),
         due_ns=np.zeros(capacity, np.int64),
@@ -76,8 +79,9 @@ def empty_state(streams: int, capacity: int = 4096) -> ConsensusState:
 
 
 def scratch(streams: int) -> Weighed:
-    """Uninitialised block."""
-    return Weighed(*(aligned_zeros((streams, BLOCK)) for _ in range(3)), *(aligned_zeros((BLOCK,)) for _ in range(5)))
+    """An empty block."""
+    rows = (aligned_zeros((BLOCK, padded(streams))) for _ in range(3))
+    return Weighed(*rows, *(aligned_zeros((BLOCK,)) for _ in range(5)))
 
 
 @njit(**NJIT)
@@ -85,20 +89,18 @@ def _typical_depth(
     n: int, aligned: Aligned, phased: Phased, tau_s: float, state: ConsensusState, work: Weighed
 ) -> None:
     """Decayed mean over time of the mean depth over the streams that take part, left in ``work.typical``."""
-    total, count, keep, typical = work.top, work.bottom, work.forget, work.typical
-    dt_s = aligned.dt_s
+    mean, keep, typical = work.top, work.forget, work.typical
+    width = aligned.x.shape[1]
+    decays(n, aligned.dt_s, tau_s, keep)
     for j in range(n):
-        keep[j] = exp_neg(-dt_s[j] / tau_s)
-        total[j] = 0.0
-        count[j] = 0.0
-    for v in range(aligned.depth.shape[0]):
-        depth, way = aligned.depth[v], phased.route[v]
-        for j in range(n):
-            known = depth[j] == depth[j] and way[j] == 0
-            total[j] += depth[j] if known else 0.0
-            count[j] += 1.0 if known else 0.0
-    for j in range(n):
-        total[j] = total[j] / count[j]
+        depths = 0.0
+        known = 0
+        for k in range(j * width, (j + 1) * width, LANES):
+            depth = load(aligned.depth, k)
+            use = (depth == depth) & (load(phased.route, k) == 0)
+            depths += total(where(use, depth, 0.0))
+            known += count_lanes(use)
+        mean[j] = depths / known
     decayed, weight, now = state.depth[0], state.depth[1], state.depth[2]
     for j in range(n):
         # The depth now held until the next event, so the mean is exact in physical time.
@@ -106,9 +108,97 @@ def _typical_depth(
         b = 1.0 - a
         decayed = a * decayed + (b * now if now == now else 0.0)
         weight = a * weight + b
-        now = total[j] if count[j] > 0.0 else now
+        now = mean[j] if mean[j] == mean[j] else now
         typical[j] = decayed / weight if weight > 0.0 else now
     state.depth[0], state.depth[1], state.depth[2] = decayed, weight, now
+
+
+@njit(**NJIT)
+def _divide(n: int, top: F64, bottom: F64, target: F64) -> None:
+    """top / bottom of n events, NaN where nothing weighs."""
+    for j in range(0, n, LANES):
+        weight = load(bottom, j)
+        store(target, j, where(weight > 0.0, load(top, j) / weight, np.nan))
+
+
+@njit(**NJIT)
+def _stage_1(
+    first: int,
+    n: int,
+    ts_ns: I64,
+    aligned: Aligned,
+    phased: Phased,
+    params: ConsensusParams,
+    work: Weighed,
+) -> None:
+    """Fill ``work.weight`` and ``work.ghost1``."""
+    width, typical, rate = aligned.x.shape[1], work.typical, params.age_decay_per_s
+    for j in range(n):
+        top = bottom = 0.0
+        for k in range(j * width, (j + 1) * width, LANES):
+            relative = load(aligned.depth, k) / typical[j]
+            relative = where(relative == relative, relative, 1.0)
+            age_s = as_doubles(ts_ns[first + j] - load(aligned.last_ns, k)) * 1e-9
+            w = log_pos(1.0 + relative) * exp_neg(-rate * age_s) * load(aligned.latency_weight, k)
+            w = where(load(phased.route, k) == 0, w, 0.0)
+            store(work.weight, k, w)
+            top += total(where(w > 0.0, w * (load(aligned.x, k) - load(phased.compensated, k)), 0.0))
+            bottom += total(w)
+        work.top[j] = top
+        work.bottom[j] = bottom
+    _divide(n, work.top, work.bottom, work.ghost1)
+
+
+@njit(**NJIT)
+def _reliability(
+    first: int,
+    n: int,
+    ts_ns: I64,
+    aligned: Aligned,
+    phased: Phased,
+    params: ConsensusParams,
+    state: ConsensusState,
+    work: Weighed,
+) -> None:
+    """Decayed sums of squared errors and their number after each event; row j is made from row j - 1."""
+    decays(n, aligned.dt_s, params.tau_reliability_s, work.forget)
+    width, ghost1, forget, pricing = aligned.x.shape[1], work.ghost1, work.forget, aligned.pricing
+    sums, counts = work.error_sum, work.error_count
+    mask = state.due_ns.size - 1
+    head, due_ns, due_stream, due_value = state.head, state.due_ns, state.due_stream, state.due_value
+    read, write = head[0], head[1]
+    next_due = due_ns[read & mask] if read < write else np.int64(2**63 - 1)
+    for j in range(n):
+        t = ts_ns[first + j]
+        row = j * width
+        for g in range(0, width, LANES):
+            store(sums, row + g, (load(sums, row + g - width) if j > 0 else load(state.error_sum, g)) * forget[j])
+            store(counts, row + g, (load(counts, row + g - width) if j > 0 else load(state.error_count, g)) * forget[j])
+        while next_due <= t:
+            then = ghost1[j] if next_due == t else (ghost1[j - 1] if j > 0 else state.ghost[0])
+            if then == then:
+                error = due_value[read & mask] - then
+                u = np.int64(due_stream[read & mask])
+                for g in range(0, width, LANES):
+                    whose = lanes_from(g) == u
+                    store(sums, row + g, where(whose, load(sums, row + g) + error * error, load(sums, row + g)))
+                    store(counts, row + g, where(whose, load(counts, row + g) + 1.0, load(counts, row + g)))
+            read += 1
+            next_due = due_ns[read & mask] if read < write else np.int64(2**63 - 1)
+        u = pricing[j]
+        if u >= 0 and phased.route[j, u] == 0:
+            slot = write & mask
+            due_ns[slot] = t + params.horizon_ns
+            due_stream[slot] = u
+            due_value[slot] = aligned.x[j, u] - phased.phase[j, u]
+            if read == write:
+                next_due = due_ns[slot]
+            write += 1
+    head[0], head[1] = read, write
+    state.ghost[0] = ghost1[n - 1]
+    for g in range(0, width, LANES):
+        store(state.error_sum, g, load(sums, (n - 1) * width + g))
+        store(state.error_count, g, load(counts, (n - 1) * width + g))
 
 
 @njit(**NJIT)
@@ -116,7 +206,6 @@ def consensus(
     first: int,
     n: int,
     ts_ns: I64,
-    stream: I32,
     aligned: Aligned,
     phased: Phased,
     params: ConsensusParams,
@@ -128,76 +217,18 @@ def consensus(
 
     The ring must have n free places.
     """
-    streams = aligned.x.shape[0]
     _typical_depth(n, aligned, phased, params.tau_depth_s, state, work)
-    ghost1, top, bottom, forget, typical = work.ghost1, work.top, work.bottom, work.forget, work.typical
-    dt_s = aligned.dt_s
+    _stage_1(first, n, ts_ns, aligned, phased, params, work)
+    _reliability(first, n, ts_ns, aligned, phased, params, state, work)
+    width = aligned.x.shape[1]
+    prior_count = params.prior_count
+    prior_sum = prior_count * params.prior_variance_bp2
     for j in range(n):
-        forget[j] = exp_neg(-dt_s[j] / params.tau_reliability_s)
-        top[j] = 0.0
-        bottom[j] = 0.0
-    for v in range(streams):
-        depth, last, latency = aligned.depth[v], aligned.last_ns[v], aligned.latency_weight[v]
-        price, compensated, way, weight = aligned.x[v], phased.compensated[v], phased.route[v], work.weight[v]
-        for j in range(n):
-            relative = depth[j] / typical[j]
-            relative = relative if relative == relative else 1.0
-            age_s = float(ts_ns[first + j] - last[j]) * 1e-9
-            w = log_pos(1.0 + relative) * exp_neg(-params.age_decay_per_s * age_s) * latency[j]
-            w = w if way[j] == 0 else 0.0
-            weight[j] = w
-            top[j] += w * (price[j] - compensated[j]) if w > 0.0 else 0.0
-            bottom[j] += w
-    for j in range(n):
-        ghost1[j] = top[j] / bottom[j] if bottom[j] > 0.0 else np.nan
-
-    mask = state.due_ns.size - 1
-    head, due_ns, due_stream, due_value = state.head, state.due_ns, state.due_stream, state.due_value
-    error_sum, error_count = state.error_sum, state.error_count
-    sums, counts, route, x, phi = work.error_sum, work.error_count, phased.route, aligned.x, phased.phase
-    update = aligned.update
-    read, write = head[0], head[1]
-    next_due = due_ns[read & mask] if read < write else np.int64(2**63 - 1)
-    for j in range(n):
-        t = ts_ns[first + j]
-        a = forget[j]
-        for v in range(streams):
-            error_sum[v] *= a
-            error_count[v] *= a
-        while next_due <= t:
-            then = ghost1[j] if next_due == t else (ghost1[j - 1] if j > 0 else state.ghost[0])
-            if then == then:
-                error = due_value[read & mask] - then
-                u = due_stream[read & mask]
-                error_sum[u] += error * error
-                error_count[u] += 1.0
-            read += 1
-            next_due = due_ns[read & mask] if read < write else np.int64(2**63 - 1)
-        for v in range(streams):
-            sums[v, j] = error_sum[v]
-            counts[v, j] = error_count[v]
-        u = stream[first + j]
-        if update[j] == 1 and route[u, j] == 0:
-            slot = write & mask
-            due_ns[slot] = t + params.horizon_ns
-            due_stream[slot] = u
-            due_value[slot] = x[u, j] - phi[u, j]
-            if read == write:
-                next_due = due_ns[slot]
-            write += 1
-    head[0], head[1] = read, write
-    state.ghost[0] = ghost1[n - 1]
-
-    prior_sum = params.prior_count * params.prior_variance_bp2
-    for j in range(n):
-        top[j] = 0.0
-        bottom[j] = 0.0
-    for v in range(streams):
-        price, compensated, weight = aligned.x[v], phased.compensated[v], work.weight[v]
-        errors, count = work.error_sum[v], work.error_count[v]
-        for j in range(n):
-            w = weight[j] * (count[j] + params.prior_count) / (errors[j] + prior_sum)
-            top[j] += w * (price[j] - compensated[j]) if w > 0.0 else 0.0
-            bottom[j] += w
-    for j in range(n):
-        ghost[j] = top[j] / bottom[j] if bottom[j] > 0.0 else np.nan
+        top = bottom = 0.0
+        for k in range(j * width, (j + 1) * width, LANES):
+            w = load(work.weight, k) * (load(work.error_count, k) + prior_count) / (load(work.error_sum, k) + prior_sum)
+            top += total(where(w > 0.0, w * (load(aligned.x, k) - load(phased.compensated, k)), 0.0))
+            bottom += total(w)
+        work.top[j] = top
+        work.bottom[j] = bottom
+    _divide(n, work.top, work.bottom, ghost)

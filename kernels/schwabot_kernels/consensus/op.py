@@ -49,8 +49,9 @@ def _pass(
         if state.due_ns.size - (state.head[1] - state.head[0]) < n:
             return first
         for j in range(n):
-            trade = kind[first + j] == 1 and quoted[stream[first + j]] == 0
-            aligned.update[j] = 1 if kind[first + j] == 0 or trade else 0
+            v = stream[first + j]
+            trade = kind[first + j] == 1 and quoted[v] == 0
+            aligned.pricing[j] = v if kind[first + j] == 0 or trade else -1
         load_all(last_ns, first, n, aligned.last_ns)
         load_all(x, first, n, aligned.x)
         load_all(depth, first, n, aligned.depth)
@@ -59,7 +60,7 @@ def _pass(
         load_all(phase, first, n, phased.phase)
         load_all(compensated, first, n, phased.compensated)
         load_all(route, first, n, phased.route)
-        consensus_block(first, n, ts_ns, stream, aligned, phased, params, state, work, block)
+        consensus_block(first, n, ts_ns, aligned, phased, params, state, work, block)
         for j in range(n):
             ghost[first + j] = block[j]
     return total

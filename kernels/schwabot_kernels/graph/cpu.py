@@ -15,6 +15,7 @@ from schwabot_kernels.align.cpu import BLOCK, Aligned, AlignState, Events, Strea
 from schwabot_kernels.arbitrage import cpu as arbitrage_op
 from schwabot_kernels.arbitrage.cpu import ArbitrageState, arbitrage
 from schwabot_kernels.arrays import F64, I8, I64, aligned_zeros
+from schwabot_kernels.blocks import store, store_all
 from schwabot_kernels.consensus import cpu as consensus_op
 from schwabot_kernels.consensus.cpu import ConsensusParams, ConsensusState, Weighed, consensus
 from schwabot_kernels.kalman import cpu as kalman_op
@@ -28,6 +29,9 @@ from schwabot_kernels.phase.cpu import Phased, PhaseParams, PhaseState, phase
 from schwabot_kernels.registry import cpu as registry_op
 from schwabot_kernels.registry.cpu import RegistryParams, RegistryState, Remembered, remember
 from schwabot_kernels.scalar import NJIT
+from schwabot_kernels.simd import LANES, padded
+from schwabot_kernels.simd import load as load_lanes
+from schwabot_kernels.simd import store as store_lanes
 
 WEIGHTED, KALMAN = 0, 1
 
@@ -71,7 +75,7 @@ class GraphState(NamedTuple):
 class Workspace(NamedTuple):
     """Scratch of one block; holds nothing between calls.
 
-    quoted [V]; ghost, width, move, expected, penalty [BLOCK]; bounds [4, BLOCK].
+    deviation [BLOCK, W]; quoted, fee_bp [W] and style_fee_bp [3, W], as in the settings; the rest [BLOCK].
     """
 
     aligned: Aligned
@@ -82,6 +86,8 @@ class Workspace(NamedTuple):
     desynced: Desynced
     deviation: F64
     quoted: I8
+    fee_bp: F64
+    style_fee_bp: F64
     ghost: F64
     width: F64
     move: F64
@@ -115,7 +121,7 @@ class GraphColumns(NamedTuple):
 
 
 def workspace(streams: int, bits: int, tables: int) -> Workspace:
-    """Uninitialised scratch."""
+    """Empty scratch."""
     return Workspace(
         aligned=align_op.scratch(streams),
         phased=phase_op.scratch(streams),
@@ -123,14 +129,16 @@ def workspace(streams: int, bits: int, tables: int) -> Workspace:
         remembered=registry_op.scratch(streams, bits, tables),
         laned=lanes_op.scratch(streams),
         desynced=lag_op.scratch(streams),
-        deviation=aligned_zeros((streams, BLOCK)),
-        quoted=aligned_zeros((streams,), np.int8),
+        deviation=aligned_zeros((BLOCK, padded(streams))),
+        quoted=aligned_zeros((padded(streams),), np.int8),
+        fee_bp=aligned_zeros((padded(streams),)),
+        style_fee_bp=aligned_zeros((3, padded(streams))),
         ghost=aligned_zeros((BLOCK,)),
         width=aligned_zeros((BLOCK,)),
         move=aligned_zeros((BLOCK,)),
         expected=aligned_zeros((BLOCK,)),
         penalty=aligned_zeros((BLOCK,)),
-        bounds=aligned_zeros((4, BLOCK)),
+        bounds=aligned_zeros((BLOCK,)),
     )
 
 
@@ -181,37 +189,38 @@ def _room(rows: int, streams: int, state: GraphState) -> bool:
     )
 
 
-@njit(inline="always", **NJIT)
-def _copy(n: int, source: Any, target: Any) -> None:
-    for j in range(n):
-        target[j] = source[j]
-
-
 @njit(**NJIT)
 def _copy_out(first: int, n: int, work: Workspace, out: GraphColumns) -> None:
     """The block's columns to their place in the batch."""
-    stop = first + n
     memory, aligned, phased, laned = work.remembered, work.aligned, work.phased, work.laned
-    _copy(n, work.ghost, out.ghost[first:stop])
-    _copy(n, memory.key, out.key[first:stop])
-    _copy(n, memory.entropy, out.entropy[first:stop])
-    _copy(n, memory.echo, out.echo[first:stop])
-    _copy(n, work.expected, out.expected_lag[first:stop])
-    _copy(n, work.penalty, out.penalty[first:stop])
-    for v in range(work.deviation.shape[0]):
-        _copy(n, aligned.x[v], out.mid[v, first:stop])
-        _copy(n, aligned.half[v], out.half[v, first:stop])
-        _copy(n, work.deviation[v], out.deviation[v, first:stop])
-        _copy(n, phased.phase[v], out.phase[v, first:stop])
-        _copy(n, phased.drift[v], out.drift[v, first:stop])
-        _copy(n, phased.route[v], out.route[v, first:stop])
-        _copy(n, phased.status[v], out.status[v, first:stop])
-        _copy(n, laned.forecast[v], out.forecast[v, first:stop])
-        _copy(n, laned.snr[v], out.snr[v, first:stop])
-        _copy(n, laned.bits[v], out.bits[v, first:stop])
-        _copy(n, laned.voltage[v], out.voltage[v, first:stop])
-        _copy(n, laned.lane[v], out.lane[v, first:stop])
-        _copy(n, laned.pays_fees[v], out.pays_fees[v, first:stop])
+    store(work.ghost, first, n, out.ghost)
+    store(memory.key, first, n, out.key)
+    store(memory.entropy, first, n, out.entropy)
+    store(memory.echo, first, n, out.echo)
+    store(work.expected, first, n, out.expected_lag)
+    store(work.penalty, first, n, out.penalty)
+    store_all(aligned.x, first, n, out.mid)
+    store_all(aligned.half, first, n, out.half)
+    store_all(work.deviation, first, n, out.deviation)
+    store_all(phased.phase, first, n, out.phase)
+    store_all(phased.drift, first, n, out.drift)
+    store_all(phased.route, first, n, out.route)
+    store_all(phased.status, first, n, out.status)
+    store_all(laned.forecast, first, n, out.forecast)
+    store_all(laned.snr, first, n, out.snr)
+    store_all(laned.bits, first, n, out.bits)
+    store_all(laned.voltage, first, n, out.voltage)
+    store_all(laned.lane, first, n, out.lane)
+    store_all(laned.pays_fees, first, n, out.pays_fees)
+
+
+@njit(**NJIT)
+def deviations(n: int, ghost: F64, aligned: Aligned, phased: Phased, deviation: F64) -> None:
+    """d = ghost + compensated phase - log mid, bp. [BLOCK, W]"""
+    width = deviation.shape[1]
+    for j in range(n):
+        for k in range(j * width, (j + 1) * width, LANES):
+            store_lanes(deviation, k, ghost[j] + load_lanes(phased.compensated, k) - load_lanes(aligned.x, k))
 
 
 @njit(**NJIT)
@@ -220,34 +229,22 @@ def graph_block(
 ) -> None:
     """Events [first, first + n), n <= BLOCK, through every stage; the answers stay in ``work``."""
     aligned, phased, memory, ghost, deviation = work.aligned, work.phased, work.remembered, work.ghost, work.deviation
-    ts_ns, stream = events.ts_ns, events.stream
+    ts_ns, streams = events.ts_ns, table.tick.size
+    for v in range(streams):
+        work.quoted[v] = np.int8(1) - table.trades_only[v]
+        work.fee_bp[v] = params.fee_bp[v]
+        for level in range(3):
+            work.style_fee_bp[level, v] = params.style_fee_bp[level, v]
     align(first, n, events, table, params.latency_max_ns, state.align, aligned)
     phase(first, n, ts_ns, aligned, params.phase, state.phase, phased)
     if params.estimator == WEIGHTED:
-        consensus(
-            first,
-            n,
-            ts_ns,
-            stream,
-            aligned,
-            phased,
-            params.consensus,
-            state.consensus,
-            work.weighed,
-            ghost,
-        )
+        consensus(first, n, ts_ns, aligned, phased, params.consensus, state.consensus, work.weighed, ghost)
     else:
-        kalman(first, n, stream, aligned, phased, params.q_bp2_per_s, params.r_bp2, state.kalman, ghost)
-    for v in range(deviation.shape[0]):
-        work.quoted[v] = np.int8(1) - table.trades_only[v]
-        row, compensated, x = deviation[v], phased.compensated[v], aligned.x[v]
-        for j in range(n):
-            row[j] = ghost[j] + compensated[j] - x[j]
-    remember(first, n, ts_ns, aligned, phased, ghost, deviation, params.registry, state.registry, memory)
+        kalman(n, aligned, phased, params.q_bp2_per_s, params.r_bp2, state.kalman, ghost)
+    deviations(n, ghost, aligned, phased, deviation)
+    remember(first, n, ts_ns, aligned, phased, ghost, deviation, streams, params.registry, state.registry, memory)
     expected_lag(
-        first,
         n,
-        stream,
         aligned,
         ghost,
         deviation,
@@ -285,7 +282,7 @@ def graph_block(
         work.quoted,
         work.move,
         params.fungible,
-        params.fee_bp,
+        work.fee_bp,
         params.min_edge_bp,
         state.arbitrage,
         work.bounds,
@@ -301,7 +298,8 @@ def graph_block(
         memory.trusted,
         work.move,
         work.quoted,
-        params.style_fee_bp,
+        work.style_fee_bp,
+        streams,
         params.lanes,
         state.lanes,
         work.laned,

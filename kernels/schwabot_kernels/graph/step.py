@@ -33,7 +33,8 @@ NO_ROOM = -2
 # cached with it, not by themselves: their place in the cache is that of the functions they are made from.
 _INSIDE = {**NJIT, "cache": False, "forceinline": True}
 _STAGES = (
-    "align", "phase", "consensus", "kalman", "remember", "expected_lag", "realised_lag", "arbitrage", "lanes",
+    "align", "phase", "consensus", "kalman", "deviations", "remember", "expected_lag", "realised_lag", "arbitrage",
+    "lanes",
 )  # fmt: skip
 _source = graph_block.py_func
 _stages = {name: njit(**_INSIDE)(_source.__globals__[name].py_func) for name in _STAGES}
@@ -131,19 +132,19 @@ def step(
     _graph_block(0, 1, event, bound.table, bound.params, state, work)
     aligned, phased, laned, wide, small = work.aligned, work.phased, work.laned, answer.wide, answer.small
     for v in range(wide.shape[1]):
-        wide[0, v] = aligned.x[v, 0]
-        wide[1, v] = aligned.half[v, 0]
-        wide[2, v] = work.deviation[v, 0]
-        wide[3, v] = phased.phase[v, 0]
-        wide[4, v] = phased.drift[v, 0]
-        wide[5, v] = laned.forecast[v, 0]
-        wide[6, v] = laned.snr[v, 0]
-        wide[7, v] = laned.bits[v, 0]
-        wide[8, v] = laned.voltage[v, 0]
-        small[0, v] = phased.route[v, 0]
-        small[1, v] = phased.status[v, 0]
-        small[2, v] = laned.lane[v, 0]
-        small[3, v] = laned.pays_fees[v, 0]
+        wide[0, v] = aligned.x[0, v]
+        wide[1, v] = aligned.half[0, v]
+        wide[2, v] = work.deviation[0, v]
+        wide[3, v] = phased.phase[0, v]
+        wide[4, v] = phased.drift[0, v]
+        wide[5, v] = laned.forecast[0, v]
+        wide[6, v] = laned.snr[0, v]
+        wide[7, v] = laned.bits[0, v]
+        wide[8, v] = laned.voltage[0, v]
+        small[0, v] = phased.route[0, v]
+        small[1, v] = phased.status[0, v]
+        small[2, v] = laned.lane[0, v]
+        small[3, v] = laned.pays_fees[0, v]
     memory = work.remembered
     return work.ghost[0], memory.key[0], memory.entropy[0], memory.echo[0], work.expected[0], work.penalty[0]
 

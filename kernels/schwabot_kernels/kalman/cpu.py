@@ -14,9 +14,10 @@ import numpy as np
 from numba import njit
 
 from schwabot_kernels.align.cpu import Aligned
-from schwabot_kernels.arrays import F64, I32
+from schwabot_kernels.arrays import F64
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import NJIT
+from schwabot_kernels.simd import LANES, any_lane, load
 
 
 class KalmanState(NamedTuple):
@@ -33,9 +34,7 @@ def empty_state(streams: int) -> KalmanState:
 
 @njit(**NJIT)
 def kalman(
-    first: int,
     n: int,
-    stream: I32,
     aligned: Aligned,
     phased: Phased,
     q_bp2_per_s: float,
@@ -43,16 +42,15 @@ def kalman(
     state: KalmanState,
     ghost: F64,
 ) -> None:
-    """Fill ``ghost`` [n] for events [first, first + n), NaN while every stream is routed out. ``r_bp2`` is [V]."""
-    streams = aligned.x.shape[0]
+    """Fill ``ghost`` [n] for the n events of the block, NaN while every stream is routed out. ``r_bp2`` is [V]."""
     x, compensated, route = aligned.x, phased.compensated, phased.route
-    dt_s, last_x = aligned.dt_s, state.x
+    dt_s, stream, last_x, width = aligned.dt_s, aligned.stream, state.x, aligned.x.shape[1]
     mean, variance = state.moments[0], state.moments[1]
     for j in range(n):
-        v = stream[first + j]
+        v = stream[j]
         variance += q_bp2_per_s * dt_s[j]
-        if route[v, j] == 0 and x[v, j] != last_x[v]:
-            y = x[v, j] - compensated[v, j]
+        if route[j, v] == 0 and x[j, v] != last_x[v]:
+            y = x[j, v] - compensated[j, v]
             if mean != mean:
                 mean = y
                 variance = r_bp2[v]
@@ -60,9 +58,9 @@ def kalman(
                 gain = variance / (variance + r_bp2[v])
                 mean += gain * (y - mean)
                 variance *= 1.0 - gain
-            last_x[v] = x[v, j]
+            last_x[v] = x[j, v]
         routed = False
-        for u in range(streams):
-            routed = routed or route[u, j] == 0
+        for k in range(j * width, (j + 1) * width, LANES):
+            routed = routed or any_lane(load(route, k) == 0)
         ghost[j] = mean if routed else np.nan
     state.moments[0], state.moments[1] = mean, variance

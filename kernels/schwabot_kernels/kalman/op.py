@@ -41,7 +41,8 @@ def _pass(
         load(dt_s, first, n, aligned.dt_s)
         load_all(compensated, first, n, phased.compensated)
         load_all(route, first, n, phased.route)
-        kalman_block(first, n, stream, aligned, phased, q_bp2_per_s, r_bp2, state, block)
+        load(stream, first, n, aligned.stream)
+        kalman_block(n, aligned, phased, q_bp2_per_s, r_bp2, state, block)
         store(block, first, n, ghost)
 
 

@@ -16,8 +16,10 @@ from numba import njit
 
 from schwabot_kernels.align.cpu import BLOCK, Aligned
 from schwabot_kernels.arrays import F64, I8, I32, I64, aligned_zeros
+from schwabot_kernels.blocks import decays
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import NJIT, exp_neg, log_pos
+from schwabot_kernels.simd import LANES, any_lane, gather, lanes_from, load, padded, store, where
 
 DEAD_BP = 1e-6
 """A deviation up to this has no sign: a stream alone is off its ghost by rounding."""
@@ -36,8 +38,8 @@ class LagState(NamedTuple):
     """Range, desync flags and the ring of decisions whose later prices are still to come.
 
     price_range: [hi, lo], NaN before the first ghost. [2]
-    desynced: 1 while |deviation| is above the threshold. [V]
-    x, half: the row before. [V]
+    desynced: 1 while |deviation| is above the threshold. [W]
+    x, half: the row before. [W]
     head: [next to hand out, next to write]. [2]
     next_due_ns: earliest time any pending cost is known. [1]
     pending: per latency, the next decision to resolve. [L]
@@ -62,7 +64,7 @@ class LagState(NamedTuple):
 
 
 class Desynced(NamedTuple):
-    """Scratch: out, 1 while a stream is desynchronised [V, BLOCK]; starts, 1 where a desync begins [BLOCK]."""
+    """Scratch: out, 1 while a stream is desynchronised [BLOCK, W]; starts, 1 where a desync begins [BLOCK]."""
 
     out: I8
     starts: I8
@@ -72,17 +74,18 @@ FAR_NS = 2**63 - 1
 
 
 def scratch(streams: int) -> Desynced:
-    """Uninitialised block."""
-    return Desynced(aligned_zeros((streams, BLOCK), np.int8), aligned_zeros((BLOCK,), np.int8))
+    """An empty block."""
+    return Desynced(aligned_zeros((BLOCK, padded(streams)), np.int8), aligned_zeros((BLOCK,), np.int8))
 
 
 def empty_state(streams: int, latencies: int, capacity: int = 4096) -> LagState:
     """State before the first event."""
+    width = padded(streams)
     return LagState(
         price_range=np.full(2, np.nan),
-        desynced=np.zeros(streams, np.int8),
-        x=np.full(streams, np.nan),
-        half=np.full(streams, np.nan),
+        desynced=np.zeros(width, np.int8),
+        x=np.full(width, np.nan),
+        half=np.full(width, np.nan),
         head=np.zeros(2, np.int64),
         next_due_ns=np.full(1, FAR_NS, np.int64),
         pending=np.zeros(latencies, np.int64),
@@ -133,9 +136,7 @@ def realised_penalties(entropy: F64, range_bp: F64, cost: F64, penalty: F64) -> 
 
 @njit(**NJIT)
 def expected_lag(
-    first: int,
     n: int,
-    stream: I32,
     aligned: Aligned,
     ghost: F64,
     deviation: F64,
@@ -153,10 +154,9 @@ def expected_lag(
 
     ``move`` is signed and the same for all streams: it is what the price does while an order is on its way.
     """
-    dt_s = aligned.dt_s
+    streams = deviation.shape[1]
     hi, lo = state.price_range[0], state.price_range[1]
-    for j in range(n):
-        width[j] = exp_neg(-dt_s[j] / params.tau_range_s)
+    decays(n, aligned.dt_s, params.tau_range_s, width)
     for j in range(n):
         a = width[j]
         g = ghost[j]
@@ -165,16 +165,17 @@ def expected_lag(
             lo = min(g, g + (lo - g) * a) if lo == lo else g
         width[j] = hi - lo
     state.price_range[0], state.price_range[1] = hi, lo
-    for j in range(n):
-        d = deviation[stream[first + j], j]
-        gone = params.latency_share * (0.5 * (mean[j] + echo[j])) if ghost[j] == ghost[j] else 0.0
-        along = gone if d > DEAD_BP else (-gone if d < -DEAD_BP else 0.0)
+    for j in range(0, n, LANES):
+        d = gather(deviation, lanes_from(j) * streams + load(aligned.stream, j))
+        g, w = load(ghost, j), load(width, j)
+        gone = where(g == g, params.latency_share * (0.5 * (load(mean, j) + load(echo, j))), 0.0)
+        along = where(d > DEAD_BP, gone, where(d < -DEAD_BP, -gone, 0.0))
         e = max(0.0, along)
-        room = max(width[j] if width[j] == width[j] else 0.0, params.min_range_bp)
-        move[j] = gone
-        expected[j] = e
-        penalty[j] = min(1.0, exp_neg(-entropy[j]) * e / room)
-        width[j] = room
+        room = max(where(w == w, w, 0.0), params.min_range_bp)
+        store(move, j, gone)
+        store(expected, j, e)
+        store(penalty, j, min(1.0, exp_neg(-load(entropy, j)) * e / room))
+        store(width, j, room)
 
 
 @njit(**NJIT)
@@ -195,49 +196,50 @@ def realised_lag(
 ) -> None:
     """Record the first event of every desync, and costs that have become known. The ring must have n V free places.
 
-    ``quoted`` [V] is 1 where a stream has a touch: without one nothing can be bought or sold, and nothing is decided.
+    ``quoted`` [W] is 1 where a stream has a touch: without one nothing can be bought or sold, and nothing is decided.
     """
-    streams = state.x.size
+    lanes = state.x.size
     mask = state.ts_ns.size - 1
     x, half, out, starts = aligned.x, aligned.half, work.out, work.starts
     for j in range(n):
         starts[j] = 0
-    for v in range(streams):
-        d, way, row, before = deviation[v], phased.route[v], out[v], state.desynced[v]
+    for g in range(0, lanes, LANES):
+        before, has_touch = load(state.desynced, g) == 1, load(quoted, g) == 1
         for j in range(n):
-            row[j] = quoted[v] if abs(d[j]) > params.desync_bp and way[j] == 0 else np.int8(0)
-        starts[0] |= row[0] > before
-        for j in range(1, n):
-            starts[j] |= row[j] > row[j - 1]
+            k = j * lanes + g
+            off = has_touch & (load(phased.route, k) == 0) & (abs(load(deviation, k)) > params.desync_bp)
+            store(out, k, off)
+            starts[j] |= any_lane(off & ~before)
+            before = off
     next_due = state.next_due_ns[0]
     for j in range(n):
         t = ts_ns[first + j]
         if next_due < t:
             if j > 0:
-                for v in range(streams):
-                    state.x[v] = x[v, j - 1]
-                    state.half[v] = half[v, j - 1]
+                for g in range(0, lanes, LANES):
+                    store(state.x, g, load(x, (j - 1) * lanes + g))
+                    store(state.half, g, load(half, (j - 1) * lanes + g))
             resolve_decisions(t, latencies_ns, state)
             next_due = state.next_due_ns[0]
         if starts[j] == 0:
             continue
-        for v in range(streams):
-            if out[v, j] > (out[v, j - 1] if j > 0 else state.desynced[v]):
-                side = 1 if deviation[v, j] > 0.0 else -1
+        for v in range(lanes):
+            if out[j, v] > (out[j - 1, v] if j > 0 else state.desynced[v]):
+                side = 1 if deviation[j, v] > 0.0 else -1
                 slot = state.head[1] & mask
                 state.ts_ns[slot] = t
                 state.stream[slot] = v
                 state.side[slot] = side
-                state.touch[slot] = touch_bp(x[v, j], half[v, j], side)
+                state.touch[slot] = touch_bp(x[j, v], half[j, v], side)
                 state.entropy[slot] = entropy[j]
                 state.range_bp[slot] = width[j]
                 for k in range(latencies_ns.size):
                     state.cost[slot, k] = np.nan
                 state.head[1] += 1
                 next_due = min(next_due, t + latencies_ns[0])
-    for v in range(streams):
-        state.desynced[v] = out[v, n - 1]
     state.next_due_ns[0] = next_due
-    for v in range(streams):
-        state.x[v] = x[v, n - 1]
-        state.half[v] = half[v, n - 1]
+    for g in range(0, lanes, LANES):
+        k = (n - 1) * lanes + g
+        store(state.desynced, g, load(out, k))
+        store(state.x, g, load(x, k))
+        store(state.half, g, load(half, k))

@@ -7,14 +7,15 @@ from numba import njit
 
 from schwabot_kernels.align.cpu import BLOCK, Aligned
 from schwabot_kernels.align.cpu import scratch as align_scratch
-from schwabot_kernels.arrays import F64, I8, I32, I64
-from schwabot_kernels.blocks import load, load_all, store
+from schwabot_kernels.arrays import F64, I8, I32, I64, aligned_zeros
+from schwabot_kernels.blocks import load, load_all, store, wide
 from schwabot_kernels.checking import array, own_copy, stream_numbers, times
 from schwabot_kernels.lag.cpu import Desynced, LagParams, LagState, empty_state, expected_lag, realised_lag, scratch
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.phase.cpu import scratch as phase_scratch
 from schwabot_kernels.rings import fake_state, grown
 from schwabot_kernels.scalar import NJIT
+from schwabot_kernels.simd import padded
 from schwabot_kernels.tree import leaves
 
 COLUMNS = ("move", "expected", "penalty")
@@ -66,10 +67,9 @@ def _pass(
         load(entropy, first, n, entropy_block)
         load(mean, first, n, mean_block)
         load(echo, first, n, echo_block)
+        load(stream, first, n, aligned.stream)
         expected_lag(
-            first,
             n,
-            stream,
             aligned,
             ghost_block,
             deviation_block,
@@ -162,14 +162,14 @@ def lag(
         array("entropy", entropy, torch.float64, (events,)),
         array("mean", mean, torch.float64, (events,)),
         array("echo", echo, torch.float64, (events,)),
-        array("quoted", quoted, torch.int8, (streams,)),
+        wide(array("quoted", quoted, torch.int8, (streams,))),
         array("latencies_ns", latencies_ns, torch.int64, latencies_ns.shape),
     )
     work = (
         align_scratch(streams),
         phase_scratch(streams),
         scratch(streams),
-        x.new_empty(streams, BLOCK).numpy(),
+        aligned_zeros((BLOCK, padded(streams))),
         x.new_empty(8, BLOCK).numpy(),
     )
     columns = [torch.empty_like(ghost) for _ in COLUMNS]

@@ -16,7 +16,7 @@ outcome of zero edge, as heavy as the newest, so that one lucky outcome is no ev
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -25,6 +25,7 @@ from schwabot_kernels.align.cpu import BLOCK, Aligned
 from schwabot_kernels.arrays import F64, I8, I32, I64, aligned_zeros
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import MISSING_NS, NJIT, exp_neg, float_bits, log_pos
+from schwabot_kernels.simd import LANES, gather, lanes_from, load, padded, splat, store, where
 
 BUCKETS = 16
 CENTRE = 8
@@ -60,10 +61,10 @@ class LanesState(NamedTuple):
     """Regression and bucket memories, output voltages, outcomes still to come.
 
     clock: [first event's time, bucket epoch, slope epoch, events so far]. [4]
-    products, squares: sums of d y and d² per stream. [V]; energy: [sum of m², weight] per stream. [V, 2]
-    buckets: [n_eff, count, sum E, sum E²] per stream and bucket. [V, BUCKETS, 4]; last_ns: last outcome. [V, BUCKETS]
-    slope, inverse_energy [V], bucket_mean, bucket_snr [V, BUCKETS]: ratios of the above; reading then divides nothing.
-    voltage, lane: output before. [V]; x: the row before. [V]
+    products, squares: sums of d y and d² per stream. [W]; energy: [sum of m², weight] per stream. [W, 2]
+    buckets: [n_eff, count, sum E, sum E²] per stream and bucket. [W, BUCKETS, 4]; last_ns: last outcome. [W, BUCKETS]
+    slope, inverse_energy [W], bucket_mean, bucket_snr [W, BUCKETS]: ratios of the above; reading then divides nothing.
+    voltage, lane: output before. [W]; x: the row before. [W]
     head: [next due, next to write]. [2]; due_*: ring. [capacity]
     """
 
@@ -93,9 +94,9 @@ class LanesState(NamedTuple):
 
 
 class Laned(NamedTuple):
-    """Forecast in bp, SNR, bits, voltage in V, lane, pays_fees. [V, BLOCK].
+    """Forecast in bp, SNR, bits, voltage in V, lane, pays_fees. [BLOCK, W].
 
-    Scratch: edge, evidence, lower (the lane that can be entered) [V, BLOCK]; scale, inverse scales, epochs [BLOCK].
+    Scratch: edge, evidence [BLOCK, W]; scale, inverse scales, epochs [BLOCK].
     """
 
     forecast: F64
@@ -106,7 +107,6 @@ class Laned(NamedTuple):
     pays_fees: I8
     edge: F64
     evidence: F64
-    lower: I8
     scale: F64
     inverse_scale: F64
     inverse_slope_scale: F64
@@ -116,20 +116,21 @@ class Laned(NamedTuple):
 
 def empty_state(streams: int, v0: float, capacity: int = 4096) -> LanesState:
     """State before the first event."""
+    width = padded(streams)
     return LanesState(
         clock=np.array([MISSING_NS, 0, 0, 0], np.int64),
-        products=np.zeros(streams),
-        squares=np.zeros(streams),
-        energy=np.zeros((streams, 2)),
-        buckets=np.zeros((streams, BUCKETS, 4)),
-        last_ns=np.full((streams, BUCKETS), MISSING_NS, np.int64),
-        slope=np.zeros(streams),
-        inverse_energy=np.zeros(streams),
-        bucket_mean=np.zeros((streams, BUCKETS)),
-        bucket_snr=np.zeros((streams, BUCKETS)),
-        voltage=np.full(streams, v0),
-        lane=np.zeros(streams, np.int8),
-        x=np.full(streams, np.nan),
+        products=np.zeros(width),
+        squares=np.zeros(width),
+        energy=np.zeros((width, 2)),
+        buckets=np.zeros((width, BUCKETS, 4)),
+        last_ns=np.full((width, BUCKETS), MISSING_NS, np.int64),
+        slope=np.zeros(width),
+        inverse_energy=np.zeros(width),
+        bucket_mean=np.zeros((width, BUCKETS)),
+        bucket_snr=np.zeros((width, BUCKETS)),
+        voltage=np.full(width, v0),
+        lane=np.zeros(width, np.int8),
+        x=np.full(width, np.nan),
         head=np.zeros(2, np.int64),
         due_ns=np.zeros(capacity, np.int64),
         due_stream=np.zeros(capacity, np.int32),
@@ -144,8 +145,8 @@ def empty_state(streams: int, v0: float, capacity: int = 4096) -> LanesState:
 
 
 def scratch(streams: int) -> Laned:
-    """Uninitialised block."""
-    shape = (streams, BLOCK)
+    """An empty block."""
+    shape = (BLOCK, padded(streams))
     return Laned(
         forecast=aligned_zeros(shape),
         snr=aligned_zeros(shape),
@@ -155,7 +156,6 @@ def scratch(streams: int) -> Laned:
         pays_fees=aligned_zeros(shape, np.int8),
         edge=aligned_zeros(shape),
         evidence=aligned_zeros(shape),
-        lower=aligned_zeros(shape, np.int8),
         scale=aligned_zeros((BLOCK,)),
         inverse_scale=aligned_zeros((BLOCK,)),
         inverse_slope_scale=aligned_zeros((BLOCK,)),
@@ -165,9 +165,16 @@ def scratch(streams: int) -> Laned:
 
 
 @njit(inline="always", **NJIT)
-def bucket_of(ratio: float) -> int:
+def bucket_of(ratio: Any) -> Any:
     """floor(2 log2(|m| / sigma)) + 8, clipped to [0, 15], from ratio = m² / sigma²: its exponent is the half octave."""
     return min(max((float_bits(ratio) >> 52) - 1023 + CENTRE, 0), BUCKETS - 1)
+
+
+@njit(inline="always", **NJIT)
+def _put(row: F64, v: int, value: float) -> None:
+    """row[v] = value, by whole vectors: a vector read soon after a single number was written has to wait for it."""
+    g = v & -LANES
+    store(row, g, where(lanes_from(g) == v, value, load(row, g)))
 
 
 @njit(**NJIT)
@@ -197,12 +204,13 @@ def _evidence(
     deviation: F64,
     memory_mean: F64,
     memory_trusted: I8,
+    streams: int,
     params: LanesParams,
     state: LanesState,
     out: Laned,
 ) -> None:
     """Forecast, remembered edge and n SNR of every stream; outcomes that are due go into the memories first."""
-    streams = state.x.size
+    width = state.x.size
     scale, inverse_scale, inverse_slope_scale = out.scale, out.inverse_scale, out.inverse_slope_scale
     epochs, slope_epochs = out.epoch, out.slope_epoch
     origin = state.clock[0]
@@ -212,9 +220,13 @@ def _evidence(
         since = float(ts_ns[first + j] - origin) * 1e-9
         epochs[j] = np.floor(since / span)
         slope_epochs[j] = np.floor(since / slope_span)
-        scale[j] = exp_neg((epochs[j] * span - since) / params.tau_s)
-        inverse_scale[j] = 1.0 / scale[j]
-        inverse_slope_scale[j] = 1.0 / exp_neg((slope_epochs[j] * slope_span - since) / params.slope_tau_s)
+        scale[j] = (epochs[j] * span - since) / params.tau_s
+        inverse_slope_scale[j] = (slope_epochs[j] * slope_span - since) / params.slope_tau_s
+    for j in range(0, n, LANES):
+        kept = exp_neg(load(scale, j))
+        store(scale, j, kept)
+        store(inverse_scale, j, 1.0 / kept)
+        store(inverse_slope_scale, j, 1.0 / exp_neg(load(inverse_slope_scale, j)))
 
     x, half, route = aligned.x, aligned.half, phased.route
     products, squares, slope, energy = state.products, state.squares, state.slope, state.energy
@@ -240,12 +252,12 @@ def _evidence(
             slot = read & mask
             v = due_stream[slot]
             d = due_deviation[slot]
-            then = x[v, j] if next_due == t else (x[v, j - 1] if j > 0 else state.x[v])
+            then = x[j, v] if next_due == t else (x[j - 1, v] if j > 0 else state.x[v])
             move = then - due_x[slot]
             weight = due_slope_weight[slot]
             products[v] += weight * d * move
             squares[v] += weight * d * d
-            slope[v] = products[v] / (squares[v] + weight * SLOPE_PRIOR_BP2)
+            _put(slope, v, products[v] / (squares[v] + weight * SLOPE_PRIOR_BP2))
             k = due_bucket[slot]
             if k >= 0:
                 edge = (move if due_forecast[slot] > 0.0 else -move) - due_half[slot]
@@ -271,28 +283,29 @@ def _evidence(
 
         extra = memory_mean[j] if memory_trusted[j] == 1 else 0.0
         scale_j = scale[j]
-        for v in range(streams):
-            d = deviation[v, j]
-            live = route[v, j] == 0 and d == d
-            m = slope[v] * d + extra if live else 0.0
-            k = bucket_of(m * m * inverse_energy[v])
+        for g in range(0, width, LANES):
+            row = j * width + g
+            d = load(deviation, row)
+            live = (load(route, row) == 0) & (d == d)
+            m = where(live, load(slope, g) * d + extra, 0.0)
             known = m != 0.0
-            out_forecast[v, j] = m
-            out_edge[v, j] = bucket_mean[v, k] if known else 0.0
-            snr = bucket_snr[v, k] if known else 0.0
-            out_snr[v, j] = snr
-            out_evidence[v, j] = snr * min(buckets[v, k, N_EFF] * scale_j, count_cap)
-        d = deviation[turn, j]
-        if route[turn, j] == 0 and d == d:
-            m = out_forecast[turn, j]
+            place = lanes_from(g) * BUCKETS + bucket_of(m * m * load(inverse_energy, g))
+            snr = where(known, gather(bucket_snr, place), 0.0)
+            store(out_forecast, row, m)
+            store(out_edge, row, where(known, gather(bucket_mean, place), 0.0))
+            store(out_snr, row, snr)
+            store(out_evidence, row, snr * min(gather(buckets, place << 2) * scale_j, count_cap))
+        d = deviation[j, turn]
+        if route[j, turn] == 0 and d == d:
+            m = out_forecast[j, turn]
             slot = write & mask
             due_ns[slot] = t + horizon_ns
             due_stream[slot] = turn
             due_bucket[slot] = bucket_of(m * m * inverse_energy[turn]) if m != 0.0 else -1
-            due_x[slot] = x[turn, j]
+            due_x[slot] = x[j, turn]
             due_deviation[slot] = d
             due_forecast[slot] = m
-            due_half[slot] = half[turn, j]
+            due_half[slot] = half[j, turn]
             due_weight[slot] = inverse_scale[j]
             weight = inverse_slope_scale[j]
             due_slope_weight[slot] = weight
@@ -303,13 +316,13 @@ def _evidence(
             count = energy[turn, 1] + weight
             energy[turn, 0] = squared
             energy[turn, 1] = count
-            inverse_energy[turn] = count / squared if squared > 0.0 else 0.0
+            _put(inverse_energy, turn, count / squared if squared > 0.0 else 0.0)
         turn = turn + 1 if turn + 1 < streams else 0
     head[0], head[1] = read, write
     state.clock[1], state.clock[2] = np.int64(epoch), np.int64(slope_epoch)
     state.clock[3] += n
-    for v in range(streams):
-        state.x[v] = x[v, n - 1]
+    for g in range(0, width, LANES):
+        store(state.x, g, load(x, (n - 1) * width + g))
 
 
 @njit(**NJIT)
@@ -325,55 +338,63 @@ def lanes(
     move: F64,
     quoted: I8,
     style_fee_bp: F64,
+    streams: int,
     params: LanesParams,
     state: LanesState,
     out: Laned,
 ) -> None:
     """Fill ``out`` for events [first, first + n) and move ``state`` on. The ring must have n free places.
 
-    move: what the price does while an order is on its way, bp. [n]; quoted: 1 where the stream has a touch. [V]
-    style_fee_bp: fee of each lane's style. [3, V]
+    move: what the price does while an order is on its way, bp. [n]; quoted: 1 where the stream has a touch. [W]
+    style_fee_bp: fee of each lane's style. [3, W]; streams: V
     """
-    streams = state.x.size
+    width = state.x.size
     if state.clock[0] == MISSING_NS:
         state.clock[0] = ts_ns[first]
-    _evidence(first, n, ts_ns, aligned, phased, deviation, memory_mean, memory_trusted, params, state, out)
+    _evidence(
+        first,
+        n,
+        ts_ns,
+        aligned,
+        phased,
+        deviation,
+        memory_mean,
+        memory_trusted,
+        streams,
+        params,
+        state,
+        out,
+    )
     dt_s = aligned.dt_s
     octaves = 0.5 * params.kappa / np.log(2.0)
     rate = np.log(2.0) / 8.0
-    high, medium, margin, slew, enough = params.high, params.medium, params.margin, params.slew_per_s, params.weight_min
-    for v in range(streams):
-        bits, voltage_v, evidence = out.bits[v], out.voltage[v], out.evidence[v]
+    v_full, v_max, slew, enough = 4.0 * params.v0, params.v_max, params.slew_per_s, params.weight_min
+    high, medium, margin = params.high, params.medium, params.margin
+    for g in range(0, width, LANES):
+        volts, level = load(state.voltage, g), load(state.lane, g)
+        fee_medium, fee_high = load(style_fee_bp, width + g), load(style_fee_bp, 2 * width + g)
+        has_touch = load(quoted, g) == 1
         for j in range(n):
-            b = min(octaves * log_pos(1.0 + evidence[j]), 16.0)
-            bits[j] = b
+            k = j * width + g
+            bits = min(octaves * log_pos(1.0 + load(out.evidence, k)), 16.0)
             # 2^(b/8) as 4 exp(-(16 - b) ln 2 / 8), which keeps the argument negative.
-            voltage_v[j] = min(4.0 * params.v0 * exp_neg((b - 16.0) * rate), params.v_max)
-    volts, voltage = state.voltage, out.voltage
-    for j in range(n):
-        rise = slew * dt_s[j]
-        for v in range(streams):
-            now = min(voltage[v, j], volts[v] + rise)
-            volts[v] = now
-            voltage[v, j] = now
-    none, one, two = np.int8(0), np.int8(1), np.int8(2)
-    for v in range(streams):
-        voltage_v, lane, lower, pays, edge = out.voltage[v], out.lane[v], out.lower[v], out.pays_fees[v], out.edge[v]
-        weight, forecast = aligned.latency_weight[v], out.forecast[v]
-        for j in range(n):
-            sure = voltage_v[j] - margin
-            lane[j] = two if voltage_v[j] >= high else (one if voltage_v[j] >= medium else none)
-            lower[j] = two if sure >= high else (one if sure >= medium else none)
-            lower[j] = lower[j] if weight[j] > enough else none
+            aim = min(v_full * exp_neg((bits - 16.0) * rate), v_max)
+            volts = min(aim, volts + slew * dt_s[j])
             # Without quotes the half spread is unknown, and so is what is left after it.
-            lane[j] = lane[j] if quoted[v] == 1 else none
-        level = state.lane[v]
-        for j in range(n):
-            level = min(max(level, lower[j]), lane[j])
-            lane[j] = level
-        state.lane[v] = level
-        fee_medium, fee_high = style_fee_bp[1, v], style_fee_bp[2, v]
-        for j in range(n):
-            missed = max(move[j] if forecast[j] > 0.0 else -move[j], 0.0)
-            net = edge[j] - missed - (fee_high if lane[j] == 2 else fee_medium)
-            pays[j] = one if net > 0.0 and lane[j] > 0 else none
+            upper = where(has_touch, _lane_of(volts, medium, high), 0)
+            lower = where(load(aligned.latency_weight, k) > enough, _lane_of(volts - margin, medium, high), 0)
+            level = min(max(level, lower), upper)
+            missed = max(where(load(out.forecast, k) > 0.0, splat(move[j]), -move[j]), 0.0)
+            net = load(out.edge, k) - missed - where(level == 2, fee_high, fee_medium)
+            store(out.bits, k, bits)
+            store(out.voltage, k, volts)
+            store(out.lane, k, level)
+            store(out.pays_fees, k, (net > 0.0) & (level > 0))
+        store(state.voltage, g, volts)
+        store(state.lane, g, level)
+
+
+@njit(inline="always", **NJIT)
+def _lane_of(volts: Any, medium: float, high: float) -> Any:
+    """2 from ``high`` on, 1 from ``medium`` on, else 0."""
+    return where(volts >= high, splat(2), where(volts >= medium, splat(1), 0))

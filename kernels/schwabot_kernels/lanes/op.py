@@ -7,8 +7,8 @@ from numba import njit
 
 from schwabot_kernels.align.cpu import BLOCK, Aligned
 from schwabot_kernels.align.cpu import scratch as align_scratch
-from schwabot_kernels.arrays import F64, I8, I64
-from schwabot_kernels.blocks import load, load_all, store_all
+from schwabot_kernels.arrays import F64, I8, I64, aligned_zeros
+from schwabot_kernels.blocks import load, load_all, store_all, wide
 from schwabot_kernels.checking import array, own_copy, times
 from schwabot_kernels.lanes.cpu import Laned, LanesParams, LanesState, empty_state, scratch
 from schwabot_kernels.lanes.cpu import lanes as lanes_block
@@ -16,6 +16,7 @@ from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.phase.cpu import scratch as phase_scratch
 from schwabot_kernels.rings import fake_state, grown
 from schwabot_kernels.scalar import NJIT
+from schwabot_kernels.simd import padded
 from schwabot_kernels.tree import leaves
 
 COLUMNS = ("forecast", "snr", "bits", "voltage", "lane", "pays_fees")
@@ -80,6 +81,7 @@ def _pass(
             move_block,
             quoted,
             style_fee_bp,
+            x.shape[0],
             params,
             state,
             block,
@@ -166,14 +168,14 @@ def lanes(
         array("trusted", trusted, torch.int8, (events,)),
         array("latency_weight", latency_weight, torch.float64, x.shape),
         array("move", move, torch.float64, (events,)),
-        array("quoted", quoted, torch.int8, (streams,)),
-        array("style_fee_bp", style_fee_bp, torch.float64, (3, streams)),
+        wide(array("quoted", quoted, torch.int8, (streams,))),
+        wide(array("style_fee_bp", style_fee_bp, torch.float64, (3, streams))),
     )
     work = (
         align_scratch(streams),
         phase_scratch(streams),
         scratch(streams),
-        x.new_empty(streams, BLOCK).numpy(),
+        aligned_zeros((BLOCK, padded(streams))),
         x.new_empty(2, BLOCK).numpy(),
         x.new_empty(BLOCK, dtype=torch.int8).numpy(),
     )

@@ -146,8 +146,8 @@ def _pair_gains(
 ) -> None:
     """g and g (x_v - x_u) of every pair at each event of the block, left in ``out.gain`` and ``out.step``."""
     width, forget, dt_s = state.x.size, out.forget, aligned.dt_s
-    for j in range(n):
-        forget[j] = 1.0 - exp_neg(-dt_s[j] / params.tau_s)
+    for j in range(0, n, LANES):
+        store(forget, j, 1.0 - exp_neg(-load(dt_s, j) / params.tau_s))
     for g in range(0, width, LANES):
         x, bad, last = load(state.x, g), load(state.bad, g), load(state.last_ns, g)
         for j in range(n):

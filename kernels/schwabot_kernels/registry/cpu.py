@@ -19,8 +19,10 @@ from numba import njit
 
 from schwabot_kernels.align.cpu import BLOCK, Aligned
 from schwabot_kernels.arrays import F32, F64, I8, I64, aligned_zeros
+from schwabot_kernels.blocks import decays
 from schwabot_kernels.phase.cpu import Phased
-from schwabot_kernels.registry.hash import CHUNK, FEATURES, codes_of, features, padded, random_signs
+from schwabot_kernels.registry import hash as hashing
+from schwabot_kernels.registry.hash import FEATURES, Hashing, codes_of, random_signs
 from schwabot_kernels.registry.slots import (
     COUNT,
     FLAT,
@@ -37,6 +39,7 @@ from schwabot_kernels.registry.slots import (
     write_direct,
 )
 from schwabot_kernels.scalar import MISSING_NS, NJIT, exp_neg, log_pos
+from schwabot_kernels.simd import LANES, load, padded, store, where
 from schwabot_kernels.vector import WIDTH, add8, load8, mul8, signs8, splat8, store8, sum8
 
 EPOCHS = 30.0
@@ -63,9 +66,9 @@ class RegistryParams(NamedTuple):
 class RegistryState(NamedTuple):
     """Scale of z, tables, echo memory, and outcomes still to come.
 
-    signs: of the hyperplanes. [G, padded]; mean_x: decayed mean of each stream's log mid; x: the row before. [V]
-    z_count: events of the warm-up at which a stream took part. [V]
-    z_sum, z_squares: warm-up sums; z_shift, z_scale: frozen afterwards. [D]
+    signs: of the hyperplanes. [G, L]; mean_x: decayed mean of each stream's log mid; x: the row before. [W]
+    z_count: events of the warm-up at which a stream took part. [W]
+    z_sum, z_squares: warm-up sums; z_shift, z_scale: frozen afterwards. [5, W]
     warm: [events learnt from, 1 once frozen]. [2]
     clock: [first event's time, table epoch, echo epoch]. [3]; ghost: last ghost. [1]
     table: [T, slots, SLOT]; table_key: [T, slots] for b > 16, else [T, 0]; prefix: 8-bit level, b > 8. [T, 128, SLOT]
@@ -107,9 +110,8 @@ class Remembered(NamedTuple):
     Key of the first table (-1 in warm-up), outcome entropy in nats, mean remembered move in bp (shrunk by
     n / (n + 20)), echo readout in bp, and 1 where the memory's own causal skill is positive.
 
-    Scratch: momentum [V, BLOCK], z [D, BLOCK], scaled [padded, BLOCK], projected [padded, CHUNK],
-    code [T, BLOCK], scales, their inverses and epochs [BLOCK], stats [3, BLOCK]; vectors: see slots.working_vectors;
-    live: 1 for each bit of the echo, then 0.
+    Scratch: z [BLOCK, 5, W]; hashing: see hash.Hashing; code: T per event, and 16 more; scales, their inverses and
+    epochs [BLOCK]; stats [3, BLOCK]; vectors: see slots.working_vectors; live: 1 for each bit of the echo, then 0.
     """
 
     key: I64
@@ -117,10 +119,8 @@ class Remembered(NamedTuple):
     mean: F64
     echo: F64
     trusted: I8
-    momentum: F64
     z: F64
-    scaled: F32
-    projected: F32
+    hashing: Hashing
     code: Any
     scale: F64
     echo_scale: F64
@@ -147,17 +147,17 @@ def empty_state(
     streams: int, bits: int, tables: int, seed: int, slots: int = 16384, capacity: int = 4096
 ) -> RegistryState:
     """State before the first event; ``slots`` bounds each table when bits > 16."""
-    count = FEATURES * streams
+    width = padded(streams)
     direct = 1 << (bits - 1) if bits <= 16 else slots
     return RegistryState(
         signs=random_signs(streams, bits, tables, seed),
-        mean_x=np.full(streams, np.nan),
-        x=np.full(streams, np.nan),
-        z_count=np.zeros(streams),
-        z_sum=np.zeros(count),
-        z_squares=np.zeros(count),
-        z_shift=np.zeros(count),
-        z_scale=np.ones(count),
+        mean_x=np.full(width, np.nan),
+        x=np.full(width, np.nan),
+        z_count=np.zeros(width),
+        z_sum=np.zeros((FEATURES, width)),
+        z_squares=np.zeros((FEATURES, width)),
+        z_shift=np.zeros((FEATURES, width)),
+        z_scale=np.ones((FEATURES, width)),
         warm=np.zeros(2, np.int64),
         clock=np.array([MISSING_NS, 0, 0], np.int64),
         ghost=np.full(1, np.nan),
@@ -178,19 +178,16 @@ def empty_state(
 
 
 def scratch(streams: int, bits: int, tables: int) -> Remembered:
-    """Uninitialised block."""
-    width = padded(streams)
+    """An empty block."""
     return Remembered(
         key=aligned_zeros((BLOCK,), np.int64),
         entropy=aligned_zeros((BLOCK,)),
         mean=aligned_zeros((BLOCK,)),
         echo=aligned_zeros((BLOCK,)),
         trusted=aligned_zeros((BLOCK,), np.int8),
-        momentum=aligned_zeros((streams, BLOCK)),
-        z=aligned_zeros((FEATURES * streams, BLOCK)),
-        scaled=aligned_zeros((width, BLOCK), np.float32),
-        projected=aligned_zeros((width, CHUNK), np.float32),
-        code=aligned_zeros((tables, BLOCK), code_type(bits)),
+        z=aligned_zeros((BLOCK, FEATURES, padded(streams))),
+        hashing=hashing.scratch(BLOCK, streams, bits, tables),
+        code=aligned_zeros((BLOCK * tables + 16,), code_type(bits)),
         scale=aligned_zeros((BLOCK,)),
         echo_scale=aligned_zeros((BLOCK,)),
         inverse_scale=aligned_zeros((BLOCK,)),
@@ -223,42 +220,62 @@ def _rebase(factor: float, echo_factor: float, state: RegistryState) -> None:
 
 
 @njit(**NJIT)
-def _momentum_means(n: int, aligned: Aligned, tau_s: float, state: RegistryState, keep: F64, means: F64) -> None:
-    """Decayed mean over time of every stream's log mid, [V, BLOCK]."""
-    dt_s, x = aligned.dt_s, aligned.x
+def _features(
+    n: int, aligned: Aligned, phased: Phased, deviation: F64, tau_s: float, state: RegistryState, keep: F64, z: F64
+) -> None:
+    """Fill z [BLOCK, 5, W]: deviation, microprice offset, imbalance, half spread, log mid less its decayed mean.
+
+    A stream that is routed out gives zeros. ``keep`` [BLOCK] is scratch.
+    """
+    decays(n, aligned.dt_s, tau_s, keep)
+    width = state.x.size
+    for g in range(0, width, LANES):
+        mean, before = load(state.mean_x, g), load(state.x, g)
+        for j in range(n):
+            k = j * width + g
+            use = load(phased.route, k) == 0
+            x = load(aligned.x, k)
+            mean = keep[j] * mean + (1.0 - keep[j]) * before
+            mean = where(mean == mean, mean, x)
+            at = j * FEATURES * width + g
+            store(z, at, where(use, load(deviation, k), 0.0))
+            store(z, at + width, where(use, load(aligned.micro, k), 0.0))
+            store(z, at + 2 * width, where(use, load(aligned.imbalance, k), 0.0))
+            store(z, at + 3 * width, where(use, load(aligned.half, k), 0.0))
+            store(z, at + 4 * width, where(use, x - mean, 0.0))
+            before = x
+        store(state.mean_x, g, mean)
+        store(state.x, g, before)
+
+
+@njit(**NJIT)
+def _standardise(n: int, streams: int, phased: Phased, state: RegistryState, z: F64, scaled: F32) -> None:
+    """(z - shift) scale of every stream that takes part, else 0, feature after feature without gaps. [BLOCK, L]"""
+    width, length = state.x.size, scaled.shape[1]
     for j in range(n):
-        keep[j] = exp_neg(-dt_s[j] / tau_s)
-    for v in range(x.shape[0]):
-        mean, row = means[v], x[v]
-        mean[0] = (1.0 - keep[0]) * state.x[v]
-        for j in range(1, n):
-            mean[j] = (1.0 - keep[j]) * row[j - 1]
-        state.x[v] = row[n - 1]
-    mean_x = state.mean_x
-    for j in range(n):
-        a = keep[j]
-        for v in range(x.shape[0]):
-            decayed = a * mean_x[v] + means[v, j]
-            decayed = decayed if decayed == decayed else x[v, j]
-            mean_x[v] = decayed
-            means[v, j] = decayed
+        for f in range(FEATURES):
+            # Lanes beyond V are zeros, and lie where the next feature comes or where zeros belong.
+            for g in range(0, width, LANES):
+                k = f * width + g
+                value = (load(z, j * FEATURES * width + k) - load(state.z_shift, k)) * load(state.z_scale, k)
+                use = load(phased.route, j * width + g) == 0
+                store(scaled, j * length + f * streams + g, where(use, value, 0.0))
 
 
 @njit(**NJIT)
 def _learn_scale(n: int, z: F64, route: I8, ghost: F64, warmup_events: int, state: RegistryState) -> int:
     """Take events into the warm-up sums until it is full; returns the first event after it."""
-    count = z.shape[0]
-    streams = count // FEATURES
+    width = state.x.size
     for j in range(n):
         if state.warm[1] == 1:
             return j
         if ghost[j] != ghost[j]:
             continue
-        for v in range(streams):
-            state.z_count[v] += 1.0 if route[v, j] == 0 else 0.0
-        for d in range(count):
-            state.z_sum[d] += z[d, j]
-            state.z_squares[d] += z[d, j] * z[d, j]
+        for v in range(width):
+            state.z_count[v] += 1.0 if route[j, v] == 0 else 0.0
+            for f in range(FEATURES):
+                state.z_sum[f, v] += z[j, f, v]
+                state.z_squares[f, v] += z[j, f, v] * z[j, f, v]
         state.warm[0] += 1
         if state.warm[0] == warmup_events:
             _freeze_scale(warmup_events, state)
@@ -272,24 +289,22 @@ def _freeze_scale(warmup_events: int, state: RegistryState) -> None:
 
     A stream that took part in less than one in a hundred borrows the scale of all streams together.
     """
-    streams = state.z_count.size
     together = np.sum(state.z_count)
     for f in range(FEATURES):
-        all_sum = np.sum(state.z_sum[f * streams : (f + 1) * streams])
-        all_squares = np.sum(state.z_squares[f * streams : (f + 1) * streams])
-        for v in range(streams):
-            d = f * streams + v
+        all_sum = np.sum(state.z_sum[f])
+        all_squares = np.sum(state.z_squares[f])
+        for v in range(state.z_count.size):
             rare = 100.0 * state.z_count[v] < warmup_events
             taken = together if rare else state.z_count[v]
-            mean = (all_sum if rare else state.z_sum[d]) / taken
-            square = (all_squares if rare else state.z_squares[d]) / taken
+            mean = (all_sum if rare else state.z_sum[f, v]) / taken
+            square = (all_squares if rare else state.z_squares[f, v]) / taken
             # Spreads don't change sign with the price; every other feature does and keeps its zero.
             if f == HALF_SPREAD:
-                state.z_shift[d] = mean
+                state.z_shift[f, v] = mean
                 square = max(square - mean * mean, 0.0)
             # A feature that stood still is left out; what rounding leaves of its variance is not a scale.
             still = square <= max(1e-18, 1e-9 * mean * mean)
-            state.z_scale[d] = 0.0 if still else 1.0 / np.sqrt(square)
+            state.z_scale[f, v] = 0.0 if still else 1.0 / np.sqrt(square)
     state.warm[1] = 1
 
 
@@ -377,7 +392,7 @@ def _walk(
 
         new = write & mask
         for k in range(tables):
-            due_code[new * tables + k] = code[k, j]
+            due_code[new * tables + k] = code[j * tables + k]
         enough = params.min_count * inverse_scale[j]
         if not direct or not read_direct(table, slots, due_code, new * tables, tables, enough, work):
             read_backed_off(table_key, state.table, state.prefix, due_code, new * tables, bits, enough, work)
@@ -418,6 +433,7 @@ def remember(
     phased: Phased,
     ghost: F64,
     deviation: F64,
+    streams: int,
     params: RegistryParams,
     state: RegistryState,
     out: Remembered,
@@ -432,27 +448,10 @@ def remember(
     span = EPOCHS * params.tau_s
     echo_span = EPOCHS * params.echo_tau_s
 
-    _momentum_means(n, aligned, params.momentum_tau_s, state, scale, out.momentum)
-    features(
-        n,
-        deviation,
-        aligned.micro,
-        aligned.imbalance,
-        aligned.half,
-        aligned.x,
-        phased.route,
-        out.momentum,
-        out.z,
-    )
+    _features(n, aligned, phased, deviation, params.momentum_tau_s, state, scale, out.z)
     start = 0 if state.warm[1] == 1 else _learn_scale(n, out.z, phased.route, ghost, params.warmup_events, state)
-    scaled = out.scaled
-    streams = aligned.x.shape[0]
-    for d in range(out.z.shape[0]):
-        shift, inverse, row, target = state.z_shift[d], state.z_scale[d], out.z[d], scaled[d]
-        way = phased.route[d % streams]
-        for j in range(n):
-            target[j] = np.float32((row[j] - shift) * inverse) if way[j] == 0 else np.float32(0.0)
-    codes_of(n, bits, tables, state.signs, scaled, out.projected, out.code)
+    _standardise(n, streams, phased, state, out.z, out.hashing.scaled)
+    codes_of(n, bits, tables, state.signs, out.hashing, out.code)
 
     inverse_scale, inverse_echo_scale = out.inverse_scale, out.inverse_echo_scale
     epochs, echo_epochs = out.epoch, out.echo_epoch
@@ -460,17 +459,21 @@ def remember(
         since = float(ts_ns[first + j] - origin) * 1e-9
         epochs[j] = np.floor(since / span)
         echo_epochs[j] = np.floor(since / echo_span)
-        scale[j] = exp_neg((epochs[j] * span - since) / params.tau_s)
-        echo_scale[j] = exp_neg((echo_epochs[j] * echo_span - since) / params.echo_tau_s)
-        inverse_scale[j] = 1.0 / scale[j]
-        inverse_echo_scale[j] = 1.0 / echo_scale[j]
+        scale[j] = (epochs[j] * span - since) / params.tau_s
+        echo_scale[j] = (echo_epochs[j] * echo_span - since) / params.echo_tau_s
+    for j in range(0, n, LANES):
+        kept, echo_kept = exp_neg(load(scale, j)), exp_neg(load(echo_scale, j))
+        store(scale, j, kept)
+        store(echo_scale, j, echo_kept)
+        store(inverse_scale, j, 1.0 / kept)
+        store(inverse_echo_scale, j, 1.0 / echo_kept)
 
     _walk(first, n, start, ts_ns, ghost, params, state, out)
-    entropy, counts, flats, up_downs = out.entropy, out.stats[0], out.stats[1], out.stats[2]
-    for j in range(n):
-        inverse = 1.0 / (counts[j] + 3.0)
-        moved = max(counts[j] - flats[j], 0.0)
-        flat = (flats[j] + 1.0) * inverse
-        up = (max(0.5 * (moved + up_downs[j]), 0.0) + 1.0) * inverse
-        down = (max(0.5 * (moved - up_downs[j]), 0.0) + 1.0) * inverse
-        entropy[j] = -(flat * log_pos(flat) + up * log_pos(up) + down * log_pos(down))
+    for j in range(0, n, LANES):
+        count, flats, up_downs = load(out.stats, j), load(out.stats, BLOCK + j), load(out.stats, 2 * BLOCK + j)
+        share = 1.0 / (count + 3.0)
+        moved = max(count - flats, 0.0)
+        flat = (flats + 1.0) * share
+        up = (max(0.5 * (moved + up_downs), 0.0) + 1.0) * share
+        down = (max(0.5 * (moved - up_downs), 0.0) + 1.0) * share
+        store(out.entropy, j, -(flat * log_pos(flat) + up * log_pos(up) + down * log_pos(down)))

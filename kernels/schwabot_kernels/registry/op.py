@@ -7,7 +7,7 @@ from numba import njit
 
 from schwabot_kernels.align.cpu import BLOCK, Aligned
 from schwabot_kernels.align.cpu import scratch as align_scratch
-from schwabot_kernels.arrays import F64, I8, I64
+from schwabot_kernels.arrays import F64, I8, I64, aligned_zeros
 from schwabot_kernels.blocks import load, load_all, store
 from schwabot_kernels.checking import array, own_copy, times
 from schwabot_kernels.phase.cpu import Phased
@@ -16,6 +16,7 @@ from schwabot_kernels.registry.cpu import RegistryParams, RegistryState, Remembe
 from schwabot_kernels.registry.cpu import remember as remember_block
 from schwabot_kernels.rings import fake_state, grown
 from schwabot_kernels.scalar import NJIT
+from schwabot_kernels.simd import padded
 from schwabot_kernels.tree import leaves
 
 COLUMNS = ("key", "entropy", "mean", "echo", "trusted")
@@ -61,7 +62,9 @@ def _pass(
         load_all(route, first, n, phased.route)
         load(ghost, first, n, ghost_block)
         load_all(deviation, first, n, deviation_block)
-        remember_block(first, n, ts_ns, aligned, phased, ghost_block, deviation_block, params, state, block)
+        remember_block(
+            first, n, ts_ns, aligned, phased, ghost_block, deviation_block, x.shape[0], params, state, block
+        )
         store(block.key, first, n, key)
         store(block.entropy, first, n, entropy)
         store(block.mean, first, n, mean)
@@ -140,7 +143,7 @@ def remember(
         phase_scratch(streams),
         scratch(streams, bits, tables),
         x.new_empty(BLOCK).numpy(),
-        x.new_empty(streams, BLOCK).numpy(),
+        aligned_zeros((BLOCK, padded(streams))),
     )
     columns = _columns(ghost)
     row = 0
