@@ -20,6 +20,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.datamodel import models
@@ -95,6 +96,18 @@ def padded(streams: int) -> int:
         [4, 4, 8]
     """
     return -(-streams // LANES) * LANES
+
+
+def unknown(streams: int, *, rows: int | None = None) -> Any:
+    """NaN for each of V streams and 0 for the lanes beyond, [W] or [rows, W].
+
+    Example:
+        >>> unknown(3).tolist()
+        [nan, nan, nan, 0.0]
+    """
+    values = np.zeros((rows or 1, padded(streams)))
+    values[:, :streams] = np.nan
+    return values if rows else values[0]
 
 
 def _splat(builder: Any, value: Any, kind: Any) -> Any:

@@ -14,7 +14,7 @@ from numba import njit
 
 from schwabot_kernels.arrays import F64, I8, I32, I64, aligned_zeros
 from schwabot_kernels.scalar import MISSING_NS, NJIT, log_pos
-from schwabot_kernels.simd import LANES, as_doubles, gather, lanes_from, load, padded, store, where
+from schwabot_kernels.simd import LANES, as_doubles, gather, lanes_from, load, padded, store, unknown, where
 
 BLOCK = 256
 OK, UNSEEN, STALE, CROSSED, DRIFTING = 0, 1, 2, 3, 4
@@ -92,11 +92,11 @@ def empty_state(streams: int) -> AlignState:
     width = padded(streams)
     return AlignState(
         last_ns=np.full(width, MISSING_NS, np.int64),
-        x=np.full(width, np.nan),
-        half=np.full(width, np.nan),
+        x=unknown(streams),
+        half=unknown(streams),
         micro=np.zeros(width),
         imbalance=np.zeros(width),
-        depth=np.full(width, np.nan),
+        depth=unknown(streams),
         latency_weight=np.ones(width),
         bad=np.full(width, UNSEEN, np.int8),
         clock=np.array([MISSING_NS, 0], np.int64),

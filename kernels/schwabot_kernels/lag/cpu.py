@@ -19,7 +19,7 @@ from schwabot_kernels.arrays import F64, I8, I32, I64, aligned_zeros
 from schwabot_kernels.blocks import decays
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import NJIT, exp_neg, log_pos
-from schwabot_kernels.simd import LANES, any_lane, gather, lanes_from, load, padded, store, where
+from schwabot_kernels.simd import LANES, any_lane, gather, lanes_from, load, padded, store, unknown, where
 
 DEAD_BP = 1e-6
 """A deviation up to this has no sign: a stream alone is off its ghost by rounding."""
@@ -84,8 +84,8 @@ def empty_state(streams: int, latencies: int, capacity: int = 4096) -> LagState:
     return LagState(
         price_range=np.full(2, np.nan),
         desynced=np.zeros(width, np.int8),
-        x=np.full(width, np.nan),
-        half=np.full(width, np.nan),
+        x=unknown(streams),
+        half=unknown(streams),
         head=np.zeros(2, np.int64),
         next_due_ns=np.full(1, FAR_NS, np.int64),
         pending=np.zeros(latencies, np.int64),

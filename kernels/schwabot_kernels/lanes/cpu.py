@@ -25,7 +25,7 @@ from schwabot_kernels.align.cpu import BLOCK, Aligned
 from schwabot_kernels.arrays import F64, I8, I32, I64, aligned_zeros
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import MISSING_NS, NJIT, exp_neg, float_bits, log_pos
-from schwabot_kernels.simd import LANES, gather, lanes_from, load, padded, splat, store, where
+from schwabot_kernels.simd import LANES, gather, lanes_from, load, padded, splat, store, unknown, where
 
 BUCKETS = 16
 CENTRE = 8
@@ -130,7 +130,7 @@ def empty_state(streams: int, v0: float, capacity: int = 4096) -> LanesState:
         bucket_snr=np.zeros((width, BUCKETS)),
         voltage=np.full(width, v0),
         lane=np.zeros(width, np.int8),
-        x=np.full(width, np.nan),
+        x=unknown(streams),
         head=np.zeros(2, np.int64),
         due_ns=np.zeros(capacity, np.int64),
         due_stream=np.zeros(capacity, np.int32),

@@ -22,7 +22,7 @@ from numba import njit
 from schwabot_kernels.align.cpu import BLOCK, DRIFTING, STALE, UNSEEN, Aligned
 from schwabot_kernels.arrays import F64, I8, I32, I64, aligned_zeros
 from schwabot_kernels.scalar import MISSING_NS, NJIT, exp_neg
-from schwabot_kernels.simd import LANES, lanes_from, load, padded, splat, store, where
+from schwabot_kernels.simd import LANES, lanes_from, load, padded, splat, store, unknown, where
 
 RING = 64
 """Grid points per drift window."""
@@ -74,6 +74,7 @@ class Phased(NamedTuple):
     gain, step: g and g (x_v - x_u), then step becomes beta, 0 where unknown. [BLOCK, P + 3 in whole vectors]
     valid, price: 1 and the price where the stream was valid over the gap before the event, else 0. [BLOCK + 1, W]
     sign: +1 and -1 at the two streams of each pair, else 0. [P, W]; forget: 1 - exp(-dt/tau). [BLOCK]
+    unknown: NaN for streams, 0 beyond. [W]
     """
 
     phase: F64
@@ -88,6 +89,7 @@ class Phased(NamedTuple):
     price: F64
     sign: F64
     forget: F64
+    unknown: F64
 
 
 def _pairs(streams: int) -> I32:
@@ -102,12 +104,12 @@ def empty_state(streams: int) -> PhaseState:
         pair=pair,
         pair_sum=np.zeros(padded(len(pair))),
         pair_weight=np.zeros(padded(len(pair))),
-        ring=np.full((RING + 1, width), np.nan),
+        ring=unknown(streams, rows=RING + 1),
         grid=np.full(2, MISSING_NS, np.int64),
         offset=np.zeros(1),
         seen=np.zeros(width, np.int8),
-        phi=np.full(width, np.nan),
-        x=np.full(width, np.nan),
+        phi=unknown(streams),
+        x=unknown(streams),
         last_ns=np.full(width, MISSING_NS, np.int64),
         bad=np.full(width, UNSEEN, np.int8),
     )
@@ -137,6 +139,7 @@ def scratch(streams: int) -> Phased:
         price=aligned_zeros((BLOCK + 1, width)),
         sign=sign,
         forget=aligned_zeros((BLOCK,)),
+        unknown=unknown(streams),
     )
 
 
@@ -201,12 +204,12 @@ def _phases(start: int, stop: int, state: PhaseState, out: Phased) -> None:
         seen += state.seen[v]
     share, offset, pairs = 1.0 / max(seen, 1), state.offset[0], state.pair.shape[0]
     for g in range(0, width, LANES):
-        here = load(state.seen, g) == 1
+        here, nothing = load(state.seen, g) == 1, load(out.unknown, g)
         for j in range(start, stop):
             all_beta = splat(0.0)
             for p in range(pairs):
                 all_beta = all_beta + load(sign, p * width + g) * beta[j, p]
-            store(out.phase, j * width + g, where(here, all_beta * share + offset, np.nan))
+            store(out.phase, j * width + g, where(here, all_beta * share + offset, nothing))
 
 
 @njit(**NJIT)

@@ -39,7 +39,7 @@ from schwabot_kernels.registry.slots import (
     write_direct,
 )
 from schwabot_kernels.scalar import MISSING_NS, NJIT, exp_neg, log_pos
-from schwabot_kernels.simd import LANES, load, padded, store, where
+from schwabot_kernels.simd import LANES, load, padded, store, unknown, where
 from schwabot_kernels.vector import WIDTH, add8, load8, mul8, signs8, splat8, store8, sum8
 
 EPOCHS = 30.0
@@ -151,8 +151,8 @@ def empty_state(
     direct = 1 << (bits - 1) if bits <= 16 else slots
     return RegistryState(
         signs=random_signs(streams, bits, tables, seed),
-        mean_x=np.full(width, np.nan),
-        x=np.full(width, np.nan),
+        mean_x=unknown(streams),
+        x=unknown(streams),
         z_count=np.zeros(width),
         z_sum=np.zeros((FEATURES, width)),
         z_squares=np.zeros((FEATURES, width)),
