@@ -13,7 +13,19 @@ from numba import njit
 
 from schwabot_kernels.arrays import F32, F64, U8, aligned_zeros
 from schwabot_kernels.scalar import NJIT
-from schwabot_kernels.simd import EIGHT, hadamard8, lanes_in, load, no_codes, positive_bits, pushed, read_word, store
+from schwabot_kernels.simd import (
+    EIGHT,
+    PAIR_STAGES,
+    hadamard8,
+    hadamard_pair,
+    lanes_in,
+    load,
+    no_codes,
+    positive_bits,
+    pushed,
+    read_word,
+    store,
+)
 
 FEATURES = 5
 """Per stream: deviation, microprice offset, imbalance, half spread, momentum."""
@@ -31,6 +43,36 @@ def random_signs(streams: int, bits: int, tables: int, seed: int) -> F32:
     return np.random.default_rng(seed).choice(np.array([-1.0, 1.0], np.float32), (groups, width))
 
 
+def hadamard(length: int) -> F64:
+    """Hadamard matrix [L, L] of +1 and -1, with orthogonal rows, in the order in which the transform leaves them.
+
+    Example:
+        >>> H = hadamard(32)
+        >>> bool((H @ H.T == 32 * np.eye(32)).all())
+        True
+    """
+    rows = np.eye(length)
+    if length == EIGHT:
+        for h in (1, 2, 4):
+            upper = (np.arange(EIGHT) & h > 0)[:, None]
+            rows = rows[np.arange(EIGHT) ^ h] + np.where(upper, -rows, rows)
+        return rows
+    for i in range(0, length, 2 * EIGHT):
+        a, b = rows[i : i + EIGHT], rows[i + EIGHT : i + 2 * EIGHT]
+        both = np.concatenate((a + b, a - b))
+        for low, high in PAIR_STAGES:
+            p, q = both[list(low)], both[list(high)]
+            both = np.concatenate((p + q, p - q))
+        rows[i : i + 2 * EIGHT] = both
+    h = 2 * EIGHT
+    while h < length:
+        for i in range(0, length, 2 * h):
+            a, b = rows[i : i + h].copy(), rows[i + h : i + 2 * h].copy()
+            rows[i : i + h], rows[i + h : i + 2 * h] = a + b, a - b
+        h *= 2
+    return rows
+
+
 def hyperplanes(streams: int, bits: int, tables: int, seed: int) -> F64:
     """W as an explicit array [D, b, T], for references: bit k of table t is the sign of z · W[:, k, t].
 
@@ -39,12 +81,9 @@ def hyperplanes(streams: int, bits: int, tables: int, seed: int) -> F64:
         >>> W.shape, sorted(set(W.ravel().tolist()))
         ((10, 4, 3), [-1.0, 1.0])
     """
-    width = transform_length(streams)
-    hadamard = np.ones((1, 1))
-    while hadamard.shape[0] < width:
-        hadamard = np.block([[hadamard, hadamard], [hadamard, -hadamard]])
-    rows = np.concatenate([hadamard * signs for signs in random_signs(streams, bits, tables, seed)])
-    return np.ascontiguousarray(rows[: bits * tables, : FEATURES * streams].T).reshape(-1, bits, tables)
+    rows = hadamard(transform_length(streams))
+    groups = np.concatenate([rows * signs for signs in random_signs(streams, bits, tables, seed)])
+    return np.ascontiguousarray(groups[: bits * tables, : FEATURES * streams].T).reshape(-1, bits, tables)
 
 
 class Hashing(NamedTuple):
@@ -72,10 +111,19 @@ def scratch(events: int, streams: int, bits: int, tables: int) -> Hashing:
 
 @njit(inline="always", **NJIT)
 def _transform(length: int, start: int, signs: F32, group: int, scaled: F32, row: F32) -> None:
-    """Walsh-Hadamard transform of one event's scaled z times the signs of a group, into ``row``."""
-    for i in range(0, length, EIGHT):
-        store(row, i, hadamard8(load(scaled, start + i) * load(signs, group * length + i)))
-    h = EIGHT
+    """Walsh-Hadamard transform of one event's scaled z times the signs of a group, into ``row``; see ``hadamard``."""
+    at = group * length
+    if length == EIGHT:
+        store(row, 0, hadamard8(load(scaled, start) * load(signs, at)))
+        return
+    for i in range(0, length, 2 * EIGHT):
+        a, b = hadamard_pair(
+            load(scaled, start + i) * load(signs, at + i),
+            load(scaled, start + i + EIGHT) * load(signs, at + i + EIGHT),
+        )
+        store(row, i, a)
+        store(row, i + EIGHT, b)
+    h = 2 * EIGHT
     while h < length:
         for i in range(0, length, 2 * h):
             for k in range(i, i + h, EIGHT):
