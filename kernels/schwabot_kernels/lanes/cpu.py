@@ -96,7 +96,8 @@ class LanesState(NamedTuple):
 class Laned(NamedTuple):
     """Forecast in bp, SNR, bits, voltage in V, lane, pays_fees. [BLOCK, W].
 
-    Scratch: edge, evidence [BLOCK, W]; scale, inverse scales, epochs [BLOCK].
+    Scratch: edge, evidence [BLOCK, W]; age, slope_age (minus the time since the epoch began, in decay times), scale,
+    inverse scales, epochs [BLOCK].
     """
 
     forecast: F64
@@ -107,6 +108,8 @@ class Laned(NamedTuple):
     pays_fees: I8
     edge: F64
     evidence: F64
+    age: F64
+    slope_age: F64
     scale: F64
     inverse_scale: F64
     inverse_slope_scale: F64
@@ -156,6 +159,8 @@ def scratch(streams: int) -> Laned:
         pays_fees=aligned_zeros(shape, np.int8),
         edge=aligned_zeros(shape),
         evidence=aligned_zeros(shape),
+        age=aligned_zeros((BLOCK,)),
+        slope_age=aligned_zeros((BLOCK,)),
         scale=aligned_zeros((BLOCK,)),
         inverse_scale=aligned_zeros((BLOCK,)),
         inverse_slope_scale=aligned_zeros((BLOCK,)),
@@ -212,7 +217,7 @@ def _evidence(
     """Forecast, remembered edge and n SNR of every stream; outcomes that are due go into the memories first."""
     width = state.x.size
     scale, inverse_scale, inverse_slope_scale = out.scale, out.inverse_scale, out.inverse_slope_scale
-    epochs, slope_epochs = out.epoch, out.slope_epoch
+    epochs, slope_epochs, age, slope_age = out.epoch, out.slope_epoch, out.age, out.slope_age
     origin = state.clock[0]
     span = EPOCHS * params.tau_s
     slope_span = EPOCHS * params.slope_tau_s
@@ -220,13 +225,13 @@ def _evidence(
         since = float(ts_ns[first + j] - origin) * 1e-9
         epochs[j] = np.floor(since / span)
         slope_epochs[j] = np.floor(since / slope_span)
-        scale[j] = (epochs[j] * span - since) / params.tau_s
-        inverse_slope_scale[j] = (slope_epochs[j] * slope_span - since) / params.slope_tau_s
+        age[j] = (epochs[j] * span - since) / params.tau_s
+        slope_age[j] = (slope_epochs[j] * slope_span - since) / params.slope_tau_s
     for j in range(0, n, LANES):
-        kept = exp_neg(load(scale, j))
+        kept = exp_neg(load(age, j))
         store(scale, j, kept)
         store(inverse_scale, j, 1.0 / kept)
-        store(inverse_slope_scale, j, 1.0 / exp_neg(load(inverse_slope_scale, j)))
+        store(inverse_slope_scale, j, 1.0 / exp_neg(load(slope_age, j)))
 
     x, half, route = aligned.x, aligned.half, phased.route
     products, squares, slope, energy = state.products, state.squares, state.slope, state.energy

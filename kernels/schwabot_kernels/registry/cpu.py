@@ -110,8 +110,8 @@ class Remembered(NamedTuple):
     Key of the first table (-1 in warm-up), outcome entropy in nats, mean remembered move in bp (shrunk by
     n / (n + 20)), echo readout in bp, and 1 where the memory's own causal skill is positive.
 
-    Scratch: z [BLOCK, 5, W]; hashing: see hash.Hashing; code: T per event, and 16 more; scales, their inverses and
-    epochs [BLOCK]; stats [3, BLOCK]; vectors: see slots.working_vectors; live: 1 for each bit of the echo, then 0.
+    Scratch: z [BLOCK, 5, W]; hashing: see hash.Hashing; code: T per event, and 16 more; age, echo_age (minus the time
+    since the epoch began, in decay times), scales, their inverses and epochs [BLOCK]; stats [3, BLOCK]; vectors: see slots.working_vectors; live: 1 for each bit of the echo, then 0.
     """
 
     key: I64
@@ -122,6 +122,8 @@ class Remembered(NamedTuple):
     z: F64
     hashing: Hashing
     code: Any
+    age: F64
+    echo_age: F64
     scale: F64
     echo_scale: F64
     inverse_scale: F64
@@ -188,6 +190,8 @@ def scratch(streams: int, bits: int, tables: int) -> Remembered:
         z=aligned_zeros((BLOCK, FEATURES, padded(streams))),
         hashing=hashing.scratch(BLOCK, streams, bits, tables),
         code=aligned_zeros((BLOCK * tables + 16,), code_type(bits)),
+        age=aligned_zeros((BLOCK,)),
+        echo_age=aligned_zeros((BLOCK,)),
         scale=aligned_zeros((BLOCK,)),
         echo_scale=aligned_zeros((BLOCK,)),
         inverse_scale=aligned_zeros((BLOCK,)),
@@ -454,15 +458,15 @@ def remember(
     codes_of(n, bits, tables, state.signs, out.hashing, out.code)
 
     inverse_scale, inverse_echo_scale = out.inverse_scale, out.inverse_echo_scale
-    epochs, echo_epochs = out.epoch, out.echo_epoch
+    epochs, echo_epochs, age, echo_age = out.epoch, out.echo_epoch, out.age, out.echo_age
     for j in range(n):
         since = float(ts_ns[first + j] - origin) * 1e-9
         epochs[j] = np.floor(since / span)
         echo_epochs[j] = np.floor(since / echo_span)
-        scale[j] = (epochs[j] * span - since) / params.tau_s
-        echo_scale[j] = (echo_epochs[j] * echo_span - since) / params.echo_tau_s
+        age[j] = (epochs[j] * span - since) / params.tau_s
+        echo_age[j] = (echo_epochs[j] * echo_span - since) / params.echo_tau_s
     for j in range(0, n, LANES):
-        kept, echo_kept = exp_neg(load(scale, j)), exp_neg(load(echo_scale, j))
+        kept, echo_kept = exp_neg(load(age, j)), exp_neg(load(echo_age, j))
         store(scale, j, kept)
         store(echo_scale, j, echo_kept)
         store(inverse_scale, j, 1.0 / kept)
