@@ -110,9 +110,9 @@ def test_synthetic_market_comes_back_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_events: int, read_rows: int
 ) -> None:
     monkeypatch.setattr("schwabot.ticks.store.READ_ROWS", read_rows)
-    feed = SyntheticFeed(SyntheticConfig(events=60_000))
-    source = concat(list(feed.batches()))
-    report = write_store(feed, tmp_path / "store", rows_per_group=5_000)
+    config = SyntheticConfig(events=60_000)
+    source = concat(list(SyntheticFeed(config).batches()))
+    report = write_store(SyntheticFeed(config), tmp_path / "store", rows_per_group=5_000)
     assert_same(read(tmp_path / "store", max_events), source)
     assert report.rows == len(source)
     assert report.files == 4
