@@ -111,7 +111,8 @@ def load(
             or an Arrow table of ticks.
         kind: ``synthetic``, ``capture``, ``table`` or ``store``; default: told from the content.
         instruments: more instruments, by any name, e.g.
-            ``{"mine": {"stream": "table:btc", "tick_size": 0.1, "lot_size": 0.001}}``.
+            ``{"mine": {"stream": "table:btc", "tick_size": 0.1, "lot_size": 0.001, "maker_fee_bp": 2,
+            "taker_fee_bp": 5}}``.
         options: settings of that source, as under ``source.`` in the configuration, e.g. ``events=10_000``,
             ``depth_levels=5``, ``preset="tardis_quotes"``, ``symbols=["BTC/USDT"]``.
 
@@ -164,7 +165,8 @@ def _entries(instruments: object) -> dict[str, dict[str, Any]]:
     if not isinstance(instruments, Mapping) or not all(isinstance(entry, Mapping) for entry in instruments.values()):
         raise ConfigError(
             f"instruments={instruments!r}: use names with their settings, e.g."
-            ' {"mine": {"stream": "table:BTC/USD", "tick_size": 0.1, "lot_size": 0.001}}'
+            ' {"mine": {"stream": "table:BTC/USD", "tick_size": 0.1, "lot_size": 0.001, "maker_fee_bp": 2,'
+            ' "taker_fee_bp": 5}}'
         )
     return {str(name): dict(entry) for name, entry in instruments.items()}
 

@@ -272,9 +272,9 @@ def test_load_refuses(
 def test_arrow_in() -> None:
     names = {"t": "time", "s": "stream", "b": "bid", "a": "ask"}
     table = pa.table({"t": [1.0, 1.0, 1.5], "s": ["x:A/B", "y:A/B", "x:A/B"], "b": [4.1, 4.2, 4.2], "a": [4.3] * 3})
+    x = {"stream": "x:A/B", "tick_size": 0.01, "lot_size": 1.0, "maker_fee_bp": 0, "taker_fee_bp": 0}
     feed = schwabot.load(
-        table, time_unit="s", columns={role: name for name, role in names.items()},
-        instruments={"x": {"stream": "x:A/B", "tick_size": 0.01, "lot_size": 1.0}},
+        table, time_unit="s", columns={role: name for name, role in names.items()}, instruments={"x": x},
     )  # fmt: skip
     assert [(one.stream, one.tick_size) for one in feed.instruments] == [("x:A/B", 0.01), ("y:A/B", 0.1)]
     ticks = concat(list(feed.batches()))

@@ -103,6 +103,8 @@ class StoreFeed:
                 f" source.end={config.end}; it covers {_date(first)} to {_date(last)}"
             )
         self._rows = sum(file.rows for files in self._files for file in files)
+        self.notes = _fee_notes(self._instruments)
+        """What a reader of the results has to know, in words."""
         self._read = 0
         self._once = ReadOnce()
 
@@ -219,6 +221,15 @@ def _chosen(there: tuple[Instrument, ...], config: StoreConfig) -> tuple[Instrum
     if not chosen and there:
         raise ConfigError(f"no stream is of venues {config.venues} and of symbols {config.symbols}")
     return chosen
+
+
+def _fee_notes(instruments: tuple[Instrument, ...]) -> list[str]:
+    """Say which fees are 0: the table a store was made of may have stated none."""
+    free = [one.stream for one in instruments if one.maker_fee_bp == one.taker_fee_bp == 0]
+    if not free:
+        return []
+    said = ", ".join(free[:3]) + (", ..." if len(free) > 3 else "")
+    return [f"{said}: the store holds fees of 0 bp; if the venue charges any, convert again with the fees stated"]
 
 
 def _check_file(parquet: pq.ParquetFile, file: StoredFile, levels: int, name: str) -> None:
