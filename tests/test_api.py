@@ -26,7 +26,8 @@ from schwabot.ticks.table import TableFeed
 
 TABLES = ("signals", "lag_curve", "lag_decisions", "arbitrage", "drift")
 MARKET = {"events": 6_000, "seed": 3}
-QUOTES = pa.table({"time": [1.0, 1.5, 2.0], "bid": [4.1, 4.2, 4.1], "ask": [4.3, 4.4, 4.3]})
+T0_S = 1723161600.0  # 2024-08-09
+QUOTES = pa.table({"time": [T0_S + 1.0, T0_S + 1.5, T0_S + 2.0], "bid": [4.1, 4.2, 4.1], "ask": [4.3, 4.4, 4.3]})
 SPOT = '{"stream":"btcusdt@bookTicker","data":{"u":1,"s":"BTCUSDT","b":"4","B":"1","a":"5","A":"2"}}'
 
 
@@ -280,7 +281,7 @@ def test_arrow_in() -> None:
     ticks = concat(list(feed.batches()))
     assert ticks.ts_recv_ns.tolist() == [1_000_000_000, 1_000_000_000, 1_500_000_000]
     assert ticks.bid_ticks.tolist() == [410, 42, 420]
-    run = schwabot.Graph().run(QUOTES.append_column("emit_time", pa.array([1.0, 1.5, 2.0])))
+    run = schwabot.Graph().run(QUOTES.append_column("emit_time", QUOTES["time"]))
     assert list(run.summary["streams"]) == ["table:arrow"]
     assert run.signals["ghost_bp"].null_count < 3
 

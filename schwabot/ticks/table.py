@@ -67,7 +67,8 @@ class TableConfig:
         columns: which column holds what; lies over the preset.
         names: columns of CSV files without a header line.
         delimiter: between the cells of a CSV line; ``\t`` is a tab.
-        time_unit: auto, s, ms, us, ns (since 1970) or iso; auto tells it from the first row of each file.
+        time_unit: auto, s, ms, us, ns (since 1970) or iso; auto tells it from the first row of each
+            file, where numbers must then be dates from 2009 to 2100.
         tick: price step of every file, in quote currency; absent = the finest decimal in the file.
         lot: quantity step; absent = the finest decimal in the file.
         streams: stream name by file stem (or by value of the stream column); patterns with * are allowed.
