@@ -347,7 +347,7 @@ class Graph:
         Example:
             >>> result = Graph().run(load("synthetic", events=3_000, seed=1), wide=["forecast_bp"])
             >>> result.signals.column_names[:5]
-            ['ts_recv_ns', 'ts_event_ns', 'stream', 'ghost_bp', 'deviation_bp']
+            ['ts_recv_ns', 'ts_event_ns', 'stream', 'kind', 'ghost_bp']
             >>> result.wide.column_names[3]
             'forecast_bp[synthetic_a:BTC/USDT]'
             >>> result.summary["events"], result.summary["quotes"] + result.summary["trades"]
