@@ -6,6 +6,7 @@ Axis legend: N events, V streams.
 from __future__ import annotations
 
 import inspect
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -71,6 +72,8 @@ SKILL = pa.schema(
     ]
 )
 """Columns of ``Result.skill``; see ``SkillMeter.summary``."""
+_composing = threading.Lock()
+"""Hydra composes for one thread at a time."""
 _read: weakref.WeakValueDictionary[int, Feed] = weakref.WeakValueDictionary()
 """Feeds that ``Graph.run`` began to read, for as long as they live; by id, because a feed may have no hash."""
 
@@ -243,7 +246,7 @@ def _settings(tree: Mapping[str, Any], source: str = "synthetic") -> RunConfig:
     """
     register()
     try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        with _composing, initialize_config_dir(str(conf_dir()), version_base="1.3"):
             config = compose("config", overrides=[f"source={source}"])
         OmegaConf.set_struct(config, False)
         config.merge_with(tree)
@@ -327,7 +330,7 @@ class Graph:
         batch_events: int = 65_536,
         progress: bool = False,
     ) -> Result:
-        """Run ticks through the graph, from a fresh state.
+        """Run ticks through the graph, from a fresh state. Threads may share a ``Graph``, not a feed.
 
         Args:
             source: a feed, or what ``load`` takes.

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -296,6 +297,13 @@ def test_arrow_in_is_checked_like_a_file() -> None:
         schwabot.load(QUOTES, columns={"time": "T"})
     with pytest.raises(ConfigError, match="read as kind='table'"):
         schwabot.load(QUOTES, kind="capture")
+
+
+def test_threads_may_load_and_share_a_graph(result: schwabot.Result) -> None:
+    graph = schwabot.Graph()
+    with ThreadPoolExecutor(2) as threads:
+        runs = list(threads.map(lambda _: graph.run(schwabot.load("synthetic", **MARKET)), range(4)))
+    assert [run.signals.equals(result.signals) for run in runs] == [True] * 4
 
 
 def test_reference_must_be_there() -> None:
