@@ -102,7 +102,7 @@ def tables() -> str:
         schema = type(getattr(RunConfig(), name))
         assert is_dataclass(schema)
         lines += table(title, schema, base[name], f"{name}.")
-    required = dict.fromkeys(("stream", "tick_size", "lot_size"), "???")
+    required = dict.fromkeys(("stream", "tick_size", "lot_size", "maker_fee_bp", "taker_fee_bp"), "???")
     known = {one.name: one.default for one in fields(InstrumentConfig)}
     lines += table("Instruments", InstrumentConfig, known | required, "instruments.NAME.")
     return "\n".join(lines)

@@ -6,6 +6,7 @@ Axis legend: N events, V streams.
 from __future__ import annotations
 
 import inspect
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -71,6 +72,8 @@ SKILL = pa.schema(
     ]
 )
 """Columns of ``Result.skill``; see ``SkillMeter.summary``."""
+_composing = threading.Lock()
+"""Hydra composes for one thread at a time."""
 _read: weakref.WeakValueDictionary[int, Feed] = weakref.WeakValueDictionary()
 """Feeds that ``Graph.run`` began to read, for as long as they live; by id, because a feed may have no hash."""
 
@@ -111,7 +114,8 @@ def load(
             or an Arrow table of ticks.
         kind: ``synthetic``, ``capture``, ``table`` or ``store``; default: told from the content.
         instruments: more instruments, by any name, e.g.
-            ``{"mine": {"stream": "table:btc", "tick_size": 0.1, "lot_size": 0.001}}``.
+            ``{"mine": {"stream": "table:btc", "tick_size": 0.1, "lot_size": 0.001, "maker_fee_bp": 2,
+            "taker_fee_bp": 5}}``.
         options: settings of that source, as under ``source.`` in the configuration, e.g. ``events=10_000``,
             ``depth_levels=5``, ``preset="tardis_quotes"``, ``symbols=["BTC/USDT"]``.
 
@@ -164,7 +168,8 @@ def _entries(instruments: object) -> dict[str, dict[str, Any]]:
     if not isinstance(instruments, Mapping) or not all(isinstance(entry, Mapping) for entry in instruments.values()):
         raise ConfigError(
             f"instruments={instruments!r}: use names with their settings, e.g."
-            ' {"mine": {"stream": "table:BTC/USD", "tick_size": 0.1, "lot_size": 0.001}}'
+            ' {"mine": {"stream": "table:BTC/USD", "tick_size": 0.1, "lot_size": 0.001, "maker_fee_bp": 2,'
+            ' "taker_fee_bp": 5}}'
         )
     return {str(name): dict(entry) for name, entry in instruments.items()}
 
@@ -241,7 +246,7 @@ def _settings(tree: Mapping[str, Any], source: str = "synthetic") -> RunConfig:
     """
     register()
     try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        with _composing, initialize_config_dir(str(conf_dir()), version_base="1.3"):
             config = compose("config", overrides=[f"source={source}"])
         OmegaConf.set_struct(config, False)
         config.merge_with(tree)
@@ -325,7 +330,7 @@ class Graph:
         batch_events: int = 65_536,
         progress: bool = False,
     ) -> Result:
-        """Run ticks through the graph, from a fresh state.
+        """Run ticks through the graph, from a fresh state. Threads may share a ``Graph``, not a feed.
 
         Args:
             source: a feed, or what ``load`` takes.
@@ -345,7 +350,7 @@ class Graph:
         Example:
             >>> result = Graph().run(load("synthetic", events=3_000, seed=1), wide=["forecast_bp"])
             >>> result.signals.column_names[:5]
-            ['ts_recv_ns', 'ts_event_ns', 'stream', 'ghost_bp', 'deviation_bp']
+            ['ts_recv_ns', 'ts_event_ns', 'stream', 'kind', 'ghost_bp']
             >>> result.wide.column_names[3]
             'forecast_bp[synthetic_a:BTC/USDT]'
             >>> result.summary["events"], result.summary["quotes"] + result.summary["trades"]

@@ -53,6 +53,8 @@ GROUPS = (
 )
 SECRET = re.compile(r"key|secret|passw|token", re.IGNORECASE)
 MASK = "***"
+FEES = ("maker_fee_bp", "taker_fee_bp")
+STATE_FEES = f"; state {' and '.join(FEES)} in bp of the notional (10 is 0.1 %), 0 only where the venue charges nothing"
 
 
 @dataclass
@@ -64,8 +66,8 @@ class InstrumentConfig:
     lot_size: float = MISSING
     contract_value: float = 1.0
     inverse: bool = False
-    maker_fee_bp: float = 0.0
-    taker_fee_bp: float = 0.0
+    maker_fee_bp: float = MISSING  # no default: a fee of 0 that nobody stated makes every trade look cheaper than it is
+    taker_fee_bp: float = MISSING
 
     def check(self, where: str = "instruments.NAME") -> None:
         """Raise ConfigError when a value is out of range."""
@@ -77,7 +79,7 @@ class InstrumentConfig:
         for name in ("tick_size", "lot_size", "contract_value"):
             if not 0.0 < getattr(self, name) < 1e12:
                 raise ConfigError(f"{where}.{name}={getattr(self, name)} of {self.stream}: use more than 0")
-        for name in ("maker_fee_bp", "taker_fee_bp"):
+        for name in FEES:
             if not -100.0 <= getattr(self, name) <= 1000.0:
                 raise ConfigError(f"{where}.{name}={getattr(self, name)} of {self.stream}: use -100 to 1000")
 
@@ -261,7 +263,8 @@ def _instrument(name: str, entry: object) -> InstrumentConfig:
         merged = OmegaConf.merge(OmegaConf.structured(InstrumentConfig), entry)
         typed = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"instruments.{name}.{explain(error)}") from error
+        hint = STATE_FEES if isinstance(error, MissingMandatoryValue) and error.key in FEES else ""
+        raise ConfigError(f"instruments.{name}.{explain(error)}{hint}") from error
     except ValueError as error:
         raise ConfigError(f"instruments.{name}={entry!r}: use {{stream: VENUE:BASE/QUOTE, tick_size: ...}}") from error
     assert isinstance(typed, InstrumentConfig)

@@ -5,7 +5,7 @@
     SchwabotError
     ├── ConfigError (ValueError)             a setting that can't be used
     ├── DeviceError (RuntimeError)           a device that was required and is not there
-    ├── StateError (ValueError)              saved state that does not fit the graph it is given to
+    ├── StateError (ValueError)              saved state that does not fit the graph it is given to, or a graph in use
     └── DataError (ValueError)               bad input; says file and line
         ├── CorruptFileError                 a file that ends early or does not unpack
         ├── EmptyFileError                   a file without a single row
@@ -39,7 +39,7 @@ class DeviceError(SchwabotError, RuntimeError):
 
 
 class StateError(SchwabotError, ValueError):
-    """Saved or passed state does not fit the module it is given to."""
+    """Saved or passed state does not fit the module it is given to, or another thread is using the module."""
 
 
 class DataError(SchwabotError, ValueError):

@@ -78,7 +78,7 @@ class Pipeline:
             self._go_on_from(state)
 
     def step(self, ticks: Ticks) -> StepRecord:
-        """Answer one batch of N ≥ 1 rows."""
+        """Answer one batch of N ≥ 1 rows; one thread at a time, as ``Graph.advance``."""
         ts_venue_ns, latency_ns = self.clock.update(ticks)
         batch = TickBatch.from_ticks(ticks, latency_ns, self.device)
         output = self.graph.advance(batch, self._graph_state)

@@ -59,6 +59,7 @@ PAIR_NS = 9.0
 COMPILING_S = 3.0
 """Kernels that are not ready after this are being compiled, and the user is told so."""
 TABLES = ("signals", "lag_decisions", "lag_curve", "arbitrage", "drift", "memory")
+RESULTS = ("summary.json", "config.yaml", *(f"{table}.parquet" for table in TABLES))
 """Parquet tables of a run."""
 _started_s: list[float] = []
 register()
@@ -158,8 +159,7 @@ def _check_folder(run_dir: Path) -> None:
     Raises:
         ConfigError: it holds files of a run's names without the config.yaml of a run.
     """
-    names = ["summary.json", "config.yaml", *(f"{table}.parquet" for table in TABLES)]
-    taken = [one for one in names if (run_dir / one).exists()]
+    taken = [one for name in RESULTS for one in (name, f"{name}.part") if (run_dir / one).exists()]
     taken += sorted(path.name for path in run_dir.glob("events.out.tfevents.*"))
     if taken and not _is_ours(run_dir / "config.yaml"):
         raise ConfigError(
@@ -183,9 +183,10 @@ def _is_ours(file: Path) -> bool:
 
 def _remove_results(run_dir: Path) -> None:
     """Remove what an earlier run left in the same folder, so that no result stands beside another run's summary."""
-    if not (run_dir / "summary.json").exists():
-        return
-    for name in ("summary.json", "config.yaml", *(f"{table}.parquet" for table in TABLES)):
+    parts = [name for name in (f"{one}.part" for one in RESULTS) if (run_dir / name).exists()]
+    if parts:
+        sys.stderr.write(f"note: the run before in {run_dir} was killed: removing what it left, {', '.join(parts)}\n")
+    for name in (*RESULTS, *parts):
         (run_dir / name).unlink(missing_ok=True)
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ from schwabot.ticks.table import TableFeed
 
 TABLES = ("signals", "lag_curve", "lag_decisions", "arbitrage", "drift")
 MARKET = {"events": 6_000, "seed": 3}
-QUOTES = pa.table({"time": [1.0, 1.5, 2.0], "bid": [4.1, 4.2, 4.1], "ask": [4.3, 4.4, 4.3]})
+T0_S = 1723161600.0  # 2024-08-09
+QUOTES = pa.table({"time": [T0_S + 1.0, T0_S + 1.5, T0_S + 2.0], "bid": [4.1, 4.2, 4.1], "ask": [4.3, 4.4, 4.3]})
 SPOT = '{"stream":"btcusdt@bookTicker","data":{"u":1,"s":"BTCUSDT","b":"4","B":"1","a":"5","A":"2"}}'
 
 
@@ -272,15 +274,15 @@ def test_load_refuses(
 def test_arrow_in() -> None:
     names = {"t": "time", "s": "stream", "b": "bid", "a": "ask"}
     table = pa.table({"t": [1.0, 1.0, 1.5], "s": ["x:A/B", "y:A/B", "x:A/B"], "b": [4.1, 4.2, 4.2], "a": [4.3] * 3})
+    x = {"stream": "x:A/B", "tick_size": 0.01, "lot_size": 1.0, "maker_fee_bp": 0, "taker_fee_bp": 0}
     feed = schwabot.load(
-        table, time_unit="s", columns={role: name for name, role in names.items()},
-        instruments={"x": {"stream": "x:A/B", "tick_size": 0.01, "lot_size": 1.0}},
+        table, time_unit="s", columns={role: name for name, role in names.items()}, instruments={"x": x},
     )  # fmt: skip
     assert [(one.stream, one.tick_size) for one in feed.instruments] == [("x:A/B", 0.01), ("y:A/B", 0.1)]
     ticks = concat(list(feed.batches()))
     assert ticks.ts_recv_ns.tolist() == [1_000_000_000, 1_000_000_000, 1_500_000_000]
     assert ticks.bid_ticks.tolist() == [410, 42, 420]
-    run = schwabot.Graph().run(QUOTES.append_column("emit_time", pa.array([1.0, 1.5, 2.0])))
+    run = schwabot.Graph().run(QUOTES.append_column("emit_time", QUOTES["time"]))
     assert list(run.summary["streams"]) == ["table:arrow"]
     assert run.signals["ghost_bp"].null_count < 3
 
@@ -295,6 +297,13 @@ def test_arrow_in_is_checked_like_a_file() -> None:
         schwabot.load(QUOTES, columns={"time": "T"})
     with pytest.raises(ConfigError, match="read as kind='table'"):
         schwabot.load(QUOTES, kind="capture")
+
+
+def test_threads_may_load_and_share_a_graph(result: schwabot.Result) -> None:
+    graph = schwabot.Graph()
+    with ThreadPoolExecutor(2) as threads:
+        runs = list(threads.map(lambda _: graph.run(schwabot.load("synthetic", **MARKET)), range(4)))
+    assert [run.signals.equals(result.signals) for run in runs] == [True] * 4
 
 
 def test_reference_must_be_there() -> None:

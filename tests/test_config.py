@@ -150,8 +150,19 @@ REFUSED = {
     "instruments.binance_spot_btc.tick_siz=1": "did you mean tick_size?",
     "instruments.binance_spot_btc.tick_size=tiny": "instruments.binance_spot_btc.tick_size",
     "+instruments.mine=3": "use {stream: VENUE:BASE/QUOTE",
-    "+instruments.mine={stream: nocolon, tick_size: 1, lot_size: 1}": "venue:BASE/QUOTE",
+    "+instruments.mine={stream: nocolon, tick_size: 1, lot_size: 1, maker_fee_bp: 1, taker_fee_bp: 2}": (
+        "venue:BASE/QUOTE"
+    ),
     "+instruments.mine={stream: 'a:B/C', lot_size: 1}": "tick_size has no value",
+    "+instruments.mine={stream: 'a:B/C', tick_size: 1, lot_size: 1, maker_fee_bp: 2}": (
+        "instruments.mine.taker_fee_bp has no value: add taker_fee_bp=...; state maker_fee_bp and taker_fee_bp in bp"
+    ),
+    "+instruments.mine={stream: 'a:B/C', tick_size: 1, lot_size: 1}": (
+        "instruments.mine.maker_fee_bp has no value: add maker_fee_bp=...; state maker_fee_bp and taker_fee_bp in bp"
+    ),
+    "+instruments.mine={stream: 'a:B/C', tick_size: 1, lot_size: 1, maker_fee_bp: 2, taker_fee_bp: null}": (
+        "instruments.mine.taker_fee_bp"
+    ),
     "source.events=[1": "input '[1'",
 }
 
@@ -187,9 +198,10 @@ def test_known_instruments() -> None:
 
 
 def test_own_instrument_from_the_command_line() -> None:
-    mine = settings("+instruments.mine={stream: 'x:Y/Z', tick_size: 0.1, lot_size: 2}").instruments["mine"]
-    assert mine == InstrumentConfig(stream="x:Y/Z", tick_size=0.1, lot_size=2.0)
-    table = settings("+instruments.mine={stream: 'table:btc', tick_size: 0.1, lot_size: 2}").instruments["mine"]
+    facts = "tick_size: 0.1, lot_size: 2, maker_fee_bp: 0, taker_fee_bp: 4"
+    mine = settings(f"+instruments.mine={{stream: 'x:Y/Z', {facts}}}").instruments["mine"]
+    assert mine == InstrumentConfig("x:Y/Z", tick_size=0.1, lot_size=2.0, maker_fee_bp=0.0, taker_fee_bp=4.0)
+    table = settings(f"+instruments.mine={{stream: 'table:btc', {facts}}}").instruments["mine"]
     assert table.stream == "table:btc"
     with pytest.raises(ConfigError, match="both describe binance:BTC/USDT"):
         to_instruments({**settings().instruments, "b": InstrumentConfig("binance:BTC/USDT", 1.0, 1.0)})

@@ -303,7 +303,6 @@ def test_files_of_others_are_not_overwritten(
 
 def test_other_files_beside_a_run_stay(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "signals.parquet.part").write_text("left by a run that was killed")
     main([*QUIET, "source.events=300", f"hydra.run.dir={tmp_path}"])
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert (tmp_path / "summary.json").exists()

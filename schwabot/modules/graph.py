@@ -108,6 +108,8 @@ class Graph(torch.nn.Module):
         self.params = self._params()
         self._work = kernel.workspace(len(self.instruments), registry.bits, registry.tables)
         self._memory = ColumnMemory()
+        # Holds one entry while nobody uses the two. A list, because a lock can't be copied or pickled; pop is atomic.
+        self._turn: list[None] = [None]
         self._names = set(self.initial_state())
 
     def _params(self) -> kernel.GraphParams:
@@ -209,7 +211,26 @@ class Graph(torch.nn.Module):
         )
 
     def advance(self, batch: TickBatch, state: State) -> GraphOutput:
-        """Like ``forward``, but moves ``state`` on in place."""
+        """Like ``forward``, but moves ``state`` on in place.
+
+        All calls write into one scratch memory of this graph, so one thread at a time may be in here, whatever the
+        states; ``forward`` takes memory of its own.
+
+        Raises:
+            StateError: another thread is in here.
+        """
+        try:
+            self._turn.pop()
+        except IndexError:
+            raise StateError(
+                "another thread is in this graph's advance, whose scratch memory they would share: one Graph per thread"
+            ) from None
+        try:
+            return self._advance(batch, state)
+        finally:
+            self._turn.append(None)
+
+    def _advance(self, batch: TickBatch, state: State) -> GraphOutput:
         self._check_batch(batch, state)
         events = Events(*(getattr(batch, name).cpu().numpy() for name in Events._fields))
         columns = self._memory.columns(len(batch), len(self.instruments))

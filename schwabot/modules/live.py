@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from numba import types
 
-from schwabot.errors import UnknownStreamError, UnsortedTimeError
+from schwabot.errors import StateError, UnknownStreamError, UnsortedTimeError
 from schwabot.modules.ghost_bridge import take_windows
 from schwabot.modules.graph import Graph, State
 from schwabot.modules.phantom_lag import take_decisions
@@ -70,6 +70,7 @@ class LiveStep:
         self.state = state
         self._streams = len(graph.instruments)
         registry = graph.config.hash_registry
+        self._turn: list[None] = [None]  # holds one entry while no thread is in ``step``
         self._event = step.empty_event()
         self._work = cpu.workspace(self._streams, registry.bits, registry.tables)
         self._answer = step.empty_answer(self._streams)
@@ -95,7 +96,7 @@ class LiveStep:
         price_ticks: int = 0,
         latency_ns: int = MISSING_NS,
     ) -> LiveSignal:
-        """Answer one event.
+        """Answer one event; one thread at a time.
 
         Args:
             ts_ns: receive time, not before the last event's.
@@ -111,21 +112,31 @@ class LiveStep:
         Raises:
             UnsortedTimeError: time runs backwards.
             UnknownStreamError: no such stream.
+            StateError: another thread is in this step.
         """
         if ts_ns < self._last_ns:
             raise UnsortedTimeError(f"the event's time {ts_ns} ns is before the last one's, {self._last_ns} ns")
         if not 0 <= stream < self._streams:
             raise UnknownStreamError(f"stream {stream} is none of the graph's {self._streams}")
         event = (ts_ns, stream, kind, bid_ticks, ask_ticks, bid_lots, ask_lots, price_ticks, latency_ns)
-        answer = self._run(self._bound, *event)
-        if answer[1] == step.NO_ROOM:
-            grown = grown_state(self._parts)
-            self.state.update(tree.to_dict(grown))
-            self._bind(grown)
+        try:
+            self._turn.pop()  # some 20 ns with the append below
+        except IndexError:
+            raise StateError(
+                "another thread is in this LiveStep, whose state they would share: one per thread"
+            ) from None
+        try:
             answer = self._run(self._bound, *event)
-        self._last_ns = ts_ns
-        # What LiveSignal(...) does, without its generated constructor, which takes longer than the rest of this method.
-        return tuple.__new__(LiveSignal, answer + self._views)
+            if answer[1] == step.NO_ROOM:
+                grown = grown_state(self._parts)
+                self.state.update(tree.to_dict(grown))
+                self._bind(grown)
+                answer = self._run(self._bound, *event)
+            self._last_ns = ts_ns
+            # What LiveSignal(...) does, without its generated constructor, which takes longer than the rest of this.
+            return tuple.__new__(LiveSignal, answer + self._views)
+        finally:
+            self._turn.append(None)
 
     def take(self) -> tuple[LagDecisions, ArbitrageEvents]:
         """Decisions and arbitrage windows completed since the last call; until taken they stay in the state."""

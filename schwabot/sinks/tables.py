@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schwabot.records.audit import DriftStatus, Lane, MemoryColumns, Route, StepRecord
-from schwabot.records.market import MISSING_NS, Float64, Int8, Int32, Int64
+from schwabot.records.market import MISSING_NS, Float64, Int8, Int32, Int64, Kind
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 SIGNALS = pa.schema(
@@ -23,6 +23,7 @@ SIGNALS = pa.schema(
         pa.field("ts_recv_ns", pa.int64(), nullable=False),
         pa.field("ts_event_ns", pa.int64()),
         pa.field("stream", TEXT, nullable=False),
+        pa.field("kind", TEXT, nullable=False),
         pa.field("ghost_bp", pa.float64()),
         pa.field("deviation_bp", pa.float64()),
         pa.field("phase_bp", pa.float64()),
@@ -117,6 +118,7 @@ def signals_table(record: StepRecord, streams: pa.Array, stride: int = 1) -> pa.
         pa.array(record.ts_recv_ns[rows]),
         pa.array(event_ns, mask=event_ns == MISSING_NS),
         pa.DictionaryArray.from_arrays(pa.array(stream, pa.int32()), streams),
+        _text(record.kind[rows], [kind.name.lower() for kind in Kind]),
         _nullable(signals.ghost_bp[rows]),
         own(signals.deviation_bp),
         own(signals.phase_bp),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
+from schwabot.errors import ConfigError
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Ticks
 
@@ -12,7 +13,7 @@ from schwabot.records.market import Ticks
 class Feed(Protocol):
     """A source of ticks.
 
-    A feed is read once, front to back. ``instruments`` is known before the first batch and does not
+    A feed is read once, front to back (``ReadOnce``). ``instruments`` is known before the first batch and does not
     change; every batch carries the same tuple. Batches never overlap and, joined, do not depend on
     ``max_events``.
     """
@@ -37,5 +38,37 @@ class Feed(Protocol):
         ...
 
     def batches(self, max_events: int = 65_536) -> Iterator[Ticks]:
-        """Yield batches of 1 to ``max_events`` rows, in order."""
+        """Yield batches of 1 to ``max_events`` rows, in order; once.
+
+        Raises:
+            ConfigError: it was called before.
+        """
         ...
+
+
+class ReadOnce:
+    """Holds every source to the contract that a feed is read once: a source that is live can't begin anew.
+
+    Example:
+        >>> once = ReadOnce()
+        >>> once.begin()
+        >>> once.begin()
+        Traceback (most recent call last):
+        schwabot.errors.ConfigError: this feed was already read, and a feed is read once: open its source again ...
+    """
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def begin(self) -> None:
+        """Begin to read.
+
+        Raises:
+            ConfigError: it was begun before.
+        """
+        if self._begun:
+            raise ConfigError(
+                "this feed was already read, and a feed is read once: open its source again, with schwabot.load or as a"
+                " new feed"
+            )
+        self._begun = True

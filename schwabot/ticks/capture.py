@@ -27,6 +27,7 @@ from schwabot.errors import (
 )
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Int64, Ticks
+from schwabot.ticks.base import ReadOnce
 from schwabot.ticks.binance_messages import Messages, Problem, Sorter
 from schwabot.ticks.book import OrderBook
 from schwabot.ticks.capture_columns import Columns
@@ -117,7 +118,7 @@ class CaptureFeed:
         self._index = index
         self._books: dict[int, OrderBook] = {}
         self._overlaps = Overlaps()
-        self._started = False
+        self._once = ReadOnce()
 
     @property
     def instruments(self) -> tuple[Instrument, ...]:
@@ -148,11 +149,10 @@ class CaptureFeed:
         """Yield batches of ``max_events`` rows (the last may be shorter), in order; once.
 
         Raises:
+            ConfigError: the feed was already read.
             DataError: bad input that the policy calls an error, after every row before it.
         """
-        if self._started:
-            raise RuntimeError("a feed is read once; make a new CaptureFeed to read again")
-        self._started = True
+        self._once.begin()
         sources = [Source(lambda file=file: self._read(file), file.starts_ns) for file in self._files]  # type: ignore[misc]
         return refuse_nothing(rebatch(merge(sources), max_events), self._bad)
 

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from schwabot.errors import ConfigError, CorruptFileError, SchemaError, UnsortedTimeError
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Ticks
+from schwabot.ticks.base import ReadOnce
 from schwabot.ticks.merge import Source, cut, merge, rebatch
 from schwabot.ticks.store_format import StoredFile, from_batch, read_catalogue, schema_of
 from schwabot.ticks.store_writer import StoreReport, StoreWriter, write_store
@@ -102,7 +103,10 @@ class StoreFeed:
                 f" source.end={config.end}; it covers {_date(first)} to {_date(last)}"
             )
         self._rows = sum(file.rows for files in self._files for file in files)
+        self.notes = _fee_notes(self._instruments)
+        """What a reader of the results has to know, in words."""
         self._read = 0
+        self._once = ReadOnce()
 
     @property
     def instruments(self) -> tuple[Instrument, ...]:
@@ -126,8 +130,13 @@ class StoreFeed:
         return min(1.0, self._read / self._rows) if self._rows else 1.0
 
     def batches(self, max_events: int = 65_536) -> Iterator[Ticks]:
-        """Yield batches of 1 to ``max_events`` rows, in the order (ts_recv_ns, stream name, line)."""
-        self._read = 0
+        """Yield batches of 1 to ``max_events`` rows, in the order (ts_recv_ns, stream name, line); once.
+
+        Raises:
+            ConfigError: the feed was already read.
+            CorruptFileError, SchemaError, UnsortedTimeError: a file is not what was written, after every row before it.
+        """
+        self._once.begin()
         sources = [
             Source(lambda v=v: self._stream(v), starts_ns=max(files[0].first_ns, self._start_ns))  # type: ignore[misc]
             for v, files in enumerate(self._files)
@@ -212,6 +221,15 @@ def _chosen(there: tuple[Instrument, ...], config: StoreConfig) -> tuple[Instrum
     if not chosen and there:
         raise ConfigError(f"no stream is of venues {config.venues} and of symbols {config.symbols}")
     return chosen
+
+
+def _fee_notes(instruments: tuple[Instrument, ...]) -> list[str]:
+    """Say which fees are 0: the table a store was made of may have stated none."""
+    free = [one.stream for one in instruments if one.maker_fee_bp == one.taker_fee_bp == 0]
+    if not free:
+        return []
+    said = ", ".join(free[:3]) + (", ..." if len(free) > 3 else "")
+    return [f"{said}: the store holds fees of 0 bp; if the venue charges any, convert again with the fees stated"]
 
 
 def _check_file(parquet: pq.ParquetFile, file: StoredFile, levels: int, name: str) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from schwabot.errors import ConfigError
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int8, Int32, Int64, Kind, Ticks
+from schwabot.ticks.base import ReadOnce
 from schwabot.ticks.efficient_price import EfficientPrice
 from schwabot.ticks.synthetic_venue import (
     ASK,
@@ -173,6 +174,7 @@ class SyntheticFeed:
             jump_bp=config.jump_bp,
         )
         self._done = 0
+        self._once = ReadOnce()
 
     @property
     def instruments(self) -> tuple[Instrument, ...]:
@@ -194,12 +196,19 @@ class SyntheticFeed:
         return self._done / self.config.events
 
     def batches(self, max_events: int = 65_536) -> Iterator[Ticks]:
-        """Yield batches of 1 to ``max_events`` rows, until the last quote or trade that was asked for."""
+        """Yield batches of 1 to ``max_events`` rows, until the last quote or trade that was asked for; once.
+
+        Raises:
+            ConfigError: the feed was already read, or ``max_events`` is out of range.
+        """
         if max_events < 1:
             raise ConfigError(f"max_events={max_events}: at least 1")
+        self._once.begin()
+        return self._batches(max_events)
+
+    def _batches(self, max_events: int) -> Iterator[Ticks]:
         instruments = self.instruments
         makers = [VenueRows(venue, self.path, self.config.seed) for venue in self.venues]
-        self._done = 0
         k = 0
         while self._done < self.config.events:
             longs, bytes_, stream = self._block(makers, k)

@@ -32,6 +32,7 @@ from schwabot.errors import (
 )
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Float64, Int64, Kind, Ticks
+from schwabot.ticks.base import ReadOnce
 from schwabot.ticks.files import find_files
 from schwabot.ticks.merge import Source, merge, rebatch, take
 from schwabot.ticks.npz import NpzFile
@@ -66,7 +67,8 @@ class TableConfig:
         columns: which column holds what; lies over the preset.
         names: columns of CSV files without a header line.
         delimiter: between the cells of a CSV line; ``\t`` is a tab.
-        time_unit: auto, s, ms, us, ns (since 1970) or iso; auto tells it from the first row of each file.
+        time_unit: auto, s, ms, us, ns (since 1970) or iso; auto tells it from the first row of each
+            file, where numbers must then be dates from 2009 to 2100.
         tick: price step of every file, in quote currency; absent = the finest decimal in the file.
         lot: quantity step; absent = the finest decimal in the file.
         streams: stream name by file stem (or by value of the stream column); patterns with * are allowed.
@@ -141,6 +143,7 @@ class TableFeed:
         """What was found rather than stated, in words."""
         self._bad = BadInput(config.policy)
         self._overlaps = Overlaps()
+        self._once = ReadOnce()
         columns = mapping(config.preset, config.columns)
         known = {instrument.stream: instrument for instrument in (instruments or {}).values()}
         self._empty: list[EmptyFileError] = []
@@ -191,14 +194,13 @@ class TableFeed:
         return sum(run.file.progress() for run in self._table_runs) / len(self._table_runs)
 
     def batches(self, max_events: int = 65_536) -> Iterator[Ticks]:
-        """Yield batches of ``max_events`` rows (the last may be shorter), in order.
+        """Yield batches of ``max_events`` rows (the last may be shorter), in order; once.
 
         Raises:
+            ConfigError: the feed was already read.
             DataError: bad input that the policy calls an error, after every row before it.
         """
-        self._bad = BadInput(self.config.policy)
-        self._overlaps = Overlaps()
-        self._take_empty()
+        self._once.begin()
         sources = [Source(lambda run=run: self._read(run), run.starts_ns) for run in self._table_runs]  # type: ignore[misc]
         return refuse_nothing(rebatch(merge(sources), max_events), self._bad)
 

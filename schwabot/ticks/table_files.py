@@ -19,7 +19,15 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from schwabot.errors import BadPriceError, CorruptFileError, DataError, EmptyFileError, MalformedLineError, SchemaError
+from schwabot.errors import (
+    BadPriceError,
+    BadTimeError,
+    CorruptFileError,
+    DataError,
+    EmptyFileError,
+    MalformedLineError,
+    SchemaError,
+)
 from schwabot.records.market import MISSING_NS, Float64, Int8, Int64, Kind
 from schwabot.ticks.presets import ColumnMap, columns_hint
 from schwabot.ticks.table_lines import Lines, Pipe
@@ -330,12 +338,12 @@ class _Decoder:
         if not name:
             return np.full(batch.num_rows, MISSING_NS)
         column = batch.column(name)
-        if role not in self._units and batch.num_rows:
-            self._units[role] = time_unit_of(column) if self.time_unit == "auto" else self.time_unit
         try:
+            if role not in self._units and batch.num_rows:
+                self._units[role] = time_unit_of(column) if self.time_unit == "auto" else self.time_unit
             stamps, ok = times_ns(column, self._units.get(role, "ns"))
-        except SchemaError as error:
-            raise SchemaError(f"{name}: {error.what}", file=str(self.path)) from None
+        except (SchemaError, BadTimeError) as error:
+            raise type(error)(f"{name}: {error.what}", file=str(self.path)) from None
         self._unreadable(~ok, batch, role, line, found)
         if role == "time":
             self._fault(ok & (stamps == MISSING_NS), MalformedLineError, "time is missing", line, found)

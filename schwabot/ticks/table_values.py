@@ -8,19 +8,22 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schwabot.errors import SchemaError
+from schwabot.errors import BadTimeError, SchemaError
 from schwabot.records.market import MISSING_NS, Float64, Int8, Int64
 
 Bool = npt.NDArray[np.bool_]
 
 UNITS_NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 TIME_UNITS = ("auto", *UNITS_NS, "iso")
+_AUTO_FROM_NS, _AUTO_TO_NS = 1_230_768_000 * 10**9, 4_102_444_800 * 10**9
+"""2009-01-01, when bitcoin began, and 2100-01-01: what a number is taken for when nobody states its unit."""
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _NOT_FINITE = r"^[+-]?(?i:nan|inf|infinity)$"
 _DECIMAL_TIME = r"^(?P<whole>\d{1,19})(?:\.(?P<part>\d+))?$"
@@ -79,7 +82,10 @@ def _some_numbers(column: pa.Array) -> Cells:
 
 
 def time_unit_of(column: pa.Array) -> str:
-    """Tell the unit of a time column from its first value: digits by their size, anything else is ISO.
+    """Tell the unit of a time column from its first value: numbers by their size, anything else is ISO.
+
+    Raises:
+        BadTimeError: the number is no date from 2009 to 2100 in any unit, such as a row number.
 
     Example:
         >>> [time_unit_of(pa.array([t])) for t in (1723161600, 1723161600123, 1723161600123456, "2024-08-09")]
@@ -89,12 +95,20 @@ def time_unit_of(column: pa.Array) -> str:
         text = text_of(value).strip()
         if not text:
             continue
-        whole = text.partition(".")[0].lstrip("+-")
-        if not whole.isdigit():
+        try:
+            size = float(text)
+        except ValueError:
             return "iso"
+        if not isfinite(size):
+            continue
         # From 1973 to 5138 these ranges of seconds, ms, µs and ns since 1970 do not overlap.
-        size = int(whole)
-        return "s" if size < 10**11 else "ms" if size < 10**14 else "us" if size < 10**17 else "ns"
+        unit = "s" if size < 1e11 else "ms" if size < 1e14 else "us" if size < 1e17 else "ns"
+        if not _AUTO_FROM_NS <= size * UNITS_NS[unit] < _AUTO_TO_NS:
+            raise BadTimeError(
+                f"{text[:40]} is no date from 2009 to 2100 in s, ms, us or ns since 1970, so its unit can't be told:"
+                " state source.time_unit=s, ms, us or ns, which takes any number as it is, or another column"
+            )
+        return unit
     return "iso"
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import threading
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -245,3 +248,32 @@ def test_one_graph_prices_one_asset() -> None:
     with pytest.raises(ConfigError, match=r"2 assets .*BTC: a:BTC/USDT, b:BTC/USDT; ETH: a:ETH/USDT\).*source\.glob"):
         Graph((A, ether, B))
     assert len(Graph((A, B, table)).instruments) == 3, "a table whose asset nobody named may stand beside others"
+
+
+def test_a_second_thread_is_refused_and_harms_nothing() -> None:
+    market = making.synthetic(60_000)
+    graph = Graph(market.instruments, making.settings())
+    whole = graph.advance(market.batch, graph.initial_state())
+    said, refused = [], []
+    thread = threading.Thread(target=lambda: said.append(graph.advance(market.batch, graph.initial_state())))
+    thread.start()
+    until = time.monotonic() + 60
+    while thread.is_alive() and not refused and time.monotonic() < until:
+        try:
+            graph.advance(market.batch.rows(0, 5), graph.initial_state())
+        except StateError as error:
+            refused.append(str(error))
+    thread.join()
+    assert "one Graph per thread" in refused[0]
+    assert_same_answers(joined([whole]), joined(said))
+    assert len(graph.advance(market.batch.rows(0, 5), graph.initial_state()).signals.ghost_bp) == 5
+
+
+def test_a_batch_that_is_refused_leaves_the_graph_free() -> None:
+    market = making.synthetic(100)
+    graph = copy.deepcopy(Graph(market.instruments, making.settings()))
+    state = graph.initial_state()
+    graph.advance(market.batch, state)
+    for _ in range(2):
+        with pytest.raises(UnsortedTimeError):
+            graph.advance(market.batch, state)

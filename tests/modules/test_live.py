@@ -94,3 +94,14 @@ def test_the_step_compiles_once_for_all_graphs() -> None:
     for graph in (Graph((A, B), making.settings()), Graph((A,), making.settings("kalman", tables=3, bits=4))):
         LiveStep(graph, graph.initial_state()).step(10, 0, 0, 99, 101, 1, 1)
     assert len(step.overloads) == 1
+
+
+def test_a_second_thread_is_refused() -> None:
+    live = LiveStep(graph := Graph([A, B], making.settings()), graph.initial_state())
+    event = (1_000, 0, 0, 99, 101, 5, 5)
+    live.step(*event)
+    live._turn.pop()  # as a thread in the middle of a step leaves it
+    with pytest.raises(StateError, match="another thread is in this LiveStep"):
+        live.step(*event)
+    live._turn.append(None)
+    live.step(*event)

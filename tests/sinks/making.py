@@ -99,7 +99,7 @@ def records(events: int, cuts: tuple[int, ...] = ()) -> list[StepRecord]:
                 ts_event_ns=event_ns[i:j],
                 ts_venue_ns=ts_ns[i:j],
                 stream=stream[i:j],
-                kind=np.full(j - i, Kind.QUOTE, np.int8),
+                kind=np.where(np.arange(i, j) % 3 == 2, Kind.TRADE, Kind.QUOTE).astype(np.int8),
                 signals=signals,
                 decisions=LagDecisions(
                     START_NS * long, long.astype(np.int32), -small_, np.array([[0.5, 1.5, np.nan]])[:happened],

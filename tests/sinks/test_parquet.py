@@ -17,9 +17,9 @@ from schwabot.sinks.tables import hex_keys
 from tests.sinks.making import INSTRUMENTS, START_NS, SUMMARY, header, records
 
 COLUMNS = [
-    "ts_recv_ns", "ts_event_ns", "stream", "ghost_bp", "deviation_bp", "phase_bp", "drift", "key", "entropy",
-    "echo_bp", "expected_lag_bp", "penalty", "avoid_reentry", "snr", "bits", "voltage", "lane", "pays_fees", "size",
-    "style",
+    "ts_recv_ns", "ts_event_ns", "stream", "kind", "ghost_bp", "deviation_bp", "phase_bp", "drift", "key",
+    "entropy", "echo_bp", "expected_lag_bp", "penalty", "avoid_reentry", "snr", "bits", "voltage", "lane",
+    "pays_fees", "size", "style",
 ]  # fmt: skip
 
 
@@ -57,6 +57,7 @@ def test_signals_hold_the_own_streams_answer(tmp_path: Path) -> None:
         assert rows[i]["pays_fees"] == bool(record.signals.pays_fees[i, v])
     assert rows[499]["key"] == f"0x{record.signals.key[499]:02x}"
     assert {len(row["key"]) for row in rows[5:]} == {4}
+    assert [row["kind"] for row in rows] == [("quote", "quote", "trade")[i % 3] for i in range(500)]
     assert {row["ts_event_ns"] is None for row in rows if row["stream"] == INSTRUMENTS[0].stream} == {True}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from schwabot.errors import BadTimeError, NothingLeftError
@@ -65,3 +67,46 @@ def test_nothing_left_is_an_error(tmp_path: Path) -> None:
             list(feed_of(tmp_path, pattern, columns=columns).batches())
     with pytest.raises(NothingLeftError, match=r"every row .*\(2 crossed\)"):
         list(capture(tmp_path, quote(1, "2.00", "1.00"), quote(2, "2.00", "1.00")).batches())
+
+
+NO_DATES = [
+    "0",
+    "1",
+    "-5",
+    "2024",
+    "20240809",
+    "1230767999",
+    "4102444800",
+    "1230767999999",
+    "4102444800000000000",
+    "1e9",
+]
+
+
+@pytest.mark.parametrize("first", NO_DATES)
+def test_a_number_that_is_no_date_needs_its_unit_stated(tmp_path: Path, first: str) -> None:
+    columns = ColumnMap(time="t", price="p")
+    write(tmp_path / "x.csv", f"t,p\n{first},1.5\n")
+    with pytest.raises(
+        BadTimeError, match=rf"x\.csv: t: {first} is no date from 2009 to 2100.*source\.time_unit=s, ms"
+    ):
+        feed_of(tmp_path, columns=columns, policy=BadInputPolicy(bad_time="drop"))
+
+
+@pytest.mark.parametrize("unit_ns", [1, 10**3, 10**6, 10**9])
+@pytest.mark.parametrize("second", [1_230_768_000, 4_102_444_799])
+def test_the_first_and_last_moment_that_auto_takes(tmp_path: Path, unit_ns: int, second: int) -> None:
+    write(tmp_path / "x.csv", f"t,p\n{second * 10**9 // unit_ns},1.5\n")
+    rows = read(feed_of(tmp_path, columns=ColumnMap(time="t", price="p")))
+    assert rows.ts_recv_ns.tolist() == [second * 10**9]
+
+
+def test_a_clock_of_ones_own_is_taken_when_its_unit_is_stated(tmp_path: Path) -> None:
+    write(tmp_path / "x.csv", "t,p\n0,1.5\n1,1.5\n2,1.5\n")
+    feed = feed_of(tmp_path, columns=ColumnMap(time="t", price="p"), time_unit="ms")
+    assert read(feed).ts_recv_ns.tolist() == [0, MS, 2 * MS]
+
+
+def test_nanoseconds_as_floats_are_told(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"t": [float(T0)], "p": [1.5]}), tmp_path / "x.parquet")
+    assert read(feed_of(tmp_path, columns=ColumnMap(time="t", price="p"))).ts_recv_ns.tolist() == [T0]

@@ -18,9 +18,11 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, BookLevels, Kind, Ticks
 from schwabot.ticks.capture import CaptureFeed
 from schwabot.ticks.merge import blank, concat, cut, rebatch, take
+from schwabot.ticks.presets import ColumnMap
 from schwabot.ticks.store import StoreConfig, StoreFeed, StoreWriter, write_store
 from schwabot.ticks.store_format import read_catalogue
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot.ticks.table import TableConfig, TableFeed
 
 COLUMNS = [f.name for f in fields(Ticks) if f.name not in ("instruments", "levels")]
 DAY_NS = 86_400_000_000_000
@@ -110,9 +112,9 @@ def test_synthetic_market_comes_back_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_events: int, read_rows: int
 ) -> None:
     monkeypatch.setattr("schwabot.ticks.store.READ_ROWS", read_rows)
-    feed = SyntheticFeed(SyntheticConfig(events=60_000))
-    source = concat(list(feed.batches()))
-    report = write_store(feed, tmp_path / "store", rows_per_group=5_000)
+    config = SyntheticConfig(events=60_000)
+    source = concat(list(SyntheticFeed(config).batches()))
+    report = write_store(SyntheticFeed(config), tmp_path / "store", rows_per_group=5_000)
     assert_same(read(tmp_path / "store", max_events), source)
     assert report.rows == len(source)
     assert report.files == 4
@@ -394,3 +396,15 @@ def test_a_recording_with_its_book_comes_back(tmp_path: Path, captures: Path) ->
     assert len(source.levels.row) > 3_000
     write_store(CaptureFeed(paths, {spot.stream: spot}, depth_levels=5), tmp_path / "s")
     assert_same(read(tmp_path / "s"), source)
+
+
+def test_fees_of_nothing_are_said(tmp_path: Path) -> None:
+    write_store(SyntheticFeed(SyntheticConfig(events=50)), tmp_path / "stated")
+    assert StoreFeed(StoreConfig(path=str(tmp_path / "stated"))).notes == []
+    (tmp_path / "a.csv").write_text("t,p\n2024-08-09 00:00:01,60000.5\n")
+    config = TableConfig(glob=f"{tmp_path}/a.csv", columns=ColumnMap(time="t", price="p"))
+    write_store(TableFeed(config), tmp_path / "none")
+    (note,) = StoreFeed(StoreConfig(path=str(tmp_path / "none"))).notes
+    assert note.startswith("table:a: the store holds fees of 0 bp; if the venue charges any, convert again")
+    write_store(TableFeed(replace(config, taker_fee_bp=4.0, maker_fee_bp=0.0)), tmp_path / "maker_free")
+    assert StoreFeed(StoreConfig(path=str(tmp_path / "maker_free"))).notes == []

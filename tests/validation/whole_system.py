@@ -23,8 +23,9 @@ from tests.validation.claim import Line, holds, near
 INVARIANTS, TRUTH, COMMAND = "invariants", "synthetic truth", "command"
 ROOT = Path(__file__).resolve().parents[2]
 SIGNALS = [
-    "ts_recv_ns", "ts_event_ns", "stream", "ghost_bp", "deviation_bp", "phase_bp", "drift", "key", "entropy", "echo_bp",
-    "expected_lag_bp", "penalty", "avoid_reentry", "snr", "bits", "voltage", "lane", "pays_fees", "size", "style",
+    "ts_recv_ns", "ts_event_ns", "stream", "kind", "ghost_bp", "deviation_bp", "phase_bp", "drift", "key", "entropy",
+    "echo_bp", "expected_lag_bp", "penalty", "avoid_reentry", "snr", "bits", "voltage", "lane", "pays_fees", "size",
+    "style",
 ]  # fmt: skip
 
 
