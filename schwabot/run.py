@@ -183,8 +183,8 @@ def _is_ours(file: Path) -> bool:
 
 def _remove_results(run_dir: Path) -> None:
     """Remove what an earlier run left in the same folder, so that no result stands beside another run's summary."""
-    if not (run_dir / "summary.json").exists():
-        return
+    for old in run_dir.glob("events.out.tfevents.*"):
+        old.unlink()
     for name in ("summary.json", "config.yaml", *(f"{table}.parquet" for table in TABLES)):
         (run_dir / name).unlink(missing_ok=True)
 

@@ -153,6 +153,9 @@ REFUSED = {
     "+instruments.mine={stream: nocolon, tick_size: 1, lot_size: 1}": "venue:BASE/QUOTE",
     "+instruments.mine={stream: 'a:B/C', lot_size: 1}": "tick_size has no value",
     "source.events=[1": "input '[1'",
+    "source.glob=venue=binance/*.csv": "can't read input '=': put a value with",
+    "source.glob=(a)": "can't read source.glob=(a): put a value with = ; | ( {",
+    "source.latency={'h*': 1}": "names within braces stand without quotes",
 }
 
 
