@@ -24,7 +24,7 @@ def odd_times(
     """Say what is wrong with which row's times.
 
     A receive time before 2000 is refused where a larger unit of it gives a date from 2000 to 2100, unless the file
-    begins outside of that: then small numbers are a clock of the user's own, which may pass any time.
+    begins outside of that: then small numbers are a clock of the user's own, which may pass any time from 0 on.
 
     Args:
         recv_ns: times of receipt, MISSING_NS where there is none. [N]
@@ -53,6 +53,9 @@ def odd_times(
             recv = int(recv_ns[row])
             in_unit = f"in {unit}, not {read_as}" if unit else f"in a unit {factor:,} times as large"
             found[row] = f"receive time {utc(recv)}, but {utc(recv * factor)} if it is {in_unit}"
+    # Windows that are open and buckets of the clocks are told by times from 0 on.
+    for row in np.flatnonzero((recv_ns < 0) & (recv_ns != MISSING_NS)).tolist():
+        found[row] = f"receive time {utc(recv_ns[row])} is before 1970: count from a later start"
     for stamps in (event_ns, emit_ns):
         # In float64: the difference of two far times may not fit int64.
         far = (stamps != MISSING_NS) & (np.abs(recv_ns.astype(np.float64) - stamps) > FAR_NS)

@@ -251,10 +251,10 @@ def test_one_graph_prices_one_asset() -> None:
 
 @pytest.mark.parametrize(
     "tensor",
-    [torch.ones(2, dtype=torch.bfloat16), torch.eye(2).to_sparse(), torch.ones(1, device="meta")],
-    ids=["bfloat16", "sparse", "meta"],
+    [torch.ones(2, dtype=torch.bfloat16), torch.eye(2).to_sparse(), torch.ones(1, device="meta"), 3],
+    ids=["bfloat16", "sparse", "meta", "number"],
 )
-def test_tensors_that_no_state_holds_are_damage(tmp_path: Path, tensor: torch.Tensor) -> None:
+def test_what_no_state_holds_is_damage(tmp_path: Path, tensor: object) -> None:
     torch.save({"schwabot_state": FORMAT, "streams": [], "state": {"x": tensor}, "sha256": ""}, tmp_path / "state.pt")
     with pytest.raises(StateError, match="damaged"):
         load_state(tmp_path / "state.pt", [])

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from schwabot.errors import OverlapError
+from schwabot.records.market import Ticks
 from schwabot.ticks.capture import CaptureFeed
+from schwabot.ticks.merge import blank
+from schwabot.ticks.overlap import Overlaps
 from schwabot.ticks.presets import ColumnMap
-from tests.ticks.test_capture import KNOWN, quote, trade
+from tests.ticks.test_capture import KNOWN, SPOT, quote, trade
 from tests.ticks.test_table import T0, feed_of, read, write
 
 COLUMNS = ColumnMap(time="t", price="p")
@@ -114,3 +119,17 @@ def test_files_of_one_name_are_told_apart_by_their_folder(tmp_path: Path) -> Non
     assert [one.stream for one in ticks.instruments] == ["a:BTC/USDT", "b:BTC/USDT"]
     assert (ticks.ts_recv_ns - T0).tolist() == [0, 2, 5, 9]
     assert ticks.stream.tolist() == [0, 1, 0, 1]
+
+
+def test_which_file_is_read_first_does_not_matter() -> None:
+    """The earlier of two files may have its last rows read after the later one's first."""
+
+    def rows(*times: int) -> Ticks:
+        return replace(blank((SPOT,), len(times)), ts_recv_ns=np.array(times))
+
+    overlaps = Overlaps()
+    overlaps.saw("late.csv", rows(9, 12))
+    overlaps.saw("early.csv", rows(0, 4))
+    overlaps.saw("early.csv", rows(7, 9))
+    with pytest.raises(OverlapError, match=r"^early\.csv: late\.csv too .*from 1970-01-01T00:00:00\.000000009Z on"):
+        overlaps.saw("early.csv", rows(10))

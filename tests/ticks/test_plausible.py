@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from schwabot.errors import BadTimeError, DataError, NothingLeftError
+from schwabot.errors import BadTimeError, NothingLeftError
 from schwabot.records.market import MISSING_NS, Ticks
 from schwabot.ticks.capture import CaptureFeed
 from schwabot.ticks.merge import blank
@@ -23,6 +24,7 @@ from tests.ticks.test_table import T0, feed_of, read, write
 MS = 10**6
 NOW = T0 // MS
 DAY, NONE = 86_400 * 10**9, MISSING_NS
+DROP_DAMAGED = BadInputPolicy(corrupt_file="drop")
 
 
 def capture(folder: Path, *lines: bytes, policy: BadInputPolicy | None = None) -> CaptureFeed:
@@ -129,6 +131,9 @@ def test_a_quiet_file_may_lose_all_its_rows(tmp_path: Path) -> None:
     feed = feed_of(tmp_path, columns=columns, streams={"h*": "x:BTC/USDT"})
     assert (read(feed).ts_recv_ns - T0).tolist() == [0, 20]
     assert feed.dropped == {"crossed": 2}
+    write(tmp_path / "z.csv", f"t,b,a\n{T0 + 90},10,11\n")  # the last batch is of another stream
+    assert len(read(feed_of(tmp_path, columns=columns, streams={"h*": "x:BTC/USDT"}), max_events=1)) == 3
+    (tmp_path / "z.csv").unlink()
     with pytest.raises(NothingLeftError, match="all 1 rows of table:h1 "):  # a stream of its own, and nothing is left
         read(feed_of(tmp_path, columns=columns))
     write(tmp_path / "h1.csv", "t,b,a\n" + "".join(f"{T0 + 10},11,10\n" for _ in range(11)))
@@ -157,8 +162,27 @@ def test_a_source_that_is_empty_for_a_reason_is_no_error() -> None:
 
 
 def test_a_damaged_file_of_which_nothing_is_left(tmp_path: Path) -> None:
-    rows = "".join(f"{T0 + i},{1 + i % 7}.5\n" for i in range(50_000))
-    whole = gzip.compress(f"t,p\n{rows}".encode())
-    (tmp_path / "x.csv.gz").write_bytes(whole[:40])
-    with pytest.raises(DataError):
-        read(feed_of(tmp_path, columns=ColumnMap(time="t", price="p"), policy=BadInputPolicy(corrupt_file="drop")))
+    """No row was lost that anybody could count, yet there is none."""
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"t": [T0 + i for i in range(500)], "p": [1.5 + i % 7 for i in range(500)]}), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + b"\xff" * 400 + whole[404:])
+    with pytest.raises(
+        NothingLeftError, match=r"every row of the source was dropped \(1 corrupt_file\); e\.g\. "
+    ):
+        read(feed_of(tmp_path, columns=ColumnMap(time="t", price="p"), tick=0.5, policy=DROP_DAMAGED))
+
+
+def test_times_before_1970(tmp_path: Path) -> None:
+    """No arbitrage window was found there, and venue clocks ended in a traceback."""
+    columns = ColumnMap(time="t", price="p")
+    write(tmp_path / "x.csv", "t,p\n1970-01-01 00:00:00,1.5\n")
+    assert read(feed_of(tmp_path, columns=columns)).ts_recv_ns.tolist() == [0]
+    write(tmp_path / "x.csv", "t,p\n1969-12-31 23:59:59.999999999,1.5\n1970-01-01 00:00:00,1.5\n")
+    with pytest.raises(BadTimeError, match=r"x\.csv:2: receive time 1969-12-31T23:59:59\.999999999Z is before 1970"):
+        read(feed_of(tmp_path, columns=columns))
+    left = read(feed_of(tmp_path, columns=columns, policy=BadInputPolicy(bad_time="drop")))
+    assert left.ts_recv_ns.tolist() == [0]
+    write(tmp_path / "x.csv", "t,p,e\n0,1.5,-5\n")  # what a venue of one's own clock sent before
+    ticks = read(feed_of(tmp_path, columns=ColumnMap(time="t", price="p", event_time="e"), time_unit="ns"))
+    assert ticks.ts_event_ns.tolist() == [-5]

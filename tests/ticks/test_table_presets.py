@@ -126,3 +126,12 @@ def test_two_exchanges_can_only_be_read_by_exchange(tmp_path: Path) -> None:
         read(feed_of(tmp_path, preset="tardis_quotes", columns=ColumnMap(stream="symbol")))
     two = read(feed_of(tmp_path, preset="tardis_quotes", columns=ColumnMap(stream="exchange")))
     assert [i.stream for i in two.instruments] == ["table:x", "table:y"]
+
+
+def test_a_batch_without_a_row_of_the_symbol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    us = T0 // 1_000
+    rows = [f"x,{'BTC' if i < 300 else 'ETH'},{us + i},{us + i},1,buy,10,1\n" for i in range(600)]
+    write(tmp_path / "x.csv", "exchange,symbol,timestamp,local_timestamp,id,side,price,amount\n" + "".join(rows))
+    monkeypatch.setattr(table_files, "CSV_BLOCK_BYTES", 4_096)
+    two = read(feed_of(tmp_path, preset="tardis_trades", columns=ColumnMap(stream="symbol")))
+    assert two.stream.tolist() == [0] * 300 + [1] * 300
