@@ -167,9 +167,7 @@ def test_a_damaged_file_of_which_nothing_is_left(tmp_path: Path) -> None:
     pq.write_table(pa.table({"t": [T0 + i for i in range(500)], "p": [1.5 + i % 7 for i in range(500)]}), path)
     whole = path.read_bytes()
     path.write_bytes(whole[:4] + b"\xff" * 400 + whole[404:])
-    with pytest.raises(
-        NothingLeftError, match=r"every row of the source was dropped \(1 corrupt_file\); e\.g\. "
-    ):
+    with pytest.raises(NothingLeftError, match=r"every row of the source was dropped \(1 corrupt_file\); e\.g\. "):
         read(feed_of(tmp_path, columns=ColumnMap(time="t", price="p"), tick=0.5, policy=DROP_DAMAGED))
 
 
