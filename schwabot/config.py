@@ -41,20 +41,14 @@ from schwabot.training.skill import SkillConfig
 MODES = ("replay", "convert")
 PLANNED_MODES = ("leadlag", "fit", "backtest", "sweep", "record", "paper", "live", "serve")
 GROUPS = (
-    "source",
-    "instruments",
-    "sinks",
-    "experiment",
-    "modules/tensor_harness",
-    "modules/ghost_bridge",
-    "modules/hash_registry",
-    "modules/phantom_lag",
-    "modules/voltage_lanes",
-)
+    "source", "instruments", "sinks", "experiment", "modules/tensor_harness", "modules/ghost_bridge",
+    "modules/hash_registry", "modules/phantom_lag", "modules/voltage_lanes",
+)  # fmt: skip
 SECRET = re.compile(r"key|secret|passw|token", re.IGNORECASE)
 MASK = "***"
 FEES = ("maker_fee_bp", "taker_fee_bp")
 STATE_FEES = f"; state {' and '.join(FEES)} in bp of the notional (10 is 0.1 %), 0 only where the venue charges nothing"
+_UNREADABLE = re.compile("LexerNoViableAlt|token recognition error|no viable alternative|(extraneous|mismatched) input")
 
 
 @dataclass
@@ -391,22 +385,24 @@ def explain(error: Exception) -> ConfigError:
         return ConfigError(f"{_dotted(inner.full_key)} can't be changed")
     if isinstance(error, HydraException):
         said = " ".join(str(error).split()).partition(" See https://")[0]
-        group = re.match(r"Could not override '(.+?)'\. No match in the defaults list", said)
-        if group is not None:
+        if group := re.match(r"Could not override '(.+?)'\. No match in the defaults list", said):
             return ConfigError(f"{group[1]} is no group to choose from; groups: {', '.join((*GROUPS, 'device'))}")
-        if "LexerNoViableAlt" in said or "token recognition error" in said:
-            where = said.partition(": ")[2].removesuffix(" ^") or said
-            return ConfigError(
-                f"can't read {where}: put a value with ; & | or other special characters into quotes, within those of"
-                " the shell, e.g. \"source.delimiter=';'\""
-            )
-        return ConfigError(f"{said}; write name=value, see --help" if "missing EQUAL" in said else said)
+        said += "; write name=value, see --help" * ("missing EQUAL" in said)
+        return _explain_grammar(said) if _UNREADABLE.search(said) else ConfigError(said)
     return ConfigError(_first_line(error))
 
 
+def _explain_grammar(said: str) -> ConfigError:
+    """What Hydra could not take apart; it does not always say which setting that is in."""
+    whole = re.search(r"LexerNoViableAltException: (.+?)(?: \^)?$|Error parsing override '(.+)' \w+ input ", said)
+    where = (whole[1] or whole[2]) if whole else re.sub(r"^.*?((?:input|at:) '.*?')(?: expecting.*)?$", r"\1", said)
+    names = "; names within braces stand without quotes: '+source.streams={h*: \"a:B/C\"}'" * ("{" in where)
+    quotes = f"into quotes, within those of the shell, e.g. \"source.delimiter=';'\"{names}"
+    return ConfigError(f"can't read {where}: put a value with = ; | ( {{ , or other special characters {quotes}")
+
+
 def _explain_option(error: MissingConfigException) -> ConfigError:
-    missing = error.missing_cfg_file or ""
-    group, _, option = missing.rpartition("/")
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
     options = sorted(error.options or ())
     return ConfigError(f"{group}={option} is not a choice{closest(option, options)}; use {_either(options)}")
 
@@ -447,8 +443,10 @@ def _no_such_setting(full: str, key: str, names: Iterable[str], root: object) ->
     hint = f", did you mean {_either(homes)}?" if homes and not (where and near) else near
     if where in ("", "source") and of and not homes:
         hint = f", source.{key} is a setting of source={_either(of)}: add that"
-    if where == "instruments" or not known:  # names of one's own
+    if where == "instruments":  # names of one's own
         hint += f", add a new one with '+{full}=...'"
+    elif not known:
+        return ConfigError(f"{full}: there is no such setting, add a new one with '+{where}={{{key}: \"...\"}}'")
     return ConfigError(f"{full}: there is no such setting{hint}; {place}: {', '.join(known)}")
 
 
@@ -478,8 +476,7 @@ def _dotted(full_key: object) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def closest(given: str, names: Iterable[str]) -> str:

@@ -128,7 +128,7 @@ class SequenceGapError(DataError):
 
 
 class BadTimeError(DataError):
-    """A time in another unit than it was read in, or a venue's stamp more than a day from the time of receipt."""
+    """Time in another unit than it was read in or before 1970, or a venue's stamp more than a day from the receipt."""
 
     reason = "bad_time"
 

@@ -186,6 +186,8 @@ def _remove_results(run_dir: Path) -> None:
     parts = [name for name in (f"{one}.part" for one in RESULTS) if (run_dir / name).exists()]
     if parts:
         sys.stderr.write(f"note: the run before in {run_dir} was killed: removing what it left, {', '.join(parts)}\n")
+    for old in run_dir.glob("events.out.tfevents.*"):
+        old.unlink()
     for name in (*RESULTS, *parts):
         (run_dir / name).unlink(missing_ok=True)
 

@@ -164,6 +164,9 @@ REFUSED = {
         "instruments.mine.taker_fee_bp"
     ),
     "source.events=[1": "input '[1'",
+    "source.glob=venue=binance/*.csv": "can't read input '=': put a value with",
+    "source.glob=(a)": "can't read source.glob=(a): put a value with = ; | ( {",
+    "source.latency={'h*': 1}": "names within braces stand without quotes",
 }
 
 

@@ -273,7 +273,30 @@ def test_a_second_run_leaves_no_table_of_the_first(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.parquet"))
 
 
-@pytest.mark.parametrize("given", [["hydra.run.dir="], ["hydra.run.dir=' '"], ["-m", "hydra.sweep.dir="]])
+def test_nor_anything_of_one_that_was_killed(tmp_path: Path) -> None:
+    """It had finished tables, and no summary yet."""
+    quiet = ["source.events=300", "sinks.console=false", "sinks.tensorboard=false", f"hydra.run.dir={tmp_path}"]
+    main([*quiet, "sinks.parquet=false"])
+    (tmp_path / "summary.json").unlink()
+    for name in ("memory.parquet", "events.out.tfevents.1.host"):
+        (tmp_path / name).write_text("of the run that was killed")
+    main([*quiet, "sinks.parquet=false"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "summary.json"]
+
+
+def test_files_of_others_in_the_folder_of_a_sweep(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The message names the setting that chose the folder."""
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "summary.json").write_text("theirs")
+    with pytest.raises(SystemExit):
+        main([*QUIET, "-m", "source.events=300,301", f"hydra.sweep.dir={tmp_path}"])
+    assert "say hydra.sweep.dir=NEW" in capfd.readouterr().err
+    assert (tmp_path / "0" / "summary.json").read_text() == "theirs"
+
+
+@pytest.mark.parametrize(
+    "given", [["hydra.run.dir="], ["hydra.run.dir=' '"], ["+hydra.run.dir="], ["-m", "hydra.sweep.dir="]]
+)
 def test_an_empty_name_of_a_folder_is_refused(
     given: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -313,3 +336,21 @@ def test_a_delimiter_without_quotes_is_told_how_to_quote(capsys: pytest.CaptureF
         main(["source=table", "source.delimiter=;"])
     assert "can't read source.delimiter=;: put" in (said := capsys.readouterr().err)
     assert "\"source.delimiter=';'\"" in said
+
+
+@pytest.mark.parametrize("name", ["h*", "v1/*", "btc.csv", "btc"])
+def test_streams_are_named_as_the_message_says(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without the +, which everybody forgets once, the message gives a line that can be typed."""
+    with pytest.raises(SystemExit):
+        main(["source=table", "source.glob=x", f'source.streams={{{name}: "a:B/C"}}'])
+    said = capsys.readouterr().err
+    shown = re.search(r"'(\+source\.streams=\{.*?\})'", said)
+    assert shown is not None, said
+    (tmp_path / "v1").mkdir()
+    for file in ("h1", "btc", "v1/x"):
+        (tmp_path / f"{file}.csv").write_text("t,p\n2024-08-09 00:00:01,1.5\n")
+    quiet = ["sinks.console=false", "sinks.progress=false", "sinks.tensorboard=false", "skill.enabled=off"]
+    columns = ["source.columns.time=t", "source.columns.price=p"]
+    typed = shown[1].replace("...", "a:B/C")
+    main(["source=table", f"source.glob={tmp_path}/**/*.csv", *columns, typed, *quiet, "hydra.run.dir=r"])
+    assert "a:B/C" in summary_of("r")["streams"]

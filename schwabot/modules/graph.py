@@ -331,7 +331,8 @@ def _check_one_asset(instruments: Sequence[Instrument]) -> None:
         )
         raise ConfigError(
             f"streams of {len(streams)} assets in one graph, which prices one ({said}): one run per asset; narrow"
-            " source.glob to its files, or source.symbols of a store"
+            " source.glob to its files; where a file holds several, mode=convert and then source=store with"
+            " source.symbols"
         )
 
 

@@ -17,7 +17,7 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Float64, Int64, Kind, Ticks
 from schwabot.ticks.binance_messages import NO_STAMP, Problem, Quote, Trade
 from schwabot.ticks.merge import blank
-from schwabot.ticks.plausible import odd_times
+from schwabot.ticks.plausible import DROP_SUCH, odd_times
 from schwabot.ticks.validate import Bool, price_problem, quantity_problem, to_steps
 
 _MICROSECONDS_FROM = 10**14
@@ -139,7 +139,9 @@ class Columns:
             if found:
                 return Problem(line, BadPriceError(found, file=self.file, line=line))
         if odd_time is not None:
-            what = f"{odd_time}: a recording starts every line with the time in ns"
+            is_unit = odd_time.endswith("not ns")
+            hint = ": a recording starts every line with the time in ns" if is_unit else f"; {DROP_SUCH}"
+            what = odd_time + hint
             return Problem(line, BadTimeError(what, file=self.file, line=line))
         return Problem(line, MalformedLineError("T or E is not a time in ms or us", file=self.file, line=line))
 

@@ -59,7 +59,8 @@ def _message(other: str, stream: str, kind: Kind, from_ns: int) -> str:
     rows = {Kind.QUOTE: "quotes", Kind.TRADE: "trades", Kind.DEPTH: "depth rows"}[kind]
     return (
         f"{other} too has {rows} of {stream} at that time, from {utc(from_ns)} on: leave one of the two files out of"
-        " source.glob, or, where they are two streams of a table, name them apart with source.streams"
+        " source.glob, or, where they are two streams of a table, name them apart:"
+        " '+source.streams={FOLDER/FILE: VENUE:BASE/QUOTE}'"
     )
 
 

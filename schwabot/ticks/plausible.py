@@ -12,22 +12,26 @@ from schwabot.ticks.overlap import utc
 
 FAR_NS = 86_400 * 10**9
 """A venue's stamp is never this far from the time of receipt."""
+DROP_SUCH = "source.policy.bad_time=drop leaves such rows out"
 _UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
 _FROM_NS, _TO_NS = 946_684_800 * 10**9, 4_102_444_800 * 10**9
 """2000-01-01 and 2100-01-01."""
 
 
-def odd_times(recv_ns: Int64, event_ns: Int64, emit_ns: Int64, read_as: str = "") -> dict[int, str]:
+def odd_times(
+    recv_ns: Int64, event_ns: Int64, emit_ns: Int64, read_as: str = "", starts_ns: int | None = None
+) -> dict[int, str]:
     """Say what is wrong with which row's times.
 
-    A receive time before 2000 is refused where a larger unit of it gives a date from 2000 to 2100; otherwise small
-    numbers are a clock of the user's own.
+    A receive time before 2000 is refused where a larger unit of it gives a date from 2000 to 2100, unless the file
+    begins outside of that: then small numbers are a clock of the user's own, which may pass any time from 0 on.
 
     Args:
         recv_ns: times of receipt, MISSING_NS where there is none. [N]
         event_ns: when the venue says it happened, likewise. [N]
         emit_ns: when the venue says it was sent, likewise. [N]
-        read_as: unit of the receive times as they were written, if known.
+        read_as: unit of the receive times as they were written, if known; iso = text, which has none.
+        starts_ns: receive time at which the file begins, if known.
 
     Example:
         >>> none = np.array([MISSING_NS])
@@ -38,7 +42,9 @@ def odd_times(recv_ns: Int64, event_ns: Int64, emit_ns: Int64, read_as: str = ""
     """
     found: dict[int, str] = {}
     stated = _UNITS.get(read_as)
-    for factor in (10**9, 10**6, 10**3):
+    for factor in (10**9, 10**6, 10**3) if read_as != "iso" else ():
+        if starts_ns is not None and not _FROM_NS // factor <= starts_ns < _TO_NS // factor:
+            continue
         unit = next((name for name, ns in _UNITS.items() if stated and ns == factor * stated), "")
         if not unit and (stated or factor > 10**3):
             continue
@@ -47,12 +53,13 @@ def odd_times(recv_ns: Int64, event_ns: Int64, emit_ns: Int64, read_as: str = ""
             recv = int(recv_ns[row])
             in_unit = f"in {unit}, not {read_as}" if unit else f"in a unit {factor:,} times as large"
             found[row] = f"receive time {utc(recv)}, but {utc(recv * factor)} if it is {in_unit}"
+    # Windows that are open and buckets of the clocks are told by times from 0 on.
+    for row in np.flatnonzero((recv_ns < 0) & (recv_ns != MISSING_NS)).tolist():
+        found[row] = f"receive time {utc(recv_ns[row])} is before 1970: count from a later start"
     for stamps in (event_ns, emit_ns):
         # In float64: the difference of two far times may not fit int64.
         far = (stamps != MISSING_NS) & (np.abs(recv_ns.astype(np.float64) - stamps) > FAR_NS)
         for row in np.flatnonzero(far).tolist():
-            what = (
-                f"receive time {utc(recv_ns[row])} and the venue's stamp {utc(stamps[row])} are more than a day apart"
-            )
-            found.setdefault(row, what)
+            times = f"receive time {utc(recv_ns[row])} and the venue's stamp {utc(stamps[row])}"
+            found.setdefault(row, f"{times} are more than a day apart")
     return found

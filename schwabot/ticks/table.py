@@ -37,7 +37,7 @@ from schwabot.ticks.files import find_files
 from schwabot.ticks.merge import Source, merge, rebatch, take
 from schwabot.ticks.npz import NpzFile
 from schwabot.ticks.overlap import Overlaps
-from schwabot.ticks.plausible import odd_times
+from schwabot.ticks.plausible import DROP_SUCH, odd_times
 from schwabot.ticks.presets import PRESETS, ColumnMap, mapping
 from schwabot.ticks.table_files import LEAVE_OUT, CsvFile, ParquetFile, Rows, TableFile
 from schwabot.ticks.table_values import MOST_DECIMALS, TIME_UNITS, decimals
@@ -54,6 +54,8 @@ from schwabot.ticks.validate import (
 
 _PRICES = ("bid", "ask", "price")
 _QUANTITIES = ("bid_qty", "ask_qty", "qty")
+_FEW_ROWS = 10
+"""A file of a quiet hour may lose so many rows, and be left with none, by chance."""
 
 
 @dataclass
@@ -71,7 +73,8 @@ class TableConfig:
             file, where numbers must then be dates from 2009 to 2100.
         tick: price step of every file, in quote currency; absent = the finest decimal in the file.
         lot: quantity step; absent = the finest decimal in the file.
-        streams: stream name by file stem (or by value of the stream column); patterns with * are allowed.
+        streams: stream name by file stem, by folder/file, or by value of the stream column; patterns with * are
+            allowed.
         contract_value, inverse: of every instrument; see ``Instrument``.
         maker_fee_bp, taker_fee_bp: of every instrument, bp of the notional; absent = 0, which a note says.
         policy: what to do with bad input.
@@ -144,6 +147,7 @@ class TableFeed:
         self._bad = BadInput(config.policy)
         self._overlaps = Overlaps()
         self._once = ReadOnce()
+        self._nothing_left: list[tuple[int, NothingLeftError]] = []
         columns = mapping(config.preset, config.columns)
         known = {instrument.stream: instrument for instrument in (instruments or {}).values()}
         self._empty: list[EmptyFileError] = []
@@ -202,7 +206,17 @@ class TableFeed:
         """
         self._once.begin()
         sources = [Source(lambda run=run: self._read(run), run.starts_ns) for run in self._table_runs]  # type: ignore[misc]
-        return refuse_nothing(rebatch(merge(sources), max_events), self._bad)
+        return refuse_nothing(self._refuse_silent_streams(rebatch(merge(sources), max_events)), self._bad)
+
+    def _refuse_silent_streams(self, batches: Iterator[Ticks]) -> Iterator[Ticks]:
+        """Hand on batches; a stream of which no file had a good row is an error."""
+        seen: set[int] = set()
+        for batch in batches:
+            seen.update(np.unique(batch.stream).tolist())
+            yield batch
+        for stream, error in self._nothing_left:
+            if stream not in seen:
+                raise error
 
     def _take_empty(self) -> None:
         """Refuse or count files without rows."""
@@ -252,7 +266,8 @@ class TableFeed:
 
     def _stream_name(self, key: str, path: Path) -> str:
         for pattern, stream in self.config.streams.items():
-            if fnmatch.fnmatchcase(key, pattern) or fnmatch.fnmatchcase(path.name, pattern):
+            by_folder = "/" in pattern and path.match(pattern)
+            if by_folder or fnmatch.fnmatchcase(key, pattern) or fnmatch.fnmatchcase(path.name, pattern):
                 return stream
         return f"table:{key}"
 
@@ -337,7 +352,10 @@ class TableFeed:
         if lost and not kept:
             shown = f" (e.g. {self._bad.examples[0]})" if self._bad.examples else ""
             what = f"all {lost:,} rows of {run.stream} were dropped{shown}: {NOTHING_LEFT}"
-            raise NothingLeftError(what, file=run.label)
+            nothing = NothingLeftError(what, file=run.label)
+            if lost > _FEW_ROWS:
+                raise nothing
+            self._nothing_left.append((self._index[run.stream], nothing))
 
     def _to_ticks(self, rows: Rows, run: _Run, latest_ns: int) -> tuple[Ticks, list[tuple[int, DataError]]]:
         """Whole ticks and lots, and what is wrong with which row, in order of lines."""
@@ -369,8 +387,8 @@ class TableFeed:
             what = f"crossed quote of {instrument.stream}: bid {rows.bid[row]:.12g} above ask {rows.ask[row]:.12g}"
             problems.setdefault(row, CrossedQuoteError(what, file=file, line=int(rows.line[row])))
         stated = self.config.time_unit if self.config.time_unit != "auto" else PRESETS[self.config.preset].time_unit
-        for row, what in odd_times(rows.recv_ns, rows.event_ns, rows.emit_ns, stated).items():
-            what += "; source.time_unit says the unit, source.columns which time is which"
+        for row, what in odd_times(rows.recv_ns, rows.event_ns, rows.emit_ns, stated, run.starts_ns).items():
+            what += f"; source.time_unit says the unit, source.columns which time is which; {DROP_SUCH}"
             problems.setdefault(row, BadTimeError(what, file=file, line=int(rows.line[row])))
         self._find_late(rows, problems, latest_ns, file)
         n = len(rows.line)

@@ -330,7 +330,8 @@ class _Decoder:
                 values = sorted({first} | {text_of(one) for one in column.unique()})
                 shown = ", ".join(values[:8]) + (", ..." if len(values) > 8 else "")
                 what = f"column {name!r} has several values ({shown}): one stream is one instrument; split the file"
-                what += ", or state source.columns.stream=symbol to read every symbol as a stream of its own"
+                if not self.columns.stream:
+                    what += f", or state source.columns.stream={name} to read every {name} as a stream of its own"
                 self._fault(other, SchemaError, what, line, found)
 
     def _times(self, batch: pa.RecordBatch, role: str, line: Int64, found: dict[int, DataError]) -> Int64:

@@ -128,10 +128,12 @@ def times_ns(column: pa.Array, unit: str) -> tuple[Int64, Bool]:
         >>> times_ns(pa.array(["2024-08-09T00:00:00.000000001"]), "iso")[0].tolist()
         [1723161600000000001]
     """
-    if pa.types.is_date(column.type):
-        column = column.cast(pa.timestamp("ns"))
-    if pa.types.is_timestamp(column.type):
-        stamps = column.cast(pa.timestamp("ns", tz=column.type.tz)).cast(pa.int64())
+    if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
+        zone = getattr(column.type, "tz", None)
+        try:
+            stamps = column.cast(pa.timestamp("ns", tz=zone)).cast(pa.int64())
+        except pa.ArrowInvalid:
+            raise SchemaError("holds times that ns since 1970 can't, which reach from 1677 to 2262") from None
         return _filled(stamps), np.ones(len(column), dtype=np.bool_)
     if pa.types.is_floating(column.type):
         values = column.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)

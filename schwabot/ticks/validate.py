@@ -44,7 +44,8 @@ class BadInputPolicy:
         empty_file: a file without a single row, such as a header line alone; "drop" leaves it out.
         malformed: half a line, invalid JSON, a field that is not what it should be.
         bad_price: NaN, infinite, non-positive or off-grid price; negative or non-finite quantity.
-        bad_time: time in another unit than it was read in, or a venue's stamp more than a day from the time of receipt.
+        bad_time: time in another unit than it was read in or before 1970, or a venue's stamp more than a day from the
+            time of receipt.
         crossed: a quote with its bid above its ask.
         unsorted: receive time that runs backwards; "drop" drops the late row.
         unknown_stream: an instrument that conf/instruments does not describe.

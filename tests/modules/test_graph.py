@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 import threading
 import time
 from itertools import pairwise
@@ -277,3 +279,57 @@ def test_a_batch_that_is_refused_leaves_the_graph_free() -> None:
     for _ in range(2):
         with pytest.raises(UnsortedTimeError):
             graph.advance(market.batch, state)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.ones(2, dtype=torch.bfloat16), torch.eye(2).to_sparse(), torch.ones(1, device="meta"), 3],
+    ids=["bfloat16", "sparse", "meta", "number"],
+)
+def test_what_no_state_holds_is_damage(tmp_path: Path, tensor: object) -> None:
+    torch.save({"schwabot_state": FORMAT, "streams": [], "state": {"x": tensor}, "sha256": ""}, tmp_path / "state.pt")
+    with pytest.raises(StateError, match="damaged"):
+        load_state(tmp_path / "state.pt", [])
+
+
+def test_the_checksum_covers_type_shape_and_streams(tmp_path: Path) -> None:
+    """The same bytes read as something else are another state."""
+    file = tmp_path / "state.pt"
+    save_state(file, ["a:X/Y"], {"x": torch.zeros(4, dtype=torch.float64)})
+    whole = torch.load(file, weights_only=True)
+    for change in (
+        {"state": {"x": torch.zeros(4, dtype=torch.int64)}},
+        {"state": {"x": torch.zeros((2, 2), dtype=torch.float64)}},
+        {"state": {"y": torch.zeros(4, dtype=torch.float64)}},
+        {"streams": ["b:X/Y"]},
+        {"sha256": None},
+    ):
+        torch.save(whole | change, file)
+        with pytest.raises(StateError, match="damaged"):
+            load_state(file, change.get("streams", ["a:X/Y"]))  # type: ignore[arg-type]
+
+
+def test_a_disk_that_is_full_leaves_the_old_state(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the disk: torch fails while it writes."""
+    file = tmp_path / "state.pt"
+    save_state(file, ["a:X/Y"], {"x": torch.ones(2)})
+    before = file.read_bytes()
+    code = (
+        "import resource, signal, sys, torch\n"
+        "from schwabot.modules.checkpoint import save_state\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "save_state(sys.argv[1], ['a:X/Y'], {'x': torch.ones(100_000)})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "StateError" in done.stderr.splitlines()[-1]
+    assert "can't be written (" in done.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+    assert file.read_bytes() == before
+
+
+def test_assets_in_one_file_are_told_apart_by_a_store() -> None:
+    with pytest.raises(ConfigError, match=r"source\.glob .*mode=convert and then source=store with source\.symbols"):
+        Graph((A, Instrument("a:ETH/USDT", 0.01, 0.001)))
+    assert len(Graph((A, Instrument("c:btc/EUR", 0.01, 0.001))).instruments) == 2, "however it is written"

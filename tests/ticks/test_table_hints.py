@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,14 @@ def test_sizes_that_nobody_states_are_said_to_be_unknown(tmp_path: Path) -> None
     assert any(
         "lot size 1 " in note for note in feed_of(tmp_path, columns=ColumnMap(time="t", price="p", qty="q")).notes
     )
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+def test_arrow_times_that_ns_can_not_hold(tmp_path: Path, unit: str) -> None:
+    far = pa.array([datetime(2024, 8, 9), datetime(2400, 1, 1)], pa.timestamp(unit, "UTC"))
+    pq.write_table(pa.table({"t": far, "p": [1.5, 1.5]}), tmp_path / "x.parquet")
+    with pytest.raises(SchemaError, match=r"x\.parquet: t: .* from 1677 to 2262"):
+        read(feed_of(tmp_path, columns=ColumnMap(time="t", price="p")))
+    pq.write_table(pa.table({"t": pa.array([date(2400, 1, 1)]), "p": [1.5]}), tmp_path / "x.parquet")
+    with pytest.raises(SchemaError, match=r"x\.parquet: t: .* from 1677 to 2262"):
+        read(feed_of(tmp_path, columns=ColumnMap(time="t", price="p")))

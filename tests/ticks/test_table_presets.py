@@ -6,9 +6,12 @@ import gzip
 import zipfile
 from pathlib import Path
 
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 import pytest
 
 from schwabot.errors import SchemaError
+from schwabot.ticks import table_files
 from schwabot.ticks.presets import ColumnMap
 from tests.ticks.test_table import T0, feed_of, read, write
 
@@ -92,3 +95,43 @@ def test_tardis_with_several_instruments_in_one_file(tmp_path: Path) -> None:
     write(tmp_path / "x.csv", head + rows[0] + rows[1].replace("x,", "y,"))
     with pytest.raises(SchemaError, match=r"x\.csv:3: column 'exchange' .*\(x, y\)"):
         read(feed_of(tmp_path, preset="tardis_quotes"))
+
+
+def test_one_instrument_per_stream_in_every_batch_and_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    us = T0 // 1_000
+    head = "exchange,symbol,timestamp,local_timestamp,id,side,price,amount\n"
+    rows = [f"x,{'BTC' if i < 900 else 'ETH'},{us + i},{us + i},1,buy,10,1\n" for i in range(901)]
+    path = write(tmp_path / "x.csv", head + "".join(rows))
+    monkeypatch.setattr(table_files, "CSV_BLOCK_BYTES", 4_096)
+    said = r"x\.(csv:902|parquet:901): column 'symbol' .*split the file, or state source\.columns\.stream=symbol"
+    with pytest.raises(SchemaError, match=said):
+        read(feed_of(tmp_path, preset="tardis_trades"))
+    pq.write_table(pacsv.read_csv(path), tmp_path / "x.parquet")
+    monkeypatch.setattr(table_files, "PARQUET_ROWS", 100)
+    with pytest.raises(SchemaError, match=said):
+        read(feed_of(tmp_path, "x.parquet", preset="tardis_trades"))
+    path.write_text("".join([head, rows[0].replace(",BTC,", ",ETH,"), *rows[:900]]))
+    with pytest.raises(SchemaError, match=r"x\.csv:3: "):
+        read(feed_of(tmp_path, "x.csv", preset="tardis_trades"))
+
+
+def test_two_exchanges_can_only_be_read_by_exchange(tmp_path: Path) -> None:
+    """What the message names must help: by symbol they would stay mixed."""
+    us = T0 // 1_000
+    head = "exchange,symbol,timestamp,local_timestamp,ask_amount,ask_price,bid_price,bid_amount\n"
+    write(tmp_path / "x.csv", head + "".join(f"{venue},BTC,{us},{us},1,11,10,1\n" for venue in "xy"))
+    with pytest.raises(SchemaError, match=r"'exchange' .*or state source\.columns\.stream=exchange to"):
+        read(feed_of(tmp_path, preset="tardis_quotes"))
+    with pytest.raises(SchemaError, match=r"'exchange' .*one stream is one instrument; split the file$"):
+        read(feed_of(tmp_path, preset="tardis_quotes", columns=ColumnMap(stream="symbol")))
+    two = read(feed_of(tmp_path, preset="tardis_quotes", columns=ColumnMap(stream="exchange")))
+    assert [i.stream for i in two.instruments] == ["table:x", "table:y"]
+
+
+def test_a_batch_without_a_row_of_the_symbol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    us = T0 // 1_000
+    rows = [f"x,{'BTC' if i < 300 else 'ETH'},{us + i},{us + i},1,buy,10,1\n" for i in range(600)]
+    write(tmp_path / "x.csv", "exchange,symbol,timestamp,local_timestamp,id,side,price,amount\n" + "".join(rows))
+    monkeypatch.setattr(table_files, "CSV_BLOCK_BYTES", 4_096)
+    two = read(feed_of(tmp_path, preset="tardis_trades", columns=ColumnMap(stream="symbol")))
+    assert two.stream.tolist() == [0] * 300 + [1] * 300

@@ -62,9 +62,7 @@ def _pass(
         load_all(route, first, n, phased.route)
         load(ghost, first, n, ghost_block)
         load_all(deviation, first, n, deviation_block)
-        remember_block(
-            first, n, ts_ns, aligned, phased, ghost_block, deviation_block, x.shape[0], params, state, block
-        )
+        remember_block(first, n, ts_ns, aligned, phased, ghost_block, deviation_block, x.shape[0], params, state, block)
         store(block.key, first, n, key)
         store(block.entropy, first, n, entropy)
         store(block.mean, first, n, mean)
