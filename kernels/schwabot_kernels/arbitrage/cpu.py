@@ -141,12 +141,8 @@ def arbitrage(
             k = j * width + g
             use = (load(phased.route, k) == 0) & (load(quoted, g) == 1)
             # Bounds on ln(bid) and ln(ask) that need no logarithm: ln(1-h) <= -h and ln(1+h) >= h - h²/2.
-            x, half, fee, compensated = (
-                load(aligned.x, k),
-                load(aligned.half, k),
-                load(fee_bp, g),
-                load(phased.compensated, k),
-            )
+            x, half, fee = load(aligned.x, k), load(aligned.half, k), load(fee_bp, g)
+            compensated = load(phased.compensated, k)
             bid = where(use, x - half - fee, -np.inf)
             less_ask = where(use, 0.5e-4 * half * half - x - half - fee, -np.inf)
             high = max(high, largest(bid))

@@ -216,7 +216,7 @@ def _copy_out(first: int, n: int, work: Workspace, out: GraphColumns) -> None:
 
 @njit(**NJIT)
 def deviations(n: int, ghost: F64, aligned: Aligned, phased: Phased, deviation: F64) -> None:
-    """d = ghost + compensated phase - log mid, bp. [BLOCK, W]"""
+    """d = ghost + compensated phase - log mid, bp, [BLOCK, W]."""
     width = deviation.shape[1]
     for j in range(n):
         for k in range(j * width, (j + 1) * width, LANES):

@@ -111,7 +111,8 @@ class Remembered(NamedTuple):
     n / (n + 20)), echo readout in bp, and 1 where the memory's own causal skill is positive.
 
     Scratch: z [BLOCK, 5, W]; hashing: see hash.Hashing; code: T per event, and 16 more; age, echo_age (minus the time
-    since the epoch began, in decay times), scales, their inverses and epochs [BLOCK]; stats [3, BLOCK]; vectors: see slots.working_vectors; live: 1 for each bit of the echo, then 0.
+    since the epoch began, in decay times), scales, their inverses and epochs [BLOCK]; stats [3, BLOCK]; vectors: see
+    slots.working_vectors; live: 1 for each bit of the echo, then 0.
     """
 
     key: I64
@@ -254,7 +255,7 @@ def _features(
 
 @njit(**NJIT)
 def _standardise(n: int, streams: int, phased: Phased, state: RegistryState, z: F64, scaled: F32) -> None:
-    """(z - shift) scale of every stream that takes part, else 0, feature after feature without gaps. [BLOCK, L]"""
+    """(z - shift) scale of every stream that takes part, else 0, feature after feature without gaps: [BLOCK, L]."""
     width, length = state.x.size, scaled.shape[1]
     for j in range(n):
         for f in range(FEATURES):
