@@ -7,9 +7,9 @@ the same source serves numbers and lanes and gives the same bits.
     Doubles   four float64          load, store, splat, + - * / and unary -, abs, max, min, comparisons
     Longs     four int64            + - * & << >>, max, min, comparisons, lanes_from
     Mask      four truth values     & | ~, where, any_lane, count_lanes
-    Floats    eight float32         + - *, hadamard8, positive_bits
-    Codes     sixteen int32         unary -, pushed: table keys of up to 16 bits
-    LongCodes eight int64           the same for longer keys
+    Floats    eight float32         + - *;                     more on these in registry/intrinsics.py
+    Codes     sixteen int32         unary -
+    LongCodes eight int64           unary -
 
 Arrays are read and written at a flat index of their contiguous memory. Streams are padded to whole vectors, see
 ``padded``; rows of streams in scratch and state have that length.
@@ -33,7 +33,7 @@ LANES = 4
 EIGHT = 8
 """Numbers in a vector of float32."""
 
-_BIT, _INT8, _INT32, _INT64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+BIT, INT8, INT32, INT64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
 
 class VectorType(types.Type):  # type: ignore[misc]
@@ -70,11 +70,11 @@ class LongCodesType(VectorType):
 
 
 Doubles = DoublesType("Doubles", ir.DoubleType(), LANES)
-Longs = LongsType("Longs", _INT64, LANES)
-Mask = MaskType("Mask", _BIT, LANES)
+Longs = LongsType("Longs", INT64, LANES)
+Mask = MaskType("Mask", BIT, LANES)
 Floats = FloatsType("Floats", ir.FloatType(), EIGHT)
-Codes = CodesType("Codes", _INT32, 16)
-LongCodes = LongCodesType("LongCodes", _INT64, EIGHT)
+Codes = CodesType("Codes", INT32, 16)
+LongCodes = LongCodesType("LongCodes", INT64, EIGHT)
 
 
 @register_model(DoublesType)
@@ -112,9 +112,9 @@ def unknown(streams: int, *, rows: int | None = None) -> Any:
 
 def _splat(builder: Any, value: Any, kind: Any) -> Any:
     nothing = ir.Constant(kind.shape, ir.Undefined)
-    one = builder.insert_element(nothing, value, _INT32(0))
+    one = builder.insert_element(nothing, value, INT32(0))
     count = kind.shape.count
-    return builder.shuffle_vector(one, nothing, ir.VectorType(_INT32, count)([0] * count))
+    return builder.shuffle_vector(one, nothing, ir.VectorType(INT32, count)([0] * count))
 
 
 @lower_cast(types.Number, DoublesType)
@@ -226,17 +226,17 @@ for _function, _test in (
 
 _IN_MEMORY = {
     types.float64: (Doubles, ir.VectorType(ir.DoubleType(), LANES)),
-    types.int64: (Longs, ir.VectorType(_INT64, LANES)),
-    types.int32: (Longs, ir.VectorType(_INT32, LANES)),
-    types.int8: (Longs, ir.VectorType(_INT8, LANES)),
+    types.int64: (Longs, ir.VectorType(INT64, LANES)),
+    types.int32: (Longs, ir.VectorType(INT32, LANES)),
+    types.int8: (Longs, ir.VectorType(INT8, LANES)),
     types.float32: (Floats, ir.VectorType(ir.FloatType(), EIGHT)),
 }
 _STORED = {
     (Doubles, types.float64): ir.VectorType(ir.DoubleType(), LANES),
     (Doubles, types.float32): ir.VectorType(ir.FloatType(), LANES),
-    (Longs, types.int64): ir.VectorType(_INT64, LANES),
-    (Longs, types.int8): ir.VectorType(_INT8, LANES),
-    (Mask, types.int8): ir.VectorType(_INT8, LANES),
+    (Longs, types.int64): ir.VectorType(INT64, LANES),
+    (Longs, types.int8): ir.VectorType(INT8, LANES),
+    (Mask, types.int8): ir.VectorType(INT8, LANES),
     (Floats, types.float32): ir.VectorType(ir.FloatType(), EIGHT),
     (Codes, types.int32): Codes.shape,
     (LongCodes, types.int64): LongCodes.shape,
@@ -249,7 +249,8 @@ def _check(array: Any) -> None:
         raise TypingError(f"{array}: vectors lie in contiguous arrays of float64, float32, int64, int32 and int8")
 
 
-def _address(context: Any, builder: Any, kind: Any, array: Any, index: Any, shape: Any) -> Any:
+def address(context: Any, builder: Any, kind: Any, array: Any, index: Any, shape: Any) -> Any:
+    """Where the vector of a shape begins that lies at a flat index."""
     data = context.make_array(kind)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), shape.as_pointer())
 
@@ -262,7 +263,7 @@ def load(typing_context: Any, array: Any, index: Any) -> Any:
     size = array.dtype.bitwidth // 8
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value = builder.load(_address(context, builder, array, args[0], args[1], shape), align=size)
+        value = builder.load(address(context, builder, array, args[0], args[1], shape), align=size)
         return value if shape == kind.shape else builder.sext(value, kind.shape)
 
     return kind(array, types.int64), codegen
@@ -283,7 +284,7 @@ def store(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
             vector = builder.zext(vector, shape)
         elif shape != value.shape:
             vector = builder.fptrunc(vector, shape) if value == Doubles else builder.trunc(vector, shape)
-        builder.store(vector, _address(context, builder, array, args[0], args[1], shape), align=size)
+        builder.store(vector, address(context, builder, array, args[0], args[1], shape), align=size)
         return context.get_dummy_value()
 
     return types.void(array, types.int64, value), codegen
@@ -363,11 +364,11 @@ def _fold(builder: Any, value: Any, combine: Any) -> Any:
     width = value.type.count
     while width > 1:
         width //= 2
-        pick = ir.VectorType(_INT32, width)
+        pick = ir.VectorType(INT32, width)
         low = builder.shuffle_vector(value, value, pick(list(range(width))))
         high = builder.shuffle_vector(value, value, pick(list(range(width, 2 * width))))
         value = combine(low, high)
-    return builder.extract_element(value, _INT32(0))
+    return builder.extract_element(value, INT32(0))
 
 
 @intrinsic
@@ -376,8 +377,8 @@ def count_lanes(typing_context: Any, mask: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         bits = ir.IntType(LANES)
-        function = builder.module.declare_intrinsic("llvm.ctpop", (_INT64,), ir.FunctionType(_INT64, [_INT64]))
-        return builder.call(function, [builder.zext(builder.bitcast(args[0], bits), _INT64)])
+        function = builder.module.declare_intrinsic("llvm.ctpop", (INT64,), ir.FunctionType(INT64, [INT64]))
+        return builder.call(function, [builder.zext(builder.bitcast(args[0], bits), INT64)])
 
     return types.int64(Mask), codegen
 
@@ -402,7 +403,7 @@ def gather(typing_context: Any, array: Any, index: Any) -> Any:
 
     def one(context: Any, builder: Any, data: Any, place: Any) -> Any:
         value = builder.load(builder.gep(data, [place]))
-        return value if kind == Doubles or value.type == _INT64 else builder.sext(value, _INT64)
+        return value if kind == Doubles or value.type == INT64 else builder.sext(value, INT64)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         data = context.make_array(array)(context, builder, args[0]).data
@@ -410,8 +411,8 @@ def gather(typing_context: Any, array: Any, index: Any) -> Any:
             return one(context, builder, data, args[1])
         value = ir.Constant(kind.shape, ir.Undefined)
         for lane in range(LANES):
-            place = builder.extract_element(args[1], _INT32(lane))
-            value = builder.insert_element(value, one(context, builder, data, place), _INT32(lane))
+            place = builder.extract_element(args[1], INT32(lane))
+            value = builder.insert_element(value, one(context, builder, data, place), INT32(lane))
         return value
 
     if index == Longs:
@@ -419,105 +420,9 @@ def gather(typing_context: Any, array: Any, index: Any) -> Any:
     return number(array, types.int64), codegen
 
 
-def _shuffled(builder: Any, a: Any, b: Any, order: list[int]) -> Any:
-    return builder.shuffle_vector(a, b, ir.VectorType(_INT32, len(order))(order))
-
-
-PAIR_STAGES = (
-    ((0, 8, 1, 9, 4, 12, 5, 13), (2, 10, 3, 11, 6, 14, 7, 15)),
-    ((0, 8, 1, 9, 4, 12, 5, 13), (2, 10, 3, 11, 6, 14, 7, 15)),
-    ((0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15)),
-)
-"""How two vectors are dealt anew before each stage of ``hadamard_pair``: places in the sixteen numbers of both."""
-
-
-@intrinsic
-def hadamard8(typing_context: Any, a: Any) -> Any:
-    """Walsh-Hadamard transform of eight numbers: sums and differences at distance 1, 2 and 4."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value = args[0]
-        for h in (1, 2, 4):
-            other = _shuffled(builder, value, value, [lane ^ h for lane in range(EIGHT)])
-            signs = ir.Constant(Floats.shape, [-1.0 if lane & h else 1.0 for lane in range(EIGHT)])
-            value = builder.fadd(other, builder.fmul(value, signs))
-        return value
-
-    return Floats(Floats), codegen
-
-
-@intrinsic
-def hadamard_pair(typing_context: Any, a: Any, b: Any) -> Any:
-    """Walsh-Hadamard transform of sixteen numbers, in the order that ``PAIR_STAGES`` leaves them in.
-
-    Sums and differences of the two vectors, four times; between, their numbers are dealt anew, which takes fewer
-    instructions than to add within one vector.
-    """
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        plus, minus = builder.fadd(*args), builder.fsub(*args)
-        for low, high in PAIR_STAGES:
-            p, q = _shuffled(builder, plus, minus, list(low)), _shuffled(builder, plus, minus, list(high))
-            plus, minus = builder.fadd(p, q), builder.fsub(p, q)
-        return context.make_tuple(builder, sig.return_type, (plus, minus))
-
-    return types.UniTuple(Floats, 2)(Floats, Floats), codegen
-
-
-@intrinsic
-def positive_bits(typing_context: Any, a: Any) -> Any:
-    """The byte whose bit k says whether lane k is above zero."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        above = builder.fcmp_ordered(">", args[0], ir.Constant(Floats.shape, [0.0] * EIGHT))
-        return builder.zext(builder.bitcast(above, _INT8), _INT64)
-
-    return types.int64(Floats), codegen
-
-
-@intrinsic
-def no_codes(typing_context: Any, array: Any) -> Any:
-    """Zeros: Codes for an int32 array, LongCodes for an int64 one."""
-    kind = Codes if array.dtype == types.int32 else LongCodes
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return ir.Constant(kind.shape, None)
-
-    return kind(array), codegen
-
-
-@intrinsic
-def pushed(typing_context: Any, codes: Any, word: Any) -> Any:
-    """2 code + bit in every lane; lane k takes bit k of the word."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        codes, word = args
-        count = codes.type.count
-        bits = builder.bitcast(builder.trunc(word, ir.IntType(count)), ir.VectorType(_BIT, count))
-        return builder.add(builder.add(codes, codes), builder.zext(bits, codes.type))
-
-    return codes(codes, types.int64), codegen
-
-
-@intrinsic
-def lanes_in(typing_context: Any, codes: Any) -> Any:
-    """How many lanes a vector has."""
-    count = codes.shape.count
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _INT64(count)
-
-    return types.int64(codes), codegen
-
-
-@intrinsic
-def read_word(typing_context: Any, array: Any, index: Any) -> Any:
-    """Eight bytes of a uint8 array from ``index`` on, as an int64, lowest first."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load(_address(context, builder, array, args[0], args[1], _INT64), align=1)
-
-    return types.int64(array, types.int64), codegen
+def shuffled(builder: Any, a: Any, b: Any, order: list[int]) -> Any:
+    """Instruction that takes places of two vectors after one another."""
+    return builder.shuffle_vector(a, b, ir.VectorType(INT32, len(order))(order))
 
 
 @intrinsic
@@ -526,13 +431,13 @@ def transposed(typing_context: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         a, b, c, d = args
-        ac, ac2 = _shuffled(builder, a, c, [0, 4, 1, 5]), _shuffled(builder, a, c, [2, 6, 3, 7])
-        bd, bd2 = _shuffled(builder, b, d, [0, 4, 1, 5]), _shuffled(builder, b, d, [2, 6, 3, 7])
+        ac, ac2 = shuffled(builder, a, c, [0, 4, 1, 5]), shuffled(builder, a, c, [2, 6, 3, 7])
+        bd, bd2 = shuffled(builder, b, d, [0, 4, 1, 5]), shuffled(builder, b, d, [2, 6, 3, 7])
         columns = [
-            _shuffled(builder, ac, bd, [0, 4, 1, 5]),
-            _shuffled(builder, ac, bd, [2, 6, 3, 7]),
-            _shuffled(builder, ac2, bd2, [0, 4, 1, 5]),
-            _shuffled(builder, ac2, bd2, [2, 6, 3, 7]),
+            shuffled(builder, ac, bd, [0, 4, 1, 5]),
+            shuffled(builder, ac, bd, [2, 6, 3, 7]),
+            shuffled(builder, ac2, bd2, [0, 4, 1, 5]),
+            shuffled(builder, ac2, bd2, [2, 6, 3, 7]),
         ]
         return context.make_tuple(builder, sig.return_type, columns)
 

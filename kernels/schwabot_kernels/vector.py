@@ -1,5 +1,7 @@
 """Vectors of eight doubles inside compiled code: one table slot is one vector, read, added to and written at once.
 
+Streams lie in vectors of four, see simd.py.
+
 numba leaves short loops scalar (its SLP vectoriser is off), so a slot of eight numbers would take eight loads and eight
 stores. These intrinsics spell the vector out; LLVM splits it where registers are narrower. Every operation works lane
 by lane in IEEE doubles, so the values are those of the scalar loop, to the bit.

@@ -75,7 +75,7 @@ def test_a_stream_away_in_the_warm_up_borrows_a_scale(present: int, scale: float
     route[present:, 1] = 2
     known = ghost([0.0] * 301, [[2.0 * s, 6.0 * s] for s in sign])
     _, state = registry(batch, seen._replace(route=route), known, registry.initial_state())
-    assert state["registry.z_scale"][:2].tolist() == pytest.approx([0.5, scale], rel=1e-12)
+    assert state["registry.z_scale"][0, :2].tolist() == pytest.approx([0.5, scale], rel=1e-12)
 
 
 def test_antipodal_tying() -> None:
@@ -238,7 +238,7 @@ def test_memories_of_other_identity_are_refused() -> None:
     with pytest.raises(StateError, match="warm-up"):
         registry.merge(ours, registry.initial_state())
     scaled = _warm(registry)
-    scaled["registry.z_scale"][0] = 2.0
+    scaled["registry.z_scale"][0, 0] = 2.0
     with pytest.raises(StateError, match="z_scale"):
         registry.merge(ours, scaled)
     for name, value in (("horizon_ms", 50.0), ("seed", 8), ("bits", 8), ("half_life_s", 60.0)):

@@ -98,16 +98,6 @@ def test_an_overlap_seen_before_the_last_file(tmp_path: Path) -> None:
         read(feed_of(tmp_path, "*/btc.csv", columns=COLUMNS))
 
 
-def test_a_table_feed_reads_twice(tmp_path: Path) -> None:
-    """A second reading starts at the first row again, and is no overlap with what the first one saw."""
-    table(tmp_path / "v1" / "btc.csv", 0, 5)
-    table(tmp_path / "v2" / "btc.csv", 5, 9)
-    feed = feed_of(tmp_path, "*/btc.csv", columns=COLUMNS)
-    first = iter(feed.batches(1))
-    next(first)
-    assert [len(read(feed)), len(read(feed))] == [4, 4]
-
-
 def test_files_of_one_name_are_told_apart_by_their_folder(tmp_path: Path) -> None:
     """What the message says can be done."""
     table(tmp_path / "v1" / "btc.csv", 0, 5)

@@ -153,7 +153,7 @@ def test_a_clock_of_ones_own_may_pass_any_time(tmp_path: Path) -> None:
 def test_what_can_be_done_about_a_stamp(tmp_path: Path) -> None:
     with pytest.raises(BadTimeError, match=r"a day apart; source\.policy\.bad_time=drop leaves such rows out$"):
         list(capture(tmp_path, trade(T0, T=1, E=NOW)).batches())
-    write(tmp_path / "x.csv", f"t,p,e\n{T0},1.5,0\n")
+    write(tmp_path / "x.csv", f"t,p,e\n{T0},1.5,{T0 + 2 * 86_400 * 10**9}\n")
     columns = ColumnMap(time="t", price="p", event_time="e")
     with pytest.raises(BadTimeError, match=r"source\.columns which time is which; source\.policy\.bad_time=drop"):
         read(feed_of(tmp_path, "x.csv", columns=columns))

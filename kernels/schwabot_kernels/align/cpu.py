@@ -107,10 +107,10 @@ def empty_state(streams: int) -> AlignState:
 def scratch(streams: int) -> Aligned:
     """An empty block."""
     shape = (BLOCK, padded(streams))
-    bad = aligned_zeros(shape, np.int8)
-    bad[...] = UNSEEN
+    bad, last_ns = aligned_zeros(shape, np.int8), aligned_zeros(shape, np.int64)
+    bad[...], last_ns[...] = UNSEEN, MISSING_NS
     return Aligned(
-        last_ns=aligned_zeros(shape, np.int64),
+        last_ns=last_ns,
         x=aligned_zeros(shape),
         half=aligned_zeros(shape),
         micro=aligned_zeros(shape),

@@ -12,20 +12,18 @@ import numpy as np
 from numba import njit
 
 from schwabot_kernels.arrays import F32, F64, U8, aligned_zeros
-from schwabot_kernels.scalar import NJIT
-from schwabot_kernels.simd import (
-    EIGHT,
+from schwabot_kernels.registry.intrinsics import (
     PAIR_STAGES,
     hadamard8,
     hadamard_pair,
     lanes_in,
-    load,
     no_codes,
     positive_bits,
     pushed,
     read_word,
-    store,
 )
+from schwabot_kernels.scalar import NJIT
+from schwabot_kernels.simd import EIGHT, load, store
 
 FEATURES = 5
 """Per stream: deviation, microprice offset, imbalance, half spread, momentum."""
