@@ -66,7 +66,7 @@ def test_synthetic_market_reaches_what_is_compared(synthetic_run: Run) -> None:
 
 
 @pytest.mark.parametrize("estimator", ["weighted", "kalman"])
-@pytest.mark.parametrize("streams", [2, 5])
+@pytest.mark.parametrize("streams", [2, 5, 9])
 def test_synthetic_market_of_other_shapes(estimator: str, streams: int) -> None:
     # The first stream alone has two features that are proportional while its spread stands: projections of exactly 0.
     settings = making.settings(estimator, bits=4, lanes_tau_s=2.0, warmup_events=60)
