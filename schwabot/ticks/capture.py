@@ -157,7 +157,7 @@ class CaptureFeed:
         return refuse_nothing(rebatch(merge(sources), max_events), self._bad)
 
     def _nothing_found(self, scan_lines: int) -> DataError:
-        """Why there is no stream: the first bad line, if the policy calls it an error."""
+        """Why there is no stream: the first bad line or damage, if the policy calls it an error."""
         if self._first_problem is not None and getattr(self._bad.policy, self._first_problem.reason, "") == "error":
             return self._first_problem
         what = (
@@ -176,6 +176,7 @@ class CaptureFeed:
         reader = Recording(recording.path)
         sorter = Sorter(str(recording.path), described)
         first_line = 1
+        damage: DataError | None = None
         try:
             for lines in reader.blocks():
                 head = list(itertools.islice(lines, max(0, scan_lines - first_line + 1)))
@@ -183,8 +184,8 @@ class CaptureFeed:
                 first_line += len(head)
                 if len(head) < len(lines):
                     break
-        except CorruptFileError:
-            pass
+        except CorruptFileError as error:
+            damage = error
         else:
             if first_line == 1:
                 what = "the file is empty: leave it out, or pass over it with source.policy.empty_file=drop"
@@ -203,6 +204,8 @@ class CaptureFeed:
                     self._first_problem = problem.what
                 if isinstance(problem.what, UnknownStreamError) and self._bad.policy.unknown_stream == "error":
                     raise problem.what
+        # Damage counts when the file is read; only where it leaves nothing to read it is told at once.
+        self._first_problem = self._first_problem or damage
         return _File(recording, min(starts, default=0), names, single)
 
     def _read(self, file: _File) -> Iterator[Ticks]:

@@ -57,6 +57,10 @@ def numbers(column: pa.Array) -> Cells:
         >>> cells.values.tolist(), cells.empty.tolist(), cells.unreadable.tolist()
         ([1.5, nan, nan, 0.002], [False, True, False, False], [False, False, True, False])
     """
+    if pa.types.is_boolean(column.type):
+        # True is no price of 1.
+        empty = column.is_null().to_numpy(zero_copy_only=False)
+        return Cells(np.full(len(column), np.nan), empty, ~empty)
     if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
         # 60000.1 as float32 is 60000.1015625; what was meant is its shortest decimal.
         column = column.cast(pa.float32()).cast(pa.string())

@@ -331,6 +331,14 @@ def test_cut_gzip_loses_nothing_before_the_cut(tmp_path: Path, drop: bool) -> No
         assert (rows, type(error), error.line) == (complete, errors.CorruptFileError, complete + 1)
 
 
+def test_gzip_cut_before_its_first_line_is_damage(tmp_path: Path) -> None:
+    whole = gzip.compress("".join(f"{10**18 + k} {k * 7919}\n" for k in range(500)).encode())
+    path = tmp_path / "spot.gz"
+    path.write_bytes(whole[:30])
+    with pytest.raises(errors.CorruptFileError, match=r"spot\.gz"):
+        CaptureFeed([path], KNOWN)
+
+
 def test_damaged_gzip_and_bad_checksum(tmp_path: Path) -> None:
     whole = bytearray(gzip.compress(b"\n".join(GOOD)))
     whole[-5] ^= 0xFF

@@ -30,7 +30,7 @@ from schwabot.ticks import table_files
 from schwabot.ticks.merge import concat
 from schwabot.ticks.presets import ColumnMap
 from schwabot.ticks.table import TableConfig, TableFeed
-from schwabot.ticks.table_values import decimals, times_ns
+from schwabot.ticks.table_values import decimals, numbers, times_ns
 from schwabot.ticks.validate import BadInputPolicy, check_ticks
 
 COLUMNS = [f.name for f in fields(Ticks) if f.name not in ("instruments", "levels")]
@@ -446,3 +446,10 @@ def test_decimals_are_the_fewest(count: int, places: int) -> None:
     text = f"{count:0{places + 1}d}"
     part = text[len(text) - places :].rstrip("0") if places else ""
     assert found == len(part)
+
+
+def test_true_is_no_price_of_one() -> None:
+    cells = numbers(pa.array([True, None, False]))
+    assert np.isnan(cells.values).all()
+    assert cells.empty.tolist() == [False, True, False]
+    assert cells.unreadable.tolist() == [True, False, True]
