@@ -303,6 +303,29 @@ def splat(typing_context: Any, x: Any) -> Any:
 
 
 @intrinsic
+def doubles(typing_context: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+    """The vector of four numbers, lane 0 first."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = ir.Constant(Doubles.shape, ir.Undefined)
+        for lane, part in enumerate(args):
+            value = builder.insert_element(value, part, INT32(lane))
+        return value
+
+    return Doubles(*[types.float64] * LANES), codegen
+
+
+@intrinsic
+def first_lane(typing_context: Any, a: Any) -> Any:
+    """Lane 0."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.extract_element(args[0], INT32(0))
+
+    return types.float64(Doubles), codegen
+
+
+@intrinsic
 def lanes_from(typing_context: Any, first: Any) -> Any:
     """Longs of first, first + 1, first + 2, first + 3."""
 

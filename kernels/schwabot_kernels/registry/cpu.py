@@ -39,8 +39,7 @@ from schwabot_kernels.registry.slots import (
     write_direct,
 )
 from schwabot_kernels.scalar import MISSING_NS, NJIT, exp_neg, log_pos
-from schwabot_kernels.simd import LANES, load, padded, store, unknown, where
-from schwabot_kernels.vector import WIDTH, add8, load8, mul8, signs8, splat8, store8, sum8
+from schwabot_kernels.simd import LANES, lanes_from, load, padded, splat, store, total, unknown, where
 
 EPOCHS = 30.0
 """Decay times between two rebasings: weights stay within e^30."""
@@ -72,7 +71,7 @@ class RegistryState(NamedTuple):
     warm: [events learnt from, 1 once frozen]. [2]
     clock: [first event's time, table epoch, echo epoch]. [3]; ghost: last ghost. [1]
     table: [T, slots, SLOT]; table_key: [T, slots] for b > 16, else [T, 0]; prefix: 8-bit level, b > 8. [T, 128, SLOT]
-    echo: Psi of the first table, then zeros. [b in whole vectors of 8]; echo_weight: [1]
+    echo: Psi of the first table, then zeros. [b in whole vectors]; echo_weight: [1]
     skill: decayed sums [prediction * outcome, prediction²]. [2]
     head: [next due, next to write]. [2]; due_*: ring of outcomes still to come. [capacity];
     due_code: [capacity, T], int32 for b <= 16, else int64.
@@ -141,11 +140,6 @@ def code_type(bits: int) -> type:
     return np.int32 if bits <= 16 else np.int64
 
 
-def whole_vectors(bits: int) -> int:
-    """Length of the echo: its b numbers in whole vectors."""
-    return -(-bits // WIDTH) * WIDTH
-
-
 def empty_state(
     streams: int, bits: int, tables: int, seed: int, slots: int = 16384, capacity: int = 4096
 ) -> RegistryState:
@@ -167,7 +161,7 @@ def empty_state(
         table=aligned_zeros((tables, direct, SLOT)),
         table_key=np.full((tables, direct if bits > 16 else 0), -1, np.int64),
         prefix=aligned_zeros((tables, 128 if bits > 8 else 0, SLOT)),
-        echo=aligned_zeros((whole_vectors(bits),)),
+        echo=aligned_zeros((padded(bits),)),
         echo_weight=np.zeros(1),
         skill=np.zeros(2),
         head=np.zeros(2, np.int64),
@@ -201,7 +195,7 @@ def scratch(streams: int, bits: int, tables: int) -> Remembered:
         echo_epoch=aligned_zeros((BLOCK,)),
         stats=aligned_zeros((3, BLOCK)),
         vectors=working_vectors(),
-        live=(np.arange(whole_vectors(bits)) < bits).astype(np.float64),
+        live=(np.arange(padded(bits)) < bits).astype(np.float64),
     )
 
 
@@ -313,6 +307,13 @@ def _freeze_scale(warmup_events: int, state: RegistryState) -> None:
     state.warm[1] = 1
 
 
+@njit(inline="always", **NJIT)
+def _signs(code: int, shift: int) -> Any:
+    """+1 where a bit of the code is set, else -1: lane k looks at bit shift + 3 - k. Bits below 0 are not set."""
+    bit = splat(code << 3) >> (shift + 6 - lanes_from(0))
+    return where(bit & 1 == 1, splat(1.0), -1.0)
+
+
 @njit(**NJIT)
 def _walk(
     first: int,
@@ -367,18 +368,17 @@ def _walk(
                 steps = np.rint(y / params.step_bp)
                 flat = weight if abs(steps) <= params.dead_band_steps else 0.0
                 direction = 0.0 if flat > 0.0 else (weight if steps > 0.0 else -weight)
-                pack_outcome(weight, flat, y, direction, float(t - origin) * 1e-9, work)
+                second = pack_outcome(weight, flat, y, direction, float(t - origin) * 1e-9, work)
                 if direct:
-                    write_direct(table, slots, due_code, slot * tables, tables, 0, work)
+                    write_direct(table, slots, due_code, slot * tables, tables, 0, second, work)
                 else:
-                    write_bounded(table_key, state.table, due_code, slot * tables, work)
+                    write_bounded(table_key, state.table, due_code, slot * tables, second, work)
                 if wide:
-                    write_direct(prefix, prefix_slots, due_code, slot * tables, tables, bits - 8, work)
+                    write_direct(prefix, prefix_slots, due_code, slot * tables, tables, bits - 8, second, work)
                 c = np.int64(due_code[slot * tables])
-                weighted = splat8(due_echo_weight[slot] * y)
-                for k in range(0, bits, WIDTH):
-                    heard = mul8(mul8(signs8(c, bits - WIDTH - k), weighted), load8(live, k))
-                    store8(echo, k, add8(load8(echo, k), heard))
+                weighted = due_echo_weight[slot] * y
+                for k in range(0, bits, LANES):
+                    store(echo, k, load(echo, k) + _signs(c, bits - LANES - k) * weighted * load(live, k))
                 echo_weight[0] += due_echo_weight[slot]
                 prediction = due_prediction[slot]
                 skill[0] += weight * prediction * y
@@ -409,10 +409,10 @@ def _walk(
         up_downs[j] = work[FOUND + UP_DOWN] * average
 
         c = np.int64(due_code[new * tables])
-        sounded = splat8(0.0)
-        for k in range(0, bits, WIDTH):
-            sounded = add8(sounded, mul8(load8(echo, k), signs8(c, bits - WIDTH - k)))
-        out_echo[j] = sum8(sounded) * echo_scale[j] / (bits * (1.0 + echo_weight[0] * echo_scale[j]))
+        sounded = splat(0.0)
+        for k in range(0, bits, LANES):
+            sounded = sounded + load(echo, k) * _signs(c, bits - LANES - k)
+        out_echo[j] = total(sounded) * echo_scale[j] / (bits * (1.0 + echo_weight[0] * echo_scale[j]))
         out_key[j] = c & low_bits
         out_mean[j] = mean
 
