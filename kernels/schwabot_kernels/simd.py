@@ -419,7 +419,7 @@ def any_lane(typing_context: Any, mask: Any) -> Any:
 
 @intrinsic
 def gather(typing_context: Any, array: Any, index: Any) -> Any:
-    """The numbers of an array at four flat indices; at one index the number. int8 become Longs, or an int."""
+    """The numbers of an array at four flat indices; at one index the number. int8 and int32 become Longs, or an int."""
     _check(array)
     kind = _IN_MEMORY[array.dtype][0]
     number = types.float64 if kind == Doubles else types.int64

@@ -101,7 +101,7 @@ class GhostBridge(Stateful):
             "kalman": kalman_kernel.empty_state(streams),
             "arbitrage": arbitrage_kernel.empty_state(streams, capacity=4096),
         }
-        super().__init__("ghost_bridge", config, ("reliability_horizon_ms",), empty)
+        super().__init__("ghost_bridge", config, ("reliability_horizon_ms",), empty, len(instruments))
         self.estimator = config.estimator
         self.desync_bp = float(config.desync_bp)
         self.min_edge_bp = float(config.min_edge_bp)

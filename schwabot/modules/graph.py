@@ -232,7 +232,7 @@ class Graph(torch.nn.Module):
 
     def _advance(self, batch: TickBatch, state: State) -> GraphOutput:
         self._check_batch(batch, state)
-        events = Events(*(getattr(batch, name).cpu().numpy() for name in Events._fields))
+        events = Events(*(getattr(batch, name).cpu().contiguous().numpy() for name in Events._fields))
         columns = self._memory.columns(len(batch), len(self.instruments))
         parts = self._like(state)
         decisions: list[LagDecisions] = []

@@ -108,7 +108,7 @@ class HashRegistry(Stateful):
             "bits", "tables", "seed", "horizon_ms", "half_life_s", "echo_tau_s", "momentum_tau_ms", "step_bp",
             "dead_band_steps",
         )  # fmt: skip
-        super().__init__("hash_registry", config, identity, {"registry": empty})
+        super().__init__("hash_registry", config, identity, {"registry": empty}, len(instruments))
         self.params = RegistryParams(
             bits=config.bits,
             horizon_ns=round(config.horizon_ms * 1e6),

@@ -92,7 +92,7 @@ class PhantomLag(Stateful):
         config = config or PhantomLagConfig()
         config.check()
         empty = kernel.empty_state(len(instruments), len(config.latencies_ms), capacity=4096)
-        super().__init__("phantom_lag", config, ("latencies_ms",), {"lag": empty})
+        super().__init__("phantom_lag", config, ("latencies_ms",), {"lag": empty}, len(instruments))
         self.params = LagParams(
             desync_bp=float(desync_bp),
             latency_share=min(1.0, config.latency_ms / horizon_ms),

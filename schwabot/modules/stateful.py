@@ -27,9 +27,12 @@ class Stateful(torch.nn.Module):
         config: the module's settings.
         identity: names of the settings that the state's meaning depends on.
         empty: per op, the state before the first event.
+        streams: V. Rows of streams are padded, so shapes alone don't tell 3 streams from 4.
     """
 
-    def __init__(self, name: str, config: object, identity: tuple[str, ...], empty: dict[str, tuple[Any, ...]]) -> None:
+    def __init__(
+        self, name: str, config: object, identity: tuple[str, ...], empty: dict[str, tuple[Any, ...]], streams: int
+    ) -> None:
         super().__init__()
         self.name = name
         self.config = config
@@ -37,7 +40,9 @@ class Stateful(torch.nn.Module):
         for setting in identity:
             value = getattr(config, setting)
             several = value if isinstance(value, list) else [value]
-            values.update({f"{setting}[{k}]" if isinstance(value, list) else setting: v for k, v in enumerate(several)})
+            full = f"modules.{name}.{setting}"
+            values.update({f"{full}[{k}]" if isinstance(value, list) else full: v for k, v in enumerate(several)})
+        values["the number of streams"] = streams
         self._identity = values
         self._like = empty
         self._expected = {name: (part.dtype, tuple(part.shape)) for name, part in self.initial_state().items()}
@@ -68,7 +73,7 @@ class Stateful(torch.nn.Module):
     def _check_identity(self, state: State) -> None:
         given = state[f"{self.name}.identity"].tolist()
         odd = [
-            f"modules.{self.name}.{setting} is {wanted:g} here and was {value:g}"
+            f"{setting} is {wanted:g} here and was {value:g}"
             for (setting, wanted), value in zip(self._identity.items(), given, strict=True)
             if float(wanted) != value
         ]

@@ -113,7 +113,7 @@ class TensorHarness(Stateful):
         config.check()
         streams = len(instruments)
         empty = {"align": align_kernel.empty_state(streams), "phase": phase_kernel.empty_state(streams)}
-        super().__init__("tensor_harness", config, ("drift_window_s",), empty)
+        super().__init__("tensor_harness", config, ("drift_window_s",), empty, len(instruments))
         self.table = StreamTable(
             tick=np.array([i.tick_size for i in instruments], np.float64),
             unit=np.array([i.lot_size * i.contract_value for i in instruments], np.float64),

@@ -99,7 +99,9 @@ class VoltageLanes(Stateful):
         config = config or VoltageLanesConfig()
         config.check()
         empty = kernel.empty_state(len(instruments), float(config.v0_v), capacity=4096)
-        super().__init__("voltage_lanes", config, ("horizon_ms", "half_life_s", "slope_tau_s"), {"lanes": empty})
+        super().__init__(
+            "voltage_lanes", config, ("horizon_ms", "half_life_s", "slope_tau_s"), {"lanes": empty}, len(instruments)
+        )
         fee_bp = {
             "observe": [0.0] * len(instruments),
             "post": [i.maker_fee_bp for i in instruments],

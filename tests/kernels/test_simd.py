@@ -26,6 +26,7 @@ from schwabot_kernels.simd import (
     store,
     total,
     transposed,
+    unknown,
     where,
 )
 
@@ -114,6 +115,29 @@ def test_across_lanes() -> None:
     a, out = np.array([1.0, 2.0, 3.0, 4.0, 50.0]), np.empty(16)
     assert _across(a, np.array([4, 0, 0, 2]), out) == (10.0, 4.0, 2, False, True)
     assert out.tolist() == [-1, -1, 3, 4, 1, 2, 7, 7, 50, 1, 1, 3, 2, 3, 4, 5]
+
+
+@njit
+def _small_numbers(bytes_: Any, words: Any, index: Any, out: Any, single: Any) -> Any:
+    place = load(index, 0)
+    store(out, 0, gather(bytes_, place))
+    store(out, 4, gather(words, place))
+    store(out, 8, load(words, 0))
+    store(single, 1, as_doubles(load(words, 0)) * 0.1)
+    return gather(bytes_, 1), gather(words, 2)
+
+
+def test_small_numbers_keep_their_signs() -> None:
+    """int8 and int32 as Longs, one by one and gathered; doubles rounded to float32, and nothing beyond them."""
+    bytes_, words = np.array([1, -1, -128, 127], np.int8), np.array([-(2**31), 2**31 - 1, -5, 7], np.int32)
+    out, single = np.empty(12, np.int64), np.full(6, 9.0, np.float32)
+    assert _small_numbers(bytes_, words, np.array([3, 2, 1, 1]), out, single) == (-1, -5)
+    assert out.tolist() == [127, -128, -1, -1, 7, -5, 2**31 - 1, 2**31 - 1, *words.tolist()]
+    assert single.tolist() == [9.0, *(words * 0.1).astype(np.float32).tolist(), 9.0]
+
+
+def test_lanes_beyond_the_streams_are_zero_where_streams_are_unknown() -> None:
+    np.testing.assert_array_equal(unknown(5, rows=2), [[NAN] * 5 + [0.0] * 3] * 2)
 
 
 @njit

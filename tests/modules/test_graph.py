@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 
@@ -148,6 +149,23 @@ def test_a_state_of_other_streams_or_with_parts_missing_is_refused() -> None:
         graph.check_state(state)
     with pytest.raises(StateError, match=r"lacks lag\.head"):
         graph.phantom_lag.check_state(state)
+
+
+def test_a_module_tells_streams_apart_whose_padded_rows_are_equally_long() -> None:
+    state = Graph((A,), making.settings()).initial_state()
+    for module in Graph((A, B), making.settings()).children():
+        with pytest.raises(StateError, match=r"needs|the number of streams is 2 here and was 1"):
+            module.check_state(state)
+
+
+def test_columns_with_gaps_between_their_numbers_are_taken() -> None:
+    market = adversarial(LIVELY)
+    batch = market.batch.rows(0, 100)
+    gaps = TickBatch(*(torch.stack([getattr(batch, field.name)] * 2, 1)[:, 0] for field in fields(batch)))
+    graph = Graph(market.instruments, making.settings())
+    assert not gaps.ts_ns.is_contiguous()
+    ours, theirs = graph.advance(gaps, graph.initial_state()), graph.advance(batch, graph.initial_state())
+    assert_same_answers(joined([ours]), joined([theirs]))
 
 
 def test_settings_that_give_a_state_no_other_meaning_may_change() -> None:

@@ -5,18 +5,8 @@ from __future__ import annotations
 import torch
 from numba import njit
 
-from schwabot_kernels.align.cpu import (
-    BLOCK,
-    Aligned,
-    AlignState,
-    Events,
-    StreamTable,
-    empty_state,
-    scratch,
-)
-from schwabot_kernels.align.cpu import (
-    align as align_block,
-)
+from schwabot_kernels.align.cpu import BLOCK, Aligned, AlignState, Events, StreamTable, empty_state, scratch
+from schwabot_kernels.align.cpu import align as align_block
 from schwabot_kernels.arrays import F64, I8, I64
 from schwabot_kernels.blocks import store, store_all
 from schwabot_kernels.checking import array, own_copy, stream_numbers, times

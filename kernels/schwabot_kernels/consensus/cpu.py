@@ -227,6 +227,7 @@ def consensus(
         top = bottom = 0.0
         for k in range(j * width, (j + 1) * width, LANES):
             w = load(work.weight, k) * (load(work.error_count, k) + prior_count) / (load(work.error_sum, k) + prior_sum)
+            w = where(w > 0.0, w, 0.0)
             top += total(where(w > 0.0, w * (load(aligned.x, k) - load(phased.compensated, k)), 0.0))
             bottom += total(w)
         work.top[j] = top

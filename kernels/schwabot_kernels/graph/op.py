@@ -68,7 +68,7 @@ def full_params(kind: type[Params], numbers: Iterator[float], arrays: Iterator[t
 
 def grown_state(parts: GraphState, rows: int = BLOCK) -> GraphState:
     """The graph's state with room for ``rows`` more events in every ring."""
-    streams = parts.align.x.size
+    streams = parts.arbitrage.open_ns.shape[0]
     return parts._replace(
         consensus=grown("consensus", parts.consensus, rows),
         registry=grown("registry", parts.registry, rows),

@@ -87,8 +87,8 @@ def hyperplanes(streams: int, bits: int, tables: int, seed: int) -> F64:
 class Hashing(NamedTuple):
     """Scratch of a block.
 
-    scaled: z over its learnt scale, zeros beyond 5 V. [BLOCK, L]; row: one projection. [L]; signs: of the projections,
-    one bit each, hyperplane 0 first. [BLOCK, G L / 8 + 8]
+    scaled: z over its learnt scale, zeros beyond 5 V. [BLOCK, L]; row: projections of one group. [L];
+    bits: signs of the projections, one bit each, hyperplane 0 first. [BLOCK, G L / 8 + 8]
     """
 
     scaled: F32

@@ -1,6 +1,7 @@
 """What the hash needs of vectors beyond arithmetic: the Walsh-Hadamard transform, and bits to keys.
 
-A key of up to 16 bits is a lane of Codes, one per table; a longer one is a lane of LongCodes.
+A key of up to 16 bits is a lane of Codes, one per table; a longer one is a lane of LongCodes. Bytes are taken lowest
+first, as little-endian machines keep them.
 """
 
 from __future__ import annotations
