@@ -54,7 +54,7 @@ class ReadOnce:
         >>> once.begin()
         >>> once.begin()
         Traceback (most recent call last):
-        schwabot.errors.ConfigError: this feed was already read, and a feed is read once: open its source again ...
+        schwabot.errors.ConfigError: this feed was already read, which goes once: open its source again
     """
 
     def __init__(self) -> None:
@@ -67,8 +67,5 @@ class ReadOnce:
             ConfigError: it was begun before.
         """
         if self._begun:
-            raise ConfigError(
-                "this feed was already read, and a feed is read once: open its source again, with schwabot.load or as a"
-                " new feed"
-            )
+            raise ConfigError("this feed was already read, which goes once: open its source again")
         self._begun = True
