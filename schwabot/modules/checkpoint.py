@@ -71,9 +71,9 @@ def load_state(file: str | Path, streams: Sequence[str]) -> State:
         raise StateError(f"{file}: can't be read ({error.strerror or error})") from None
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001  bytes that are no state fail in a dozen ways in torch and pickle
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StateError(f"{file}: is no whole state file ({reason}); {again}") from None
+    except Exception as error:  # bytes that are no state fail in any way in torch and pickle; it stays the cause
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise StateError(f"{file}: is no whole state file ({reason}); {again}") from error
     if not isinstance(found, dict) or "schwabot_state" not in found:
         raise StateError(f"{file}: holds no state of Schwabot; write one with Pipeline.save or Graph.save")
     if found["schwabot_state"] != FORMAT:

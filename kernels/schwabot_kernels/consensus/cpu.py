@@ -114,11 +114,20 @@ def _typical_depth(
 
 
 @njit(**NJIT)
-def _divide(n: int, top: F64, bottom: F64, target: F64) -> None:
-    """top / bottom of n events, NaN where nothing weighs."""
+def _weighted_mean(n: int, aligned: Aligned, phased: Phased, work: Weighed, mean: F64) -> None:
+    """Mean over the streams of x - compensated phase by ``work.weight``, [n]; NaN where nothing weighs."""
+    width = aligned.x.shape[1]
+    for j in range(n):
+        top = bottom = 0.0
+        for k in range(j * width, (j + 1) * width, LANES):
+            w = load(work.weight, k)
+            top += total(where(w > 0.0, w * (load(aligned.x, k) - load(phased.compensated, k)), 0.0))
+            bottom += total(where(w > 0.0, w, 0.0))
+        work.top[j] = top
+        work.bottom[j] = bottom
     for j in range(0, n, LANES):
-        weight = load(bottom, j)
-        store(target, j, where(weight > 0.0, load(top, j) / weight, np.nan))
+        weight = load(work.bottom, j)
+        store(mean, j, where(weight > 0.0, load(work.top, j) / weight, np.nan))
 
 
 @njit(**NJIT)
@@ -134,19 +143,13 @@ def _stage_1(
     """Fill ``work.weight`` and ``work.ghost1``."""
     width, typical, rate = aligned.x.shape[1], work.typical, params.age_decay_per_s
     for j in range(n):
-        top = bottom = 0.0
         for k in range(j * width, (j + 1) * width, LANES):
             relative = load(aligned.depth, k) / typical[j]
             relative = where(relative == relative, relative, 1.0)
             age_s = as_doubles(ts_ns[first + j] - load(aligned.last_ns, k)) * 1e-9
             w = log_pos(1.0 + relative) * exp_neg(-rate * age_s) * load(aligned.latency_weight, k)
-            w = where(load(phased.route, k) == 0, w, 0.0)
-            store(work.weight, k, w)
-            top += total(where(w > 0.0, w * (load(aligned.x, k) - load(phased.compensated, k)), 0.0))
-            bottom += total(w)
-        work.top[j] = top
-        work.bottom[j] = bottom
-    _divide(n, work.top, work.bottom, work.ghost1)
+            store(work.weight, k, where(load(phased.route, k) == 0, w, 0.0))
+    _weighted_mean(n, aligned, phased, work, work.ghost1)
 
 
 @njit(**NJIT)
@@ -220,16 +223,9 @@ def consensus(
     _typical_depth(n, aligned, phased, params.tau_depth_s, state, work)
     _stage_1(first, n, ts_ns, aligned, phased, params, work)
     _reliability(first, n, ts_ns, aligned, phased, params, state, work)
-    width = aligned.x.shape[1]
     prior_count = params.prior_count
     prior_sum = prior_count * params.prior_variance_bp2
-    for j in range(n):
-        top = bottom = 0.0
-        for k in range(j * width, (j + 1) * width, LANES):
-            w = load(work.weight, k) * (load(work.error_count, k) + prior_count) / (load(work.error_sum, k) + prior_sum)
-            w = where(w > 0.0, w, 0.0)
-            top += total(where(w > 0.0, w * (load(aligned.x, k) - load(phased.compensated, k)), 0.0))
-            bottom += total(w)
-        work.top[j] = top
-        work.bottom[j] = bottom
-    _divide(n, work.top, work.bottom, ghost)
+    for k in range(0, n * aligned.x.shape[1], LANES):
+        reliability = (load(work.error_count, k) + prior_count) / (load(work.error_sum, k) + prior_sum)
+        store(work.weight, k, load(work.weight, k) * reliability)
+    _weighted_mean(n, aligned, phased, work, ghost)
