@@ -79,7 +79,7 @@ validate: venv
 	$(PY) -m tests.validate $(ARGS)
 
 docs: venv
-	$(PY) -m pdoc --docformat google --output-directory docs/_build schwabot schwabot_kernels
+	$(PY) docs/api_pages.py
 
 # One resolution for Linux, macOS and Windows, Python 3.11 and newer.
 UV      := uv==0.13.9

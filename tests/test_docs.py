@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +130,18 @@ def test_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert NOTEBOOK.stat().st_size < 1 << 20
     assert all(cell.outputs for cell in notebook.cells if "result." in cell.source), "save it with its outputs"
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+
+
+def test_the_pages_of_make_docs_say_what_the_docstrings_say(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "api_pages.py"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    first = (tmp_path / "schwabot.html").read_text(encoding="utf-8")
+    for name in ("Graph.run", "Result.signals", "load"):
+        assert f'id="{name}"' in first
+    for page in ("schwabot/modules/graph", "schwabot/ticks/capture", "schwabot_kernels/simd"):
+        assert (tmp_path / f"{page}.html").is_file()

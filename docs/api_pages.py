@@ -1,0 +1,31 @@
+"""Pages of every module's docstrings, as HTML: ``python docs/api_pages.py [FOLDER]``, by default docs/_build.
+
+``schwabot`` imports its three public names on first use and lists nothing else as public, so pdoc alone would write a
+page of three bare names and none of its modules.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import sys
+import warnings
+from pathlib import Path
+
+import pdoc
+
+import schwabot
+
+
+def write(folder: Path) -> None:
+    """Write the pages, starting with index.html."""
+    for name in schwabot.__all__:
+        setattr(schwabot, name, getattr(schwabot, name))
+    # pdoc looks the types in a NamedTuple's constructor up in another module than its own.
+    warnings.filterwarnings("ignore", message="Error parsing type annotation")
+    pdoc.render.configure(docformat="google")
+    modules = [f"schwabot.{module.name}" for module in pkgutil.iter_modules(schwabot.__path__)]
+    pdoc.pdoc("schwabot", *modules, "schwabot_kernels", output_directory=folder)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "_build")
