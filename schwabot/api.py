@@ -27,12 +27,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from schwabot import engine
 from schwabot.clock import ReplayClock
-from schwabot.config import SOURCES, RunConfig, closest, conf_dir, explain, register, to_settings
+from schwabot.compose import explain, to_settings
+from schwabot.config import SOURCES, RunConfig, closest, conf_dir, register
 from schwabot.errors import ConfigError
+from schwabot.modes.opening import compile_kernels, notes_of, open_feed
 from schwabot.modules.settings import ModulesConfig
 from schwabot.pipeline import Pipeline
 from schwabot.records.audit import SignalColumns
-from schwabot.run import compile_kernels, notes_of, open_feed
 from schwabot.sinks.arrow import ArrowSink
 from schwabot.sinks.base import RunHeader
 from schwabot.sinks.progress import Progress

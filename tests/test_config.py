@@ -14,18 +14,15 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from schwabot.compose import explain, mask_secrets, normalise_arguments, to_settings
 from schwabot.config import (
     SOURCES,
     ConvertConfig,
     InstrumentConfig,
     RunConfig,
     conf_dir,
-    explain,
-    mask_secrets,
-    normalise_arguments,
     register,
     to_instruments,
-    to_settings,
 )
 from schwabot.errors import ConfigError
 from schwabot.modules.settings import ModulesConfig

@@ -14,7 +14,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from schwabot.config import conf_dir, normalise_arguments, register, to_settings
+from schwabot.compose import normalise_arguments, to_settings
+from schwabot.config import conf_dir, register
 from schwabot.run import main
 from schwabot.sinks.tables import ARBITRAGE, DRIFT, LAG_CURVE, SIGNALS, decisions_schema
 

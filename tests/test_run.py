@@ -17,7 +17,8 @@ import torch
 import yaml
 
 import schwabot
-from schwabot.run import main, notes_of
+from schwabot.modes.opening import notes_of
+from schwabot.run import main
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 
 SUMMARY_NAMES = {
@@ -167,7 +168,8 @@ def test_a_reader_that_has_seen_enough_is_no_error(arguments: list[str]) -> None
 def test_no_rate_counts_the_time_kernels_take_to_get_ready() -> None:
     done = run_alone(
         code="""
-from schwabot.run import compile_kernels, main
+from schwabot.modes.opening import compile_kernels
+from schwabot.run import main
 from schwabot.modules.settings import ModulesConfig
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot_kernels.graph.cpu import graph_pass

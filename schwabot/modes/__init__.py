@@ -1,0 +1,1 @@
+"""What ``python -m schwabot.run mode=...`` can do, one file per mode."""

@@ -1,0 +1,172 @@
+"""What every mode begins with: the source, the settings on disk, ready kernels, and what the user has to be told."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from schwabot.compose import mask_secrets
+from schwabot.config import (
+    CaptureSource,
+    RunConfig,
+    StoreSource,
+    SyntheticSource,
+    TableSource,
+    closest,
+    to_instruments,
+    without_reference,
+)
+from schwabot.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from schwabot.modules.settings import ModulesConfig
+    from schwabot.records.instrument import Instrument
+    from schwabot.ticks.base import Feed
+
+MANY_STREAMS = 16
+"""More streams than this are worth a word about what they cost."""
+PAIR_NS = 9.0
+"""What a pair of streams costs per event: measured at 64 and 128 streams on one core of a Zen4 server."""
+COMPILING_S = 3.0
+"""Kernels that are not ready after this are being compiled, and the user is told so."""
+
+
+def open_feed(settings: RunConfig) -> Feed:
+    """The source of ticks that the settings ask for.
+
+    Raises:
+        ConfigError: no file matches, or a setting of the source can't be used.
+        DataError: the source can't be read, or holds nothing.
+    """
+    feed = _feed(settings)
+    if not feed.instruments:
+        raise DataError("the source has no stream: nothing was ever written to it")
+    return feed
+
+
+def _feed(settings: RunConfig) -> Feed:
+    source = settings.source
+    if isinstance(source, SyntheticSource):
+        from schwabot.ticks.synthetic import SyntheticFeed
+
+        return SyntheticFeed(without_reference(source))
+    if isinstance(source, CaptureSource):
+        from schwabot.ticks.capture import CaptureFeed
+        from schwabot.ticks.files import find_files
+
+        files = find_files(source.glob)
+        return CaptureFeed(
+            files,
+            to_instruments(settings.instruments),
+            source.policy,
+            source.depth_levels,
+            streams=source.streams,
+            scan_lines=source.scan_lines,
+        )
+    if isinstance(source, TableSource):
+        from schwabot.ticks.table import TableFeed
+
+        return TableFeed(without_reference(source), to_instruments(settings.instruments))
+    from schwabot.ticks.store import StoreFeed
+
+    assert isinstance(source, StoreSource)
+    return StoreFeed(without_reference(source))
+
+
+def compile_kernels(instruments: tuple[Instrument, ...], modules: ModulesConfig, *, say: bool = True) -> float:
+    """Get the kernels ready by one quote through a graph of its own, so that no rate counts the time this takes.
+
+    Args:
+        instruments: V instruments of the run.
+        modules: settings of the run.
+        say: tell the user when this takes long, that is, when they are not compiled yet.
+
+    Returns:
+        How long it took, s: a minute or two the first time, a second or two when they are read from disk.
+    """
+    from schwabot.pipeline import Pipeline
+    from schwabot.ticks.merge import blank
+
+    said = "compiling the kernels, once per version of Schwabot: this takes a minute or two\n"
+    timer = threading.Timer(COMPILING_S, sys.stderr.write, [said])
+    started_s = time.perf_counter()
+    if say:
+        timer.start()
+    try:
+        quote = blank(instruments, 1)
+        for column in (quote.bid_ticks, quote.ask_ticks, quote.bid_lots, quote.ask_lots):
+            column[:] = 1
+        graph = Pipeline(instruments, modules)
+        graph.step(quote)
+        graph.finish()
+    finally:
+        timer.cancel()
+    return time.perf_counter() - started_s
+
+
+def notes_of(feed: Feed, reason: str | None = None) -> list[str]:
+    """What a reader of the results has to know: why not the device asked for, what the source had to assume.
+
+    Args:
+        feed: the source of the run.
+        reason: why it is not the device that was asked for; None when it is.
+    """
+    notes = [] if reason is None else [f"warning: running on the CPU: {reason}"]
+    notes += [f"note: {note}" for note in getattr(feed, "notes", ())]
+    streams = len(feed.instruments)
+    if streams == 1:
+        notes.append(
+            "note: one stream only: with nothing to compare it to, the ghost price is its own mid and every deviation"
+            " is 0 up to rounding; what the registry remembers may still forecast; add another stream of the same asset"
+        )
+    if streams > MANY_STREAMS:
+        notes.append(
+            f"note: {streams} streams: phases and arbitrage compare every pair, which takes about"
+            f" {streams**2 * PAIR_NS / 1e3:,.0f} s per million events; memory grows with streams x batch_events"
+        )
+    return notes
+
+
+def say(notes: list[str]) -> list[str]:
+    """Write each note to stderr; gives them back."""
+    for note in notes:
+        sys.stderr.write(f"{note}\n")
+    return notes
+
+
+def write_config(settings: RunConfig, run_dir: Path) -> dict[str, Any]:
+    """Write config.yaml, secrets masked, and give the same back as plain values."""
+    config: dict[str, Any] = mask_secrets(OmegaConf.to_container(OmegaConf.structured(settings)))
+    (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(config), encoding="utf-8")
+    return config
+
+
+def reference_of(wanted: str | None, instruments: tuple[Instrument, ...]) -> str | None:
+    """The stream ``source.reference`` asks for.
+
+    Raises:
+        ConfigError: the source has no such stream.
+    """
+    streams = [instrument.stream for instrument in instruments]
+    if wanted is not None and wanted not in streams:
+        raise ConfigError(f"source.reference={wanted} is not in the source{closest(wanted, streams)}: {streams}")
+    return wanted
+
+
+def expected_events(settings: RunConfig, feed: Feed) -> int | None:
+    """Quotes and trades to come; the synthetic feed knows its depth rows only as it goes."""
+    return settings.source.events if isinstance(settings.source, SyntheticSource) else feed.expected_events
+
+
+def describe(settings: RunConfig) -> str:
+    """The source in a few words."""
+    source = settings.source
+    if isinstance(source, SyntheticSource):
+        return f"synthetic market, {source.streams} venues, {source.events:,} events, seed {source.seed}"
+    place = getattr(source, "glob", None) or getattr(source, "path", "")
+    return f"{type(source).__name__.removesuffix('Source').lower()} {place}"

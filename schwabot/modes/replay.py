@@ -1,0 +1,97 @@
+"""mode=replay: every tick through the graph."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schwabot.config import RunConfig
+from schwabot.modes.opening import (
+    compile_kernels,
+    describe,
+    expected_events,
+    notes_of,
+    open_feed,
+    reference_of,
+    say,
+    write_config,
+)
+from schwabot.tensors.device import resolve_device
+
+if TYPE_CHECKING:
+    from schwabot.sinks.base import Sink
+    from schwabot.sinks.progress import Progress
+
+
+def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
+    """mode=replay: every tick through the graph, results to the run's folder.
+
+    Returns:
+        What summary.json holds.
+    """
+    from schwabot import engine
+    from schwabot.clock import ReplayClock
+    from schwabot.pipeline import Pipeline
+    from schwabot.sinks.base import RunHeader
+    from schwabot.sinks.progress import Progress
+    from schwabot.training.meters import CompileEntry, meters_of
+    from schwabot.training.skill import SkillMeter
+
+    feed = open_feed(settings)
+    reference = reference_of(settings.source.reference, feed.instruments)
+    device, reason = resolve_device(settings.device)
+    notes = say(notes_of(feed, reason))
+    config = write_config(settings, run_dir)
+    pipeline = Pipeline(feed.instruments, settings.modules, settings.latency, device=device)
+    compile_s = compile_kernels(feed.instruments, settings.modules)
+    skill = SkillMeter(feed.instruments, settings.skill)
+    progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
+    header = RunHeader(
+        run_dir=run_dir,
+        mode=settings.mode,
+        device=str(device),
+        source=describe(settings),
+        instruments=feed.instruments,
+        expected_events=expected_events(settings, feed),
+        config=config,
+        notes=tuple(notes),
+    )
+    summary = engine.run(
+        feed,
+        pipeline,
+        header,
+        clock=ReplayClock(),
+        sinks=_sinks(settings, progress),
+        meters=[
+            *meters_of(feed, skill, settings.modules.phantom_lag, pipeline.clock_summary),
+            CompileEntry(compile_s),
+        ],
+        reference=reference,
+        batch_events=settings.batch_events,
+        progress=progress,
+        started_s=started_s,
+    )
+    for note in summary["notes"][len(notes) :]:
+        sys.stderr.write(f"{note}\n")
+    if "skill_note" in summary:
+        sys.stderr.write(f"note: {summary['skill_note']}\n")
+    return summary
+
+
+def _sinks(settings: RunConfig, progress: Progress) -> list[Sink]:
+    from schwabot.sinks.console import ConsoleSink
+    from schwabot.sinks.parquet import ParquetSink
+    from schwabot.sinks.summary import SummarySink
+    from schwabot.sinks.tensorboard import TensorBoardSink
+
+    wanted = settings.sinks
+    sinks: list[Sink] = []
+    if wanted.parquet:
+        sinks.append(ParquetSink(wanted, say=progress.note))
+    if wanted.tensorboard:
+        sinks.append(TensorBoardSink(wanted.tensorboard_points))
+    sinks.append(SummarySink())
+    if wanted.console:
+        sinks.append(ConsoleSink())
+    return sinks
