@@ -25,7 +25,7 @@ from schwabot.ticks.synthetic import SyntheticConfig
 from schwabot.ticks.table import TableConfig
 from schwabot.ticks.validate import BadInputPolicy
 from schwabot.ticks.venue_clock import VenueClockConfig
-from schwabot.training.skill import SkillConfig
+from schwabot.training.skill_settings import SkillConfig
 
 MODES = ("replay", "convert")
 PLANNED_MODES = ("leadlag", "fit", "backtest", "sweep", "record", "paper", "live", "serve")

@@ -1,0 +1,173 @@
+"""Which penalty, and how well a fit holds on what comes after: blocks of time, purged and under embargo.
+
+Axis legend: n rows, V streams, H horizons, P penalties, K blocks.
+
+A row is *near* a window when its features' moment or any of its outcomes lies within the window or less than the embargo
+from it (purging and embargo: López de Prado 2018, ch. 7). What scores a window is fitted on rows that are not near it,
+of no asset: prices of two assets move together, so the other asset's same minutes are no stranger either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from schwabot.errors import DataError
+from schwabot.records.market import Float64, Int64
+from schwabot.training.fit_settings import FitConfig
+from schwabot.training.forecast_rows import Bool, Rows
+from schwabot.training.ridge import Fitted, Part, errors, fit_ridge
+
+Window = tuple[int, int]
+"""First and last moment, ns."""
+
+
+def near(rows: Rows, windows: Sequence[Window], embargo_ns: int) -> Bool:
+    """Rows whose time, outcomes or embargo touch a window. [n]
+
+    Example:
+        >>> rows = Rows(np.array([0, 4, 5, 20, 25]), *(np.zeros(0),) * 3, reach_ns=3)
+        >>> near(rows, [(10, 18)], embargo_ns=3)
+        array([False,  True,  True,  True, False])
+    """
+    found = np.zeros(len(rows), np.bool_)
+    for first, last in windows:
+        found |= (rows.ts_ns + rows.reach_ns >= first - embargo_ns) & (rows.ts_ns <= last + embargo_ns)
+    return found
+
+
+def within(rows: Rows, window: Window) -> Bool:
+    """Rows that lie in a window with all their outcomes. [n]"""
+    return (rows.ts_ns >= window[0]) & (rows.ts_ns + rows.reach_ns <= window[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The penalty that held best, for every horizon.
+
+    Attributes:
+        penalty: those chosen. [H]
+        penalties: those tried. [P]
+        loss: mean over blocks of 1 - R²; lower is better. [P, H]
+        spread: its standard error over blocks. [P, H]
+    """
+
+    penalty: tuple[float, ...]
+    penalties: tuple[float, ...]
+    loss: Float64
+    spread: Float64
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One step of the walk forward.
+
+    Attributes:
+        windows: per asset, what was scored.
+        rows: rows fitted on.
+        choice: the penalty, chosen inside what was fitted on.
+        r2: per asset, R² on quotes and on the grid; NaN where nothing moved. [2, V, H]
+        scored: per asset, quotes and grid points scored. [2]
+    """
+
+    windows: tuple[Window, ...]
+    rows: int
+    choice: Choice
+    r2: tuple[Float64, ...]
+    scored: tuple[Int64, ...] = field(repr=False)
+
+
+def split_evenly(window: Window, pieces: int) -> list[Window]:
+    """Neighbouring windows of the same length."""
+    edges = np.linspace(window[0], window[1], pieces + 1).astype(np.int64).tolist()
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def span(part: Part) -> Window:
+    """From the first row that counts to the last one's last outcome."""
+    ts_ns = part.rows.ts_ns[part.counts]
+    return int(ts_ns[0]), int(ts_ns[-1]) + part.rows.reach_ns
+
+
+def block_losses(parts: Sequence[Part], roles: int, config: FitConfig) -> Float64:
+    """1 - R² of every penalty on each block, fitted on the others: mean over quotes and grid, and over streams.
+
+    The mean of ratios, not the ratio of sums: one jump must not choose. Shape [K, P, H]; NaN where nothing moves.
+    """
+    embargo_ns = round(config.embargo_s * 1e9)
+    losses = []
+    for k in range(config.blocks):
+        windows = [split_evenly(span(part), config.blocks)[k] for part in parts]
+        others = [replace(part, counts=part.counts & ~near(part.rows, windows, embargo_ns)) for part in parts]
+        others = [part for part in others if (part.counts & part.rows.quote).any()]
+        if not others:
+            continue
+        fitted = fit_ridge(others, roles, config.ridge, config.clip, config.grid_share, config.mask_share)
+        for part, window in zip(parts, windows, strict=True):
+            energy, error = errors(fitted, replace(part, counts=part.counts & within(part.rows, window)))
+            moves = energy > 0
+            ratio = np.divide(error, energy, out=np.zeros_like(error), where=moves)
+            cells = moves.sum(axis=(0, 1))
+            losses.append(np.divide(ratio.sum(axis=(1, 2)), cells, out=np.full_like(ratio[:, 0, 0], np.nan), where=cells > 0))
+    return np.array(losses).reshape(-1, len(config.ridge), parts[0].rows.outcome_bp.shape[2])
+
+
+def choose(parts: Sequence[Part], roles: int, config: FitConfig) -> Choice:
+    """The penalty of the least mean loss over blocks, for every horizon; where nothing moves, the largest.
+
+    Raises:
+        DataError: the rows are too few or too close for blocks.
+    """
+    losses = block_losses(parts, roles, config)
+    known = np.isfinite(losses).all(axis=1).any(axis=1)
+    if not known.any():
+        raise DataError(
+            f"what is left to fit on is too short for {config.blocks} blocks with {config.embargo_s:g} s between them:"
+            " use more data, a larger fit.split or a smaller fit.embargo_s"
+        )
+    blocks = np.maximum(np.isfinite(losses).sum(axis=0), 1)
+    mean = np.nansum(losses, axis=0) / blocks
+    spread = np.sqrt(np.nansum((losses - mean) ** 2, axis=0) / blocks / np.maximum(blocks - 1, 1))
+    best = len(mean) - 1 - mean[::-1].argmin(axis=0)
+    return Choice(tuple(config.ridge[int(k)] for k in best), tuple(config.ridge), mean, spread)
+
+
+def train(parts: Sequence[Part], roles: int, config: FitConfig) -> tuple[Fitted, Choice]:
+    """Choose the penalty inside these rows, then fit it to all of them."""
+    choice = choose(parts, roles, config)
+    wanted = sorted(set(choice.penalty))
+    fitted = fit_ridge(parts, roles, wanted, config.clip, config.grid_share, config.mask_share)
+    own = [fitted.coefficients[wanted.index(penalty), h] for h, penalty in enumerate(choice.penalty)]
+    return replace(fitted, coefficients=np.stack(own)[None]), choice
+
+
+def walk_forward(parts: Sequence[Part], roles: int, config: FitConfig, tell: object = None) -> list[Fold]:
+    """Fit on what came before, score what comes next, step by step; the penalty is chosen anew each time.
+
+    Each asset's time is cut into one piece more than there are folds; fold k is fitted on pieces 0 to k and scored on
+    the next.
+    """
+    embargo_ns = round(config.embargo_s * 1e9)
+    pieces = [split_evenly(span(part), config.folds + 1) for part in parts]
+    found = []
+    for k in range(config.folds):
+        windows = tuple(piece[k + 1] for piece in pieces)
+        before = [
+            replace(part, counts=part.counts & (part.rows.ts_ns < window[0]) & ~near(part.rows, windows, embargo_ns))
+            for part, window in zip(parts, windows, strict=True)
+        ]
+        before = [part for part in before if np.count_nonzero(part.counts & part.rows.quote) >= config.min_rows]
+        if not before:
+            continue
+        fitted, choice = train(before, roles, config)
+        r2, scored = [], []
+        for part, window in zip(parts, windows, strict=True):
+            counts = part.counts & within(part.rows, window)
+            energy, error = errors(fitted, replace(part, counts=counts))
+            r2.append(np.divide(energy - error[0], energy, out=np.full(energy.shape, np.nan), where=energy > 0))
+            scored.append(np.array([np.count_nonzero(counts & part.rows.quote), np.count_nonzero(counts & ~part.rows.quote)]))
+        rows = sum(int(np.count_nonzero(part.counts)) for part in before)
+        found.append(Fold(windows, rows, choice, tuple(r2), tuple(scored)))
+    return found
