@@ -22,6 +22,7 @@ class FitConfig:
         clip: limit of a feature, in units of its RMS.
         grid_share: weight of the points of the time grid, against that of the quotes.
         mask_share: weight of copies of the rows in which one stream is missing, against that of the rows themselves.
+        missing: also score the forecast with each stream left out in turn.
         kalman: also fit the Kalman ghost's q and r.
         max_rows: rows kept per asset; beyond it every second, fourth, ... is.
         min_rows: fewer quotes than this are too few to fit on.
@@ -37,6 +38,7 @@ class FitConfig:
     clip: float = 12.0
     grid_share: float = 0.5
     mask_share: float = 0.3
+    missing: bool = True
     kalman: bool = True
     max_rows: int = 1_000_000
     min_rows: int = 1000

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from schwabot.modules.forecast import Forecast, ForecastHead
+from schwabot.modules.forecast import FEATURES, Forecast, ForecastHead
 from schwabot.modules.ghost_bridge import Ghost, GhostBridge
 from schwabot.modules.settings import ModulesConfig
 from schwabot.modules.tensor_harness import TensorHarness, Timeline
@@ -21,8 +21,7 @@ from schwabot.records.market import Float64, Int8, Int32, Int64, Kind, Ticks
 from schwabot.tensors.tick_batch import TickBatch
 from schwabot.ticks.venue_clock import VenueClock, VenueClockConfig
 
-MICROPRICE = 1
-"""Place of the microprice offset among the features."""
+MICROPRICE = FEATURES.index("microprice")
 BASELINES = ("microprice", "mean", "weighted", "kalman")
 
 
@@ -37,7 +36,7 @@ class PassColumns:
         mid_bp: log mid as of each event. [N, V]
         route: ``Route``. [N, V]
         features: plain, before scaling. [N, V, 9]
-        forecast_bp: expected moves, None without a head. [N, V, H]
+        forecasts_bp: expected moves; no horizons without a head. [N, V, H]
         ghosts: ``weighted`` and ``kalman`` → fair price. [N]
         baselines: name of ``BASELINES`` → what the online slope is fitted to, bp. [N, V]
     """
@@ -48,7 +47,7 @@ class PassColumns:
     mid_bp: Float64
     route: Int8
     features: Float64
-    forecast_bp: Float64 | None
+    forecasts_bp: Float64
     ghosts: Mapping[str, Float64]
     baselines: Mapping[str, Float64]
 
@@ -67,8 +66,8 @@ class ForecastPass:
         >>> feed = SyntheticFeed(SyntheticConfig(events=1000))
         >>> run = ForecastPass(feed.instruments)
         >>> columns = run.step(next(iter(feed.batches())))
-        >>> columns.features.shape[1:], sorted(columns.baselines), columns.forecast_bp is None
-        ((4, 9), ['kalman', 'mean', 'microprice', 'weighted'], True)
+        >>> columns.features.shape[1:], sorted(columns.baselines), columns.forecasts_bp.shape[2]
+        ((4, 9), ['kalman', 'mean', 'microprice', 'weighted'], 0)
     """
 
     def __init__(
@@ -89,7 +88,9 @@ class ForecastPass:
             name: GhostBridge(self.instruments, replace(bridge, estimator=name), trades_only)
             for name in ("weighted", "kalman")
         }
-        self._forecast = Forecast(self.instruments, head)
+        self._forecast = Forecast(
+            self.instruments, head, trades_only, modules.voltage_lanes.horizon_ms, modules.hash_registry.horizon_ms
+        )
         self._state = self._harness.initial_state()
         self._bridge_state = {name: bridge.initial_state() for name, bridge in self._bridges.items()}
         self._forecast_state = self._forecast.initial_state()
@@ -102,10 +103,8 @@ class ForecastPass:
         ghosts: dict[str, Ghost] = {}
         for name, bridge in self._bridges.items():
             ghosts[name], self._bridge_state[name] = bridge(batch, timeline, self._bridge_state[name])
-        (features, forecast), self._forecast_state = self._forecast(
-            batch, timeline, ghosts[self.estimator], self._forecast_state
-        )
-        found = features.numpy()
+        made, self._forecast_state = self._forecast(batch, timeline, ghosts[self.estimator], self._forecast_state)
+        found = made.features.numpy()
         return PassColumns(
             ts_ns=batch.ts_ns.numpy(),
             stream=batch.stream.numpy(),
@@ -113,7 +112,7 @@ class ForecastPass:
             mid_bp=timeline.aligned.x.numpy(),
             route=timeline.route.numpy(),
             features=found,
-            forecast_bp=None if forecast is None else forecast.numpy(),
+            forecasts_bp=made.forecast_bp.numpy(),
             ghosts={name: ghost.price_bp.numpy() for name, ghost in ghosts.items()},
             baselines={
                 "microprice": found[:, :, MICROPRICE],

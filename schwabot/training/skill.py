@@ -65,7 +65,7 @@ class SkillMeter:
     Args:
         instruments: V instruments of the run.
         config: see ``SkillConfig``.
-        predictors: name → columns; the default is the ghost's deviation.
+        predictors: name → columns; the default is the ghost's deviation. Names alone where ``take`` brings the answers.
         moves: names of those that give moves in bp over every horizon, [N, V, H].
         left_out: by name, spans of time (first and last ns) that do not score it: a row whose time or outcome touches
             one is no row of that predictor. A slope learns from such rows all the same.
@@ -83,14 +83,16 @@ class SkillMeter:
         instruments: tuple[Instrument, ...],
         config: SkillConfig | None = None,
         *,
-        predictors: Mapping[str, Predictor] | None = None,
+        predictors: Mapping[str, Predictor] | Sequence[str] | None = None,
         moves: Collection[str] = (),
         left_out: Mapping[str, Sequence[tuple[int, int]]] | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.config = config or SkillConfig()
         self.streams = tuple(instrument.stream for instrument in instruments)
-        self.predictors: dict[str, Predictor] = dict(predictors or {"ghost": ghost_deviation})
+        given = predictors or {"ghost": ghost_deviation}
+        self._predict: dict[str, Predictor] = dict(given) if isinstance(given, Mapping) else {}
+        self.predictors = tuple(given)
         self.note = "off: skill.enabled=off" if self.config.enabled == "off" else ""
         """Why the numbers cover less than the run; empty when they cover all of it."""
         self._observer = observer
@@ -128,7 +130,7 @@ class SkillMeter:
             record.ts_recv_ns,
             record.kind == Kind.QUOTE,
             record.signals.mid_bp,
-            lambda name: _as_columns(name, self.predictors[name](record), self._shape(name, shape)),
+            lambda name: _as_columns(name, self._predict[name](record), self._shape(name, shape)),
         )
 
     def take(
@@ -164,7 +166,7 @@ class SkillMeter:
 
     def _shape(self, name: str, wide: tuple[int, ...]) -> tuple[int, ...]:
         """Of a predictor's answer."""
-        return (*wide, len(self.config.horizons_ms)) if self._moves[list(self.predictors).index(name)] else wide
+        return (*wide, len(self.config.horizons_ms)) if self._moves[self.predictors.index(name)] else wide
 
     def summary(self, predictor: str | None = None) -> dict[str, dict[str, dict[str, Any]]]:
         """Skill so far: stream → horizon in ms → numbers; what can't be computed yet is None.
@@ -178,9 +180,9 @@ class SkillMeter:
         Raises:
             ConfigError: no such predictor.
         """
-        names = list(self.predictors)
+        names = self.predictors
         if predictor is not None and predictor not in names:
-            raise ConfigError(f"no predictor {predictor!r}; there are {names}")
+            raise ConfigError(f"no predictor {predictor!r}; there are {list(names)}")
         if self.config.enabled == "off":
             return {}
         rows, grid = copy.deepcopy(self._rows), copy.deepcopy(self._grid)

@@ -1,0 +1,311 @@
+"""mode=fit without its surroundings: train a forecast on the first part of the data, score it on the rest.
+
+    reading 1   when each asset begins and ends; looks at no price           time_split.py
+    reading 2   training rows, up to the cut and no further                  forecast_rows.py
+    -           penalty, walk forward, coefficients                          validation.py, ridge.py
+    reading 3   the whole, as it is served; what lies behind the cut scores  fit_score.py
+
+Nothing behind the cut is read before the coefficients stand, so nothing there can change them.
+
+Axis legend: V streams, R roles, F features, H horizons.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from schwabot.errors import ConfigError, DataError
+from schwabot.modules.forecast import FEATURES, ForecastHead, role_of
+from schwabot.modules.settings import ModulesConfig
+from schwabot.records.instrument import Instrument
+from schwabot.records.market import Ticks
+from schwabot.ticks.venue_clock import VenueClockConfig
+from schwabot.training.assets import Asset, assets_of
+from schwabot.training.fit_score import AssetScore, mean_r2
+from schwabot.training.fit_settings import FitConfig
+from schwabot.training.forecast_pass import ForecastPass
+from schwabot.training.forecast_rows import RowCollector
+from schwabot.training.heads import feature_settings
+from schwabot.training.ridge import Part
+from schwabot.training.skill_settings import SkillConfig
+from schwabot.training.time_split import Split, measure
+from schwabot.training.validation import Choice, Fold, near, train, walk_forward
+
+Read = Callable[[str], Iterator[Ticks]]
+"""Opens the source anew; what is being done is told to the user."""
+
+
+class ForecastFit:
+    """One fit, stage by stage; ``summary`` tells how far it came.
+
+    Args:
+        instruments: of the source, of one asset or several.
+        config: see ``FitConfig``.
+        modules: settings of the graph that will serve the head.
+        latency: settings of the venue clocks.
+        skill: horizons, grid and intervals of the scores.
+
+    Raises:
+        ConfigError: an asset that is not in the source, or a horizon of the modules that would not be trained.
+
+    Example:
+        >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+        >>> market = SyntheticConfig(events=20_000, streams=2)
+        >>> fit = ForecastFit(SyntheticFeed(market).instruments, FitConfig(folds=1, blocks=2))
+        >>> head = fit.run(lambda doing: SyntheticFeed(market).batches())
+        >>> head.roles, head.coefficients.shape
+        (('synthetic_a:*/USDT', 'synthetic_b:*/USDT:USDT'), (5, 2, 2, 9))
+        >>> sorted(fit.summary()["baselines"])
+        ['kalman', 'mean', 'microprice', 'weighted']
+    """
+
+    def __init__(
+        self,
+        instruments: Sequence[Instrument],
+        config: FitConfig | None = None,
+        modules: ModulesConfig | None = None,
+        latency: VenueClockConfig | None = None,
+        skill: SkillConfig | None = None,
+    ) -> None:
+        skill = skill or SkillConfig()
+        self.config = config or FitConfig()
+        self.modules = modules or ModulesConfig()
+        self.latency = latency or VenueClockConfig()
+        self.skill = replace(skill, enabled="on", horizons_ms=tuple(sorted(skill.horizons_ms)))
+        self.assets = assets_of(instruments)
+        self.roles = tuple(sorted({role_of(one) for asset in self.assets for one in asset.instruments}))
+        self.splits: tuple[Split, ...] = ()
+        self.head: ForecastHead | None = None
+        self.choice: Choice | None = None
+        self.folds: list[Fold] = []
+        self.scores: dict[str, AssetScore] = {}
+        self.notes: list[str] = []
+        self._rows: dict[str, dict[str, int]] = {}
+        self._fitted_on = self._wanted()
+        self._check_horizons()
+
+    def _wanted(self) -> tuple[int, ...]:
+        bases = [asset.base for asset in self.assets]
+        unknown = [one for one in self.config.assets if one.upper() not in bases]
+        if unknown:
+            raise ConfigError(f"fit.assets={self.config.assets}: {unknown[0]} is not in the source, it has {bases}")
+        wanted = {one.upper() for one in self.config.assets} or set(bases)
+        return tuple(k for k, base in enumerate(bases) if base in wanted)
+
+    def _check_horizons(self) -> None:
+        known = self.skill.horizons_ms
+        for name, ms in (
+            ("voltage_lanes", self.modules.voltage_lanes.horizon_ms),
+            ("hash_registry", self.modules.hash_registry.horizon_ms),
+        ):
+            if ms not in known:
+                raise ConfigError(
+                    f"modules.{name}.horizon_ms={ms:g} is none of the horizons that are fitted, skill.horizons_ms="
+                    f"{list(known)}: no run could serve the checkpoint; add it there"
+                )
+
+    def run(self, read: Read, keep: Callable[[ForecastHead], None] | None = None) -> ForecastHead:
+        """Train, then score.
+
+        Args:
+            read: opens the source anew, three times.
+            keep: is given the head as soon as it stands, before it is scored.
+
+        Raises:
+            DataError: too little data, or a stream without a price.
+        """
+        self.splits = measure(read("finding the split"), self.assets, self.config)
+        parts = self._parts(read("reading what is fitted on"))
+        self.head = self._train(parts)
+        if keep is not None:
+            keep(self.head)
+        if any(split.scores for split in self.splits):
+            self._score(read("scoring the rest"))
+        else:
+            self.notes.append("fit.split=1: everything was fitted on, so nothing is left to score it")
+        return self.head
+
+    def _parts(self, batches: Iterator[Ticks]) -> list[Part]:
+        """Training rows of every asset that is fitted on, and the last batch read is the one in which all ended."""
+        passes, collectors = {}, {}
+        for k in self._fitted_on:
+            asset, split = self.assets[k], self.splits[k]
+            passes[k] = ForecastPass(asset.instruments, self.modules, self.latency)
+            collectors[k] = RowCollector(
+                len(asset.instruments), self.skill, until_ns=split.cut_ns, max_rows=self.config.max_rows
+            )
+        until_ns = max(self.splits[k].cut_ns for k in self._fitted_on)
+        for ticks in batches:
+            for k, collector in collectors.items():
+                own = self.assets[k].part(ticks)
+                if len(own) and own.ts_recv_ns[0] <= self.splits[k].cut_ns:
+                    columns = passes[k].step(own)
+                    collector.update(columns.ts_ns, columns.quote, columns.mid_bp, columns.features)
+            if ticks.ts_recv_ns[-1] > until_ns:
+                break
+        return [self._part(k, collector) for k, collector in collectors.items()]
+
+    def _part(self, k: int, collector: RowCollector) -> Part:
+        """Rows that count: none near what scores any asset, because prices of two assets move together."""
+        asset, rows = self.assets[k], collector.rows()
+        embargo_ns = round(self.config.embargo_s * 1e9)
+        others = [one for j, one in enumerate(self.splits) if j != k and one.scores]
+        counts = ~near(rows, [(one.score_ns, one.last_ns) for one in others], embargo_ns) if others else None
+        if counts is None:
+            counts = np.ones(len(rows), np.bool_)
+        quotes = int(np.count_nonzero(counts & rows.quote))
+        name = asset.base or "the source"
+        if quotes < self.config.min_rows:
+            raise DataError(
+                f"{name}: {quotes:,} quotes in the first {self.config.split:.0%} of its"
+                f" {(self.splits[k].last_ns - self.splits[k].first_ns) / 1e9:,.1f} s are too few to fit on,"
+                f" fit.min_rows={self.config.min_rows:,}: use more data"
+            )
+        self._rows[asset.base] = {
+            "quotes": quotes, "grid": int(np.count_nonzero(counts & ~rows.quote)), "every": rows.every,
+        }  # fmt: skip
+        if rows.every > 1:
+            self.notes.append(
+                f"{name}: more rows than fit.max_rows={self.config.max_rows:,}, so one in {rows.every} was kept"
+            )
+        still = ~(rows.outcome_bp[counts] != 0).any(axis=(0, 2))
+        self.notes += [
+            f"{one.stream} never moves in what is fitted on: its forecast is 0, and nothing can score it"
+            for one, is_still in zip(asset.instruments, still, strict=True)
+            if is_still
+        ]
+        if len(asset.instruments) == 1:
+            self.notes.append(
+                f"{name}: one stream only, so there is no deviation to learn from; the forecast is made of its own quotes"
+                " and trades"
+            )
+        return Part(rows, counts, tuple(self.roles.index(role_of(one)) for one in asset.instruments))
+
+    def _train(self, parts: Sequence[Part]) -> ForecastHead:
+        roles, config = len(self.roles), self.config
+        if config.folds:
+            self.folds = walk_forward(parts, roles, config)
+            if len(self.folds) < config.folds:
+                self.notes.append(
+                    f"{config.folds - len(self.folds)} of {config.folds} folds have too few rows before them and are"
+                    " left out"
+                )
+        fitted, self.choice = train(parts, roles, config)
+        horizons = len(self.skill.horizons_ms)
+        return ForecastHead(
+            roles=self.roles,
+            horizons_ms=tuple(float(h) for h in self.skill.horizons_ms),
+            scale=fitted.scale,
+            coefficients=fitted.coefficients[0].reshape(horizons, roles, roles, len(FEATURES)),
+            clip=config.clip,
+            settings=feature_settings(self.modules, self.latency),
+            provenance=self._provenance(),
+        )
+
+    def _provenance(self) -> dict[str, Any]:
+        assert self.choice is not None
+        config = self.config
+        return {
+            "streams": {
+                one.stream: [self.splits[k].first_ns, self.splits[k].cut_ns]
+                for k in self._fitted_on
+                for one in self.assets[k].instruments
+            },
+            "rows": self._rows,
+            "lambda": self._by_horizon(self.choice.penalty),
+            **{name: getattr(config, name) for name in ("split", "embargo_s", "blocks", "grid_share", "mask_share")},
+        }
+
+    def _score(self, batches: Iterator[Ticks]) -> None:
+        """Serve the head over the whole source; only what lies behind cut and embargo counts."""
+        assert self.head is not None
+        self.scores = {
+            asset.base: AssetScore(asset, split, self.head, self.modules, self.latency, self.skill, self.config)
+            for asset, split in zip(self.assets, self.splits, strict=True)
+            if split.scores
+        }
+        for ticks in batches:
+            for asset in self.assets:
+                own = asset.part(ticks)
+                if asset.base in self.scores and len(own):
+                    self.scores[asset.base].update(own)
+
+    def _by_horizon(self, values: Sequence[float]) -> dict[str, float]:
+        return {f"{h:g}": float(value) for h, value in zip(self.skill.horizons_ms, values, strict=True)}
+
+    def skill_tables(self, predictor: str) -> dict[str, Any]:
+        """Held-out skill of a predictor: stream → horizon in ms → numbers, over all assets."""
+        return {stream: cells for score in self.scores.values() for stream, cells in score.summary(predictor).items()}
+
+    def summary(self) -> dict[str, Any]:
+        """``fit`` of summary.json, as far as the fit came."""
+        found: dict[str, Any] = {
+            "assets": {
+                asset.base: {
+                    "streams": [one.stream for one in asset.instruments],
+                    "fitted_on": k in self._fitted_on,
+                    "first_ns": split.first_ns,
+                    "cut_ns": split.cut_ns,
+                    "last_ns": split.last_ns,
+                    "events": split.events,
+                    "rows": self._rows.get(asset.base),
+                }
+                for k, (asset, split) in enumerate(zip(self.assets, self.splits, strict=bool(self.splits)))
+            },
+            "folds": [self._fold(fold) for fold in self.folds],
+        }
+        if self.choice is not None:
+            found |= {
+                "lambda": self._by_horizon(self.choice.penalty),
+                "loss": _losses(self.choice, self.skill.horizons_ms),
+            }
+        if self.scores:
+            names = next(iter(self.scores.values())).predictors
+            tables = {name: self.skill_tables(name) for name in names}
+            found |= {
+                "baselines": {name: table for name, table in tables.items() if name != "forecast"},
+                "mean_r2": {
+                    base: {name: mean_r2(score.summary(name)) for name in names} for base, score in self.scores.items()
+                },
+                "missing": {
+                    stream: table for score in self.scores.values() for stream, table in score.missing().items()
+                },
+            }
+        return found | {"notes": list(self.notes)}
+
+    def _fold(self, fold: Fold) -> dict[str, Any]:
+        def table(asset: Asset, r2: Any) -> dict[str, dict[str, float | None]]:
+            return {
+                one.stream: {
+                    f"{h:g}": None if math.isnan(r2[v, j]) else float(r2[v, j])
+                    for j, h in enumerate(self.skill.horizons_ms)
+                }
+                for v, one in enumerate(asset.instruments)
+            }
+
+        fitted = [self.assets[k] for k in self._fitted_on]
+        return {
+            "rows": fold.rows,
+            "lambda": self._by_horizon(fold.choice.penalty),
+            "loss": _losses(fold.choice, self.skill.horizons_ms),
+            "assets": {
+                asset.base: {
+                    "first_ns": window[0], "last_ns": window[1], "quotes": int(n[0]), "grid": int(n[1]),
+                    "r2": table(asset, r2[0]), "r2_grid": table(asset, r2[1]),
+                }
+                for asset, window, r2, n in zip(fitted, fold.windows, fold.r2, fold.scored, strict=True)
+            },
+        }  # fmt: skip
+
+
+def _losses(choice: Choice, horizons_ms: Sequence[float]) -> dict[str, Mapping[str, float]]:
+    """Mean 1 - R² over validation blocks: penalty → horizon."""
+    return {
+        f"{penalty:g}": {f"{h:g}": float(loss) for h, loss in zip(horizons_ms, row, strict=True)}
+        for penalty, row in zip(choice.penalties, choice.loss, strict=True)
+    }

@@ -1,0 +1,108 @@
+"""What a trained head needs to be served as it was fitted, and what it must not be scored on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from schwabot.errors import ConfigError
+from schwabot.modules.forecast import ForecastHead, role_of
+from schwabot.modules.settings import ModulesConfig
+from schwabot.records.instrument import Instrument
+from schwabot.ticks.venue_clock import VenueClockConfig
+
+_WEIGHTED = (
+    "age_decay_per_s", "latency_max_ms", "tau_depth_s", "tau_reliability_s", "reliability_horizon_ms",
+    "prior_variance_bp2", "prior_count",
+)  # fmt: skip
+_KALMAN = ("kalman_q_bp2_per_s", "kalman_r_bp2")
+
+
+def feature_settings(modules: ModulesConfig, latency: VenueClockConfig) -> dict[str, Any]:
+    """Settings on which the features depend, by their full names, with their values.
+
+    Example:
+        >>> feature_settings(ModulesConfig(), VenueClockConfig())["modules.tensor_harness.tau_phase_s"]
+        10.0
+    """
+    harness, bridge = modules.tensor_harness, modules.ghost_bridge
+    found = {f"modules.tensor_harness.{one.name}": getattr(harness, one.name) for one in fields(harness)}
+    found["modules.ghost_bridge.estimator"] = bridge.estimator
+    for name in _KALMAN if bridge.estimator == "kalman" else _WEIGHTED:
+        found[f"modules.ghost_bridge.{name}"] = getattr(bridge, name)
+    return found | {f"latency.{one.name}": getattr(latency, one.name) for one in fields(latency)}
+
+
+def serve(
+    head: ForecastHead, file: str, modules: ModulesConfig, latency: VenueClockConfig, instruments: Sequence[Instrument]
+) -> ModulesConfig:
+    """Settings of a run that serves a head: those given, with the head's own q and r for the Kalman ghost.
+
+    Args:
+        head: to serve.
+        file: named in errors.
+        modules: settings of the run.
+        latency: likewise.
+        instruments: streams of the run.
+
+    Raises:
+        ConfigError: its features would not mean what they meant in training, it knows none of the streams, or lacks a
+            horizon; with the reason.
+    """
+    kalman = head.provenance.get("kalman")
+    if kalman and modules.ghost_bridge.estimator == "kalman":
+        modules = replace(modules, ghost_bridge=with_kalman(modules, kalman, instruments))
+    now = feature_settings(modules, latency)
+    fitted_q_r = {f"modules.ghost_bridge.{name}" for name in _KALMAN} if kalman else set()
+    odd = [
+        f"{name} is {now.get(name)} here and was {value}"
+        for name, value in head.settings.items()
+        if name not in fitted_q_r and now.get(name) != value
+    ]
+    if odd:
+        raise ConfigError(
+            f"checkpoint={file} was fitted with other settings, so its features would mean something else:"
+            f" {'; '.join(odd[:4])}{'; ...' if len(odd) > 4 else ''}; use those, or fit again with mode=fit"
+        )
+    try:
+        head.params(instruments, modules.voltage_lanes.horizon_ms, modules.hash_registry.horizon_ms)
+    except ConfigError as error:
+        raise ConfigError(f"checkpoint={file}: {error}") from None
+    return modules
+
+
+def with_kalman(modules: ModulesConfig, kalman: Mapping[str, Any], instruments: Sequence[Instrument]) -> Any:
+    """Settings of the ghost bridge with fitted q and r; a role that was not there keeps what is configured."""
+    by_role = kalman["r_bp2"]
+    known = {one.stream: by_role[role_of(one)] for one in instruments if role_of(one) in by_role}
+    return replace(
+        modules.ghost_bridge, kalman_q_bp2_per_s=kalman["q_bp2_per_s"], kalman_r_by_stream_bp2=known
+    )
+
+
+def fitted_spans(head: ForecastHead, instruments: Sequence[Instrument]) -> list[tuple[int, int]]:
+    """Spans of time, embargo included, in which a head was fitted on any of these streams: nothing there scores it."""
+    embargo_ns = round(float(head.provenance.get("embargo_s", 0.0)) * 1e9)
+    streams = head.provenance.get("streams", {})
+    found = {tuple(streams[one.stream]) for one in instruments if one.stream in streams}
+    return sorted((first - embargo_ns, last + embargo_ns) for first, last in found)
+
+
+def spans_note(head: ForecastHead, instruments: Sequence[Instrument], first_ns: int, last_ns: int) -> str:
+    """What a reader of a head's skill has to know of what it was fitted on; empty when it knew nothing of these hours.
+
+    Args:
+        head: that is scored.
+        instruments: streams of the run.
+        first_ns, last_ns: first and last event of the run.
+    """
+    own = [span for span in fitted_spans(head, instruments) if span[0] <= last_ns and span[1] >= first_ns]
+    if own:
+        seconds = sum(min(last, last_ns) - max(first, first_ns) for first, last in own) / 1e9
+        whole = all(first_ns >= first and last_ns <= last for first, last in own)
+        rest = "nothing is left to score it: skill is absent" if whole else "the rest scores it"
+        return f"the checkpoint was fitted on {seconds:,.1f} s of these streams, embargo included: {rest}"
+    others = head.provenance.get("streams", {})
+    same = [name for name, (first, last) in others.items() if first <= last_ns and last >= first_ns]
+    return f"the checkpoint was fitted on other streams of these hours: {', '.join(sorted(same))}" if same else ""
