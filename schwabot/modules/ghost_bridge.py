@@ -209,7 +209,10 @@ class GhostBridge(Stateful):
 
 
 def _noise(streams: list[str], config: GhostBridgeConfig) -> Float64:
-    """Observation variance of every stream. [V]"""
+    """Observation variance of every stream.
+
+    Shape: [V]
+    """
     by_stream = config.kalman_r_by_stream_bp2
     if unknown := sorted(by_stream.keys() - set(streams)):
         raise ConfigError(

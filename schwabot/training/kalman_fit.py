@@ -195,13 +195,11 @@ class KalmanCollector:
 
     def fit(self, until_ns: int | None = None, *, prior_r_bp2: float = 0.05) -> KalmanFit:
         """Fit to what is kept, up to and with ``until_ns``; see ``fit_kalman``."""
-        return fit_kalman(
-            self.observations(until_ns), self.streams, prior_r_bp2=prior_r_bp2, forgotten=self.forgotten
-        )
+        return fit_kalman(self.observations(until_ns), self.streams, prior_r_bp2=prior_r_bp2, forgotten=self.forgotten)
 
 
 class _PerObservation(torch.autograd.Function):
-    """Negative log-likelihood over M of ln q and ln r, with the compiled gradient. [F] -> []"""
+    """Negative log-likelihood over M of ln q and ln r [F], with the compiled gradient."""
 
     @staticmethod
     def forward(ctx: Any, theta: torch.Tensor, likelihood: _Likelihood) -> torch.Tensor:
@@ -231,7 +229,7 @@ class _Likelihood:
         return nll, np.concatenate([[slope_q], slope_r]) * values
 
     def curvature(self, theta: Float64, free: Int64) -> Float64:
-        """Second derivatives among the free parameters, from the gradient a step to both sides. [n, n]"""
+        """Second derivatives among the free parameters [n, n], from the gradient a step to both sides."""
         rows = []
         for k in free:
             step = np.zeros_like(theta)
@@ -368,7 +366,7 @@ def _search(likelihood: _Likelihood, start: Float64, free: Int64) -> Float64:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
-    search.step(ask)
+    search.step(ask)  # type: ignore[no-untyped-call]
     return fixed.index_put((at,), moving.detach().clamp(low, high)).numpy()
 
 
