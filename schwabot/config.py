@@ -25,12 +25,13 @@ from schwabot.ticks.synthetic import SyntheticConfig
 from schwabot.ticks.table import TableConfig
 from schwabot.ticks.validate import BadInputPolicy
 from schwabot.ticks.venue_clock import VenueClockConfig
+from schwabot.training.fit_settings import FitConfig
 from schwabot.training.skill_settings import SkillConfig
 
-MODES = ("replay", "convert")
-PLANNED_MODES = ("leadlag", "fit", "backtest", "sweep", "record", "paper", "live", "serve")
+MODES = ("replay", "convert", "fit")
+PLANNED_MODES = ("leadlag", "backtest", "sweep", "record", "paper", "live", "serve")
 GROUPS = (
-    "source", "instruments", "sinks", "experiment", "modules/tensor_harness", "modules/ghost_bridge",
+    "source", "instruments", "sinks", "fit", "experiment", "modules/tensor_harness", "modules/ghost_bridge",
     "modules/hash_registry", "modules/phantom_lag", "modules/voltage_lanes",
 )  # fmt: skip
 FEES = ("maker_fee_bp", "taker_fee_bp")
@@ -151,10 +152,12 @@ class RunConfig:
         source: where ticks come from; its type depends on ``source=...``.
         latency: venue clocks and feed delays.
         instruments: what is known about each stream: any name → ``InstrumentConfig``.
-        skill: how the ghost price is scored.
+        skill: how forecasts are scored.
+        checkpoint: a forecast that mode=fit trained, as a file; every mode that runs the graph serves it.
     """
 
     mode: str = "replay"
+    checkpoint: str | None = None
     batch_events: int = 65_536
     source: Any = MISSING
     device: DeviceConfig = field(default_factory=DeviceConfig)
@@ -164,6 +167,7 @@ class RunConfig:
     skill: SkillConfig = field(default_factory=SkillConfig)
     sinks: SinksConfig = field(default_factory=SinksConfig)
     convert: ConvertConfig = field(default_factory=ConvertConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""
@@ -175,8 +179,11 @@ class RunConfig:
             raise ConfigError(f"batch_events={self.batch_events} is out of range: use 1 to {1 << 24}")
         if self.mode == "convert" and not self.convert.out:
             raise ConfigError("mode=convert needs a folder to write to: add convert.out=DIR")
-        if self.mode != "convert" and self.convert.out:
-            raise ConfigError(f"convert.out={self.convert.out} does nothing in mode={self.mode}: add mode=convert")
+        for name in ("convert", "fit"):
+            if self.mode != name and (out := getattr(self, name).out):
+                raise ConfigError(f"{name}.out={out} does nothing in mode={self.mode}: add mode={name}")
+        if self.checkpoint and self.mode in ("convert", "fit"):
+            raise ConfigError(f"checkpoint={self.checkpoint} does nothing in mode={self.mode}: it is served by mode=replay")
 
 
 SOURCES: dict[str, type] = {

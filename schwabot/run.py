@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 INTERRUPTED = 130
-TABLES = ("signals", "lag_decisions", "lag_curve", "arbitrage", "drift", "memory")
-RESULTS = ("summary.json", "config.yaml", *(f"{table}.parquet" for table in TABLES))
+TABLES = ("signals", "lag_decisions", "lag_curve", "arbitrage", "drift", "memory", "fit")
+RESULTS = ("summary.json", "config.yaml", "checkpoint.safetensors", *(f"{table}.parquet" for table in TABLES))
 """Parquet tables of a run."""
 _started_s: list[float] = []
 register()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from schwabot.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from schwabot.modules.settings import ModulesConfig
     from schwabot.records.instrument import Instrument
+    from schwabot.records.market import Ticks
     from schwabot.ticks.base import Feed
 
 MANY_STREAMS = 16
@@ -90,6 +92,23 @@ def compile_kernels(instruments: tuple[Instrument, ...], modules: ModulesConfig,
         How long it took, s: a minute or two the first time, a second or two when they are read from disk.
     """
     from schwabot.pipeline import Pipeline
+
+    def run(quote: Ticks) -> None:
+        graph = Pipeline(instruments, modules)
+        graph.step(quote)
+        graph.finish()
+
+    return compile_by(run, instruments, say=say)
+
+
+def compile_by(run: Callable[[Ticks], None], instruments: tuple[Instrument, ...], *, say: bool = True) -> float:
+    """Get the kernels ready by what is done with one quote; see ``compile_kernels``.
+
+    Args:
+        run: given the quote.
+        instruments: V instruments of the run.
+        say: tell the user when this takes long.
+    """
     from schwabot.ticks.merge import blank
 
     said = "compiling the kernels, once per version of Schwabot: this takes a minute or two\n"
@@ -101,9 +120,7 @@ def compile_kernels(instruments: tuple[Instrument, ...], modules: ModulesConfig,
         quote = blank(instruments, 1)
         for column in (quote.bid_ticks, quote.ask_ticks, quote.bid_lots, quote.ask_lots):
             column[:] = 1
-        graph = Pipeline(instruments, modules)
-        graph.step(quote)
-        graph.finish()
+        run(quote)
     finally:
         timer.cancel()
     return time.perf_counter() - started_s

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from schwabot.errors import ConfigError, DataError
+from schwabot.errors import ConfigError, FitError
 from schwabot.modules.forecast import FEATURES, ForecastHead, role_of
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.instrument import Instrument
@@ -30,7 +30,8 @@ from schwabot.training.fit_score import AssetScore, mean_r2
 from schwabot.training.fit_settings import FitConfig
 from schwabot.training.forecast_pass import ForecastPass
 from schwabot.training.forecast_rows import RowCollector
-from schwabot.training.heads import feature_settings
+from schwabot.training.heads import feature_settings, with_kalman
+from schwabot.training.kalman_fit import KalmanCollector, KalmanFit
 from schwabot.training.ridge import Part
 from schwabot.training.skill_settings import SkillConfig
 from schwabot.training.time_split import Split, measure
@@ -84,6 +85,7 @@ class ForecastFit:
         self.choice: Choice | None = None
         self.folds: list[Fold] = []
         self.scores: dict[str, AssetScore] = {}
+        self.kalman: dict[str, KalmanFit] = {}
         self.notes: list[str] = []
         self._rows: dict[str, dict[str, int]] = {}
         self._fitted_on = self._wanted()
@@ -109,19 +111,28 @@ class ForecastFit:
                     f"{list(known)}: no run could serve the checkpoint; add it there"
                 )
 
-    def run(self, read: Read, keep: Callable[[ForecastHead], None] | None = None) -> ForecastHead:
+    def run(
+        self,
+        read: Read,
+        keep: Callable[[ForecastHead], None] | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> ForecastHead:
         """Train, then score.
 
         Args:
             read: opens the source anew, three times.
             keep: is given the head as soon as it stands, before it is scored.
+            tell: is told what is being done between the readings.
 
         Raises:
-            DataError: too little data, or a stream without a price.
+            FitError: too little data, or a stream without a price.
         """
         self.splits = measure(read("finding the split"), self.assets, self.config)
+        if self.config.kalman and self.modules.ghost_bridge.estimator == "kalman":  # the features are made with q and r
+            self._parts(read("fitting q and r"))
+            self.notes.clear()
         parts = self._parts(read("reading what is fitted on"))
-        self.head = self._train(parts)
+        self.head = self._train(parts, tell or (lambda doing: None))
         if keep is not None:
             keep(self.head)
         if any(split.scores for split in self.splits):
@@ -130,12 +141,17 @@ class ForecastFit:
             self.notes.append("fit.split=1: everything was fitted on, so nothing is left to score it")
         return self.head
 
+    def warm_up(self, quote: Ticks) -> None:
+        """Get the kernels ready by one quote of the first asset."""
+        ForecastPass(self.assets[0].instruments, self.modules, self.latency).step(quote)
+
     def _parts(self, batches: Iterator[Ticks]) -> list[Part]:
         """Training rows of every asset that is fitted on, and the last batch read is the one in which all ended."""
-        passes, collectors = {}, {}
+        passes, collectors, kalman = {}, {}, {}
         for k in self._fitted_on:
             asset, split = self.assets[k], self.splits[k]
-            passes[k] = ForecastPass(asset.instruments, self.modules, self.latency)
+            passes[k] = ForecastPass(asset.instruments, self._modules(asset.instruments), self.latency)
+            kalman[k] = KalmanCollector(asset.instruments, until_ns=split.cut_ns)
             collectors[k] = RowCollector(
                 len(asset.instruments), self.skill, until_ns=split.cut_ns, max_rows=self.config.max_rows
             )
@@ -146,9 +162,45 @@ class ForecastFit:
                 if len(own) and own.ts_recv_ns[0] <= self.splits[k].cut_ns:
                     columns = passes[k].step(own)
                     collector.update(columns.ts_ns, columns.quote, columns.mid_bp, columns.features)
+                    kalman[k].take(
+                        columns.ts_ns, columns.stream, columns.mid_bp, columns.route,
+                        columns.ghosts["weighted"], columns.baselines["weighted"],
+                    )  # fmt: skip
             if ticks.ts_recv_ns[-1] > until_ns:
                 break
-        return [self._part(k, collector) for k, collector in collectors.items()]
+        parts = [self._part(k, collector) for k, collector in collectors.items()]
+        if self.config.kalman and not self.kalman:
+            self._fit_kalman(kalman)
+        return parts
+
+    def _fit_kalman(self, collectors: Mapping[int, KalmanCollector]) -> None:
+        for k, collector in collectors.items():
+            base = self.assets[k].base
+            try:
+                self.kalman[base] = collector.fit(prior_r_bp2=self.modules.ghost_bridge.kalman_r_bp2)
+            except FitError as error:
+                self.notes.append(f"{base or 'the source'}: q and r of the Kalman ghost stay as configured: {error}")
+
+    def _fitted_kalman(self) -> dict[str, Any] | None:
+        """q, and r by role; over several assets their geometric means, because both are scales."""
+        if not self.kalman:
+            return None
+        r_bp2: dict[str, list[float]] = {}
+        for k in self._fitted_on:
+            found = self.kalman.get(self.assets[k].base)
+            if found is not None:
+                for one, r in zip(self.assets[k].instruments, found.r_bp2.tolist(), strict=True):
+                    r_bp2.setdefault(role_of(one), []).append(r)
+        q = [found.q_bp2_per_s for found in self.kalman.values()]
+        return {
+            "q_bp2_per_s": float(np.exp(np.mean(np.log(q)))),
+            "r_bp2": {role: float(np.exp(np.mean(np.log(values)))) for role, values in sorted(r_bp2.items())},
+        }
+
+    def _modules(self, instruments: Sequence[Instrument]) -> ModulesConfig:
+        """Settings of the graph for these streams, with q and r where they are fitted."""
+        kalman = self._fitted_kalman()
+        return self.modules if kalman is None else with_kalman(self.modules, kalman, instruments)
 
     def _part(self, k: int, collector: RowCollector) -> Part:
         """Rows that count: none near what scores any asset, because prices of two assets move together."""
@@ -161,7 +213,7 @@ class ForecastFit:
         quotes = int(np.count_nonzero(counts & rows.quote))
         name = asset.base or "the source"
         if quotes < self.config.min_rows:
-            raise DataError(
+            raise FitError(
                 f"{name}: {quotes:,} quotes in the first {self.config.split:.0%} of its"
                 f" {(self.splits[k].last_ns - self.splits[k].first_ns) / 1e9:,.1f} s are too few to fit on,"
                 f" fit.min_rows={self.config.min_rows:,}: use more data"
@@ -186,15 +238,17 @@ class ForecastFit:
             )
         return Part(rows, counts, tuple(self.roles.index(role_of(one)) for one in asset.instruments))
 
-    def _train(self, parts: Sequence[Part]) -> ForecastHead:
+    def _train(self, parts: Sequence[Part], tell: Callable[[str], None]) -> ForecastHead:
         roles, config = len(self.roles), self.config
         if config.folds:
+            tell(f"walking forward over {config.folds} folds")
             self.folds = walk_forward(parts, roles, config)
             if len(self.folds) < config.folds:
                 self.notes.append(
                     f"{config.folds - len(self.folds)} of {config.folds} folds have too few rows before them and are"
                     " left out"
                 )
+        tell(f"choosing a penalty on {config.blocks} blocks")
         fitted, self.choice = train(parts, roles, config)
         horizons = len(self.skill.horizons_ms)
         return ForecastHead(
@@ -218,6 +272,7 @@ class ForecastFit:
             },
             "rows": self._rows,
             "lambda": self._by_horizon(self.choice.penalty),
+            "kalman": self._fitted_kalman(),
             **{name: getattr(config, name) for name in ("split", "embargo_s", "blocks", "grid_share", "mask_share")},
         }
 
@@ -225,7 +280,7 @@ class ForecastFit:
         """Serve the head over the whole source; only what lies behind cut and embargo counts."""
         assert self.head is not None
         self.scores = {
-            asset.base: AssetScore(asset, split, self.head, self.modules, self.latency, self.skill, self.config)
+            asset.base: AssetScore(asset, split, self.head, self._modules, self.latency, self.skill, self.config)
             for asset, split in zip(self.assets, self.splits, strict=True)
             if split.scores
         }
@@ -276,7 +331,10 @@ class ForecastFit:
                     stream: table for score in self.scores.values() for stream, table in score.missing().items()
                 },
             }
-        return found | {"notes": list(self.notes)}
+        return found | {
+            "kalman": {base: fitted.summary() for base, fitted in self.kalman.items()},
+            "notes": list(self.notes),
+        }
 
     def _fold(self, fold: Fold) -> dict[str, Any]:
         def table(asset: Asset, r2: Any) -> dict[str, dict[str, float | None]]:

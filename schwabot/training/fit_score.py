@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from schwabot.errors import ConfigError
 from schwabot.modules.forecast import ForecastHead
 from schwabot.modules.settings import ModulesConfig
+from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Ticks
 from schwabot.ticks.venue_clock import VenueClockConfig
 from schwabot.training.assets import Asset
@@ -55,7 +56,8 @@ class AssetScore:
         asset: whose ticks.
         split: its time.
         head: to serve.
-        modules, latency, skill, config: settings.
+        modules: settings of the graph for these streams.
+        latency, skill, config: settings.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class AssetScore:
         asset: Asset,
         split: Split,
         head: ForecastHead,
-        modules: ModulesConfig,
+        modules: Callable[[Sequence[Instrument]], ModulesConfig],
         latency: VenueClockConfig,
         skill: SkillConfig,
         config: FitConfig,
@@ -74,7 +76,7 @@ class AssetScore:
 
         def run(part: Asset, names: tuple[str, ...], skill: SkillConfig) -> _Run | None:
             try:
-                served = ForecastPass(part.instruments, modules, latency, head)
+                served = ForecastPass(part.instruments, modules(part.instruments), latency, head)
             except ConfigError:  # the one stream of a known role is the one that is missing
                 return None
             meter = SkillMeter(

@@ -16,7 +16,7 @@ _WEIGHTED = (
     "age_decay_per_s", "latency_max_ms", "tau_depth_s", "tau_reliability_s", "reliability_horizon_ms",
     "prior_variance_bp2", "prior_count",
 )  # fmt: skip
-_KALMAN = ("kalman_q_bp2_per_s", "kalman_r_bp2")
+_KALMAN = ("kalman_q_bp2_per_s", "kalman_r_bp2", "kalman_r_by_stream_bp2")
 
 
 def feature_settings(modules: ModulesConfig, latency: VenueClockConfig) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def serve(
     """
     kalman = head.provenance.get("kalman")
     if kalman and modules.ghost_bridge.estimator == "kalman":
-        modules = replace(modules, ghost_bridge=with_kalman(modules, kalman, instruments))
+        modules = with_kalman(modules, kalman, instruments)
     now = feature_settings(modules, latency)
     fitted_q_r = {f"modules.ghost_bridge.{name}" for name in _KALMAN} if kalman else set()
     odd = [
@@ -72,13 +72,14 @@ def serve(
     return modules
 
 
-def with_kalman(modules: ModulesConfig, kalman: Mapping[str, Any], instruments: Sequence[Instrument]) -> Any:
-    """Settings of the ghost bridge with fitted q and r; a role that was not there keeps what is configured."""
+def with_kalman(
+    modules: ModulesConfig, kalman: Mapping[str, Any], instruments: Sequence[Instrument]
+) -> ModulesConfig:
+    """Settings with fitted q and r of the Kalman ghost; a role that was not there keeps what is configured."""
     by_role = kalman["r_bp2"]
     known = {one.stream: by_role[role_of(one)] for one in instruments if role_of(one) in by_role}
-    return replace(
-        modules.ghost_bridge, kalman_q_bp2_per_s=kalman["q_bp2_per_s"], kalman_r_by_stream_bp2=known
-    )
+    bridge = replace(modules.ghost_bridge, kalman_q_bp2_per_s=kalman["q_bp2_per_s"], kalman_r_by_stream_bp2=known)
+    return replace(modules, ghost_bridge=bridge)
 
 
 def fitted_spans(head: ForecastHead, instruments: Sequence[Instrument]) -> list[tuple[int, int]]:

@@ -20,7 +20,7 @@ import torch
 from schwabot.errors import ConfigError, FitError, UnsortedTimeError
 from schwabot.records.audit import Route, StepRecord
 from schwabot.records.instrument import Instrument
-from schwabot.records.market import Float64, Int32, Int64, Ticks
+from schwabot.records.market import Float64, Int8, Int32, Int64, Ticks
 from schwabot.training.recent_rows import RecentRows
 from schwabot_kernels.kalman.likelihood import negative_log_likelihood
 
@@ -164,20 +164,32 @@ class KalmanCollector:
         Raises:
             UnsortedTimeError: receive time ran backwards.
         """
-        ts_ns, stream, signals = record.ts_recv_ns, record.stream, record.signals
+        signals = record.signals
+        self.take(
+            record.ts_recv_ns, record.stream, signals.mid_bp, signals.route, signals.ghost_bp, signals.deviation_bp
+        )
+
+    def take(
+        self, ts_ns: Int64, stream: Int32, mid_bp: Float64, route: Int8, ghost_bp: Float64, deviation_bp: Float64
+    ) -> None:
+        """Take one batch that is no step record; columns as in ``SignalColumns``.
+
+        Raises:
+            UnsortedTimeError: receive time ran backwards.
+        """
         if np.any(np.diff(ts_ns, prepend=self._rows.column(0)[-1:]) < 0):
             raise UnsortedTimeError("receive time runs backwards in the step records; the fit needs them in order")
         rows = np.arange(len(ts_ns))
-        mid_bp = signals.mid_bp[rows, stream]
+        own_bp = mid_bp[rows, stream]
         changed = np.zeros(len(rows), np.bool_)
-        routed = signals.route[rows, stream] == Route.OK
+        routed = route[rows, stream] == Route.OK
         for v in range(len(self.streams)):
             own = np.flatnonzero(routed & (stream == v))
             if len(own):
-                changed[own] = np.diff(mid_bp[own], prepend=self._last_bp[v]) != 0
-                self._last_bp[v] = mid_bp[own[-1]]
+                changed[own] = np.diff(own_bp[own], prepend=self._last_bp[v]) != 0
+                self._last_bp[v] = own_bp[own[-1]]
         # Deviation = ghost + compensated phase - mid. There is no ghost where every weight is zero, so no observation.
-        y_bp = signals.ghost_bp - signals.deviation_bp[rows, stream]
+        y_bp = ghost_bp - deviation_bp[rows, stream]
         at = np.flatnonzero(changed & np.isfinite(y_bp))
         if self.until_ns is not None:
             at = at[: np.searchsorted(ts_ns[at], self.until_ns, side="right")]

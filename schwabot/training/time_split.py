@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schwabot.errors import DataError
+from schwabot.errors import FitError
 from schwabot.records.market import MISSING_NS, Int64, Kind, Ticks
 from schwabot.training.assets import Asset
 from schwabot.training.fit_settings import FitConfig
@@ -41,7 +41,7 @@ def measure(batches: Iterable[Ticks], assets: Sequence[Asset], config: FitConfig
     """One reading of the source: when each asset begins and ends, and where that is cut. Looks at no price.
 
     Raises:
-        DataError: a stream of which nothing came, or no time to split.
+        FitError: a stream of which nothing came, or no time to split.
     """
     streams = max(int(asset.streams.max()) for asset in assets) + 1
     first: Int64 = np.full(streams, MISSING_NS)
@@ -65,19 +65,19 @@ def _split(asset: Asset, first: Int64, last: Int64, events: Int64, config: FitCo
     for instrument, at in zip(asset.instruments, first.tolist(), strict=True):
         if at == MISSING_NS:
             what = "trades" if instrument.trades_only else "quotes"
-            raise DataError(
+            raise FitError(
                 f"{instrument.stream} has no {what}, and rows begin once every stream of {asset.base or 'the asset'} has"
                 " a price: leave it out of the source"
             )
     first_ns, last_ns = int(first.max()), int(last.max())
     if last_ns <= first_ns:
-        raise DataError(f"{asset.base or 'the source'}: its streams have no time in common, there is nothing to split")
+        raise FitError(f"{asset.base or 'the source'}: its streams have no time in common, there is nothing to split")
     embargo_ns = round(config.embargo_s * 1e9)
     if config.split == 1.0:
         return Split(first_ns, last_ns, last_ns, last_ns, int(events.sum()))
     cut_ns = first_ns + int(config.split * (last_ns - first_ns))
     if cut_ns + embargo_ns >= last_ns:
-        raise DataError(
+        raise FitError(
             f"{asset.base or 'the source'}: {(last_ns - cut_ns) / 1e9:.3g} s are left to score after {config.split:.0%},"
             f" and the embargo takes {config.embargo_s:g} s of it: use more data, a smaller fit.split or"
             " fit.embargo_s, or fit.split=1 for no score"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from schwabot.errors import DataError
+from schwabot.errors import FitError
 from schwabot.records.market import Float64, Int64
 from schwabot.training.fit_settings import FitConfig
 from schwabot.training.forecast_rows import Bool, Rows
@@ -118,12 +118,12 @@ def choose(parts: Sequence[Part], roles: int, config: FitConfig) -> Choice:
     """The penalty of the least mean loss over blocks, for every horizon; where nothing moves, the largest.
 
     Raises:
-        DataError: the rows are too few or too close for blocks.
+        FitError: the rows are too few or too close for blocks.
     """
     losses = block_losses(parts, roles, config)
     known = np.isfinite(losses).all(axis=1).any(axis=1)
     if not known.any():
-        raise DataError(
+        raise FitError(
             f"what is left to fit on is too short for {config.blocks} blocks with {config.embargo_s:g} s between them:"
             " use more data, a larger fit.split or a smaller fit.embargo_s"
         )
@@ -143,7 +143,7 @@ def train(parts: Sequence[Part], roles: int, config: FitConfig) -> tuple[Fitted,
     return replace(fitted, coefficients=np.stack(own)[None]), choice
 
 
-def walk_forward(parts: Sequence[Part], roles: int, config: FitConfig, tell: object = None) -> list[Fold]:
+def walk_forward(parts: Sequence[Part], roles: int, config: FitConfig) -> list[Fold]:
     """Fit on what came before, score what comes next, step by step; the penalty is chosen anew each time.
 
     Each asset's time is cut into one piece more than there are folds; fold k is fitted on pieces 0 to k and scored on

@@ -1,0 +1,114 @@
+"""mode=fit: train a forecast, score it on what it has not seen, write a checkpoint."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from schwabot.config import RunConfig
+from schwabot.modes.opening import compile_by, describe, open_feed, say, write_config
+from schwabot.records.market import Ticks
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
+    """mode=fit: train, score, write; Ctrl-C keeps what was done.
+
+    Returns:
+        What summary.json holds.
+    """
+    from schwabot import engine
+    from schwabot.modules.forecast import ForecastHead
+    from schwabot.sinks.fit_board import FitBoard
+    from schwabot.sinks.fit_table import fit_table, show_fit, write_fit
+    from schwabot.sinks.progress import Progress
+    from schwabot.sinks.summary import write_json
+    from schwabot.training.fit import ForecastFit
+
+    feed = open_feed(settings)
+    task = ForecastFit(feed.instruments, settings.fit, settings.modules, settings.latency, settings.skill)
+    notes = say([f"note: {note}" for note in getattr(feed, "notes", ())])
+    config = write_config(settings, run_dir)
+    if settings.sinks.console:
+        print(f"schwabot fit on cpu: {describe(settings)}")  # noqa: T201
+    compile_s = compile_by(task.warm_up, task.assets[0].instruments)
+    stop = engine.StopRequest()
+    state: dict[str, Any] = {"interrupted": False}
+    files: dict[str, str] = {}
+    first: list[engine.WatchedFeed] = []
+    given = [feed]
+
+    def tell(doing: str) -> None:
+        if settings.sinks.progress:
+            sys.stderr.write(f"fit: {doing}\n")
+
+    def read(doing: str) -> Iterator[Ticks]:
+        source = given.pop() if given else open_feed(settings)
+        with Progress(enabled=settings.sinks.progress, label=f"fit: {doing}") as bar:
+            tell(doing)
+            watched = engine.WatchedFeed(source, bar, stop)
+            if not first:
+                first.append(watched)
+            yield from watched.batches(settings.batch_events)
+        if stop.wanted:
+            raise KeyboardInterrupt
+
+    def keep(head: ForecastHead) -> None:
+        for name, place in (("checkpoint", run_dir / CHECKPOINT), ("out", settings.fit.out)):
+            if place:
+                head.save(place)
+                files[name] = str(Path(place).absolute())
+
+    try:
+        with stop:
+            task.run(read, keep, tell)
+    except KeyboardInterrupt:
+        state["interrupted"] = True
+        task.scores.clear()  # of a part of what was held out only
+    except BaseException as error:
+        state["error"] = str(error) or type(error).__name__
+        raise
+    finally:
+        found = task.summary() | files
+        skill = task.skill_tables("forecast")
+        summary: dict[str, Any] = {"mode": settings.mode, "device": "cpu"}
+        if first:
+            summary |= first[0].tally.counts() | {
+                "dropped": dict(first[0].dropped),
+                "dropped_examples": list(getattr(feed, "examples", ())),
+            }
+        notes += say([f"note: {note}" for note in task.notes])
+        summary |= {"skill": skill, "fit": found}
+        if task.scores:
+            share = f"{100 * (1 - settings.fit.split):g} %"
+            summary["skill_note"] = (
+                f"of the trained forecast, on the last {share} of each asset's time after {settings.fit.embargo_s:g} s of"
+                " embargo; fit.baselines holds the same for what needs no training"
+            )
+        wall_s = time.perf_counter() - started_s
+        summary |= {
+            "wall_s": wall_s,
+            "compile_s": compile_s,
+            "peak_rss_mib": engine.peak_rss_mib(),
+            "notes": notes,
+        } | state
+        write_json(run_dir / "summary.json", summary)
+    if settings.sinks.parquet:
+        write_fit(run_dir / "fit.parquet", fit_table(skill, found))
+    if settings.sinks.tensorboard:
+        board = FitBoard(run_dir)
+        board.losses(found)
+        board.skill({"forecast": skill, **found.get("baselines", {})})
+        board.close({name: config[name] for name in ("source", "fit", "modules") if name in config}, found)
+    if settings.sinks.console:
+        show_fit(skill, found)
+        if state["interrupted"]:
+            print("interrupted: there is a checkpoint, but no score" if files else "interrupted before anything was fitted")  # noqa: T201
+        print(f"checkpoint: {files.get('out') or files.get('checkpoint')}" if files else "no checkpoint")  # noqa: T201
+        print(f"files: {run_dir}")  # noqa: T201
+    sys.stdout.flush()
+    return summary
