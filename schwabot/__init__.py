@@ -1,7 +1,7 @@
 """Schwabot: what is the asset worth right now, what does acting late cost, is this moment good enough to trade?
 
-``load`` opens ticks, ``Graph`` runs them through the modules and gives Arrow tables back. Both are imported on first
-use, so that ``import schwabot`` alone needs nothing but Python.
+``load`` opens ticks, ``Graph`` runs them through the modules and gives Arrow tables back, ``fit`` trains a
+forecast. All are imported on first use, so that ``import schwabot`` alone needs nothing but Python.
 
 Example:
     >>> import schwabot
@@ -18,19 +18,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from schwabot.api import Graph, Result, load
+    from schwabot.api_fit import Fit, fit
 
 try:
     __version__ = version("schwabot")
 except PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0+unknown"
 
-__all__ = ["Graph", "Result", "load"]
+__all__ = ["Fit", "Graph", "Result", "fit", "load"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'schwabot' has no attribute {name!r}")
-    return getattr(import_module("schwabot.api"), name)
+    return getattr(import_module("schwabot.api_fit" if name in ("Fit", "fit") else "schwabot.api"), name)
 
 
 def __dir__() -> list[str]:

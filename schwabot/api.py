@@ -31,6 +31,7 @@ from schwabot.compose import explain, to_settings
 from schwabot.config import SOURCES, RunConfig, closest, conf_dir, register
 from schwabot.errors import ConfigError
 from schwabot.modes.opening import compile_kernels, notes_of, open_feed
+from schwabot.modules.forecast import ForecastHead
 from schwabot.modules.settings import ModulesConfig
 from schwabot.pipeline import Pipeline
 from schwabot.records.audit import SignalColumns
@@ -45,34 +46,17 @@ from schwabot.ticks.files import find_files
 from schwabot.ticks.presets import ColumnMap
 from schwabot.ticks.recording import Recording
 from schwabot.ticks.store_format import CATALOGUE
-from schwabot.training.meters import CompileEntry, meters_of
-from schwabot.training.skill import Predictor, SkillMeter, ghost_deviation
+from schwabot.training.heads import serve
+from schwabot.training.meters import FORECAST, GHOST, CompileEntry, meters_of, skill_meter
+from schwabot.training.skill import Predictor
+from schwabot.training.skill_table import skill_table
 
 Place = str | Path
 Given = ParamSpec("Given")
 Returned = TypeVar("Returned")
 MODULES = tuple(one.name for one in fields(ModulesConfig))
-GHOST = "ghost"
 PER_EVENT = ("ghost_bp", "key", "entropy", "echo_bp", "expected_lag_bp", "penalty")
 """Fields of ``SignalColumns`` with one number per event; the others have one per stream."""
-SKILL = pa.schema(
-    [
-        ("predictor", pa.string()),
-        ("stream", pa.string()),
-        ("horizon_ms", pa.float64()),
-        ("corr", pa.float64()),
-        ("r2", pa.float64()),
-        ("r2_ci_low", pa.float64()),
-        ("r2_ci_high", pa.float64()),
-        ("r2_grid", pa.float64()),
-        ("r2_after_1ms", pa.float64()),
-        ("r2_without_top3", pa.float64()),
-        ("placebo", pa.float64()),
-        ("n", pa.int64()),
-        ("excluded", pa.int64()),
-    ]
-)
-"""Columns of ``Result.skill``; see ``SkillMeter.summary``."""
 _composing = threading.Lock()
 """Hydra composes for one thread at a time."""
 _read: weakref.WeakValueDictionary[int, Feed] = weakref.WeakValueDictionary()
@@ -295,6 +279,7 @@ class Graph:
         overrides: settings by module, e.g. ``{"tensor_harness": {"tau_phase_s": 5}}``; beside the five modules
             ``latency`` (venue clocks) and ``skill`` (how the ghost is scored).
         device: ``auto``, ``cpu`` or ``cuda``.
+        checkpoint: a trained forecast to serve: a file of mode=fit, or ``Fit.head``.
         settings: the same by keyword, ``tensor_harness={"tau_phase_s": 5}``, or one setting of a module by its bare
             name, ``tau_phase_s=5``, where only one module has it.
 
@@ -314,10 +299,19 @@ class Graph:
     """
 
     @_checked_names
-    def __init__(self, overrides: Mapping[str, Any] | None = None, *, device: str = "auto", **settings: Any) -> None:
+    def __init__(
+        self,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        device: str = "auto",
+        checkpoint: Place | ForecastHead | None = None,
+        **settings: Any,
+    ) -> None:
         if overrides is not None and not isinstance(overrides, Mapping):
             raise ConfigError(f"overrides={overrides!r}: use a dict by module, e.g. {{'tensor_harness': {{...}}}}")
         self.settings = _settings(_tree([overrides or {}, settings]) | {"device": {"kind": device}})
+        self.head = ForecastHead.load(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
+        self._checkpoint = str(checkpoint) if isinstance(checkpoint, str | Path) else "head"
 
     @_checked_names
     def run(
@@ -365,8 +359,8 @@ class Graph:
                 f"reference={reference!r} is not in the source{closest(str(reference), streams)}: {streams}"
             )
         _check_predictors(predictors)
-        if GHOST in (predictors or {}):
-            raise ConfigError(f"a predictor can't be named {GHOST!r}: that is the graph's own")
+        if own := {GHOST, FORECAST} & set(predictors or {}):
+            raise ConfigError(f"a predictor can't be named {min(own)!r}: that is the graph's own")
         if type(batch_events) is not int:
             raise ConfigError(f"batch_events={batch_events}: use a whole number")
         RunConfig(batch_events=batch_events).check()
@@ -375,12 +369,13 @@ class Graph:
         device, reason = resolve_device(self.settings.device)
         if reason is not None:
             warn(f"running on the CPU: {reason}", RuntimeWarning, stacklevel=2)
-        pipeline = Pipeline(feed.instruments, self.settings.modules, self.settings.latency, device=device)
-        skill = SkillMeter(
-            feed.instruments, self.settings.skill, predictors={GHOST: ghost_deviation, **(predictors or {})}
-        )
+        modules = self.settings.modules
+        if self.head is not None:
+            modules = serve(self.head, self._checkpoint, modules, self.settings.latency, feed.instruments)
+        pipeline = Pipeline(feed.instruments, modules, self.settings.latency, device=device, head=self.head)
+        skill = skill_meter(feed.instruments, self.settings.skill, self.head, predictors)
         bar = Progress(enabled=progress, label="graph")
-        compile_s = compile_kernels(feed.instruments, self.settings.modules, say=progress)
+        compile_s = compile_kernels(feed.instruments, modules, say=progress)
         header = RunHeader(
             run_dir=Path(),
             mode="replay",
@@ -399,7 +394,7 @@ class Graph:
             clock=ReplayClock(),
             sinks=[sink],
             meters=[
-                *meters_of(feed, skill, self.settings.modules.phantom_lag, pipeline.clock_summary),
+                *meters_of(feed, skill, modules.phantom_lag, pipeline.clock_summary, self.head),
                 CompileEntry(compile_s),
             ],
             reference=reference,
@@ -414,7 +409,7 @@ class Graph:
             arbitrage=sink.arbitrage,
             drift=sink.drift,
             memory=sink.memory,
-            skill=_skill_table(skill),
+            skill=skill_table(skill),
             summary=sink.summary,
             wide=sink.wide,
         )
@@ -482,16 +477,3 @@ def _put(tree: dict[str, Any], name: str, values: Any) -> None:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{name}={values!r}: use a dict of its settings, e.g. {name}={{...}}")
     tree.setdefault(name, {}).update(values)
-
-
-def _skill_table(meter: SkillMeter) -> pa.Table:
-    """One row per predictor, stream and horizon."""
-    rows = []
-    for predictor in meter.predictors:
-        for stream, horizons in meter.summary(predictor).items():
-            for horizon, cell in horizons.items():
-                low, high = cell["r2_ci"]
-                numbers = {name: value for name, value in cell.items() if name != "r2_ci"}
-                where = {"predictor": predictor, "stream": stream, "horizon_ms": float(horizon)}
-                rows.append(where | numbers | {"r2_ci_low": low, "r2_ci_high": high})
-    return pa.Table.from_pylist(rows, schema=SKILL)

@@ -183,7 +183,9 @@ class RunConfig:
             if self.mode != name and (out := getattr(self, name).out):
                 raise ConfigError(f"{name}.out={out} does nothing in mode={self.mode}: add mode={name}")
         if self.checkpoint and self.mode in ("convert", "fit"):
-            raise ConfigError(f"checkpoint={self.checkpoint} does nothing in mode={self.mode}: it is served by mode=replay")
+            raise ConfigError(
+                f"checkpoint={self.checkpoint} does nothing in mode={self.mode}: it is served by mode=replay"
+            )
 
 
 SOURCES: dict[str, type] = {

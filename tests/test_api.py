@@ -41,7 +41,7 @@ def test_import_stays_light() -> None:
     heavy = ["hydra", "matplotlib", "numba", "numpy", "pyarrow", "torch"]
     command = f"import sys, schwabot; print([name for name in {heavy!r} if name in sys.modules], dir(schwabot)[:1])"
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[] ['Graph']"
+    assert done.stdout.strip() == "[] ['Fit']"
 
 
 def test_public_names() -> None:

@@ -29,6 +29,7 @@ from schwabot.modules.settings import ModulesConfig
 from schwabot.sinks.settings import SinksConfig
 from schwabot.ticks.files import find_files
 from schwabot.ticks.venue_clock import VenueClockConfig
+from schwabot.training.fit_settings import FitConfig
 from schwabot.training.skill import SkillConfig
 
 FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))
@@ -57,6 +58,7 @@ def test_defaults_are_the_dataclasses_defaults() -> None:
     assert default.skill == SkillConfig()
     assert default.latency == VenueClockConfig()
     assert default.convert == ConvertConfig()
+    assert default.fit == FitConfig()
     assert default.source == SOURCES["synthetic"]()
 
 
@@ -135,7 +137,7 @@ REFUSED = {
     "modules.tensor_harness.tau_phase_s=nan": "out of range",
     "modules.hash_registry.bits=5": "use one of 4, 8, 16, 32, 42",
     "batch_events=0": "use 1 to",
-    "mode=replya": "did you mean replay?; use replay or convert",
+    "mode=replya": "did you mean replay?; use replay, convert or fit",
     "mode=live": "is not built yet; what exists today: replay, convert",
     "mode=sweep": "is not built yet",
     "mode=convert": "convert.out=DIR",

@@ -86,8 +86,8 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
         if task.scores:
             share = f"{100 * (1 - settings.fit.split):g} %"
             summary["skill_note"] = (
-                f"of the trained forecast, on the last {share} of each asset's time after {settings.fit.embargo_s:g} s of"
-                " embargo; fit.baselines holds the same for what needs no training"
+                f"of the trained forecast, on the last {share} of each asset's time after an embargo of"
+                f" {settings.fit.embargo_s:g} s; fit.baselines holds the same for what needs no training"
             )
         wall_s = time.perf_counter() - started_s
         summary |= {
@@ -107,7 +107,8 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
     if settings.sinks.console:
         show_fit(skill, found)
         if state["interrupted"]:
-            print("interrupted: there is a checkpoint, but no score" if files else "interrupted before anything was fitted")  # noqa: T201
+            done = "there is a checkpoint, but no score" if files else "before anything was fitted"
+            print(f"interrupted: {done}")  # noqa: T201
         print(f"checkpoint: {files.get('out') or files.get('checkpoint')}" if files else "no checkpoint")  # noqa: T201
         print(f"files: {run_dir}")  # noqa: T201
     sys.stdout.flush()

@@ -32,20 +32,25 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     """
     from schwabot import engine
     from schwabot.clock import ReplayClock
+    from schwabot.modules.forecast import ForecastHead
     from schwabot.pipeline import Pipeline
     from schwabot.sinks.base import RunHeader
     from schwabot.sinks.progress import Progress
-    from schwabot.training.meters import CompileEntry, meters_of
-    from schwabot.training.skill import SkillMeter
+    from schwabot.training.heads import serve
+    from schwabot.training.meters import CompileEntry, meters_of, skill_meter
 
     feed = open_feed(settings)
     reference = reference_of(settings.source.reference, feed.instruments)
     device, reason = resolve_device(settings.device)
     notes = say(notes_of(feed, reason))
+    head, modules = None, settings.modules
+    if settings.checkpoint:
+        head = ForecastHead.load(settings.checkpoint)
+        modules = serve(head, settings.checkpoint, modules, settings.latency, feed.instruments)
     config = write_config(settings, run_dir)
-    pipeline = Pipeline(feed.instruments, settings.modules, settings.latency, device=device)
-    compile_s = compile_kernels(feed.instruments, settings.modules)
-    skill = SkillMeter(feed.instruments, settings.skill)
+    pipeline = Pipeline(feed.instruments, modules, settings.latency, device=device, head=head)
+    compile_s = compile_kernels(feed.instruments, modules)
+    skill = skill_meter(feed.instruments, settings.skill, head)
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
     header = RunHeader(
         run_dir=run_dir,
@@ -65,7 +70,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         clock=ReplayClock(),
         sinks=_sinks(settings, progress),
         meters=[
-            *meters_of(feed, skill, settings.modules.phantom_lag, pipeline.clock_summary),
+            *meters_of(feed, skill, modules.phantom_lag, pipeline.clock_summary, head),
             CompileEntry(compile_s),
         ],
         reference=reference,

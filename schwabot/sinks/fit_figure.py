@@ -45,10 +45,14 @@ def fit_figure(tables: Mapping[str, Table]) -> Figure:
             ms, known = zip(*sorted(cells, key=lambda pair: pair[0]), strict=True)
             colour, first = COLOURS.get(name, "C4"), name == forecast
             width = 2.0 if first else 1.1
-            axes.plot(ms, [cell["r2"] for cell in known], color=colour, linewidth=width, marker="o", markersize=3, label=name)
+            axes.plot(
+                ms, [cell["r2"] for cell in known], color=colour, linewidth=width, marker="o", markersize=3, label=name
+            )
             if first:
                 grid = [(h, cell["r2_grid"]) for h, cell in zip(ms, known, strict=True) if cell["r2_grid"] is not None]
-                axes.plot(*zip(*grid, strict=True), color=colour, linewidth=1.2, linestyle="--", label=f"{name}, 10 ms grid")
+                axes.plot(
+                    *zip(*grid, strict=True), color=colour, linewidth=1.2, linestyle="--", label=f"{name}, 10 ms grid"
+                )
                 band = [(h, *cell["r2_ci"]) for h, cell in zip(ms, known, strict=True) if None not in cell["r2_ci"]]
                 if band:
                     at, low, high = zip(*band, strict=True)
@@ -67,5 +71,7 @@ def fit_figure(tables: Mapping[str, Table]) -> Figure:
         figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False, fontsize=8)
     figure.supxlabel("horizon (ms)", fontsize=9)
     figure.supylabel("R² of the next move", fontsize=9)
-    figure.suptitle("What was held out: forecast beside baselines (band: 95 % interval)", x=0.01, ha="left", fontsize=11)
+    figure.suptitle(
+        "What was held out: forecast beside baselines (band: 95 % interval)", x=0.01, ha="left", fontsize=11
+    )
     return figure

@@ -233,8 +233,8 @@ class ForecastFit:
         ]
         if len(asset.instruments) == 1:
             self.notes.append(
-                f"{name}: one stream only, so there is no deviation to learn from; the forecast is made of its own quotes"
-                " and trades"
+                f"{name}: one stream only, so there is no deviation to learn from; the forecast is made of its own"
+                " quotes and trades"
             )
         return Part(rows, counts, tuple(self.roles.index(role_of(one)) for one in asset.instruments))
 

@@ -123,7 +123,7 @@ class ForecastPass:
 
 
 def mean_deviation(timeline: Timeline) -> Float64:
-    """Deviation from the plain mean of mids, phases removed, of the streams that take part; NaN without one. [N, V]"""
+    """Deviation from the plain mean of mids, phases removed, of the streams that take part, NaN without one: [N, V]."""
     own = timeline.aligned.x.numpy() - timeline.phase.numpy()
     taking = timeline.route.numpy() == Route.OK
     count = taking.sum(axis=1)

@@ -2,8 +2,9 @@
 
 Axis legend: N events, n rows, V streams, F features, H horizons.
 
-As for the skill (skill.py): once every stream has a mid, a row is every quote of any stream, and every point of the time
-grid, as of the last event at or before it, where that is no older than ``grid_stale_ms``. The outcome of stream v is
+As for the skill (skill.py): once every stream has a mid, a row is every quote of any stream, and every point of the
+time grid, as of the last event at or before it, where that is no older than ``grid_stale_ms``. The outcome of
+stream v is
 
     y = x_v(t + h) - x_v(t),   x_v(t + h) = log mid after the last event with ts_recv <= t + h.
 """
@@ -132,9 +133,9 @@ class RowCollector:
             )  # fmt: skip
         last_ns = int(self._events.column(0)[-1]) if self._until_ns is None else self._until_ns
         self._complete(last_ns - self._reach_ns + 1)
-        columns = [self._rows.column(k) for k in range(4)]
-        order = np.lexsort((~columns[1], columns[0]))
-        return Rows(*(column[order] for column in columns), reach_ns=self._reach_ns, every=self._every)
+        ts_ns, quote, features, outcome_bp = (self._rows.column(k) for k in range(4))
+        order = np.lexsort((~quote, ts_ns))
+        return Rows(ts_ns[order], quote[order], features[order], outcome_bp[order], self._reach_ns, self._every)
 
     def _complete(self, stop_ns: int) -> None:
         """Make rows of all times before ``stop_ns``, whose outcomes nothing can change any more."""

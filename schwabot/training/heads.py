@@ -72,9 +72,7 @@ def serve(
     return modules
 
 
-def with_kalman(
-    modules: ModulesConfig, kalman: Mapping[str, Any], instruments: Sequence[Instrument]
-) -> ModulesConfig:
+def with_kalman(modules: ModulesConfig, kalman: Mapping[str, Any], instruments: Sequence[Instrument]) -> ModulesConfig:
     """Settings with fitted q and r of the Kalman ghost; a role that was not there keeps what is configured."""
     by_role = kalman["r_bp2"]
     known = {one.stream: by_role[role_of(one)] for one in instruments if role_of(one) in by_role}
@@ -96,7 +94,8 @@ def spans_note(head: ForecastHead, instruments: Sequence[Instrument], first_ns: 
     Args:
         head: that is scored.
         instruments: streams of the run.
-        first_ns, last_ns: first and last event of the run.
+        first_ns: first event of the run.
+        last_ns: its last.
     """
     own = [span for span in fitted_spans(head, instruments) if span[0] <= last_ns and span[1] >= first_ns]
     if own:

@@ -5,32 +5,98 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
+from schwabot.modules.forecast import ForecastHead
 from schwabot.modules.settings import PhantomLagConfig
 from schwabot.records.audit import StepRecord
-from schwabot.records.market import Ticks
+from schwabot.records.instrument import Instrument
+from schwabot.records.market import Float64, Ticks
 from schwabot.ticks.base import Feed
 from schwabot.ticks.synthetic import SyntheticFeed
+from schwabot.training.heads import fitted_spans, spans_note
 from schwabot.training.lag_curve import LagCurve
-from schwabot.training.skill import SkillMeter
+from schwabot.training.skill import Predictor, SkillMeter, ghost_deviation
+from schwabot.training.skill_settings import SkillConfig
 from schwabot.training.truth import TruthMeter, clock_errors
 
+GHOST, FORECAST = "ghost", "forecast"
 Clocks = Callable[[], Mapping[str, Mapping[str, float | None]]]
 
 
 class SkillEntry:
-    """The skill meter's part of the summary."""
+    """The skill meter's part of the summary.
 
-    def __init__(self, meter: SkillMeter) -> None:
+    Args:
+        meter: made by ``skill_meter``.
+        head: the trained forecast that is served, if any.
+    """
+
+    def __init__(self, meter: SkillMeter, head: ForecastHead | None = None) -> None:
         self._meter = meter
+        self._head = head
+        self._span: tuple[int, int] | None = None
+        self._instruments: tuple[Instrument, ...] = ()
 
     def update(self, ticks: Ticks | None, record: StepRecord) -> None:
         """Take one batch."""
         self._meter.update(record)
+        if len(record.ts_recv_ns):
+            first = int(record.ts_recv_ns[0]) if self._span is None else self._span[0]
+            self._span = (first, int(record.ts_recv_ns[-1]))
+            self._instruments = record.instruments
 
     def summary(self) -> Mapping[str, Any]:
-        """``skill``, and ``skill_note`` where it does not cover the whole run."""
-        note = self._meter.note
-        return {"skill": self._meter.summary()} | ({"skill_note": note} if note else {})
+        """``skill``, and ``skill_note`` where it does not cover the whole run.
+
+        With a trained forecast ``skill`` is the forecast's, empty where nothing is left to score it, and
+        ``skill_ghost`` the deviation's.
+        """
+        notes = [self._meter.note]
+        skill: dict[str, Any] = {"skill": self._meter.summary()}
+        if self._head is not None:
+            scored = any(cell["n"] for cells in skill["skill"].values() for cell in cells.values())
+            skill = {"skill": skill["skill"] if scored else {}, "skill_ghost": self._meter.summary(GHOST)}
+            notes.append("skill is that of the checkpoint's forecast, skill_ghost that of the deviation")
+            if self._span is not None:
+                notes.append(spans_note(self._head, self._instruments, *self._span))
+        note = "; ".join(one for one in notes if one)
+        return skill | ({"skill_note": note} if note else {})
+
+
+def skill_meter(
+    instruments: tuple[Instrument, ...],
+    config: SkillConfig,
+    head: ForecastHead | None = None,
+    predictors: Mapping[str, Predictor] | None = None,
+) -> SkillMeter:
+    """The skill meter of a run: the ghost's deviation, before it a trained forecast, behind it predictors of one's own.
+
+    Time in which the forecast was fitted on streams of the run does not score it, embargo included.
+
+    Args:
+        instruments: V instruments of the run.
+        config: see ``SkillConfig``.
+        head: the trained forecast that is served, if any.
+        predictors: more predictors to score.
+    """
+    known: dict[str, Predictor] = {GHOST: ghost_deviation, **(predictors or {})}
+    if head is None:
+        return SkillMeter(instruments, config, predictors=known)
+    place = [head.horizons_ms.index(h) if h in head.horizons_ms else None for h in config.horizons_ms]
+
+    def forecast(record: StepRecord) -> Float64:
+        given = record.signals.forecasts_bp
+        missing = np.full(given.shape[:2], np.nan)
+        return np.stack([missing if k is None else given[..., k] for k in place], axis=-1)
+
+    return SkillMeter(
+        instruments,
+        config,
+        predictors={FORECAST: forecast, **known},
+        moves=(FORECAST,),
+        left_out={FORECAST: fitted_spans(head, instruments)},
+    )
 
 
 class LagEntry:
@@ -96,7 +162,7 @@ class TruthEntry:
 
 
 def meters_of(
-    feed: Feed, skill: SkillMeter, lag: PhantomLagConfig, clocks: Clocks
+    feed: Feed, skill: SkillMeter, lag: PhantomLagConfig, clocks: Clocks, head: ForecastHead | None = None
 ) -> list[SkillEntry | LagEntry | TruthEntry]:
     """The meters of a run over this feed.
 
@@ -105,9 +171,10 @@ def meters_of(
         skill: the skill meter.
         lag: latencies of the lag curve, and the size it is given in money for.
         clocks: tells the clock summary, as ``Pipeline.clock_summary``.
+        head: the trained forecast that is served, if any.
     """
     meters: list[SkillEntry | LagEntry | TruthEntry] = [
-        SkillEntry(skill),
+        SkillEntry(skill, head),
         LagEntry(LagCurve(lag.latencies_ms, feed.instruments, notional_quote=lag.notional_quote)),
     ]
     if isinstance(feed, SyntheticFeed):

@@ -53,7 +53,7 @@ class Moments:
 
 
 def weights(part: Part, grid_share: float) -> Float64:
-    """Weight of every row that counts; quotes and grid points each have their share, and all sum to 1. [n]"""
+    """Weight of every row that counts; quotes and grid points each have their share, and all sum to 1: [n]."""
     weight = np.zeros(len(part.rows))
     kinds = [(part.counts & part.rows.quote, 1.0 - grid_share), (part.counts & ~part.rows.quote, grid_share)]
     shares = [(rows, share) for rows, share in kinds if share > 0 and rows.any()]
@@ -64,7 +64,7 @@ def weights(part: Part, grid_share: float) -> Float64:
 
 
 def feature_scale(parts: Sequence[Part], roles: int, grid_share: float) -> Float64:
-    """Root mean square of each feature over the assets that have the role; 0 where it says nothing. [R, F]"""
+    """Root mean square of each feature over the assets that have the role; 0 where it says nothing: [R, F]."""
     features = parts[0].rows.features.shape[2]
     square, assets = np.zeros((roles, features)), np.zeros((roles, 1))
     for part in parts:
@@ -126,7 +126,10 @@ def with_missing(found: Moments, features: int, share: float) -> Moments:
     kept = (len(present) - 1.0 - (own[:, None] != own)) / len(present)
     once = (len(present) - 1.0) / len(present)
     return Moments(
-        found.gram * (1.0 - share + share * kept), found.cross * (1.0 - share + share * once), found.energy, found.target
+        found.gram * (1.0 - share + share * kept),
+        found.cross * (1.0 - share + share * once),
+        found.energy,
+        found.target,
     )
 
 

@@ -306,7 +306,7 @@ class SkillMeter:
             score.blocks.add(block, energy.reshape(len(starts), -1))
 
     def _is_left_out(self, ts_ns: Int64, horizon_ns: int) -> npt.NDArray[np.bool_] | None:
-        """Rows that do not score each predictor; None where all do. bool [n, P]"""
+        """Rows that do not score each predictor; None where all do. Shape: bool [n, P]."""
         if not any(self._left_out):
             return None
         out = np.zeros((len(ts_ns), len(self._left_out)), np.bool_)

@@ -58,7 +58,9 @@ def measure(batches: Iterable[Ticks], assets: Sequence[Asset], config: FitConfig
         priced = np.flatnonzero(ticks.kind[rows] == pricing[stream])[::-1]
         new = first[stream[priced]] == MISSING_NS
         first[stream[priced[new]]] = ts_ns[priced[new]]  # from the back: the earlier row wins
-    return tuple(_split(asset, first[asset.streams], last[asset.streams], events[asset.streams], config) for asset in assets)
+    return tuple(
+        _split(asset, first[asset.streams], last[asset.streams], events[asset.streams], config) for asset in assets
+    )
 
 
 def _split(asset: Asset, first: Int64, last: Int64, events: Int64, config: FitConfig) -> Split:
@@ -66,8 +68,8 @@ def _split(asset: Asset, first: Int64, last: Int64, events: Int64, config: FitCo
         if at == MISSING_NS:
             what = "trades" if instrument.trades_only else "quotes"
             raise FitError(
-                f"{instrument.stream} has no {what}, and rows begin once every stream of {asset.base or 'the asset'} has"
-                " a price: leave it out of the source"
+                f"{instrument.stream} has no {what}, and rows begin once every stream of the asset has a"
+                " price: leave it out of the source"
             )
     first_ns, last_ns = int(first.max()), int(last.max())
     if last_ns <= first_ns:
@@ -78,8 +80,8 @@ def _split(asset: Asset, first: Int64, last: Int64, events: Int64, config: FitCo
     cut_ns = first_ns + int(config.split * (last_ns - first_ns))
     if cut_ns + embargo_ns >= last_ns:
         raise FitError(
-            f"{asset.base or 'the source'}: {(last_ns - cut_ns) / 1e9:.3g} s are left to score after {config.split:.0%},"
-            f" and the embargo takes {config.embargo_s:g} s of it: use more data, a smaller fit.split or"
-            " fit.embargo_s, or fit.split=1 for no score"
+            f"{asset.base or 'the source'}: {(last_ns - cut_ns) / 1e9:.3g} s are left to score after"
+            f" {config.split:.0%}, and the embargo takes {config.embargo_s:g} s of it: use more data, a smaller"
+            " fit.split or fit.embargo_s, or fit.split=1 for no score"
         )
     return Split(first_ns, cut_ns, cut_ns + embargo_ns, last_ns, int(events.sum()))

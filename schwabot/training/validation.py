@@ -2,15 +2,16 @@
 
 Axis legend: n rows, V streams, H horizons, P penalties, K blocks.
 
-A row is *near* a window when its features' moment or any of its outcomes lies within the window or less than the embargo
-from it (purging and embargo: López de Prado 2018, ch. 7). What scores a window is fitted on rows that are not near it,
-of no asset: prices of two assets move together, so the other asset's same minutes are no stranger either.
+A row is *near* a window when its features' moment or any of its outcomes lies within the window or less than the
+embargo from it (purging and embargo: López de Prado 2018, ch. 7). What scores a window is fitted on rows that are not
+near it, of no asset: prices of two assets move together, so the other asset's same minutes are no stranger either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,7 +26,7 @@ Window = tuple[int, int]
 
 
 def near(rows: Rows, windows: Sequence[Window], embargo_ns: int) -> Bool:
-    """Rows whose time, outcomes or embargo touch a window. [n]
+    """Rows whose time, outcomes or embargo touch a window: bool [n].
 
     Example:
         >>> rows = Rows(np.array([0, 4, 5, 20, 25]), *(np.zeros(0),) * 3, reach_ns=3)
@@ -39,7 +40,7 @@ def near(rows: Rows, windows: Sequence[Window], embargo_ns: int) -> Bool:
 
 
 def within(rows: Rows, window: Window) -> Bool:
-    """Rows that lie in a window with all their outcomes. [n]"""
+    """Rows that lie in a window with all their outcomes: bool [n]."""
     return (rows.ts_ns >= window[0]) & (rows.ts_ns + rows.reach_ns <= window[1])
 
 
@@ -82,7 +83,7 @@ class Fold:
 def split_evenly(window: Window, pieces: int) -> list[Window]:
     """Neighbouring windows of the same length."""
     edges = np.linspace(window[0], window[1], pieces + 1).astype(np.int64).tolist()
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def span(part: Part) -> Window:
@@ -110,7 +111,9 @@ def block_losses(parts: Sequence[Part], roles: int, config: FitConfig) -> Float6
             moves = energy > 0
             ratio = np.divide(error, energy, out=np.zeros_like(error), where=moves)
             cells = moves.sum(axis=(0, 1))
-            losses.append(np.divide(ratio.sum(axis=(1, 2)), cells, out=np.full_like(ratio[:, 0, 0], np.nan), where=cells > 0))
+            losses.append(
+                np.divide(ratio.sum(axis=(1, 2)), cells, out=np.full_like(ratio[:, 0, 0], np.nan), where=cells > 0)
+            )
     return np.array(losses).reshape(-1, len(config.ridge), parts[0].rows.outcome_bp.shape[2])
 
 
@@ -121,8 +124,7 @@ def choose(parts: Sequence[Part], roles: int, config: FitConfig) -> Choice:
         FitError: the rows are too few or too close for blocks.
     """
     losses = block_losses(parts, roles, config)
-    known = np.isfinite(losses).all(axis=1).any(axis=1)
-    if not known.any():
+    if not np.isfinite(losses).any():
         raise FitError(
             f"what is left to fit on is too short for {config.blocks} blocks with {config.embargo_s:g} s between them:"
             " use more data, a larger fit.split or a smaller fit.embargo_s"
@@ -167,7 +169,9 @@ def walk_forward(parts: Sequence[Part], roles: int, config: FitConfig) -> list[F
             counts = part.counts & within(part.rows, window)
             energy, error = errors(fitted, replace(part, counts=counts))
             r2.append(np.divide(energy - error[0], energy, out=np.full(energy.shape, np.nan), where=energy > 0))
-            scored.append(np.array([np.count_nonzero(counts & part.rows.quote), np.count_nonzero(counts & ~part.rows.quote)]))
+            scored.append(
+                np.array([np.count_nonzero(counts & part.rows.quote), np.count_nonzero(counts & ~part.rows.quote)])
+            )
         rows = sum(int(np.count_nonzero(part.counts)) for part in before)
         found.append(Fold(windows, rows, choice, tuple(r2), tuple(scored)))
     return found
