@@ -171,7 +171,7 @@ class ForecastHead:
         arrays = {"scale": self.scale, "coefficients": self.coefficients}
         content = save(
             {name: np.ascontiguousarray(values, np.float64) for name, values in arrays.items()},
-            metadata={name: json.dumps(value, sort_keys=True) for name, value in said.items()},
+            metadata={"schwabot": json.dumps(said, sort_keys=True)},  # one entry: several come in random order
         )
         partial = file.with_name(file.name + ".partial")
         try:
@@ -195,7 +195,7 @@ class ForecastHead:
         again = "write one with mode=fit"
         try:
             with safe_open(str(file), framework="np") as opened:
-                said = {name: json.loads(value) for name, value in (opened.metadata() or {}).items()}
+                said = json.loads((opened.metadata() or {}).get("schwabot", "{}"))
                 arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
         except FileNotFoundError:
             raise StateError(f"{file}: there is no such checkpoint; {again}") from None

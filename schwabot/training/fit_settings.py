@@ -34,7 +34,7 @@ class FitConfig:
     embargo_s: float = 1.0
     folds: int = 5
     blocks: int = 4
-    ridge: list[float] = field(default_factory=lambda: [0.1, 0.2, 0.3, 0.5, 1.0, 2.0])
+    ridge: list[float] = field(default_factory=lambda: [0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0])
     clip: float = 12.0
     grid_share: float = 0.5
     mask_share: float = 0.3
