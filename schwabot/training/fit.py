@@ -272,8 +272,12 @@ class ForecastFit:
             },
             "rows": self._rows,
             "lambda": self._by_horizon(self.choice.penalty),
+            "gain": self._by_horizon(self.choice.gain),
             "kalman": self._fitted_kalman(),
-            **{name: getattr(config, name) for name in ("split", "embargo_s", "blocks", "grid_share", "mask_share")},
+            **{
+                name: getattr(config, name)
+                for name in ("split", "embargo_s", "blocks", "grid_share", "mask_share", "calm")
+            },
         }
 
     def _score(self, batches: Iterator[Ticks]) -> None:
@@ -317,6 +321,7 @@ class ForecastFit:
         if self.choice is not None:
             found |= {
                 "lambda": self._by_horizon(self.choice.penalty),
+                "gain": self._by_horizon(self.choice.gain),
                 "loss": _losses(self.choice, self.skill.horizons_ms),
             }
         if self.scores:
@@ -350,6 +355,7 @@ class ForecastFit:
         return {
             "rows": fold.rows,
             "lambda": self._by_horizon(fold.choice.penalty),
+            "gain": self._by_horizon(fold.choice.gain),
             "loss": _losses(fold.choice, self.skill.horizons_ms),
             "assets": {
                 asset.base: {
@@ -362,7 +368,7 @@ class ForecastFit:
 
 
 def _losses(choice: Choice, horizons_ms: Sequence[float]) -> dict[str, Mapping[str, float]]:
-    """Mean 1 - R² over validation blocks: penalty → horizon."""
+    """1 - R² on validation blocks: penalty → horizon."""
     return {
         f"{penalty:g}": {f"{h:g}": float(loss) for h, loss in zip(horizons_ms, row, strict=True)}
         for penalty, row in zip(choice.penalties, choice.loss, strict=True)

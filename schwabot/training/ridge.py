@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,16 @@ from schwabot.training.forecast_rows import Bool, Rows
 SILENT = 1e-9
 """A feature whose RMS is no larger is rounding: it is not used."""
 _CHUNK = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class RidgeConfig:
+    """What a fit takes beside its penalties; see ``FitConfig``."""
+
+    clip: float = 12.0
+    grid_share: float = 0.5
+    mask_share: float = 0.0
+    calm: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +95,29 @@ def scaled(features: Float64, scale: Float64, clip: float) -> Float64:
     return np.clip(features * inverse, -clip, clip)
 
 
-def moments(part: Part, scale: Float64, clip: float, grid_share: float) -> Moments:
-    """Sums over the rows of one asset. ``scale`` is [R, F]."""
+def moments(part: Part, scale: Float64, config: RidgeConfig) -> Moments:
+    """Weighted means over the rows of one asset. ``scale`` is [R, F]."""
     roles, features = scale.shape
     at = list(part.roles)
     horizons = part.rows.outcome_bp.shape[2]
     wide = len(at) * features
     gram, cross = np.zeros((wide, wide)), np.zeros((wide, len(at) * horizons))
     energy = np.zeros((len(at), horizons))
-    for weight, feature, outcome in _chunks(part, grid_share):
-        z = scaled(feature, scale[at], clip).reshape(len(weight), -1)
+    whole = 0.0
+    for weight, feature, outcome in _chunks(part, config.grid_share):
+        z = scaled(feature, scale[at], config.clip).reshape(len(weight), -1)
+        weight *= (1.0 + (z * z).mean(axis=1)) ** -config.calm
+        whole += weight.sum()
         weighted = z * weight[:, None]
         gram += weighted.T @ z
         cross += weighted.T @ outcome.reshape(len(weight), -1)
         energy += np.einsum("n,nvh->vh", weight, outcome * outcome)
     place = (np.array(at)[:, None] * features + np.arange(features)).ravel()
     all_gram, all_cross = np.zeros((roles * features,) * 2), np.zeros((roles * features, roles, horizons))
-    all_gram[np.ix_(place, place)] = gram
-    all_cross[np.ix_(place, at)] = cross.reshape(wide, len(at), horizons)
+    all_gram[np.ix_(place, place)] = gram / whole
+    all_cross[np.ix_(place, at)] = cross.reshape(wide, len(at), horizons) / whole
     all_energy, target = np.zeros((roles, horizons)), np.zeros(roles, np.bool_)
-    all_energy[at], target[at] = energy, True
+    all_energy[at], target[at] = energy / whole, True
     return Moments(all_gram, all_cross, all_energy, target)
 
 
@@ -171,23 +185,21 @@ class Fitted:
     clip: float
 
 
-def fit_ridge(
-    parts: Sequence[Part], roles: int, penalties: Sequence[float], clip: float, grid_share: float, mask_share: float
-) -> Fitted:
+def fit_ridge(parts: Sequence[Part], roles: int, penalties: Sequence[float], config: RidgeConfig) -> Fitted:
     r"""Fit every penalty to the rows that count.
 
     .. math::
-        \min_c \sum_i w_i \left( y_i - c \cdot \mathrm{clip}(f_i / s) \right)^2 + \lambda |c|^2, \quad \sum_i w_i = 1
+        \min_c \frac{1}{\sum_i w_i} \sum_i w_i \left( y_i - c \cdot z_i \right)^2 + \lambda |c|^2, \quad
+        z_i = \mathrm{clip}(f_i / s), \quad w_i \propto \left( 1 + \overline{z_i^2} \right)^{-\kappa}
 
+    Errors grow with the features, in busy times, so such rows weigh less (kappa = ``calm``; weighted least squares).
     No intercept: a flip of the price flips features and outcomes alike.
 
     Args:
         parts: one per asset, each with at least one row that counts.
         roles: R.
         penalties: P values of lambda.
-        clip: limit of a scaled feature.
-        grid_share: weight of the time grid, against that of the quotes.
-        mask_share: weight of copies without one stream, see ``with_missing``.
+        config: clip, weights of the rows, and of copies without one stream (see ``with_missing``).
 
     Source:
         Hoerl & Kennard (1970). Several tasks with shared coefficients: Caruana (1997).
@@ -196,34 +208,50 @@ def fit_ridge(
         >>> rng = np.random.default_rng(0)
         >>> f = rng.normal(size=(5000, 1, 1)).astype(np.float32)
         >>> rows = Rows(np.arange(5000), np.ones(5000, bool), f, 0.5 * f, reach_ns=1)
-        >>> fitted = fit_ridge([Part(rows, rows.quote, (0,))], 1, [1e-6], 12.0, 0.5, 0.0)
+        >>> fitted = fit_ridge([Part(rows, rows.quote, (0,))], 1, [1e-6], RidgeConfig())
         >>> (fitted.coefficients[0, 0, 0] / fitted.scale[0]).round(3)
         array([0.5])
     """
-    scale = feature_scale(parts, roles, grid_share)
-    found = [with_missing(moments(part, scale, clip, grid_share), scale.shape[1], mask_share) for part in parts]
-    return Fitted(scale, solve(found, penalties), clip)
+    scale = feature_scale(parts, roles, config.grid_share)
+    found = [with_missing(moments(part, scale, config), scale.shape[1], config.mask_share) for part in parts]
+    return Fitted(scale, solve(found, penalties), config.clip)
 
 
-def errors(fitted: Fitted, part: Part) -> tuple[Float64, Float64]:
-    """Sums of squared outcomes and of squared errors of every penalty, over quotes and over grid points that count.
+class Sums(NamedTuple):
+    """Over the rows that count, quotes and grid points apart.
 
-    Shape: [2, V, H] and [P, 2, V, H].
+    Attributes:
+        energy: of squared outcomes. [2, V, H]
+        product: of forecast times outcome. [P, 2, V, H]
+        square: of squared forecasts. [P, 2, V, H]
     """
+
+    energy: Float64
+    product: Float64
+    square: Float64
+
+    def error(self, gain: Float64 | float = 1.0) -> Float64:
+        """Squared errors of the forecasts times a gain, which spreads over [P, 2, V, H]."""
+        return self.energy - 2.0 * gain * self.product + gain * gain * self.square
+
+
+def score(fitted: Fitted, part: Part) -> Sums:
+    """How a fit does on rows of one asset."""
     at = list(part.roles)
     features = fitted.scale.shape[1]
     place = (np.array(at)[:, None] * features + np.arange(features)).ravel()
     weight = fitted.coefficients[:, :, at][..., place]
     energy = np.zeros((2, *part.rows.outcome_bp.shape[1:]))
-    error = np.zeros((len(weight), *energy.shape))
+    product, square = np.zeros((2, len(weight), *energy.shape))
     for kind, counts in enumerate((part.counts & part.rows.quote, part.counts & ~part.rows.quote)):
         for _, feature, outcome in _chunks(Part(part.rows, counts, part.roles), 0.5):
             z = scaled(feature, fitted.scale[at], fitted.clip).reshape(len(feature), -1)
             energy[kind] += (outcome * outcome).sum(axis=0)
             for p in range(len(weight)):
                 forecast = np.tensordot(z, weight[p], axes=(1, 2)).transpose(0, 2, 1)
-                error[p, kind] += ((outcome - forecast) ** 2).sum(axis=0)
-    return energy, error
+                product[p, kind] += (forecast * outcome).sum(axis=0)
+                square[p, kind] += (forecast * forecast).sum(axis=0)
+    return Sums(energy, product, square)
 
 
 def _chunks(part: Part, grid_share: float) -> Iterator[tuple[Float64, Float64, Float64]]:

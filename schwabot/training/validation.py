@@ -19,7 +19,7 @@ from schwabot.errors import FitError
 from schwabot.records.market import Float64, Int64
 from schwabot.training.fit_settings import FitConfig
 from schwabot.training.forecast_rows import Bool, Rows
-from schwabot.training.ridge import Fitted, Part, errors, fit_ridge
+from schwabot.training.ridge import Fitted, Part, RidgeConfig, Sums, fit_ridge, score
 
 Window = tuple[int, int]
 """First and last moment, ns."""
@@ -46,19 +46,19 @@ def within(rows: Rows, window: Window) -> Bool:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The penalty that held best, for every horizon.
+    """The penalty that held best, for every horizon, and what its forecasts are to be multiplied by.
 
     Attributes:
         penalty: those chosen. [H]
+        gain: best factor of the forecasts on blocks they were not fitted on, at least 0. [H]
         penalties: those tried. [P]
-        loss: mean over blocks of 1 - R²; lower is better. [P, H]
-        spread: its standard error over blocks. [P, H]
+        loss: 1 - R² of the forecasts times their gain, on blocks they were not fitted on; lower is better. [P, H]
     """
 
     penalty: tuple[float, ...]
+    gain: tuple[float, ...]
     penalties: tuple[float, ...]
     loss: Float64
-    spread: Float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,56 +92,69 @@ def span(part: Part) -> Window:
     return int(ts_ns[0]), int(ts_ns[-1]) + part.rows.reach_ns
 
 
-def block_losses(parts: Sequence[Part], roles: int, config: FitConfig) -> Float64:
-    """1 - R² of every penalty on each block, fitted on the others: mean over quotes and grid, and over streams.
+def ridge_config(config: FitConfig) -> RidgeConfig:
+    """The part of the settings that a single fit needs."""
+    return RidgeConfig(config.clip, config.grid_share, config.mask_share, config.calm)
 
-    The mean of ratios, not the ratio of sums: one jump must not choose. Shape [K, P, H]; NaN where nothing moves.
-    """
+
+def block_scores(parts: Sequence[Part], roles: int, config: FitConfig) -> list[list[Sums]]:
+    """How every penalty does on each block of each part, fitted on the other blocks: [parts][blocks]."""
     embargo_ns = round(config.embargo_s * 1e9)
-    losses = []
+    found: list[list[Sums]] = [[] for _ in parts]
     for k in range(config.blocks):
         windows = [split_evenly(span(part), config.blocks)[k] for part in parts]
         others = [replace(part, counts=part.counts & ~near(part.rows, windows, embargo_ns)) for part in parts]
         others = [part for part in others if (part.counts & part.rows.quote).any()]
         if not others:
             continue
-        fitted = fit_ridge(others, roles, config.ridge, config.clip, config.grid_share, config.mask_share)
-        for part, window in zip(parts, windows, strict=True):
-            energy, error = errors(fitted, replace(part, counts=part.counts & within(part.rows, window)))
-            moves = energy > 0
-            ratio = np.divide(error, energy, out=np.zeros_like(error), where=moves)
-            cells = moves.sum(axis=(0, 1))
-            losses.append(
-                np.divide(ratio.sum(axis=(1, 2)), cells, out=np.full_like(ratio[:, 0, 0], np.nan), where=cells > 0)
-            )
-    return np.array(losses).reshape(-1, len(config.ridge), parts[0].rows.outcome_bp.shape[2])
+        fitted = fit_ridge(others, roles, config.ridge, ridge_config(config))
+        for own, part, window in zip(found, parts, windows, strict=True):
+            own.append(score(fitted, replace(part, counts=part.counts & within(part.rows, window))))
+    return found
 
 
 def choose(parts: Sequence[Part], roles: int, config: FitConfig) -> Choice:
-    """The penalty of the least mean loss over blocks, for every horizon; where nothing moves, the largest.
+    """Penalty and gain of the least 1 - R², mean over assets, quotes and grid, and streams, for every horizon.
+
+    A ridge makes forecasts too small where a few features count, and too large where a relation does not last; what was
+    not fitted on tells by how much.
 
     Raises:
         FitError: the rows are too few or too close for blocks.
     """
-    losses = block_losses(parts, roles, config)
-    if not np.isfinite(losses).any():
+    blocks = [own for own in block_scores(parts, roles, config) if own]
+    if not any((one.energy > 0).any() for own in blocks for one in own):
         raise FitError(
             f"what is left to fit on is too short for {config.blocks} blocks with {config.embargo_s:g} s between them:"
             " use more data, a larger fit.split or a smaller fit.embargo_s"
         )
-    blocks = np.maximum(np.isfinite(losses).sum(axis=0), 1)
-    mean = np.nansum(losses, axis=0) / blocks
-    spread = np.sqrt(np.nansum((losses - mean) ** 2, axis=0) / blocks / np.maximum(blocks - 1, 1))
-    best = len(mean) - 1 - mean[::-1].argmin(axis=0)
-    return Choice(tuple(config.ridge[int(k)] for k in best), tuple(config.ridge), mean, spread)
+    product, square, cells = np.zeros((3, len(config.ridge), parts[0].rows.outcome_bp.shape[2]))
+    for own in blocks:
+        energy = np.sum([one.energy for one in own], axis=0)
+        share = np.divide(1.0, energy, out=np.zeros_like(energy), where=energy > 0)
+        product += (share * np.sum([one.product for one in own], axis=0)).sum(axis=(1, 2))
+        square += (share * np.sum([one.square for one in own], axis=0)).sum(axis=(1, 2))
+        cells += np.count_nonzero(energy > 0, axis=(0, 1))
+    gain = np.divide(product, square, out=np.zeros_like(product), where=square > 0).clip(0.0)
+    loss = 1.0 - (2.0 * gain * product - gain**2 * square) / np.maximum(cells, 1)
+    best = len(loss) - 1 - loss[::-1].argmin(axis=0)  # of equal ones the largest penalty
+    return Choice(
+        penalty=tuple(config.ridge[p] for p in best.tolist()),
+        gain=tuple(gain[best, np.arange(len(best))].tolist()),
+        penalties=tuple(config.ridge),
+        loss=loss,
+    )
 
 
 def train(parts: Sequence[Part], roles: int, config: FitConfig) -> tuple[Fitted, Choice]:
-    """Choose the penalty inside these rows, then fit it to all of them."""
+    """Choose penalty and gain inside these rows, then fit to all of them."""
     choice = choose(parts, roles, config)
     wanted = sorted(set(choice.penalty))
-    fitted = fit_ridge(parts, roles, wanted, config.clip, config.grid_share, config.mask_share)
-    own = [fitted.coefficients[wanted.index(penalty), h] for h, penalty in enumerate(choice.penalty)]
+    fitted = fit_ridge(parts, roles, wanted, ridge_config(config))
+    own = [
+        gain * fitted.coefficients[wanted.index(penalty), h]
+        for h, (penalty, gain) in enumerate(zip(choice.penalty, choice.gain, strict=True))
+    ]
     return replace(fitted, coefficients=np.stack(own)[None]), choice
 
 
@@ -167,8 +180,9 @@ def walk_forward(parts: Sequence[Part], roles: int, config: FitConfig) -> list[F
         r2, scored = [], []
         for part, window in zip(parts, windows, strict=True):
             counts = part.counts & within(part.rows, window)
-            energy, error = errors(fitted, replace(part, counts=counts))
-            r2.append(np.divide(energy - error[0], energy, out=np.full(energy.shape, np.nan), where=energy > 0))
+            sums = score(fitted, replace(part, counts=counts))
+            energy, error = sums.energy, sums.error()[0]
+            r2.append(np.divide(energy - error, energy, out=np.full(energy.shape, np.nan), where=energy > 0))
             scored.append(
                 np.array([np.count_nonzero(counts & part.rows.quote), np.count_nonzero(counts & ~part.rows.quote)])
             )
