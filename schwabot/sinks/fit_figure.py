@@ -69,7 +69,8 @@ def fit_figure(tables: Mapping[str, Table]) -> Figure:
     handles, labels = panels[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False, fontsize=8)
-    figure.supxlabel("horizon (ms)", fontsize=9)
+    for axes in panels[max(0, len(streams) - columns) : len(streams)]:
+        axes.set_xlabel("horizon (ms)", fontsize=9)
     figure.supylabel("R² of the next move", fontsize=9)
     figure.suptitle(
         "What was held out: forecast beside baselines (band: 95 % interval)", x=0.01, ha="left", fontsize=11
