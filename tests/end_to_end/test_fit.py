@@ -1,0 +1,147 @@
+"""mode=fit as a user starts it, and its checkpoint in a replay."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import schwabot
+from schwabot.errors import ConfigError
+from schwabot.modules.forecast import ForecastHead
+from schwabot.run import main
+
+MARKET = ["source.events=24000", "source.streams=3"]
+SMALL = ["fit.folds=2", "fit.blocks=2", "fit.ridge=[0.3,1.0]", "skill.draws=20"]
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fit")
+    main(["mode=fit", *MARKET, *SMALL, f"fit.out={folder}/mine.safetensors", f"hydra.run.dir={folder}/run"])
+    return folder
+
+
+def test_everything_is_written(done: Path) -> None:
+    run = done / "run"
+    fit = summary(run)["fit"]
+    assert fit["checkpoint"] == str(run / "checkpoint.safetensors")
+    assert (done / "mine.safetensors").read_bytes() == (run / "checkpoint.safetensors").read_bytes()
+    assert len(fit["folds"]) == 2
+    assert sorted(fit["baselines"]) == ["kalman", "mean", "microprice", "weighted"]
+    horizons = {"10", "50", "100", "500", "1000"}
+    for table in (summary(run)["skill"], *fit["baselines"].values()):
+        assert len(table) == 3
+        assert all(cells.keys() == horizons for cells in table.values())
+    assert "40 %" in summary(run)["skill_note"]
+    head = ForecastHead.load(run / "checkpoint.safetensors")
+    assert head.horizons_ms == (10.0, 50.0, 100.0, 500.0, 1000.0)
+    assert np.isfinite(head.coefficients).all()
+
+    scores = pq.read_table(run / "fit.parquet").to_pylist()
+    held_out = {
+        (one["predictor"], one["stream"], one["horizon_ms"]): one for one in scores if one["part"] == "held_out"
+    }
+    assert len(held_out) == 5 * 3 * 5
+    stream = head.provenance["streams"].popitem()[0]
+    assert held_out["forecast", stream, 100.0]["r2"] == summary(run)["skill"][stream]["100"]["r2"]
+    assert {one["part"] for one in scores} >= {"fold_0", "fold_1", f"without {stream}"}
+
+
+def test_tensorboard_has_loss_skill_hparams_and_figure(done: Path) -> None:
+    events = EventAccumulator(str(done / "run"))
+    events.Reload()
+    scalars = events.Tags()["scalars"]
+    assert {"loss/fold_0", "loss/fold_1", "loss/validation", "hparam/BTC/forecast_quotes"} <= set(scalars)
+    assert [one.step for one in events.Scalars("loss/validation")] == [300, 1000]
+    (tag,) = [one for one in scalars if one.startswith("r2/forecast/synthetic_a")]
+    assert [one.step for one in events.Scalars(tag)] == [10, 50, 100, 500, 1000]
+    assert events.Tags()["images"] == ["held_out_r2"]
+    assert "_hparams_/session_start_info" in events.summary_metadata
+
+
+def test_a_replay_serves_it_and_scores_what_it_was_not_fitted_on(done: Path, tmp_path: Path) -> None:
+    main([*MARKET, f"checkpoint={done}/mine.safetensors", "skill.draws=20", f"hydra.run.dir={tmp_path}"])
+    served = summary(tmp_path)
+    assert served["skill"] == summary(done / "run")["skill"]
+    assert served["skill_ghost"] != served["skill"]
+    assert "the rest scores it" in served["skill_note"]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("modules.tensor_harness.tau_phase_s=5", "tau_phase_s is 5.0 here and was 10.0"),
+        ("modules/ghost_bridge=kalman", "estimator is kalman here and was weighted"),
+        ("modules.voltage_lanes.horizon_ms=200", "horizon_ms=200 is not a horizon"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_reason(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], override: str, said: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*MARKET, f"checkpoint={done}/mine.safetensors", override, f"hydra.run.dir={tmp_path}/new"])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["checkpoint=nowhere.safetensors"], 1, "nowhere.safetensors: there is no such checkpoint"),
+        (["fit.out=x"], 2, "fit.out=x does nothing in mode=replay: add mode=fit"),
+        (["mode=fit", "checkpoint=x"], 2, "checkpoint=x does nothing in mode=fit"),
+        (["mode=fit", "fit.split=1.5"], 2, "fit.split=1.5 is out of range: use 0.05 to 1"),
+        (["mode=fit", "source.events=2000"], 1, "are too few to fit on, fit.min_rows=1,000: use more data"),
+        (["mode=fit", "modules.voltage_lanes.horizon_ms=200"], 2, "none of the horizons that are fitted"),
+    ],
+)
+def test_mistakes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, said: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, f"hydra.run.dir={tmp_path}/new"])
+    assert ended.value.code == code
+    assert said in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_the_checkpoint_and_no_half_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Interrupted as soon as the checkpoint is there."""
+    import signal
+
+    save = ForecastHead.save
+
+    def save_and_interrupt(self: ForecastHead, file: str | Path) -> None:
+        save(self, file)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(ForecastHead, "save", save_and_interrupt)
+    with pytest.raises(SystemExit) as ended:
+        main(["mode=fit", *MARKET, *SMALL, "fit.folds=0", f"hydra.run.dir={tmp_path}"])
+    assert ended.value.code == 130
+    found = summary(tmp_path)
+    assert found["interrupted"]
+    assert found["skill"] == {}
+    assert "baselines" not in found["fit"]
+    assert ForecastHead.load(tmp_path / "checkpoint.safetensors").roles
+    assert "there is a checkpoint, but no score" in capsys.readouterr().out
+
+
+def test_in_python() -> None:
+    with pytest.raises(ConfigError, match="a fit reads three times"):
+        schwabot.fit(schwabot.load("synthetic", events=1000))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"fit.fold: there is no such setting"):
+        schwabot.fit("synthetic", {"fold": 2})
