@@ -65,7 +65,8 @@ class GhostBridgeConfig:
         prior_variance_bp2: error variance of a stream nobody has judged yet, worth ``prior_count`` outcomes.
         prior_count: see above.
         kalman_q_bp2_per_s: process variance of the efficient log price.
-        kalman_r_bp2: observation variance of a mid change, one for all streams.
+        kalman_r_bp2: observation variance of a mid change.
+        kalman_r_by_stream_bp2: the same of single streams, by name; it goes before ``kalman_r_bp2``.
         desync_bp: a stream further than this from its fair price is desynchronised.
         min_edge_bp: net edge above which an arbitrage window opens.
     """
@@ -80,6 +81,7 @@ class GhostBridgeConfig:
     prior_count: float = 10.0
     kalman_q_bp2_per_s: float = 1.0
     kalman_r_bp2: float = 0.05
+    kalman_r_by_stream_bp2: dict[str, float] = field(default_factory=dict)
     desync_bp: float = 0.5
     min_edge_bp: float = 0.0
 
@@ -95,6 +97,8 @@ class GhostBridgeConfig:
         _in_range("modules.ghost_bridge.prior_count", self.prior_count, 1e-9, 1e9)
         _in_range("modules.ghost_bridge.kalman_q_bp2_per_s", self.kalman_q_bp2_per_s, 1e-12, 1e12)
         _in_range("modules.ghost_bridge.kalman_r_bp2", self.kalman_r_bp2, 1e-12, 1e12)
+        for stream, r_bp2 in self.kalman_r_by_stream_bp2.items():
+            _in_range(f"modules.ghost_bridge.kalman_r_by_stream_bp2[{stream}]", r_bp2, 1e-12, 1e12)
         _in_range("modules.ghost_bridge.desync_bp", self.desync_bp, 0.0, 1e6)
         _in_range("modules.ghost_bridge.min_edge_bp", self.min_edge_bp, 0.0, 1e6)
 
