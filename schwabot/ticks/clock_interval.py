@@ -42,8 +42,12 @@ LEVEL = 0.95
 _EXPONENTS = tuple(2.0 ** (0.5 * k) for k in range(8))
 _MOST_POINTS = 64
 _POINTS_FOR_A_BEND = 4
-_DRAWS: Float64 = np.random.default_rng(1).standard_normal((2, 192, 2))
-_GAP_EDGES = np.concatenate([[0.0], np.geomspace(1e-3, 30.0, 36)])
+_SPREAD_OUT = (0.5 + np.arange(1, 193)[:, None] * (0.7548776662466927, 0.5698402909980532)) % 1.0
+"""Points that fill the unit square evenly: multiples of 1/p and 1/p^2, p^3 = p + 1."""
+_RADIUS, _ANGLE = np.sqrt(-2.0 * np.log(_SPREAD_OUT[:, 0])), 2.0 * math.pi * _SPREAD_OUT[:, 1]
+_DRAWS: Float64 = np.stack([_RADIUS * np.cos(_ANGLE), _RADIUS * np.sin(_ANGLE)], axis=1)
+"""Standard normal pairs. [S, 2]"""
+_GAP_EDGES = np.concatenate([[0.0], np.geomspace(1e-3, 30.0, 30)])
 _GAPS: Float64 = 0.5 * (_GAP_EDGES[1:] + _GAP_EDGES[:-1])
 _LOG_WIDTHS: Float64 = np.log(np.diff(_GAP_EDGES))
 _LEAST_NS = 1_000.0
@@ -82,7 +86,8 @@ def envelope_interval(points: Sequence[Point], at_ns: int, unrest_ns: float, max
     unrest_ns = max(unrest_ns, _LEAST_NS)
 
     mean, spread = _least_squares(basis, delays, limit, unrest_ns)
-    for draws, widen in zip(_DRAWS[:, :, :size], (1.0, 2.0), strict=True):
+    draws = _DRAWS[:, :size]
+    for widen in (1.5, 2.5):
         shapes = mean + draws @ np.linalg.cholesky(widen * spread).T
         above = delays - shapes @ basis.T
         lowest = above.min(axis=1)
@@ -127,14 +132,19 @@ def _least_squares(basis: Float64, delays: Float64, limit: Float64, unrest_ns: f
 def _log_likelihood(above: Float64, gaps: Float64, unrest_ns: float) -> Float64:
     """log of the likelihood without the scale, summed over the exponents. [S, G]"""
     count = above.shape[1]
-    log_x = np.log((above[:, None, :] + gaps[None, :, None]) / unrest_ns)
-    total = log_x.sum(axis=2)
-    parts = [
-        count * math.log(a)
-        + (a - 1.0) * total
-        + math.lgamma(count + 1.0 / a)
-        - math.lgamma(1.0 / a)
-        - (count + 1.0 / a) * np.log1p(np.exp(a * log_x).sum(axis=2))
-        for a in _EXPONENTS
-    ]
+    x = (above[:, None, :] + gaps[None, :, None]) / unrest_ns
+    total = np.log(x).sum(axis=2)
+    # Every other exponent is twice as large: its powers are the squares of those before the last.
+    powers, parts = (x, x ** _EXPONENTS[1]), []
+    for i, a in enumerate(_EXPONENTS):
+        power = powers[i % 2]
+        if i >= 2:
+            np.square(power, out=power)
+        parts.append(
+            count * math.log(a)
+            + (a - 1.0) * total
+            + math.lgamma(count + 1.0 / a)
+            - math.lgamma(1.0 / a)
+            - (count + 1.0 / a) * np.log1p(power.sum(axis=2))
+        )
     return np.asarray(np.logaddexp.reduce(parts, axis=0))

@@ -102,7 +102,7 @@ def test_clock_errors() -> None:
         second: {"clock_offset_ms": None},
     }
     # After 100 s the first venue's envelope truly lies at -1000 - 0.5 + 2 ms.
-    assert clock_errors(clock, feed.truth_summary(), since_s=100.0) == {
+    assert clock_errors(clock, feed.truth_summary(), since_s={first: 100.0, second: 100.0}) == {
         first: {"offset_ms": pytest.approx(0.1), "drift_ppm": pytest.approx(0.5)},
         second: {"offset_ms": None, "drift_ppm": None},
     }
