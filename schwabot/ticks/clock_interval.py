@@ -2,8 +2,8 @@ r"""How sure is the envelope? A 95 % interval for our clock minus the venue's, p
 
 Axis legend: M points (minima of buckets), S shapes of the curve, G gaps below it, A exponents.
 
-The minimum delay y_i of a bucket at time t_i lies above the curve that is asked for: y_i = q(t_i) + x_i, x_i > 0. Minima
-of many are Weibull, whatever they are minima of (Fisher and Tippett 1928):
+The minimum delay y_i of a bucket at time t_i lies above the curve that is asked for: y_i = q(t_i) + x_i, x_i > 0.
+Minima of many are Weibull, whatever they are minima of (Fisher and Tippett 1928):
 
     p(x) = a x^(a-1) / s^a exp(-(x/s)^a)
 
@@ -11,21 +11,22 @@ a = 1 where messages often take the least time, large where hardly any comes nea
 
     q(t) = q + b u + c u^2,   u = (t - middle) / half span,
 
-because clocks wander. This is a regression whose noise has an edge: the fit moves with the lowest few points, and the usual
-standard errors are wrong (Smith 1994, "Nonregular regression", Biometrika 81). Posterior quantiles are valid there
-(Chernozhukov and Hong 2004, Econometrica 72; for one edge: Smith and Naylor 1987, Applied Statistics 36), so the interval
-is one of those. Priors: q flat; |b| up to ``max_slope`` and |c| up to half of that per half span, so that the slope changes by no
-more than ``max_slope`` between the middle and an end; a from 1 to 11.3; s of the size of ``unrest``, the usual change from
-one minimum to the next, with a tail of 1/s^2. For given (b, c, g, a), g the gap between the curve and the lowest point,
-s integrates to
+because clocks wander. This is a regression whose noise has an edge: the fit moves with the lowest few points, and
+the usual standard errors are wrong (Smith 1994, "Nonregular regression", Biometrika 81). Posterior quantiles are valid
+there (Chernozhukov and Hong 2004, Econometrica 72; for an edge alone Smith and Naylor 1987, Applied Statistics 36), so
+the interval is one of those. Priors: q flat; |b| up to ``max_slope`` per half span and |c| up to half of that, so that
+the slope changes by no more than ``max_slope`` between the middle and an end; a from 1 to 11.3; s of the size of
+``unrest``, the usual change from one minimum to the next, with a tail of 1/s^2. For given b, c, g and a, with g the gap
+between the curve and the lowest point, s integrates to
 
-    L = a^M prod x_i^(a-1) Gamma(M + 1/a) / Gamma(1/a) / (unrest^a + sum x_i^a)^(M + 1/a)
+    L = a^M prod x_i^(a-1) Gamma(M + 1/a) / Gamma(1/a) unrest / (unrest^a + sum x_i^a)^(M + 1/a)
 
-and the rest is a weighted sum: (b, c) drawn twice, about least squares and then about the first answer, g and a on a grid.
+and the rest is a weighted sum: b and c drawn twice, about least squares and then about the first answer, g and a on a
+grid.
 
-It grows with the spread of the minima, with few messages, with a bend, and with the time since the last message, as b and c
-carry on. What it can't hold is what no one-way stamp shows: the least transport itself is in q and stays there, and if it
-changes (another route), that is a change of q like any other.
+The interval grows with the spread of the minima, with few messages, with a bend, and with the time since the last
+message, as b and c carry on. What it can't hold is what no one-way stamp shows: the least transport itself is in q and
+stays there, and if it changes (another route), that is a change of q like any other.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def _least_squares(basis: Float64, delays: Float64, limit: Float64, unrest_ns: f
 
 
 def _log_likelihood(above: Float64, gaps: Float64, unrest_ns: float) -> Float64:
-    """log of the likelihood without the scale, summed over the exponents. [S, G]"""
+    """Log of L, summed over the exponents. [S, G]."""
     count = above.shape[1]
     x = (above[:, None, :] + gaps[None, :, None]) / unrest_ns
     total = np.log(x).sum(axis=2)

@@ -117,8 +117,10 @@ class RunSlope:
     def slope_interval(self) -> tuple[float, float] | None:
         r"""95 % interval of the slope; None before there are three blocks.
 
-        slope +- t * sqrt(sum of squared residuals / ((n_e - 2) sum of squared times)), with n_e = n (1 - rho) / (1 + rho) blocks
-        that count, rho >= 0 the correlation of a residual with the next: a clock that wanders gives many blocks but few independent ones.
+            slope +- t sqrt(sum r^2 / ((n_e - 2) sum t^2)),   n_e = n (1 - rho) / (1 + rho),
+
+        r residuals, t centred times, rho >= 0 the correlation of a residual with the next: a clock that wanders gives
+        many blocks but few independent ones.
 
         Source:
             Santer et al. (2000), "Statistical significance of trends", J. Geophys. Res. 105.

@@ -305,7 +305,8 @@ def _of(values: list[Value], v: int) -> Value:
 def _check(config: SyntheticConfig) -> None:
     """Refuse settings out of range."""
     above_zero = (
-        "price", "volatility_tau_s", "basis_period_s", "clock_wander_period_s", "stamp_ms", "rate_per_s", "tick_size", "size",
+        "price", "volatility_tau_s", "basis_period_s", "clock_wander_period_s", "stamp_ms", "rate_per_s", "tick_size",
+        "size",
     )  # fmt: skip
     not_negative = (
         "volatility_bp", "volatility_log_sd", "jumps_per_hour", "jump_bp", "spread_bp", "delay_ms", "noise_bp",

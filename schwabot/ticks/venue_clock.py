@@ -12,6 +12,13 @@ lines below the minima the one closest to them on average, which is the edge of 
 over the middle of the window (Moon, Skelly and Towsley 1999, "Estimation and removal of clock skew from
 network delay measurements"), carried on to now. It is renewed at bucket edges in absolute time, so it
 can't depend on how the events are cut into batches. Between edges a message below the line lowers it.
+
+Clocks wander, so half the window is enough where most of its buckets have a message. Clocks are set: a
+message so far below what came before that no admissible line can touch both makes a new beginning at
+once, as a delay is never below the least; one that is set the other way looks like delay until the
+window has passed it. After a silence longer than the window nothing is carried on.
+
+How sure all this is: ``clock_interval``.
 """
 
 from __future__ import annotations
@@ -36,13 +43,15 @@ _DENSE = 0.75
 """Where this share of the buckets have a message, half the window is enough."""
 _UNREST_BUCKETS = 16
 
+
 @dataclass(frozen=True)
 class VenueClockConfig:
     """Settings of the venue clock.
 
     Args:
         min_transport_ns: shortest time a message takes to reach us, ns; an assumption, default 0.
-        window_s: how far back the envelope looks, s. Long = steadier, short = follows a clock that wanders.
+        window_s: how far back the envelope looks, s; half of it where messages are dense. Long = steadier, short =
+            follows a clock that wanders.
         bucket_ms: the envelope is renewed every so many ms of receive time.
         delay_tau_s: memory of the typical feed delay, s.
         max_drift_ppm: steepest envelope, ppm (us per s); keeps early lines over a short window tame.
@@ -422,8 +431,8 @@ class VenueClock:
 
         Args:
             stream: name of the stream.
-            at_ns: receive time it is wanted for; default, and earliest: the venue's last stamp. The interval grows with the
-                time after that.
+            at_ns: receive time it is wanted for; default, and earliest: the venue's last stamp. The interval grows
+                with the time after that.
 
         Returns:
             (low, high) about the present envelope; None where the venue gave no stamps.

@@ -117,7 +117,8 @@ def clock_errors(
     """Measured minus true clock offset and drift of every venue.
 
     The envelope of receive minus emission time is offset plus least transport; one-way stamps can't tell them apart,
-    so it is compared with their sum. The true drift of a clock that wanders is that of the least-squares line through it.
+    so it is compared with their sum. The true drift of a clock that wanders is that of the least-squares line through
+    it.
 
     Args:
         clock_summary: stream → ``clock_offset_ms`` and ``clock_drift_ppm``.
@@ -134,7 +135,9 @@ def clock_errors(
         end_s = since_s.get(venue.instrument.stream, 0.0)
         true_ms = float(venue.clock_offset_at(np.array([end_s]))[0]) + venue.latency_min_ms
         grid_s = np.linspace(-0.5, 0.5, 1_000) * end_s
-        swing_ppm = 1e3 * float(grid_s @ venue.clock_wander_at(grid_s + 0.5 * end_s)) / max(float(grid_s @ grid_s), 1e-9)
+        swing_ppm = (
+            1e3 * float(grid_s @ venue.clock_wander_at(grid_s + 0.5 * end_s)) / max(float(grid_s @ grid_s), 1e-9)
+        )
         errors[venue.instrument.stream] = {
             "offset_ms": None if offset_ms is None else offset_ms - true_ms,
             "drift_ppm": None if drift_ppm is None else drift_ppm - venue.clock_drift_ppm - swing_ppm,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -9,9 +10,11 @@ import numpy as np
 
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int64, Kind, Ticks
-from schwabot.ticks.merge import blank
+from schwabot.ticks.merge import blank, cut
+from schwabot.ticks.venue_clock import VenueClock
 
 ONE = (Instrument("x:A/B", 0.1, 1.0),)
+STREAM = ONE[0].stream
 START_NS = 1_700_000_000_000_000_000
 LEAST_MS = 3.0
 MEAN_MS = 1.5
@@ -24,7 +27,7 @@ def swing(wide_ms: float, period_s: float) -> Callable[[Float64], Float64]:
 
 
 def walk(s: Float64, seed: int = 0, long_s: float = 600.0) -> Float64:
-    """Sum of a speed that walks at random, pulled back within 20 s and smoothed over 5 s: 30 ms in the first 5 minutes."""
+    """Sum of a speed that walks at random, pulled back within 20 s, smoothed over 5 s: 30 ms in the first 5 minutes."""
     h = 0.1
     shocks = np.random.default_rng([900, seed]).standard_normal(round(long_s / h))
     speed = smooth = offset = 0.0
@@ -101,3 +104,29 @@ def feed(clock: Callable[[Float64], Float64], jitter: str, seconds: float, per_s
     )
     since_s = (recv - START_NS) / 1e9
     return Feed(ticks, np.rint(1e6 * (clock(since_s) + LEAST_MS)).astype(np.int64), since_s)
+
+
+def errors_ms(made: Feed) -> Float64:
+    """Envelope minus truth at every message, before the rule that venue time never runs backwards hides some."""
+    recv_ns = made.ticks.ts_recv_ns
+    envelope_ns, _ = VenueClock(ONE)._venues[0].advance(recv_ns, recv_ns - made.ticks.ts_emit_ns)
+    return np.asarray((envelope_ns - made.truth_ns) / 1e6)
+
+
+def held(clock: str, jitter: str, per_s: float, seeds: int = 2, silent_s: float = 0.0) -> list[bool]:
+    """Whether the clock's interval held the truth, every 6 s of 5 minutes, ``silent_s`` after the last message."""
+    found = []
+    for seed in range(seeds):
+        made = feed(CLOCKS[clock], jitter, 300.0, per_s, seed)
+        venue_clock = VenueClock(ONE)
+        edges = np.unique(np.searchsorted(made.since_s, np.arange(12.0, 295.0, 6.1))).tolist()
+        for start, end in itertools.pairwise([0, *edges]):
+            venue_clock.update(cut(made.ticks, start, end))
+            at_s = made.since_s[end - 1] + silent_s
+            interval = venue_clock.interval(STREAM, START_NS + round(at_s * 1e9))
+            assert interval is not None
+            truth_ns = made.truth_ns[end - 1] + 1e6 * float(
+                np.diff(CLOCKS[clock](np.array([at_s - silent_s, at_s])))[0]
+            )
+            found.append(bool(interval[0] <= truth_ns <= interval[1]))
+    return found

@@ -9,26 +9,13 @@ import numpy as np
 import pytest
 
 from schwabot.records.instrument import Instrument
-from schwabot.records.market import MISSING_NS, Float64, Kind
+from schwabot.records.market import MISSING_NS, Kind
 from schwabot.ticks.merge import blank, concat, cut
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.ticks.venue_clock import VenueClock, VenueClockConfig
-from tests.ticks.clocks import CLOCKS, ONE, Feed, feed, step, swing, walk
+from tests.ticks.clocks import CLOCKS, ONE, STREAM, Feed, errors_ms, feed, step, swing, walk
 
-STREAM = ONE[0].stream
 DAY_NS = 86_400 * 10**9
-
-
-def errors_ms(made: Feed) -> Float64:
-    """Envelope minus truth at every message."""
-    envelope = envelopes(made)
-    return np.asarray((envelope - made.truth_ns) / 1e6)
-
-
-def envelopes(made: Feed) -> np.ndarray:
-    """Of a feed whose E and T are the same: venue time minus stamp, without the rule that it never runs backwards."""
-    clock = VenueClock(ONE)._venues[0]
-    return clock.advance(made.ticks.ts_recv_ns, made.ticks.ts_recv_ns - made.ticks.ts_emit_ns)[0]
 
 
 @pytest.mark.parametrize("jitter", ["exponential", "gamma", "lognormal", "narrow lognormal"])
@@ -44,23 +31,26 @@ def test_a_clock_that_wanders_is_tracked_within_2_ms(name: str, jitter: str, per
 @pytest.mark.parametrize("jitter", ["exponential", "gamma", "lognormal", "narrow lognormal", "bursts"])
 @pytest.mark.parametrize("per_s", [20, 140, 500])
 def test_tracking(jitter: str, per_s: float) -> None:
-    clocks = {"30 ms in 120 s": CLOCKS["wanders"], "60 ms in 120 s": swing(60.0, 120.0), "30 ms in 60 s": swing(30.0, 60.0)}
+    clocks = {
+        "30 ms in 120 s": CLOCKS["wanders"],
+        "60 ms in 120 s": swing(60.0, 120.0),
+        "30 ms in 60 s": swing(30.0, 60.0),
+    }
     clocks |= {f"walk {seed}": lambda s, seed=seed: walk(s, seed) for seed in range(4)}  # type: ignore[misc]
     worst = {}
     for name, clock in clocks.items():
         made = feed(clock, jitter, 400.0, per_s, seed=5)
         error = np.abs(errors_ms(made))[made.since_s > 10.0]
         worst[name] = (float(np.percentile(error, 99.9)), float(error.max()))
-    print(f"\n{jitter} {per_s}/s: " + "; ".join(f"{name} {a:.2f}, max {b:.2f}" for name, (a, b) in worst.items()))
     if jitter == "bursts" and per_s == 20:
         return  # two bursts a second are two messages a second
-    assert max(b for name, (_, b) in worst.items() if name != "30 ms in 60 s") < 2.0
-    assert worst["30 ms in 60 s"][0] < 2.0
+    assert max(b for name, (_, b) in worst.items() if name != "30 ms in 60 s") < 2.0, worst
+    assert worst["30 ms in 60 s"][0] < 2.0, worst
 
 
 @pytest.mark.parametrize(("by_ms", "least_s", "most_s"), [(30.0, 4.0, 7.0), (-30.0, -1.0, 0.3)])
 def test_a_clock_that_is_set(by_ms: float, least_s: float, most_s: float) -> None:
-    """Back (stamps smaller, delays larger): half the window; ahead: at the first message, as no delay is below the least."""
+    """Back (delays grow): half the window. Ahead: at the first message, as no delay is below the least."""
     for per_s in (20, 140, 500):
         made = feed(step(by_ms, 60.0), "exponential", 120.0, per_s)
         wrong = (np.abs(errors_ms(made)) > 2.0) & (made.since_s > 10.0)
