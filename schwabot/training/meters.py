@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from schwabot.modules.settings import PhantomLagConfig
 from schwabot.records.audit import StepRecord
-from schwabot.records.market import Ticks
+from schwabot.records.market import MISSING_NS, Ticks
 from schwabot.ticks.base import Feed
 from schwabot.ticks.synthetic import SyntheticFeed
 from schwabot.training.lag_curve import LagCurve
 from schwabot.training.skill import SkillMeter
 from schwabot.training.truth import TruthMeter, clock_errors
 
-Clocks = Callable[[], Mapping[str, Mapping[str, float | None]]]
+Clocks = Callable[[], Mapping[str, Mapping[str, Any]]]
 
 
 class SkillEntry:
@@ -79,18 +81,22 @@ class TruthEntry:
         self._feed = feed
         self._clocks = clocks
         self._meter = TruthMeter(feed.instruments)
-        self._last_ns = feed.config.start_ns
+        self._last_ns = {instrument.stream: feed.config.start_ns for instrument in feed.instruments}
 
     def update(self, ticks: Ticks | None, record: StepRecord) -> None:
         """Take one batch."""
         if len(record.ts_recv_ns):
             self._meter.update(record, self._feed.truth_at(record.ts_recv_ns))
         if ticks is not None:
-            self._last_ns = int(ticks.ts_recv_ns[-1])
+            stamped = (ticks.ts_emit_ns != MISSING_NS) | (ticks.ts_event_ns != MISSING_NS)
+            for v, stream in enumerate(self._last_ns):
+                rows = np.flatnonzero(stamped & (ticks.stream == v))[-1:]
+                if len(rows):
+                    self._last_ns[stream] = int(ticks.ts_recv_ns[rows[0]])
 
     def summary(self) -> Mapping[str, Any]:
         """``truth``."""
-        since_s = (self._last_ns - self._feed.config.start_ns) / 1e9
+        since_s = {stream: (at - self._feed.config.start_ns) / 1e9 for stream, at in self._last_ns.items()}
         clocks = clock_errors(self._clocks(), self._feed.truth_summary(), since_s)
         return {"truth": self._meter.summary() | {"clock_error": clocks}}
 
