@@ -44,7 +44,7 @@ class LagEntry:
         self._curve.update(record)
 
     def summary(self) -> Mapping[str, Any]:
-        """``lag_curve_bp`` and ``lag_curve_quote`` (means), ``lag_curve`` (counts and intervals too), the size."""
+        """Means as ``lag_curve_bp``, ``expected_lag_curve_bp`` and in money; ``lag_curve`` with intervals; the size."""
         curve = self._curve.summary()
 
         def column(name: str) -> dict[str, dict[str, float | None]]:
@@ -53,6 +53,8 @@ class LagEntry:
         return {
             "lag_curve_bp": column("mean"),
             "lag_curve_quote": column("mean_quote"),
+            "expected_lag_curve_bp": column("expected"),
+            "expected_lag_curve_quote": column("expected_quote"),
             "lag_notional_quote": self._curve.notional_quote,
             "lag_curve": curve,
         }

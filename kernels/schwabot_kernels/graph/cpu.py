@@ -267,6 +267,8 @@ def graph_block(
         deviation,
         work.quoted,
         memory.entropy,
+        memory.mean,
+        memory.echo,
         work.width,
         params.latencies_ns,
         params.lag,

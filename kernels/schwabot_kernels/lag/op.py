@@ -92,6 +92,8 @@ def _pass(
             deviation_block,
             quoted,
             entropy_block,
+            mean_block,
+            echo_block,
             width_block,
             latencies_ns,
             params,
@@ -123,6 +125,9 @@ def lag(
     latency_share: float,
     tau_range_s: float,
     min_range_bp: float,
+    horizon_ns: float,
+    tau_curve_s: float,
+    prior_decisions: float,
     state: list[torch.Tensor],
 ) -> list[torch.Tensor]:
     """What acting later costs: expected at every event; realised after each desync, in the state's ring.
@@ -137,7 +142,8 @@ def lag(
         entropy, mean, echo: what the registry remembers; nats, bp, bp. float64 [N]
         quoted: 1 where a stream has a touch. int8 [V]
         latencies_ns: of the realised curve, increasing. int64 [L]
-        desync_bp, latency_share, tau_range_s, min_range_bp: see ``lag.cpu.LagParams``.
+        desync_bp, latency_share, tau_range_s, min_range_bp, horizon_ns, tau_curve_s, prior_decisions: see
+            ``lag.cpu.LagParams``.
         state: ``lag.cpu.LagState``, as by ``tree.leaves``.
 
     Returns:
@@ -148,7 +154,9 @@ def lag(
         TypeError: wrong dtype.
     """
     streams, events = x.shape
-    params = LagParams(desync_bp, latency_share, tau_range_s, min_range_bp)
+    params = LagParams(
+        desync_bp, latency_share, tau_range_s, min_range_bp, horizon_ns, tau_curve_s, prior_decisions
+    )
     parts = own_copy("lag", empty_state(streams, latencies_ns.shape[0], capacity=1), state)
     given = (
         times(ts_ns),
@@ -183,6 +191,6 @@ def lag(
 @lag.register_fake
 def _(  # type: ignore[no-untyped-def]
     ts_ns, stream, x, half, dt_s, route, ghost, deviation, entropy, mean, echo, quoted, latencies_ns,
-    desync_bp, latency_share, tau_range_s, min_range_bp, state,
+    desync_bp, latency_share, tau_range_s, min_range_bp, horizon_ns, tau_curve_s, prior_decisions, state,
 ):  # fmt: skip
     return [torch.empty_like(ghost) for _ in COLUMNS] + fake_state("lag", LagState._fields, state)
