@@ -152,7 +152,7 @@ class PhantomLagConfig:
     """What acting late costs.
 
     Attributes:
-        latencies_ms: grid of the realised lag curve.
+        latencies_ms: grid of the lag curve, realised and expected.
         notional_quote: size for which that curve is also given in money, in each stream's quote currency.
         latency_ms: our own latency from decision to exchange, for the expected lag and the lanes' guard.
         tau_range_s: decay time of the recent price range P_max.

@@ -50,7 +50,8 @@ def latency_cost(latency_s: float, *, sigma: float, delta: float, mu: float, hor
     Z above b: the bid has run over the order, which is filled at the bid; between a and b: filled by a buyer, at
     u - s Z above the bid; below a: too dear for the buyer. Without latency the order earns
     :math:`\delta (1 - e^{-\mu T})`; the cost is what is missing to that. As dt goes to zero its share tends to
-    :math:`\frac{s}{\delta} \sqrt{\log \frac{\delta^2}{2 \pi s^2}}`.
+    :math:`\frac{s}{\delta} \sqrt{\log \frac{\delta^2}{2 \pi s^2}}` (their theorem 3), off by less than the order of
+    s / delta, and closer by a logarithm only: 4 % at 1 and 10 ms in the example.
 
     Args:
         latency_s: dt, s; the horizon is rounded to a whole number of them.

@@ -11,6 +11,7 @@ from schwabot.records.market import Ticks
 from schwabot.ticks.base import Feed
 from schwabot.ticks.synthetic import SyntheticFeed
 from schwabot.training.lag_curve import LagCurve
+from schwabot.training.latency_meter import LatencyCostMeter
 from schwabot.training.skill import SkillMeter
 from schwabot.training.truth import TruthMeter, clock_errors
 
@@ -99,18 +100,19 @@ class TruthEntry:
 
 def meters_of(
     feed: Feed, skill: SkillMeter, lag: PhantomLagConfig, clocks: Clocks
-) -> list[SkillEntry | LagEntry | TruthEntry]:
+) -> list[SkillEntry | LagEntry | LatencyCostMeter | TruthEntry]:
     """The meters of a run over this feed.
 
     Args:
         feed: what is run.
         skill: the skill meter.
-        lag: latencies of the lag curve, and the size it is given in money for.
+        lag: latencies of the lag curve, our own, and the size their costs are given in money for.
         clocks: tells the clock summary, as ``Pipeline.clock_summary``.
     """
-    meters: list[SkillEntry | LagEntry | TruthEntry] = [
+    meters: list[SkillEntry | LagEntry | LatencyCostMeter | TruthEntry] = [
         SkillEntry(skill),
         LagEntry(LagCurve(lag.latencies_ms, feed.instruments, notional_quote=lag.notional_quote)),
+        LatencyCostMeter(feed.instruments, lag.latency_ms, lag.notional_quote),
     ]
     if isinstance(feed, SyntheticFeed):
         meters.append(TruthEntry(feed, clocks))
