@@ -17,8 +17,8 @@ from schwabot.training.bootstrap import BlockSums, bootstrap_ratio
 
 LagSummary = dict[str, dict[str, dict[str, Any]]]
 """Stream → latency in ms → n; of what was realised mean, ci_low, ci_high; of what was expected at the same decisions
-expected, expected_ci_low, expected_ci_high; of realised minus expected gap, gap_ci_low, gap_ci_high. All in bp, and with
-the suffix _quote in money."""
+expected, expected_ci_low, expected_ci_high; of realised minus expected gap, gap_ci_low, gap_ci_high. All in bp, and
+with the suffix _quote in money."""
 PARTS = ("", "expected", "gap")
 
 

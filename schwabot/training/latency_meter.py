@@ -27,9 +27,10 @@ class LatencyCostMeter:
     sigma: root of the mean squared move of the log mid per second, over whole seconds of receive time. spread: mean
     over time of ask - bid. Buyers: trades whose time differs from the last one's of their side are one order each; half
     of all orders buy. The model (see ``latency_cost``) knows no queue, no jumps, and takes every buyer to pay the mean
-    spread: it says what share of the spread that a resting order could earn at best is lost. Its price is Brownian within
-    a latency, which a price that moves in ticks is not where a tick is all of the spread and the latency's own move is
-    larger: there, at spread <= sigma sqrt(2 pi latency), nothing is said, nor where several buyers come per latency.
+    spread: it says what share of the spread that a resting order could earn at best is lost. Its price is Brownian
+    within a latency, which a price that moves in ticks is not where a tick is all of the spread and the latency's own
+    move is larger: there, at spread <= sigma sqrt(2 pi latency), nothing is said, nor where several buyers come per
+    latency.
 
     Args:
         instruments: V instruments of the run.

@@ -85,7 +85,8 @@ def test_an_order_that_comes_at_the_end_earns_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"latency_s": 0.0}, {"sigma": math.nan}, {"delta": -1.0}, {"mu": math.inf}, {"latency_s": 11.0}, {"mu": 11.0}]
+    "change",
+    [{"latency_s": 0.0}, {"sigma": math.nan}, {"delta": -1.0}, {"mu": math.inf}, {"latency_s": 11.0}, {"mu": 11.0}],
 )
 def test_what_the_model_has_no_room_for_is_refused(change: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(change))):

@@ -154,9 +154,7 @@ def lag(
         TypeError: wrong dtype.
     """
     streams, events = x.shape
-    params = LagParams(
-        desync_bp, latency_share, tau_range_s, min_range_bp, horizon_ns, tau_curve_s, prior_decisions
-    )
+    params = LagParams(desync_bp, latency_share, tau_range_s, min_range_bp, horizon_ns, tau_curve_s, prior_decisions)
     parts = own_copy("lag", empty_state(streams, latencies_ns.shape[0], capacity=1), state)
     given = (
         times(ts_ns),
