@@ -95,6 +95,7 @@ def core_pass(
             work.remembered.entropy,
             work.remembered.mean,
             work.remembered.echo,
+            work.foreseen.predicted,
             work.width,
             params.latencies_ns,
             params.lag,
@@ -113,7 +114,7 @@ class Core:
         streams = len(instruments)
         latencies = len(self.graph.params.latencies_ns)
         self.state = kernel.empty_state(streams, 4, 1, 0, 8, latencies, 0.8, capacity=ROOM)
-        self.work = kernel.workspace(streams, 4, 1)
+        self.work = kernel.workspace(streams, 4, 1, 0)
         # What the stages that are left out would say of a decision, which is only kept.
         self.work.remembered.entropy[:], self.work.width[:] = 0.0, 1.0
         self.work.remembered.mean[:] = self.work.remembered.echo[:] = 0.0

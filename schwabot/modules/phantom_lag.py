@@ -58,12 +58,14 @@ class PhantomLag(Stateful):
     its ask, s = -1 sells the dear one at its bid; a stream that has no quotes has no touch, and makes none. The
     realised penalty is L of the realised cost, with entropy and P_max of the decision.
 
-    What a decision is expected to cost is known when it is made: what the registry and the echo expect, as far as the
-    latency reaches into the outcome horizon h, plus what earlier decisions of the stream cost beyond that,
+    What a decision is expected to cost is known when it is made: what the trained head, the registry and the echo
+    expect, as far as the latency reaches into the outcome horizon h, plus what earlier decisions of the stream cost
+    beyond that,
 
     .. math::
-        \widehat{\mathrm{cost}}_\ell = m_\ell + \frac{\sum_j w_j (\mathrm{cost}_{\ell j} - m_{\ell j})}{n_0 + \sum_j w_j},
-        \quad m_\ell = \tfrac{s}{2} (\mathrm{mean} + \mathrm{echo}) \min(1, \ell / h), \quad
+        \widehat{\mathrm{cost}}_\ell = m_\ell
+            + \frac{\sum_j w_j (\mathrm{cost}_{\ell j} - m_{\ell j})}{n_0 + \sum_j w_j}, \quad
+        m_\ell = s\,(\mathrm{predicted} + \tfrac12 (\mathrm{mean} + \mathrm{echo})) \min(1, \ell / h), \quad
         w_j = e^{-(t - t_j - \ell) / \tau}
 
     over those with :math:`t_j + \ell < t`; tau = ``tau_curve_s``, n_0 = ``prior_decisions``.
@@ -118,9 +120,18 @@ class PhantomLag(Stateful):
         self.reentry_penalty = float(config.reentry_penalty)
 
     def forward(
-        self, batch: TickBatch, timeline: Timeline, ghost: Ghost, memory: Memory, state: State
+        self,
+        batch: TickBatch,
+        timeline: Timeline,
+        ghost: Ghost,
+        memory: Memory,
+        state: State,
+        predicted_bp: torch.Tensor | None = None,
     ) -> tuple[Lag, State]:
-        """Cost of being late at N events; returns it and the state after them, and leaves ``state`` as it was."""
+        """Cost of being late at N events; returns it and the state after them, and leaves ``state`` as it was.
+
+        ``predicted_bp`` [N] is the ghost's move that a trained head expects over the registry's horizon.
+        """
         self.check_state(state)
         out = lag(
             batch.ts_ns,
@@ -134,6 +145,7 @@ class PhantomLag(Stateful):
             memory.entropy,
             memory.mean_bp,
             memory.echo_bp,
+            torch.zeros_like(ghost.price_bp) if predicted_bp is None else predicted_bp,
             torch.from_numpy(self.quoted),
             torch.from_numpy(self.latencies_ns),
             **self.params._asdict(),

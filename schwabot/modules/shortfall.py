@@ -17,7 +17,9 @@ _WHOLE = 1e-12  # of the quantity: what sums of fills may be off by rounding
 
 
 class Shortfall(NamedTuple):
-    """What an order lost, in bp of its size at the decision price; positive = it cost money. [...]
+    """What an order lost, in bp of its size at the decision price; positive = it cost money.
+
+    Each is a float, or an array of the orders' shape.
 
     Attributes:
         delay_bp: of what was filled, the price's move from the decision until the order was at the venue.
@@ -55,7 +57,7 @@ def shortfall(
         f = \sum_k f_k = \sum_k q_k / Q
 
     with r(p) = (p - p_d)/p_d, times 10,000. The total is computed apart from them, as the money by which a paper
-    portfolio that trades all of Q at the decision price without fees beats the real one when both are valued at the end:
+    portfolio that trades all of Q at the decision price without fees beats the real one, both valued at the end:
     s (sum of q_k (p_k - p_d) + (Q - sum of q_k) (p_e - p_d)) + fees, over Q p_d.
 
     An *inverse* contract of quantity Q in quote currency is worth Q/p of the base asset, in which it settles. Gains are
@@ -94,8 +96,8 @@ def shortfall(
         17.5
     """
     given = (side, quantity, decision_price, arrival_price, end_price, fees)
-    s, size, decision, arrival, end, paid = torch.broadcast_tensors(*_tensors(*given, like=(filled, fill_price)))
-    part, price = torch.broadcast_tensors(*_tensors(filled, fill_price, like=given))
+    s, size, decision, arrival, end, paid = _together(*given, like=(filled, fill_price))
+    part, price = _together(filled, fill_price, like=given)
     if part.dim() <= s.dim():
         part, price = part[..., None], price[..., None]
     _check(s, size, decision, part)
@@ -138,7 +140,7 @@ def regret_bp(side: Any, exit_price: Any, later_price: Any, *, inverse: bool = F
         (25.0, -25.0)
     """
     given = (side, exit_price, later_price)
-    s, now, later = torch.broadcast_tensors(*_tensors(*given))
+    s, now, later = _together(*given)
     return _as_given((-1e4 * s * (later - now) / (later if inverse else now),), given)[0]
 
 
@@ -177,7 +179,7 @@ def name_event(opens: Any, cost: Shortfall, regret_bp: Any = 0.0, *, threshold_b
     if not threshold_bp >= 0:
         raise DataError(f"threshold_bp={threshold_bp}: use 0 or more")
     given = (opens, cost.delay_bp, cost.missed_bp, regret_bp)
-    entry, delay, missed, regret = torch.broadcast_tensors(*_tensors(*given))
+    entry, delay, missed, regret = _together(*given)
     is_entry, none = entry != 0, torch.full_like(delay, -torch.inf)
     costs = torch.stack(
         [
@@ -195,10 +197,12 @@ def name_event(opens: Any, cost: Shortfall, regret_bp: Any = 0.0, *, threshold_b
     return PhantomEvent(int(answer)) if isinstance(answer, float) else answer
 
 
-def _tensors(*values: Any, like: tuple[Any, ...] = ()) -> list[torch.Tensor]:
-    """Values as float64 tensors, on the device of those that are tensors."""
+def _together(*values: Any, like: tuple[Any, ...] = ()) -> tuple[torch.Tensor, ...]:
+    """Values as float64 tensors of one shape, on the device of those that are tensors."""
     device = next((value.device for value in (*values, *like) if isinstance(value, torch.Tensor)), None)
-    return [torch.as_tensor(value, dtype=torch.float64, device=device) for value in values]
+    tensors = [torch.as_tensor(value, dtype=torch.float64, device=device) for value in values]
+    shape = np.broadcast_shapes(*(tuple(tensor.shape) for tensor in tensors))
+    return tuple(tensor.expand(shape) for tensor in tensors)
 
 
 def _as_given(found: tuple[torch.Tensor, ...], given: tuple[Any, ...]) -> list[Any]:

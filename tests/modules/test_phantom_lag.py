@@ -160,6 +160,15 @@ def test_what_one_stream_cost_says_nothing_of_another() -> None:
     assert found["expected_cost_bp"][:, 0].tolist() == pytest.approx([0.0, 0.0, 5.0 * weight / (weight + 10.0)])
 
 
+def test_what_a_head_expects_is_expected_too() -> None:
+    """The head expects 0.5 bp, registry and echo 0.8 more, over 20 ms; 10 ms are half of it."""
+    module = PhantomLag((A,), PhantomLagConfig(latencies_ms=[10.0]), desync_bp=0.5, horizon_ms=20.0)
+    batch, head = clock([0, 10]), torch.full((2,), 0.5, dtype=torch.float64)
+    line, fair = timeline(batch, [[0.0], [0.0]]), ghost([0.0] * 2, [[0.0], [4.0]])
+    _, state = module(batch, line, fair, memory(2, 0.0, 1.0, 0.6), module.initial_state(), head)
+    assert module.finish(state, last_ns=10 * MS).expected_cost_bp.tolist() == [[0.65]]
+
+
 @pytest.mark.parametrize("said_by", ["instrument", "argument"])
 def test_a_stream_without_quotes_decides_nothing(said_by: str) -> None:
     """Both are out of sync from 10 ms on; only A has a touch."""

@@ -5,8 +5,9 @@ expected cost of buying max(0, move), of selling max(0, -move)
 penalty  L = clip(exp(-entropy) max(0, dp) / P_max, 0, 1)
 range    hi <- max(x, x + (hi - x) e^{-dt/tau}),  lo likewise,  P_max = max(hi - lo, floor)
 realised cost_l = s (touch(t + l) - touch(t)),  touch = ask for a buy, bid for a sell, as of receive time
-curve    expected cost_l = s (mean + echo) / 2 min(1, l / h) + sum w (realised - that, then) / (sum w + prior), over
-         earlier decisions of the stream whose cost_l is known, w = e^{-time since then / tau}; h the outcome horizon
+curve    expected cost_l = m + sum w (realised - m, then) / (sum w + prior), m = s (predicted + (mean + echo) / 2)
+         min(1, l / h), h the outcome horizon, over earlier decisions of the stream whose cost_l is known,
+         w = e^{-time since then / tau}
 """
 
 from __future__ import annotations
@@ -53,9 +54,9 @@ class LagState(NamedTuple):
     next_due_ns: earliest time any pending cost is known. [1]
     pending: per latency, the next decision to resolve. [L]
     known_ns, known_weight, known_excess: when a cost of the stream was last known; decayed count of such costs, and
-        sum of what they were above what the registry expected. [W, L]
+        sum of what they were above what the outlook said. [W, L]
     ts_ns, stream, side, touch: ring of decisions; entropy, range_bp: at that moment, P_max. [capacity]
-    outlook: ring of what the registry expected of the horizon, s (mean + echo) / 2. [capacity]
+    outlook: ring of what was expected of the horizon, s (predicted + (mean + echo) / 2). [capacity]
     expected, cost: ring of expected costs, and of realised ones, NaN until known. [capacity, L]
     """
 
@@ -128,8 +129,8 @@ def touch_bp(x: float, half: float, side: int) -> float:
 
 
 @njit(**NJIT)
-def _registry_part(outlook: float, latency_ns: int, params: LagParams) -> float:
-    """What the registry expects acting ``latency_ns`` later to cost: its outlook, as far as the latency reaches."""
+def _foreseen(outlook: float, latency_ns: int, params: LagParams) -> float:
+    """What acting ``latency_ns`` later would cost by the outlook alone: as much of it as the latency reaches into."""
     return outlook * min(1.0, latency_ns / params.horizon_ns)
 
 
@@ -146,7 +147,7 @@ def expect_cost(slot: int, latencies_ns: I64, params: LagParams, state: LagState
     for k in range(latencies_ns.size):
         faded = _faded(state.ts_ns[slot] - state.known_ns[v, k], params)
         excess = faded * state.known_excess[v, k] / (faded * state.known_weight[v, k] + params.prior_decisions)
-        state.expected[slot, k] = _registry_part(state.outlook[slot], latencies_ns[k], params) + excess
+        state.expected[slot, k] = _foreseen(state.outlook[slot], latencies_ns[k], params) + excess
 
 
 @njit(**NJIT)
@@ -165,9 +166,9 @@ def resolve_decisions(now_ns: int, latencies_ns: I64, params: LagParams, state: 
             side = state.side[slot]
             cost = side * (touch_bp(state.x[v], state.half[v], side) - state.touch[slot])
             state.cost[slot, k] = cost
-            if cost == cost:
+            excess = cost - _foreseen(state.outlook[slot], latencies_ns[k], params)
+            if excess == excess:
                 faded = _faded(due - state.known_ns[v, k], params)
-                excess = cost - _registry_part(state.outlook[slot], latencies_ns[k], params)
                 state.known_weight[v, k] = faded * state.known_weight[v, k] + 1.0
                 state.known_excess[v, k] = faded * state.known_excess[v, k] + excess
                 state.known_ns[v, k] = due
@@ -194,6 +195,7 @@ def expected_lag(
     entropy: F64,
     mean: F64,
     echo: F64,
+    predicted: F64,
     params: LagParams,
     state: LagState,
     width: F64,
@@ -203,7 +205,8 @@ def expected_lag(
 ) -> None:
     """Fill [n] of ``width`` (P_max), ``move`` (0 without a ghost), and the own stream's ``expected`` and ``penalty``.
 
-    ``move`` is signed and the same for all streams: it is what the price does while an order is on its way.
+    ``move`` is signed and the same for all streams: it is what the price does while an order is on its way, its share
+    of ``predicted`` (what a trained head expects, bp [n]) plus what registry and echo remember beyond that.
     """
     streams = deviation.shape[1]
     hi, lo = state.price_range[0], state.price_range[1]
@@ -219,7 +222,7 @@ def expected_lag(
     for j in range(0, n, LANES):
         d = gather(deviation, lanes_from(j) * streams + load(aligned.stream, j))
         g, w = load(ghost, j), load(width, j)
-        gone = where(g == g, params.latency_share * (0.5 * (load(mean, j) + load(echo, j))), 0.0)
+        gone = where(g == g, params.latency_share * (load(predicted, j) + 0.5 * (load(mean, j) + load(echo, j))), 0.0)
         along = where(d > DEAD_BP, gone, where(d < -DEAD_BP, -gone, 0.0))
         e = max(0.0, along)
         room = max(where(w == w, w, 0.0), params.min_range_bp)
@@ -241,6 +244,7 @@ def realised_lag(
     entropy: F64,
     mean: F64,
     echo: F64,
+    predicted: F64,
     width: F64,
     latencies_ns: I64,
     params: LagParams,
@@ -286,7 +290,7 @@ def realised_lag(
                 state.touch[slot] = touch_bp(x[j, v], half[j, v], side)
                 state.entropy[slot] = entropy[j]
                 state.range_bp[slot] = width[j]
-                state.outlook[slot] = side * (0.5 * (mean[j] + echo[j]))
+                state.outlook[slot] = side * (predicted[j] + 0.5 * (mean[j] + echo[j]))
                 expect_cost(slot, latencies_ns, params, state)
                 for k in range(latencies_ns.size):
                     state.cost[slot, k] = np.nan

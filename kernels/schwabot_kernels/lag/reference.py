@@ -5,8 +5,8 @@
     penalty  L = clip(e^{-entropy} max(0, dp) / P_max, 0, 1)
     range    hi <- max(x, x + (hi - x) e^{-dt/tau}),  lo likewise,  P_max = max(hi - lo, floor)
     realised cost_l = s (touch(t + l) - touch(t)),  touch = ask for a buy, bid for a sell, as of receive time
-    curve    expected cost_l = prior + sum w (cost_l - prior, then) / (sum w + n0), prior = s (mean + echo) / 2 min(1, l/h),
-             over earlier decisions of the stream whose cost_l was known, w = e^{-time since then / tau}
+    curve    expected cost_l = m + sum w (cost_l - m, then) / (sum w + n0), m = s (predicted + (mean + echo) / 2)
+             min(1, l / h), over earlier decisions of the stream whose cost_l was known, w = e^{-time since then / tau}
 
 Runs over a whole batch from the empty state; any device, any float type.
 """
@@ -70,9 +70,11 @@ def price_range(dt_s: torch.Tensor, ghost: torch.Tensor, tau_s: float, floor_bp:
     return width.clamp(min=floor_bp)
 
 
-def expected_move(ghost: torch.Tensor, mean: torch.Tensor, echo: torch.Tensor, share: float) -> torch.Tensor:
+def expected_move(
+    ghost: torch.Tensor, mean: torch.Tensor, echo: torch.Tensor, predicted: torch.Tensor, share: float
+) -> torch.Tensor:
     """What the price is expected to do within our latency, bp; 0 without a ghost. Shape: [N]."""
-    return torch.where(ghost.isnan(), 0.0, share * 0.5 * (mean + echo))
+    return torch.where(ghost.isnan(), 0.0, share * (predicted + 0.5 * (mean + echo)))
 
 
 def expected_lag(stream: torch.Tensor, deviation: torch.Tensor, move: torch.Tensor) -> torch.Tensor:
@@ -136,6 +138,7 @@ def expected_costs(
     found: Decisions,
     mean: torch.Tensor,
     echo: torch.Tensor,
+    predicted: torch.Tensor,
     latencies_ns: torch.Tensor,
     horizon_ns: float,
     tau_s: float,
@@ -148,6 +151,7 @@ def expected_costs(
         found: the decisions.
         mean: remembered mean outcome, bp. [N]
         echo: echo memory's readout, bp. [N]
+        predicted: the ghost's move a trained head expects, bp, 0 without one. [N]
         latencies_ns: [L]
         horizon_ns: of the outcomes.
         tau_s: decay time of what is known.
@@ -155,7 +159,7 @@ def expected_costs(
 
     Shape: [D, L]
     """
-    outlook = 0.5 * found.side * (mean[found.row] + echo[found.row])
+    outlook = found.side * (predicted + 0.5 * (mean + echo))[found.row]
     prior = outlook[:, None] * (latencies_ns / horizon_ns).clamp(max=1.0)
     at = ts_ns[found.row]
     same = found.stream[:, None] == found.stream[None, :]
