@@ -13,6 +13,7 @@ from schwabot.records.market import MISSING_NS, Ticks
 from schwabot.ticks.base import Feed
 from schwabot.ticks.synthetic import SyntheticFeed
 from schwabot.training.lag_curve import LagCurve
+from schwabot.training.latency_meter import LatencyCostMeter
 from schwabot.training.skill import SkillMeter
 from schwabot.training.truth import TruthMeter, clock_errors
 
@@ -46,7 +47,7 @@ class LagEntry:
         self._curve.update(record)
 
     def summary(self) -> Mapping[str, Any]:
-        """``lag_curve_bp`` and ``lag_curve_quote`` (means), ``lag_curve`` (counts and intervals too), the size."""
+        """Means as ``lag_curve_bp``, ``expected_lag_curve_bp`` and in money; ``lag_curve`` with intervals; the size."""
         curve = self._curve.summary()
 
         def column(name: str) -> dict[str, dict[str, float | None]]:
@@ -55,6 +56,8 @@ class LagEntry:
         return {
             "lag_curve_bp": column("mean"),
             "lag_curve_quote": column("mean_quote"),
+            "expected_lag_curve_bp": column("expected"),
+            "expected_lag_curve_quote": column("expected_quote"),
             "lag_notional_quote": self._curve.notional_quote,
             "lag_curve": curve,
         }
@@ -103,18 +106,19 @@ class TruthEntry:
 
 def meters_of(
     feed: Feed, skill: SkillMeter, lag: PhantomLagConfig, clocks: Clocks
-) -> list[SkillEntry | LagEntry | TruthEntry]:
+) -> list[SkillEntry | LagEntry | LatencyCostMeter | TruthEntry]:
     """The meters of a run over this feed.
 
     Args:
         feed: what is run.
         skill: the skill meter.
-        lag: latencies of the lag curve, and the size it is given in money for.
+        lag: latencies of the lag curve, our own, and the size their costs are given in money for.
         clocks: tells the clock summary, as ``Pipeline.clock_summary``.
     """
-    meters: list[SkillEntry | LagEntry | TruthEntry] = [
+    meters: list[SkillEntry | LagEntry | LatencyCostMeter | TruthEntry] = [
         SkillEntry(skill),
         LagEntry(LagCurve(lag.latencies_ms, feed.instruments, notional_quote=lag.notional_quote)),
+        LatencyCostMeter(feed.instruments, lag.latency_ms, lag.notional_quote),
     ]
     if isinstance(feed, SyntheticFeed):
         meters.append(TruthEntry(feed, clocks))
