@@ -51,7 +51,7 @@ def leadlag(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
         summary["error"] = str(error) or type(error).__name__
         raise
     finally:
-        _close(summary, started_s)
+        close(summary, started_s)
         write_json(run_dir / "summary.json", summary)
     if wanted.console:
         from schwabot.sinks.leadlag import print_leadlag
@@ -100,8 +100,8 @@ def measure(
                     prices.update(ticks)
                     if prices.is_full:
                         notes.append(
-                            f"note: leadlag.max_prices={config.max_prices:,} was reached {_share(feed)} into the source:"
-                            " the rest was not read"
+                            f"note: leadlag.max_prices={config.max_prices:,} was reached {_share(feed)} into the"
+                            " source: the rest was not read"
                         )
                         break
         finally:
@@ -126,7 +126,8 @@ def _share(feed: Feed) -> str:
     return f"{100 * feed.progress():.0f} %"
 
 
-def _close(summary: dict[str, Any], started_s: float) -> None:
+def close(summary: dict[str, Any], started_s: float) -> None:
+    """Add what is known at the end only: time and memory."""
     from schwabot.engine import peak_rss_mib
 
     wall_s = time.perf_counter() - started_s

@@ -70,8 +70,21 @@ def print_leadlag(summary: Mapping[str, Any], run_dir: object, stream: TextIO | 
     console = Console(file=out, width=None if out.isatty() else WIDTH, highlight=False)
     found = summary["leadlag"]
     table = Table(box=None, pad_edge=False, padding=(0, 1), collapse_padding=True, header_style="bold")
-    for title in ("leader", "follower", "clock", "lag\nms", "95 %", "sure\n%", "con-\ntrast", "ratio", "corr.\nlag ms", ""):
-        table.add_column(title, justify="left" if title in ("leader", "follower", "clock", "") else "right", no_wrap=True)
+    for title in (
+        "leader",
+        "follower",
+        "clock",
+        "lag\nms",
+        "95 %",
+        "sure\n%",
+        "con-\ntrast",
+        "ratio",
+        "corr.\nlag ms",
+        "",
+    ):
+        table.add_column(
+            title, justify="left" if title in ("leader", "follower", "clock", "") else "right", no_wrap=True
+        )
     for pair in found["pairs"][:MOST_ROWS]:
         table.add_row(*map(Text, pair_row(pair)))
     lines = ["", table, ""]

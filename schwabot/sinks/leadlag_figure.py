@@ -21,7 +21,8 @@ def leadlag_figure(pairs: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw the contrast of each pair over the lag, on both clocks, and the correlation of bins beside it.
 
     Args:
-        pairs: one per pair and clock: x, y, clock, leader, lag_ms, edge, lags_ms [L], curve [L] (signed), correlations [L].
+        pairs: one per pair and clock: x, y, clock, leader, lag_ms, edge, and by lag lags_ms, curve (signed),
+            correlations [L].
 
     Example:
         >>> one = {"x": "a:X/Y", "y": "b:X/Y", "clock": "receive", "leader": "b:X/Y", "lag_ms": 10.0, "edge": True}
@@ -73,11 +74,7 @@ def _panel(axes: Axes, names: tuple[str, str], pairs: Sequence[Mapping[str, Any]
         )
         peak_ms = _signed(pair)
         axes.axvline(peak_ms, color=colour, linewidth=0.9, linestyle=":")
-    peaks = ", ".join(
-        f"{pair['clock']} {_signed(pair):g} ms"
-        + " (edge)" * pair["edge"]
-        for pair in pairs
-    )
+    peaks = ", ".join(f"{pair['clock']} {_signed(pair):g} ms" + " (edge)" * pair["edge"] for pair in pairs)
     axes.set_title("\n".join([*names, peaks]), loc="left", fontsize=size)
     axes.set_ylim(bottom=0.0)
     axes.tick_params(labelsize=size - 1)
@@ -87,4 +84,5 @@ def _panel(axes: Axes, names: tuple[str, str], pairs: Sequence[Mapping[str, Any]
 
 def _signed(pair: Mapping[str, Any]) -> float:
     """Lag of the peak on the figure's axis."""
-    return pair["lag_ms"] if pair["leader"] == pair["x"] else 0.0 - pair["lag_ms"]
+    lag_ms = float(pair["lag_ms"])
+    return lag_ms if pair["leader"] == pair["x"] else 0.0 - lag_ms

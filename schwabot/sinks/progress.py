@@ -44,7 +44,9 @@ class Progress:
             self._bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(),
-                TextColumn("{task.percentage:>3.0f} %  {task.fields[events]:,} {task.fields[unit]}  {task.fields[rate]}"),
+                TextColumn(
+                    "{task.percentage:>3.0f} %  {task.fields[events]:,} {task.fields[unit]}  {task.fields[rate]}"
+                ),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),

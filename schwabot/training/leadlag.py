@@ -25,10 +25,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from schwabot.errors import BadPriceError, ConfigError, DataError, UnsortedTimeError
+from schwabot.errors import ConfigError, DataError
 from schwabot.records.market import Float64, Int64
+from schwabot.training.price_series import Series
 
 FINE_S, FINE_MS = 1.0, 10.0
 COARSE_S, COARSE_MS = 30.0, 100.0
@@ -54,10 +54,10 @@ class LeadLagConfig:
     Attributes:
         max_lag_s: lags from minus to plus this, s; absent = 1, or 30 where prices come every 100 ms or slower.
         step_ms: step between lags, ms; absent = 10, or 100 where prices come every 100 ms or slower.
-        price: which price: mid (of the quotes), last (of the trades), or auto = mid where a stream has quotes, else last.
+        price: mid (of the quotes), last (of the trades), or auto = mid where a stream has quotes, else last.
         returns: log (differences of log prices) or simple (differences of prices).
-        resolution_ms: of prices closer in time than this, the last counts; absent = 1 (which is what exchanges stamp to),
-            or a step where that is shorter; 0 = of prices at the same ns.
+        resolution_ms: of prices within this time the last counts; absent = 1 (what exchanges stamp to), or a step
+            where that is shorter; 0 = of prices at the same ns.
         bin_ms: bins of the correlation, ms; absent = the time between two prices of the slower stream, at least a step.
         block_s: blocks of the bootstrap, s; shorter where they would be fewer than 20, longer where they would be more
             than 500 or hold fewer than 10 prices.
@@ -169,105 +169,6 @@ class LagGrid:
 
 
 @dataclass(frozen=True)
-class Series:
-    """Prices of one stream on stamps that differ.
-
-    Attributes:
-        name: of the stream.
-        ts_ns: strictly increasing, ns. [n + 1]
-        value: log price, or price, from the first one on. [n + 1]
-        observations: stamps before repeats between two equal prices were left out, which changes no result.
-    """
-
-    name: str
-    ts_ns: Int64 = field(repr=False)
-    value: Float64 = field(repr=False)
-    observations: int
-
-    @property
-    def moves(self) -> int:
-        """How often the price moved."""
-        return int(np.count_nonzero(np.diff(self.value)))
-
-    @property
-    def span_ns(self) -> int:
-        """From the first price to the last."""
-        return int(self.ts_ns[-1] - self.ts_ns[0])
-
-    @property
-    def interval_ms(self) -> float:
-        """Mean time between two prices."""
-        return self.span_ns / 1e6 / max(1, self.observations - 1)
-
-
-def to_series(
-    ts_ns: npt.ArrayLike, price: npt.ArrayLike, name: str = "", *, returns: str = "log", observations: int | None = None
-) -> Series:
-    """Prices at times, checked. The last price of a stamp counts.
-
-    Args:
-        ts_ns: never decreasing, ns. [n + 1]
-        price: above 0 for log returns. [n + 1]
-        name: of the stream.
-        returns: ``log`` or ``simple`` (differences of prices).
-        observations: how many stamps there were before repeats were left out; default those given.
-
-    Raises:
-        DataError: fewer than two stamps, a price that never moves, or arrays of different lengths.
-        BadPriceError: a price that is no number, or not above 0 for log returns.
-        UnsortedTimeError: time that runs backwards.
-
-    Example:
-        >>> to_series([10, 10, 20, 30, 40], [1.0, 2.0, 2.0, 2.0, 4.0], "a", returns="simple").ts_ns.tolist()
-        [10, 30, 40]
-    """
-    time, values = np.asarray(ts_ns, np.int64), np.asarray(price, np.float64)
-    what = name or "a series"
-    if time.ndim != 1 or time.shape != values.shape:
-        raise DataError(f"{what}: times and prices must be two rows of one length, not {time.shape} and {values.shape}")
-    good = np.isfinite(values) & ((values > 0) | (returns != "log"))
-    if not good.all():
-        at = int(np.argmin(good))
-        hint = "" if not np.isfinite(values[at]) else "; returns=simple takes differences of prices"
-        raise BadPriceError(f"{what}: price {values[at]} at index {at}{hint}")
-    if (np.diff(time) < 0).any():
-        raise UnsortedTimeError(f"{what}: time runs backwards after index {int(np.argmax(np.diff(time) < 0))}: sort it")
-    time, values = last_of_stamp(time, values)
-    if len(time) < 2:
-        raise DataError(f"{what} has {len(time)} prices at different times, and its moves need two at least")
-    seen = len(time) if observations is None else observations
-    inner = repeats(values)
-    time, values = time[~inner], values[~inner]
-    if not np.diff(values).any():
-        raise DataError(f"{what} stays at {values[0]:g}: a price that never moves neither leads nor follows")
-    return Series(name, time, np.log(values / values[0]) if returns == "log" else values - values[0], seen)
-
-
-def last_of_stamp(ts_ns: Int64, price: Float64, resolution_ns: int = 1) -> tuple[Int64, Float64]:
-    """The last price of each stamp, or of each ``resolution_ns``, with its own stamp.
-
-    Example:
-        >>> last_of_stamp(np.array([1, 8, 8, 12]), np.array([1.0, 2.0, 3.0, 4.0]), 10)[0].tolist()
-        [8, 12]
-    """
-    number = ts_ns // resolution_ns
-    last = np.append(number[1:] != number[:-1], [True] * (len(ts_ns) > 0))
-    return ts_ns[last], price[last]
-
-
-def repeats(price: Float64) -> npt.NDArray[np.bool_]:
-    """Prices with their like on either side: they move nothing, and only intervals without a move begin or end there.
-
-    Example:
-        >>> repeats(np.array([1.0, 1.0, 1.0, 2.0, 2.0])).tolist()
-        [False, True, False, False, False]
-    """
-    same = price[1:] == price[:-1]
-    inner: npt.NDArray[np.bool_] = np.concatenate([[False], same[1:] & same[:-1], [False]])
-    return inner if len(price) > 1 else np.zeros(len(price), np.bool_)
-
-
-@dataclass(frozen=True)
 class LeadLag:
     """Lead-lag of a pair on one clock. Lags are from leader to follower; below 0 they say the opposite.
 
@@ -283,7 +184,10 @@ class LeadLag:
         correlation, correlation_lag_ms, bin_ms: peak of the correlation of moves within bins.
         disagree: the two peaks lie more than a bin apart, or on different sides of 0.
         edge: the peak is at the end of the grid, so that the true one may lie beyond.
-        x, y: the pair by name; n_x, n_y: stamps; moves_x, moves_y; refresh_x_ms, refresh_y_ms: mean time between prices.
+        x, y: the pair in the order of the curves.
+        n_x, n_y: stamps with a price.
+        moves_x, moves_y: how often the price moved.
+        refresh_x_ms, refresh_y_ms: mean time between prices.
         overlap_s: time that both cover.
         lags_ms: the grid; above 0 X leads. [L]
         curve: U over sqrt(sum dX^2 * sum dY^2), signed. [L]
@@ -339,7 +243,8 @@ def lead_lag(
     """Lead-lag of two series over a grid of lags.
 
     Args:
-        x, y: as ``to_series`` gives them.
+        x: one series, as ``to_series`` gives it.
+        y: the other.
         grid: which lags.
         config: bins and bootstrap.
         clock: what the stamps are; told in the answer.
@@ -351,6 +256,7 @@ def lead_lag(
     Source: see the file's head. Cost: O((n + m) L), memory O(n + m + L B).
 
     Example:
+        >>> from schwabot.training.price_series import to_series
         >>> rng = np.random.default_rng(0)
         >>> path = np.cumsum(rng.normal(size=4_000))
         >>> early, late = np.sort(rng.permutation(3_900)[:800]), np.sort(rng.permutation(3_900)[:2_000])
@@ -379,7 +285,9 @@ def lead_lag(
     )
     covariance = by_block.sum(axis=1)
     if not covariance.any():
-        raise DataError(f"{x.name} and {y.name} have no moves in common at any lag up to {grid.lags_ms()[-1] / 1e3:g} s")
+        raise DataError(
+            f"{x.name} and {y.name} have no moves in common at any lag up to {grid.lags_ms()[-1] / 1e3:g} s"
+        )
     width_ns = round(max(grid.step_ns, config.bin_ms * 1e6 if config.bin_ms else slower_ms * 1e6))
     origin_ns = int(min(x.ts_ns[0], y.ts_ns[0] - lags_ns[-1]))
     correlations = _over_lags(
@@ -394,11 +302,12 @@ def lead_lag(
     side = _leads(peak - grid.side, ratio)
     bin_peak = peak_of(np.nan_to_num(np.abs(correlations)))
     lag_ns, bin_lag_ns = (int(lags_ns[at]) * side for at in (peak, bin_peak))
+    blocks = by_block.shape[1]
     block_y = np.clip((y.ts_ns[1:] - x.ts_ns[0]) // block_ns, 0, block_x[-1]).astype(np.int64)
     resampled = _bootstrap(
         by_block,
-        np.bincount(block_x[1:], energy_x, by_block.shape[1]),
-        np.bincount(block_y, energy_y, by_block.shape[1]),
+        _per_block(block_x[1:], energy_x, blocks),
+        _per_block(block_y, energy_y, blocks),
         config,
         side,
     )
@@ -447,6 +356,8 @@ def peak_of(size: Float64) -> int:
     """
     centre = len(size) // 2
     top = np.flatnonzero(size >= size.max() * (1.0 - SAME))
+    if len(top) == 1:
+        return int(top[0])
     plateaus = np.split(top, np.flatnonzero(np.diff(top) > 1) + 1)
     ends = [(int(plateau[0]), int(plateau[-1])) for plateau in plateaus]
     middles = [(low + high + (low + high < 2 * centre)) // 2 for low, high in ends]  # half a step: towards lag 0
@@ -466,6 +377,10 @@ def _ratio(size: Float64, side: int) -> float:
 
 def _inverse(ratio: float) -> float:
     return 1.0 / ratio if ratio > 0 else math.inf
+
+
+def _per_block(block: Int64, values: Float64, blocks: int) -> Float64:
+    return np.bincount(block, values, blocks).astype(np.float64)
 
 
 def _contrast(
@@ -495,7 +410,7 @@ def _over_lags(work: Callable[[Int64], Float64], lags_ns: Int64, prices: int, to
 
 @dataclass(frozen=True)
 class _Resamples:
-    """What the resamples say, oriented to the leader of the whole. [R]"""
+    """What the resamples say, oriented to the leader of the whole. [R]."""
 
     lag_steps: Float64
     contrast: Float64

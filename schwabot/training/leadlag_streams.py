@@ -21,19 +21,13 @@ from schwabot.errors import ConfigError, DataError
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Float64, Int64, Kind, Ticks
 from schwabot.ticks.venue_clock import VenueClock, VenueClockConfig
-from schwabot.training.leadlag import (
-    LagGrid,
-    LeadLag,
-    LeadLagConfig,
-    Series,
-    last_of_stamp,
-    lead_lag,
-    repeats,
-    to_series,
-)
+from schwabot.training.leadlag import LagGrid, LeadLag, LeadLagConfig, lead_lag
+from schwabot.training.price_series import Series, last_of_stamp, repeats, to_series
 
 CLOCKS = ("receive", "event")
 MID, LAST = "mid", "last"
+PairProgress = Callable[[int, int, float], None]
+"""Told pairs done, pairs in all, and share of the work."""
 LEAST_MOVES = 10
 """A price that moved less often says nothing about a lead."""
 
@@ -104,8 +98,8 @@ class PriceCollector:
         names = [instrument.stream for instrument in self.instruments]
         if len(names) < 2:
             raise ConfigError(
-                f"lead-lag compares streams, and the source has one only ({', '.join(names)}): let source.glob match the"
-                " files of another one too"
+                f"lead-lag compares streams, and the source has one only ({', '.join(names)}): let source.glob match"
+                " the files of another one too"
             )
         without = [instrument.stream for instrument in self.instruments if instrument.trades_only]
         if config.price == MID and without:
@@ -135,7 +129,7 @@ class PriceCollector:
             self._other[name] += int(np.count_nonzero(own)) - len(rows)
             self._rows[name] += len(rows)
             if kind == Kind.QUOTE:
-                price = (ticks.bid_ticks[rows] + ticks.ask_ticks[rows]) * (0.5 * instrument.tick_size)
+                price: Float64 = (ticks.bid_ticks[rows] + ticks.ask_ticks[rows]) * (0.5 * instrument.tick_size)
             else:
                 price = ticks.price_ticks[rows] * instrument.tick_size
             stamped = (ticks.ts_emit_ns[rows] != MISSING_NS) | (ticks.ts_event_ns[rows] != MISSING_NS)
@@ -225,7 +219,7 @@ class LeadLagReport:
         }
 
 
-def all_pairs(prices: PriceCollector, progress: Callable[[int, int, float], None] | None = None) -> LeadLagReport:
+def all_pairs(prices: PriceCollector, progress: PairProgress | None = None) -> LeadLagReport:
     """Lead-lag of every pair of streams on both clocks.
 
     Args:
@@ -237,20 +231,41 @@ def all_pairs(prices: PriceCollector, progress: Callable[[int, int, float], None
         DataError: fewer than two streams that can be compared.
     """
     series = {clock: prices.series(clock) for clock in CLOCKS}
-    if len(series["receive"]) < 2:
-        raise DataError("fewer than two streams can be compared: " + "; ".join(prices.left_out["receive"].values()))
     streams: dict[str, dict[str, Any]] = {
         instrument.stream: {"price": prices.price_of[instrument.stream], "stamps": stamps}
         for instrument, stamps in zip(prices.instruments, prices.stamps().values(), strict=True)
     }
+    return compare(series, streams, prices.left_out, prices.config, progress)
+
+
+def compare(
+    series: Mapping[str, Sequence[Series]],
+    streams: dict[str, dict[str, Any]],
+    left_out: dict[str, dict[str, str]],
+    config: LeadLagConfig,
+    progress: PairProgress | None = None,
+) -> LeadLagReport:
+    """Lead-lag of every pair of series of one clock.
+
+    Args:
+        series: clock → series; ``receive`` is one of the clocks.
+        streams: name → what is known about it; gets what its series on receive time say.
+        left_out: clock → stream → why it is not among the series; gets the pairs that have nothing in common.
+        config: grid, bins and bootstrap.
+        progress: as for ``all_pairs``.
+
+    Raises:
+        DataError: fewer than two series, or none with moves in common with another.
+    """
+    if len(series["receive"]) < 2:
+        raise DataError("fewer than two streams can be compared: " + "; ".join(left_out["receive"].values()))
     for one in series["receive"]:
         streams[one.name] |= {"observations": one.observations, "moves": one.moves, "refresh_ms": one.interval_ms}
-    grid = prices.config.grid(statistics.median_low(one.interval_ms for one in series["receive"]))
-    todo = [(clock, x, y) for clock in CLOCKS for x, y in combinations(series[clock], 2)]
+    grid = config.grid(statistics.median_low(one.interval_ms for one in series["receive"]))
+    todo = [(clock, x, y) for clock, found in series.items() for x, y in combinations(found, 2)]
     work = [len(x.ts_ns) + len(y.ts_ns) for _, x, y in todo]
     whole, before, complete = sum(work), 0, True
     done: list[LeadLag] = []
-    left_out: Mapping[str, dict[str, str]] = prices.left_out
     try:
         for number, ((clock, x, y), size) in enumerate(zip(todo, work, strict=True)):
 
@@ -259,7 +274,7 @@ def all_pairs(prices: PriceCollector, progress: Callable[[int, int, float], None
                     progress(number, len(todo), (before + share * size) / whole)
 
             try:
-                done.append(lead_lag(x, y, grid, prices.config, clock=clock, progress=told))
+                done.append(lead_lag(x, y, grid, config, clock=clock, progress=told))
             except DataError as error:
                 left_out[clock][f"{x.name} ~ {y.name}"] = error.what
             before += size
@@ -267,8 +282,8 @@ def all_pairs(prices: PriceCollector, progress: Callable[[int, int, float], None
         complete = False
     if not done and complete:
         raise DataError("no pair has moves in common: " + "; ".join(left_out["receive"].values()))
-    notes = _notes(done, left_out, streams, grid, prices.config)
-    return LeadLagReport(grid, prices.config.resolution_ns / 1e6, tuple(done), dict(left_out), streams, tuple(notes), complete)
+    notes = tuple(_notes(done, left_out, streams, grid, config))
+    return LeadLagReport(grid, config.resolution_ns / 1e6, tuple(done), left_out, streams, notes, complete)
 
 
 def _notes(
@@ -280,7 +295,7 @@ def _notes(
 ) -> list[str]:
     """What a reader of the numbers has to know."""
     notes = [f"left out: {why}" for why in left_out["receive"].values()]
-    without = [name for name in left_out["event"] if name not in left_out["receive"]]
+    without = [name for name in left_out.get("event", ()) if name not in left_out["receive"]]
     if without:
         notes.append(f"receive time only, for want of exchange time stamps or of enough of them: {', '.join(without)}")
     by_delay = [name for name, facts in streams.items() if "receive_minus_delay" in (facts["stamps"] or "")]
@@ -291,10 +306,11 @@ def _notes(
         )
     step_ms = grid.step_ns / 1e6
     quick = min((pair.refresh_x_ms + pair.refresh_y_ms for pair in pairs), default=math.inf) / 2
-    if pairs and all(pair.lag_ms == 0 for pair in pairs) and quick < step_ms:
+    if quick < step_ms:
+        zero = "every pair peaks at lag 0, because " * all(pair.lag_ms == 0 for pair in pairs)
         notes.append(
-            f"every pair peaks at lag 0: steps of {step_ms:g} ms are too coarse to see who leads, where prices come"
-            f" every {quick:.1f} ms; try leadlag.step_ms={max(0.1, step_ms / 10):g}"
+            f"{zero}steps of {step_ms:g} ms are longer than the {quick:.2g} ms between prices of the quickest pair, so"
+            f" that its peak may fall between two lags; try leadlag.step_ms={_rounded(quick / 4):g}"
         )
     edge = [f"{pair.x} ~ {pair.y} ({pair.clock})" for pair in pairs if pair.edge]
     if edge:
@@ -325,7 +341,18 @@ def _notes(
     short = [pair for pair in pairs if pair.overlap_s < 2 * grid.step_ns * grid.side / 1e9]
     if short:
         notes.append(
-            f"{len(short)} of {len(pairs)} answers rest on less time than the grid is wide ({short[0].overlap_s:.3g} s):"
-            " take a shorter leadlag.max_lag_s"
+            f"{len(short)} of {len(pairs)} answers rest on less time than the grid is wide"
+            f" ({short[0].overlap_s:.3g} s): take a shorter leadlag.max_lag_s"
         )
     return notes
+
+
+def _rounded(value: float) -> float:
+    """One digit, downwards.
+
+    Example:
+        >>> _rounded(2.6), _rounded(0.19)
+        (2.0, 0.1)
+    """
+    size = 10.0 ** math.floor(math.log10(max(value, 1e-3)))
+    return math.floor(max(value, 1e-3) / size) * size

@@ -58,9 +58,7 @@ def binned(time: I64, price: F64, width: int, origin: int) -> tuple[I64, F64]:
 
 
 @njit(**NJIT)
-def bin_correlation(
-    time_x: I64, x: F64, time_y: I64, y: F64, lags: I64, width: int, origin: int
-) -> F64:
+def bin_correlation(time_x: I64, x: F64, time_y: I64, y: F64, lags: I64, width: int, origin: int) -> F64:
     """Correlation of the moves within bins; see ``reference.bin_correlation``. O(n + m) per lag. Shape: [L]."""
     bins_x, moves_x = binned(time_x, x, width, origin)
     energy_x = (moves_x * moves_x).sum()

@@ -25,8 +25,10 @@ def contrast(
     """U(theta), split by the block of time in which the move of X ends; the sum over blocks is U.
 
     Args:
-        time_x, time_y: stamps, int64 ns, strictly increasing. [n + 1], [m + 1]
-        x, y: prices or log prices. [n + 1], [m + 1]
+        time_x: stamps of X, int64 ns, strictly increasing. [n + 1]
+        x: prices or log prices. [n + 1]
+        time_y: stamps of Y, likewise. [m + 1]
+        y: prices or log prices. [m + 1]
         lags: theta, int64 ns. [L]
         block: of every price of X; that of the first is not used. [n + 1]
         blocks: B.
@@ -64,7 +66,11 @@ def bin_correlation(
     """Correlation of the moves within bins of one width, the bins of Y moved on by theta; at most 1 in size.
 
     Args:
-        time_x, x, time_y, y, lags: as for ``contrast``.
+        time_x: as for ``contrast``, like x, time_y, y and lags.
+        x: [n + 1]
+        time_y: [m + 1]
+        y: [m + 1]
+        lags: [L]
         width: w, of a bin, ns.
         origin: where bin 0 begins; at or before every time and every time of Y minus theta.
 
