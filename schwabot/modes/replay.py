@@ -56,6 +56,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         expected_events=expected_events(settings, feed),
         config=config,
         notes=tuple(notes),
+        horizons_ms=pipeline.graph.horizons_ms,
     )
     summary = engine.run(
         feed,
