@@ -274,7 +274,7 @@ def lead_lag(
     slower_ms = max(x.interval_ms, y.interval_ms)
     block_ns = min(config.block_s * 1e9, x.span_ns / WANTED_BLOCKS)
     block_ns = max(block_ns, x.span_ns / MOST_BLOCKS, PRICES_PER_BLOCK * slower_ms * 1e6)
-    block_x = ((x.ts_ns - x.ts_ns[0]) // block_ns).astype(np.int64)
+    block_x = np.maximum(0, (x.ts_ns - x.ts_ns[0] - 1) // block_ns).astype(np.int64)  # a move belongs to its end
     energy_x, energy_y = (np.diff(one.value) ** 2 for one in (x, y))
     arrays = (x.ts_ns, x.value, y.ts_ns, y.value)
     by_block = _over_lags(
@@ -303,7 +303,7 @@ def lead_lag(
     bin_peak = peak_of(np.nan_to_num(np.abs(correlations)))
     lag_ns, bin_lag_ns = (int(lags_ns[at]) * side for at in (peak, bin_peak))
     blocks = by_block.shape[1]
-    block_y = np.clip((y.ts_ns[1:] - x.ts_ns[0]) // block_ns, 0, block_x[-1]).astype(np.int64)
+    block_y = np.clip((y.ts_ns[1:] - x.ts_ns[0] - 1) // block_ns, 0, block_x[-1]).astype(np.int64)
     resampled = _bootstrap(
         by_block,
         _per_block(block_x[1:], energy_x, blocks),

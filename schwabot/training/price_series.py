@@ -104,7 +104,8 @@ def last_of_stamp(ts_ns: Int64, price: Float64, resolution_ns: int = 1) -> tuple
         [8, 12]
     """
     number = ts_ns // resolution_ns
-    last = np.append(number[1:] != number[:-1], [True] * (len(ts_ns) > 0))
+    last = np.ones(len(ts_ns), np.bool_)
+    last[:-1] = number[1:] != number[:-1]
     return ts_ns[last], price[last]
 
 
