@@ -329,7 +329,7 @@ def lead_lag(
         correlation_lag_ms=bin_lag_ns / 1e6,
         bin_ms=width_ns / 1e6,
         disagree=abs(lag_ns - bin_lag_ns) > width_ns or lag_ns * bin_lag_ns < 0,
-        edge=bool(abs(lag_ns) == lags_ns[-1]),
+        edge=bool(lag_ns == lags_ns[-1]),
         x=x.name,
         y=y.name,
         n_x=x.observations,

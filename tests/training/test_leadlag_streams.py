@@ -73,6 +73,17 @@ def test_what_is_kept_does_not_depend_on_the_batches(
     assert found.observations == whole.observations
 
 
+def test_a_price_that_is_replaced_at_its_stamp_decides_nothing_before() -> None:
+    """At 30 the third 7 becomes 8 in the next batch: then 20 is where the last 7 ends, and must be there."""
+    prices = PriceCollector((A, B), EXACT)
+    for time, mid in (([10, 20, 30], [7, 7, 7]), ([30, 40], [8, 8])):
+        prices.update(quotes((A, B), time, np.zeros(len(time)), mid))
+    kept = prices._prices[A.stream]["receive"]
+    assert kept.stamps == 4
+    time_ns, price = kept.take()
+    assert (time_ns.tolist(), price.tolist()) == ([10, 20, 30, 40], [3.5, 3.5, 4.0, 4.0])
+
+
 def moving(seed: int, n: int = 400) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     rng = np.random.default_rng(seed)
     return np.cumsum(rng.integers(1, 20, n)) * MS + 10**9, 1_000 + np.cumsum(rng.integers(-3, 4, n))
