@@ -129,9 +129,10 @@ class PriceCollector:
             self._other[name] += int(np.count_nonzero(own)) - len(rows)
             self._rows[name] += len(rows)
             if kind == Kind.QUOTE:
-                price: Float64 = (ticks.bid_ticks[rows] + ticks.ask_ticks[rows]) * (0.5 * instrument.tick_size)
+                half_ticks = ticks.bid_ticks[rows] + ticks.ask_ticks[rows]
             else:
-                price = ticks.price_ticks[rows] * instrument.tick_size
+                half_ticks = 2 * ticks.price_ticks[rows]
+            price: Float64 = np.multiply(half_ticks, 0.5 * instrument.tick_size, dtype=np.float64)
             stamped = (ticks.ts_emit_ns[rows] != MISSING_NS) | (ticks.ts_event_ns[rows] != MISSING_NS)
             self._stamped[name] += int(np.count_nonzero(stamped))
             self._prices[name]["receive"].add(ticks.ts_recv_ns[rows], price)
