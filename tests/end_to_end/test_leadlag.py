@@ -175,6 +175,7 @@ def test_bad_input(
     assert said in summary_of("run")["error"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_reading_keeps_what_was_read(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "schwabot.run", "mode=leadlag", "source.events=100000000", "hydra.run.dir=run"]
     env = os.environ | {"PYTHONUNBUFFERED": "1"}
