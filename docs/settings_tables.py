@@ -82,7 +82,7 @@ def tables() -> str:
         for name in SOURCES:
             config[name] = OmegaConf.to_container(compose("config", overrides=[f"source={name}"]))
     base: Any = config["synthetic"]
-    top = {name: base[name] for name in ("mode", "batch_events")}
+    top = {name: base[name] for name in ("mode", "checkpoint", "batch_events")}
     said = meanings(RunConfig)
     lines = ["### The run", "", "| setting | default | meaning |", "|---|---|---|"]
     lines += [f"| `{name}` | {shown(value)} | {said[name]} |" for name, value in top.items()] + [""]
@@ -98,7 +98,14 @@ def tables() -> str:
         schema = type(getattr(ModulesConfig(), part.name))
         title = schema.__name__.removesuffix("Config")
         lines += table(title, schema, base["modules"][part.name], f"modules.{part.name}.")
-    for name, title in (("latency", "Venue clocks"), ("skill", "Skill"), ("sinks", "Sinks"), ("convert", "Convert")):
+    for name, title in (
+        ("latency", "Venue clocks"),
+        ("skill", "Skill"),
+        ("sinks", "Sinks"),
+        ("convert", "Convert"),
+        ("leadlag", "Lead-lag"),
+        ("fit", "Fit"),
+    ):
         schema = type(getattr(RunConfig(), name))
         assert is_dataclass(schema)
         lines += table(title, schema, base[name], f"{name}.")

@@ -26,12 +26,13 @@ from schwabot.ticks.table import TableConfig
 from schwabot.ticks.validate import BadInputPolicy
 from schwabot.ticks.venue_clock import VenueClockConfig
 from schwabot.training.fit_settings import FitConfig
+from schwabot.training.leadlag import LeadLagConfig
 from schwabot.training.skill_settings import SkillConfig
 
-MODES = ("replay", "convert", "fit")
-PLANNED_MODES = ("leadlag", "backtest", "sweep", "record", "paper", "live", "serve")
+MODES = ("replay", "convert", "leadlag", "fit")
+PLANNED_MODES = ("backtest", "sweep", "record", "paper", "live", "serve")
 GROUPS = (
-    "source", "instruments", "sinks", "fit", "experiment", "modules/tensor_harness", "modules/ghost_bridge",
+    "source", "instruments", "sinks", "leadlag", "fit", "experiment", "modules/tensor_harness", "modules/ghost_bridge",
     "modules/hash_registry", "modules/phantom_lag", "modules/voltage_lanes",
 )  # fmt: skip
 FEES = ("maker_fee_bp", "taker_fee_bp")
@@ -153,6 +154,7 @@ class RunConfig:
         latency: venue clocks and feed delays.
         instruments: what is known about each stream: any name → ``InstrumentConfig``.
         skill: how forecasts are scored.
+        leadlag: mode=leadlag: grid of lags, price, bootstrap.
         checkpoint: a forecast that mode=fit trained, as a file; every mode that runs the graph serves it.
     """
 
@@ -165,6 +167,7 @@ class RunConfig:
     latency: VenueClockConfig = field(default_factory=VenueClockConfig)
     instruments: dict[str, Any] = field(default_factory=dict)
     skill: SkillConfig = field(default_factory=SkillConfig)
+    leadlag: LeadLagConfig = field(default_factory=LeadLagConfig)
     sinks: SinksConfig = field(default_factory=SinksConfig)
     convert: ConvertConfig = field(default_factory=ConvertConfig)
     fit: FitConfig = field(default_factory=FitConfig)
@@ -182,7 +185,7 @@ class RunConfig:
         for name in ("convert", "fit"):
             if self.mode != name and (out := getattr(self, name).out):
                 raise ConfigError(f"{name}.out={out} does nothing in mode={self.mode}: add mode={name}")
-        if self.checkpoint and self.mode in ("convert", "fit"):
+        if self.checkpoint and self.mode in ("convert", "fit", "leadlag"):
             raise ConfigError(
                 f"checkpoint={self.checkpoint} does nothing in mode={self.mode}: it is served by mode=replay"
             )

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -138,8 +139,8 @@ class Pipeline:
             self._batches, self._events = int(state["pipeline.batches"]), int(state["pipeline.events"])
         self._graph_state = memory
 
-    def clock_summary(self) -> dict[str, dict[str, float | None]]:
-        """Per stream: clock offset and drift, median feed delay."""
+    def clock_summary(self) -> dict[str, dict[str, Any]]:
+        """Per stream: clock offset and drift with intervals, median feed delay."""
         return self.clock.summary()
 
     def _record(

@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 INTERRUPTED = 130
-TABLES = ("signals", "lag_decisions", "lag_curve", "arbitrage", "drift", "memory", "fit")
-RESULTS = ("summary.json", "config.yaml", "checkpoint.safetensors", *(f"{table}.parquet" for table in TABLES))
-"""Parquet tables of a run."""
+TABLES = ("signals", "lag_decisions", "lag_curve", "arbitrage", "drift", "memory", "leadlag", "fit")
+RESULTS = (
+    "summary.json", "config.yaml", "checkpoint.safetensors", *(f"{table}.parquet" for table in TABLES), "leadlag.png",
+)  # fmt: skip
+"""Files of a run."""
 _started_s: list[float] = []
 register()
 

@@ -137,7 +137,7 @@ REFUSED = {
     "modules.tensor_harness.tau_phase_s=nan": "out of range",
     "modules.hash_registry.bits=5": "use one of 4, 8, 16, 32, 42",
     "batch_events=0": "use 1 to",
-    "mode=replya": "did you mean replay?; use replay, convert or fit",
+    "mode=replya": "did you mean replay?; use replay, convert",
     "mode=live": "is not built yet; what exists today: replay, convert",
     "mode=sweep": "is not built yet",
     "mode=convert": "convert.out=DIR",

@@ -321,7 +321,7 @@ class Graph(torch.nn.Module):
         if last_ns == MISSING_NS:
             decisions = take_decisions(parts.lag, int(parts.lag.head[1]))
         else:
-            decisions = finish_decisions(parts.lag, last_ns, self.params.latencies_ns)
+            decisions = finish_decisions(parts.lag, last_ns, self.params.latencies_ns, self.params.lag)
             for buy, sell in zip(*np.nonzero(parts.arbitrage.open_ns >= 0), strict=True):
                 close_window(buy, sell, last_ns, parts.arbitrage)
         windows = take_windows(parts.arbitrage, self.params.fungible)

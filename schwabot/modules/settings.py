@@ -156,12 +156,14 @@ class PhantomLagConfig:
     """What acting late costs.
 
     Attributes:
-        latencies_ms: grid of the realised lag curve.
+        latencies_ms: grid of the lag curve, realised and expected.
         notional_quote: size for which that curve is also given in money, in each stream's quote currency.
         latency_ms: our own latency from decision to exchange, for the expected lag and the lanes' guard.
         tau_range_s: decay time of the recent price range P_max.
         min_range_bp: lower limit of P_max.
         reentry_penalty: penalty above which re-entry is advised against.
+        tau_curve_s: decay time of what earlier decisions cost, in the expected lag curve.
+        prior_decisions: how many such decisions weigh as much as what the registry expects by itself.
     """
 
     latencies_ms: list[float] = field(default_factory=lambda: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000])
@@ -170,6 +172,8 @@ class PhantomLagConfig:
     tau_range_s: float = 60.0
     min_range_bp: float = 1.0
     reentry_penalty: float = 0.1
+    tau_curve_s: float = 300.0
+    prior_decisions: float = 10.0
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""
@@ -183,6 +187,8 @@ class PhantomLagConfig:
         _in_range("modules.phantom_lag.tau_range_s", self.tau_range_s, 1e-3, 1e6)
         _in_range("modules.phantom_lag.min_range_bp", self.min_range_bp, 1e-9, 1e6)
         _in_range("modules.phantom_lag.reentry_penalty", self.reentry_penalty, 0.0, 1.0)
+        _in_range("modules.phantom_lag.tau_curve_s", self.tau_curve_s, 1e-3, 1e9)
+        _in_range("modules.phantom_lag.prior_decisions", self.prior_decisions, 1e-3, 1e9)
 
 
 @dataclass

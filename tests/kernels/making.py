@@ -29,7 +29,16 @@ from schwabot_kernels.registry.hash import hyperplanes
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
-DECISIONS = ("ts_ns", "stream", "side", "realised_cost_bp", "entropy", "range_bp", "realised_penalty")
+DECISIONS = (
+    "ts_ns",
+    "stream",
+    "side",
+    "expected_cost_bp",
+    "realised_cost_bp",
+    "entropy",
+    "range_bp",
+    "realised_penalty",
+)
 SIZES = (1, 2, 3, 17, 127, 128, 129, 257, 600)
 
 
