@@ -45,8 +45,8 @@ def test_import_stays_light() -> None:
 
 
 def test_public_names() -> None:
-    assert schwabot.__all__ == ["Graph", "LeadLagResult", "Result", "leadlag", "load"]
-    for missing in ("fit", "backtest", "sweep"):
+    assert schwabot.__all__ == ["Fit", "Graph", "LeadLagResult", "Result", "fit", "leadlag", "load"]
+    for missing in ("backtest", "sweep"):
         assert not hasattr(schwabot, missing), "absent until it exists"
 
 
