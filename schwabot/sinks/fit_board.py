@@ -70,7 +70,7 @@ class FitBoard:
         from torch.utils.tensorboard import summary as tensorboard_summary
 
         hparams: Any = tensorboard_summary.hparams
-        chosen = {f"lambda.{h}ms": value for h, value in (fit.get("lambda") or {}).items()}
+        chosen = {"lambda": fit["lambda"]} if "lambda" in fit else {}
         found = {
             f"hparam/{base}/{predictor}_{rows}": value
             for base, means in (fit.get("mean_r2") or {}).items()

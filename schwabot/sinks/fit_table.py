@@ -114,7 +114,7 @@ def _usual(horizons: list[str]) -> bool:
 
 
 def _lines(fit: Mapping[str, Any]) -> Iterator[str]:
-    chosen = ", ".join(f"{value:g} at {h} ms" for h, value in (fit.get("lambda") or {}).items())
+    chosen = f"{fit['lambda']:g}" if "lambda" in fit else ""
     rows = [f"{one['rows']['quotes']:,} quotes of {base}" for base, one in fit["assets"].items() if one["rows"]]
     yield ""
     if rows:

@@ -271,13 +271,9 @@ class ForecastFit:
                 for one in self.assets[k].instruments
             },
             "rows": self._rows,
-            "lambda": self._by_horizon(self.choice.penalty),
-            "gain": self._by_horizon(self.choice.gain),
+            "lambda": self.choice.penalty,
             "kalman": self._fitted_kalman(),
-            **{
-                name: getattr(config, name)
-                for name in ("split", "embargo_s", "blocks", "grid_share", "mask_share", "calm")
-            },
+            **{name: getattr(config, name) for name in ("split", "embargo_s", "blocks", "grid_share", "mask_share")},
         }
 
     def _score(self, batches: Iterator[Ticks]) -> None:
@@ -293,9 +289,6 @@ class ForecastFit:
                 own = asset.part(ticks)
                 if asset.base in self.scores and len(own):
                     self.scores[asset.base].update(own)
-
-    def _by_horizon(self, values: Sequence[float]) -> dict[str, float]:
-        return {f"{h:g}": float(value) for h, value in zip(self.skill.horizons_ms, values, strict=True)}
 
     def skill_tables(self, predictor: str) -> dict[str, Any]:
         """Held-out skill of a predictor: stream → horizon in ms → numbers, over all assets."""
@@ -320,8 +313,7 @@ class ForecastFit:
         }
         if self.choice is not None:
             found |= {
-                "lambda": self._by_horizon(self.choice.penalty),
-                "gain": self._by_horizon(self.choice.gain),
+                "lambda": self.choice.penalty,
                 "loss": _losses(self.choice, self.skill.horizons_ms),
             }
         if self.scores:
@@ -354,8 +346,7 @@ class ForecastFit:
         fitted = [self.assets[k] for k in self._fitted_on]
         return {
             "rows": fold.rows,
-            "lambda": self._by_horizon(fold.choice.penalty),
-            "gain": self._by_horizon(fold.choice.gain),
+            "lambda": fold.choice.penalty,
             "loss": _losses(fold.choice, self.skill.horizons_ms),
             "assets": {
                 asset.base: {

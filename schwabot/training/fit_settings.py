@@ -21,7 +21,6 @@ class FitConfig:
         ridge: penalties to choose from, in units of the number of rows.
         clip: limit of a feature, in units of its RMS.
         grid_share: weight of the points of the time grid, against that of the quotes.
-        calm: rows weigh (1 + mean squared scaled feature)^-calm: less in busy times, where errors are larger.
         mask_share: weight of copies of the rows in which one stream is missing, against that of the rows themselves.
         missing: also score the forecast with each stream left out in turn.
         kalman: also fit the Kalman ghost's q and r.
@@ -35,10 +34,9 @@ class FitConfig:
     embargo_s: float = 1.0
     folds: int = 5
     blocks: int = 4
-    ridge: list[float] = field(default_factory=lambda: [0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0])
+    ridge: list[float] = field(default_factory=lambda: [0.3, 0.5, 1.0])
     clip: float = 12.0
     grid_share: float = 0.5
-    calm: float = 0.5
     mask_share: float = 0.3
     missing: bool = True
     kalman: bool = True
@@ -54,7 +52,6 @@ class FitConfig:
             ("blocks", 2, 100),
             ("clip", 1e-3, 1e9),
             ("grid_share", 0.0, 1.0),
-            ("calm", 0.0, 10.0),
             ("mask_share", 0.0, 0.99),
             ("max_rows", 1000, 10**9),
             ("min_rows", 10, 10**9),

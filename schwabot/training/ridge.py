@@ -28,7 +28,6 @@ class RidgeConfig:
     clip: float = 12.0
     grid_share: float = 0.5
     mask_share: float = 0.0
-    calm: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +102,18 @@ def moments(part: Part, scale: Float64, config: RidgeConfig) -> Moments:
     wide = len(at) * features
     gram, cross = np.zeros((wide, wide)), np.zeros((wide, len(at) * horizons))
     energy = np.zeros((len(at), horizons))
-    whole = 0.0
     for weight, feature, outcome in _chunks(part, config.grid_share):
         z = scaled(feature, scale[at], config.clip).reshape(len(weight), -1)
-        weight *= (1.0 + (z * z).mean(axis=1)) ** -config.calm
-        whole += weight.sum()
         weighted = z * weight[:, None]
         gram += weighted.T @ z
         cross += weighted.T @ outcome.reshape(len(weight), -1)
         energy += np.einsum("n,nvh->vh", weight, outcome * outcome)
     place = (np.array(at)[:, None] * features + np.arange(features)).ravel()
     all_gram, all_cross = np.zeros((roles * features,) * 2), np.zeros((roles * features, roles, horizons))
-    all_gram[np.ix_(place, place)] = gram / whole
-    all_cross[np.ix_(place, at)] = cross.reshape(wide, len(at), horizons) / whole
+    all_gram[np.ix_(place, place)] = gram
+    all_cross[np.ix_(place, at)] = cross.reshape(wide, len(at), horizons)
     all_energy, target = np.zeros((roles, horizons)), np.zeros(roles, np.bool_)
-    all_energy[at], target[at] = energy / whole, True
+    all_energy[at], target[at] = energy, True
     return Moments(all_gram, all_cross, all_energy, target)
 
 
@@ -189,10 +185,9 @@ def fit_ridge(parts: Sequence[Part], roles: int, penalties: Sequence[float], con
     r"""Fit every penalty to the rows that count.
 
     .. math::
-        \min_c \frac{1}{\sum_i w_i} \sum_i w_i \left( y_i - c \cdot z_i \right)^2 + \lambda |c|^2, \quad
-        z_i = \mathrm{clip}(f_i / s), \quad w_i \propto \left( 1 + \overline{z_i^2} \right)^{-\kappa}
+        \min_c \sum_i w_i \left( y_i - c \cdot z_i \right)^2 + \lambda |c|^2, \quad
+        z_i = \mathrm{clip}(f_i / s), \quad \sum_i w_i = 1
 
-    Errors grow with the features, in busy times, so such rows weigh less (kappa = ``calm``; weighted least squares).
     No intercept: a flip of the price flips features and outcomes alike.
 
     Args:
@@ -222,17 +217,11 @@ class Sums(NamedTuple):
 
     Attributes:
         energy: of squared outcomes. [2, V, H]
-        product: of forecast times outcome. [P, 2, V, H]
-        square: of squared forecasts. [P, 2, V, H]
+        error: of squared errors of the forecasts. [P, 2, V, H]
     """
 
     energy: Float64
-    product: Float64
-    square: Float64
-
-    def error(self, gain: Float64 | float = 1.0) -> Float64:
-        """Squared errors of the forecasts times a gain, which spreads over [P, 2, V, H]."""
-        return self.energy - 2.0 * gain * self.product + gain * gain * self.square
+    error: Float64
 
 
 def score(fitted: Fitted, part: Part) -> Sums:
@@ -242,16 +231,15 @@ def score(fitted: Fitted, part: Part) -> Sums:
     place = (np.array(at)[:, None] * features + np.arange(features)).ravel()
     weight = fitted.coefficients[:, :, at][..., place]
     energy = np.zeros((2, *part.rows.outcome_bp.shape[1:]))
-    product, square = np.zeros((2, len(weight), *energy.shape))
+    error = np.zeros((len(weight), *energy.shape))
     for kind, counts in enumerate((part.counts & part.rows.quote, part.counts & ~part.rows.quote)):
         for _, feature, outcome in _chunks(Part(part.rows, counts, part.roles), 0.5):
             z = scaled(feature, fitted.scale[at], fitted.clip).reshape(len(feature), -1)
             energy[kind] += (outcome * outcome).sum(axis=0)
             for p in range(len(weight)):
-                forecast = np.tensordot(z, weight[p], axes=(1, 2)).transpose(0, 2, 1)
-                product[p, kind] += (forecast * outcome).sum(axis=0)
-                square[p, kind] += (forecast * forecast).sum(axis=0)
-    return Sums(energy, product, square)
+                miss = outcome - np.tensordot(z, weight[p], axes=(1, 2)).transpose(0, 2, 1)
+                error[p, kind] += (miss * miss).sum(axis=0)
+    return Sums(energy, error)
 
 
 def _chunks(part: Part, grid_share: float) -> Iterator[tuple[Float64, Float64, Float64]]:

@@ -46,17 +46,15 @@ def within(rows: Rows, window: Window) -> Bool:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The penalty that held best, for every horizon, and what its forecasts are to be multiplied by.
+    """The penalty that held best.
 
     Attributes:
-        penalty: those chosen. [H]
-        gain: best factor of the forecasts on blocks they were not fitted on, at least 0. [H]
+        penalty: the one chosen, for all horizons.
         penalties: those tried. [P]
-        loss: 1 - R² of the forecasts times their gain, on blocks they were not fitted on; lower is better. [P, H]
+        loss: 1 - R² on blocks they were not fitted on; lower is better. [P, H]
     """
 
-    penalty: tuple[float, ...]
-    gain: tuple[float, ...]
+    penalty: float
     penalties: tuple[float, ...]
     loss: Float64
 
@@ -94,7 +92,7 @@ def span(part: Part) -> Window:
 
 def ridge_config(config: FitConfig) -> RidgeConfig:
     """The part of the settings that a single fit needs."""
-    return RidgeConfig(config.clip, config.grid_share, config.mask_share, config.calm)
+    return RidgeConfig(config.clip, config.grid_share, config.mask_share)
 
 
 def block_scores(parts: Sequence[Part], roles: int, config: FitConfig) -> list[list[Sums]]:
@@ -114,10 +112,9 @@ def block_scores(parts: Sequence[Part], roles: int, config: FitConfig) -> list[l
 
 
 def choose(parts: Sequence[Part], roles: int, config: FitConfig) -> Choice:
-    """Penalty and gain of the least 1 - R², mean over assets, quotes and grid, and streams, for every horizon.
+    """The penalty of the least 1 - R², mean over assets, quotes and grid, streams and horizons.
 
-    A ridge makes forecasts too small where a few features count, and too large where a relation does not last; what was
-    not fitted on tells by how much.
+    One for all horizons: what a single horizon prefers in a few minutes does not last.
 
     Raises:
         FitError: the rows are too few or too close for blocks.
@@ -128,34 +125,21 @@ def choose(parts: Sequence[Part], roles: int, config: FitConfig) -> Choice:
             f"what is left to fit on is too short for {config.blocks} blocks with {config.embargo_s:g} s between them:"
             " use more data, a larger fit.split or a smaller fit.embargo_s"
         )
-    product, square, cells = np.zeros((3, len(config.ridge), parts[0].rows.outcome_bp.shape[2]))
+    loss, cells = np.zeros((2, len(config.ridge), parts[0].rows.outcome_bp.shape[2]))
     for own in blocks:
         energy = np.sum([one.energy for one in own], axis=0)
         share = np.divide(1.0, energy, out=np.zeros_like(energy), where=energy > 0)
-        product += (share * np.sum([one.product for one in own], axis=0)).sum(axis=(1, 2))
-        square += (share * np.sum([one.square for one in own], axis=0)).sum(axis=(1, 2))
+        loss += (share * np.sum([one.error for one in own], axis=0)).sum(axis=(1, 2))
         cells += np.count_nonzero(energy > 0, axis=(0, 1))
-    gain = np.divide(product, square, out=np.zeros_like(product), where=square > 0).clip(0.0)
-    loss = 1.0 - (2.0 * gain * product - gain**2 * square) / np.maximum(cells, 1)
-    best = len(loss) - 1 - loss[::-1].argmin(axis=0)  # of equal ones the largest penalty
-    return Choice(
-        penalty=tuple(config.ridge[p] for p in best.tolist()),
-        gain=tuple(gain[best, np.arange(len(best))].tolist()),
-        penalties=tuple(config.ridge),
-        loss=loss,
-    )
+    loss /= np.maximum(cells, 1)
+    best = len(loss) - 1 - int(loss[::-1].mean(axis=1).argmin())  # of equal ones the largest penalty
+    return Choice(config.ridge[best], tuple(config.ridge), loss)
 
 
 def train(parts: Sequence[Part], roles: int, config: FitConfig) -> tuple[Fitted, Choice]:
-    """Choose penalty and gain inside these rows, then fit to all of them."""
+    """Choose a penalty inside these rows, then fit to all of them."""
     choice = choose(parts, roles, config)
-    wanted = sorted(set(choice.penalty))
-    fitted = fit_ridge(parts, roles, wanted, ridge_config(config))
-    own = [
-        gain * fitted.coefficients[wanted.index(penalty), h]
-        for h, (penalty, gain) in enumerate(zip(choice.penalty, choice.gain, strict=True))
-    ]
-    return replace(fitted, coefficients=np.stack(own)[None]), choice
+    return fit_ridge(parts, roles, [choice.penalty], ridge_config(config)), choice
 
 
 def walk_forward(parts: Sequence[Part], roles: int, config: FitConfig) -> list[Fold]:
@@ -181,7 +165,7 @@ def walk_forward(parts: Sequence[Part], roles: int, config: FitConfig) -> list[F
         for part, window in zip(parts, windows, strict=True):
             counts = part.counts & within(part.rows, window)
             sums = score(fitted, replace(part, counts=counts))
-            energy, error = sums.energy, sums.error()[0]
+            energy, error = sums.energy, sums.error[0]
             r2.append(np.divide(energy - error, energy, out=np.full(energy.shape, np.nan), where=energy > 0))
             scored.append(
                 np.array([np.count_nonzero(counts & part.rows.quote), np.count_nonzero(counts & ~part.rows.quote)])

@@ -14,7 +14,7 @@ from schwabot.training.ridge import Part, RidgeConfig, fit_ridge, score
 from schwabot.training.validation import block_scores, choose, near, span, split_evenly, train, walk_forward, within
 
 MS = 1_000_000
-CONFIG = FitConfig(folds=4, blocks=4, ridge=[0.01, 0.1, 1.0], mask_share=0.0, calm=0.0, min_rows=50)
+CONFIG = FitConfig(folds=4, blocks=4, ridge=[0.01, 0.1, 1.0], mask_share=0.0, min_rows=50)
 
 
 def follower(seed: int, seconds: int = 40, share: float = 0.5, noise: float = 0.5) -> Part:
@@ -57,7 +57,7 @@ def test_a_planted_leak_is_not_found_by_walking_forward() -> None:
 
     naive = fit_ridge([replace(leak, counts=leak.rows.ts_ns < edge_ns)], 1, [0.01], RidgeConfig())
     sums = score(naive, test)
-    assert ((1 - sums.error()[0] / sums.energy) > 0.5).all()  # the leak is there for whoever does not purge
+    assert ((1 - sums.error[0] / sums.energy) > 0.5).all()  # the leak is there for whoever does not purge
 
     (fold,) = walk_forward([leak], 1, replace(CONFIG, folds=1, embargo_s=0.0))
     assert np.abs(fold.r2[0]).max() < 0.01
@@ -68,7 +68,7 @@ def test_a_planted_leak_does_not_choose_the_penalty() -> None:
     part = follower(0)
     edge_ns = split_evenly(span(part), 4)[2][0]
     ((_, _, behind, _),) = block_scores([jump_at(part, edge_ns)], 1, replace(CONFIG, embargo_s=0.0))
-    assert (behind.error() / behind.energy).min() > 0.99
+    assert (behind.error / behind.energy).min() > 0.99
 
 
 def test_the_embargo_keeps_its_distance() -> None:
@@ -130,26 +130,22 @@ def test_the_other_asset_is_purged_in_the_same_minutes() -> None:
         assert fold.rows == 2 * np.count_nonzero((part.rows.ts_ns < window[0]) & ~near(part.rows, [window], 10**9))
 
 
-def test_the_gain_undoes_what_the_penalty_takes() -> None:
-    """One feature of unit variance: a penalty of 1 halves its coefficient, so the gain is 2; noise is given none."""
-    penalty = replace(CONFIG, ridge=[1.0])
-    signal = choose([follower(5, share=2.0, noise=0.1)], 1, penalty)
-    assert signal.gain[0] == pytest.approx(2.0, rel=0.02)
-    noise = choose([follower(6, share=0.0)], 1, penalty)
-    assert noise.gain[0] < 0.5
-    assert noise.loss[0, 0] == pytest.approx(1.0, abs=0.01)
+def test_noise_is_no_better_than_silence_and_takes_the_largest_penalty() -> None:
+    choice = choose([follower(6, share=0.0)], 1, replace(CONFIG, ridge=[0.01, 1.0, 1e6]))
+    assert choice.penalty == 1e6
+    assert choice.loss[-1, 0] == pytest.approx(1.0, abs=1e-6)
+    assert choice.loss[0, 0] > 1.0
 
 
-def test_every_horizon_gets_its_own_penalty_and_gain() -> None:
+def test_one_penalty_is_chosen_for_all_horizons() -> None:
+    """The signal's horizon gains more by a small penalty than the noise's loses; the coefficients are the ridge's."""
     part = follower(7, share=2.0, noise=0.1)
     noise = np.random.default_rng(8).normal(size=part.rows.outcome_bp.shape).astype(np.float32)
     two = replace(part, rows=replace(part.rows, outcome_bp=np.concatenate([part.rows.outcome_bp, noise], axis=2)))
     fitted, choice = train([two], 1, CONFIG)
-    assert choice.penalty[0] == 0.01
-    assert choice.gain[0] > 0.9 > choice.gain[1]
-    for h, (penalty, gain) in enumerate(zip(choice.penalty, choice.gain, strict=True)):
-        alone = fit_ridge([two], 1, [penalty], RidgeConfig())
-        np.testing.assert_array_equal(fitted.coefficients[0, h], gain * alone.coefficients[0, h])
+    assert choice.penalty == 0.01
+    alone = fit_ridge([two], 1, [0.01], RidgeConfig())
+    np.testing.assert_array_equal(fitted.coefficients, alone.coefficients)
 
 
 def test_too_short_for_blocks_is_refused() -> None:
