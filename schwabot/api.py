@@ -371,7 +371,7 @@ class Graph:
             warn(f"running on the CPU: {reason}", RuntimeWarning, stacklevel=2)
         modules = self.settings.modules
         if self.head is not None:
-            modules = serve(self.head, self._checkpoint, modules, self.settings.latency, feed.instruments)
+            modules = serve(self.head, self._checkpoint, modules, feed.instruments)
         pipeline = Pipeline(feed.instruments, modules, self.settings.latency, device=device, head=self.head)
         skill = skill_meter(feed.instruments, self.settings.skill, self.head, predictors)
         bar = Progress(enabled=progress, label="graph")

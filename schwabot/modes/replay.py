@@ -46,7 +46,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     head, modules = None, settings.modules
     if settings.checkpoint:
         head = ForecastHead.load(settings.checkpoint)
-        modules = serve(head, settings.checkpoint, modules, settings.latency, feed.instruments)
+        modules = serve(head, settings.checkpoint, modules, feed.instruments)
     config = write_config(settings, run_dir)
     pipeline = Pipeline(feed.instruments, modules, settings.latency, device=device, head=head)
     compile_s = compile_kernels(feed.instruments, modules)

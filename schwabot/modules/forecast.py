@@ -20,7 +20,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from schwabot.errors import ConfigError, StateError
-from schwabot.modules.ghost_bridge import Ghost
 from schwabot.modules.stateful import State, Stateful
 from schwabot.modules.tensor_harness import Timeline, has_quotes
 from schwabot.records.instrument import Instrument
@@ -241,6 +240,7 @@ class Forecast(Stateful):
     """Features of the coming move, and a trained head on them: part of the ghost bridge.
 
     All features change sign with the price, so a head has no intercept. A stream that takes no part counts as zeros.
+    None depends on the ghost's estimator: a head goes with either.
 
     Args:
         instruments: V instruments, sorted by stream name.
@@ -260,16 +260,13 @@ class Forecast(Stateful):
         Order-flow imbalance: Cont, Kukanov & Stoikov (2014). Microprice: Stoikov (2018).
 
     Example:
-        >>> from schwabot.modules.ghost_bridge import GhostBridge
         >>> from schwabot.modules.tensor_harness import TensorHarness
         >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
         >>> feed = SyntheticFeed(SyntheticConfig(events=300))
         >>> batch = TickBatch.from_ticks(next(iter(feed.batches())))
-        >>> harness, bridge = TensorHarness(feed.instruments), GhostBridge(feed.instruments)
-        >>> forecast = Forecast(feed.instruments)
+        >>> harness, forecast = TensorHarness(feed.instruments), Forecast(feed.instruments)
         >>> timeline, _ = harness(batch, harness.initial_state())
-        >>> ghost, _ = bridge(batch, timeline, bridge.initial_state())
-        >>> found, state = forecast(batch, timeline, ghost, forecast.initial_state())
+        >>> found, state = forecast(batch, timeline, forecast.initial_state())
         >>> tuple(found.features.shape), tuple(found.forecast_bp.shape)
         ((300, 4, 9), (300, 4, 0))
     """
@@ -290,7 +287,7 @@ class Forecast(Stateful):
         self.horizons_ms = head.horizons_ms if head else ()
         self.quoted = has_quotes(instruments, trades_only)
 
-    def forward(self, batch: TickBatch, timeline: Timeline, ghost: Ghost, state: State) -> tuple[Forecasts, State]:
+    def forward(self, batch: TickBatch, timeline: Timeline, state: State) -> tuple[Forecasts, State]:
         """Features and forecasts of N events; returns them and the state after, and leaves ``state`` as it was."""
         self.check_state(state)
         aligned, streams = timeline.aligned, len(self.quoted)
@@ -303,8 +300,8 @@ class Forecast(Stateful):
             half=aligned.half.T,
             micro=aligned.micro.T,
             dt_s=aligned.dt_s,
+            phase=timeline.phase.T,
             route=timeline.route.T,
-            deviation=ghost.deviation_bp.T,
             inverse_scale=torch.from_numpy(self.params.inverse_scale[:, :streams]),
             coefficients=torch.from_numpy(self.params.coefficients[..., :streams]),
             target=torch.from_numpy(self.params.target[:streams]),

@@ -282,7 +282,7 @@ class Graph(torch.nn.Module):
         ghost, bridge = self.ghost_bridge(batch, timeline, state)
         forecasts_bp, move_bp, given, foreseen = ghost.deviation_bp[..., None][..., :0], None, None, {}
         if self._horizons:
-            (_, forecasts_bp, move_bp), foreseen = self._forecast(batch, timeline, ghost, state)
+            (_, forecasts_bp, move_bp), foreseen = self._forecast(batch, timeline, state)
             given = forecasts_bp[..., self._forecast.params.lanes_horizon]
         memory, registry = self.hash_registry(batch, timeline, ghost, state, move_bp)
         lag, delay = self.phantom_lag(batch, timeline, ghost, memory, state, move_bp)

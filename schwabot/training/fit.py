@@ -128,9 +128,6 @@ class ForecastFit:
             FitError: too little data, or a stream without a price.
         """
         self.splits = measure(read("finding the split"), self.assets, self.config)
-        if self.config.kalman and self.modules.ghost_bridge.estimator == "kalman":  # the features are made with q and r
-            self._parts(read("fitting q and r"))
-            self.notes.clear()
         parts = self._parts(read("reading what is fitted on"))
         self.head = self._train(parts, tell or (lambda doing: None))
         if keep is not None:
@@ -257,7 +254,7 @@ class ForecastFit:
             scale=fitted.scale,
             coefficients=fitted.coefficients[0].reshape(horizons, roles, roles, len(FEATURES)),
             clip=config.clip,
-            settings=feature_settings(self.modules, self.latency),
+            settings=feature_settings(self.modules),
             provenance=self._provenance(),
         )
 

@@ -57,7 +57,7 @@ class ForecastPass:
 
     Args:
         instruments: V instruments of one asset, sorted by stream name.
-        modules: settings; ``ghost_bridge.estimator`` names the ghost the features are made with.
+        modules: settings.
         clock: settings of the venue clocks.
         head: a trained head, whose forecasts are given too.
 
@@ -81,7 +81,6 @@ class ForecastPass:
         trades_only = [i.stream for i in instruments if i.trades_only]
         bridge = modules.ghost_bridge
         self.instruments = tuple(instruments)
-        self.estimator = bridge.estimator
         self._clock = VenueClock(self.instruments, clock or VenueClockConfig())
         self._harness = TensorHarness(self.instruments, modules.tensor_harness, trades_only, bridge.latency_max_ms)
         self._bridges = {
@@ -103,7 +102,7 @@ class ForecastPass:
         ghosts: dict[str, Ghost] = {}
         for name, bridge in self._bridges.items():
             ghosts[name], self._bridge_state[name] = bridge(batch, timeline, self._bridge_state[name])
-        made, self._forecast_state = self._forecast(batch, timeline, ghosts[self.estimator], self._forecast_state)
+        made, self._forecast_state = self._forecast(batch, timeline, self._forecast_state)
         found = made.features.numpy()
         return PassColumns(
             ts_ns=batch.ts_ns.numpy(),

@@ -10,40 +10,26 @@ from schwabot.errors import ConfigError
 from schwabot.modules.forecast import ForecastHead, role_of
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.instrument import Instrument
-from schwabot.ticks.venue_clock import VenueClockConfig
-
-_WEIGHTED = (
-    "age_decay_per_s", "latency_max_ms", "tau_depth_s", "tau_reliability_s", "reliability_horizon_ms",
-    "prior_variance_bp2", "prior_count",
-)  # fmt: skip
-_KALMAN = ("kalman_q_bp2_per_s", "kalman_r_bp2", "kalman_r_by_stream_bp2")
 
 
-def feature_settings(modules: ModulesConfig, latency: VenueClockConfig) -> dict[str, Any]:
+def feature_settings(modules: ModulesConfig) -> dict[str, Any]:
     """Settings on which the features depend, by their full names, with their values.
 
     Example:
-        >>> feature_settings(ModulesConfig(), VenueClockConfig())["modules.tensor_harness.tau_phase_s"]
+        >>> feature_settings(ModulesConfig())["modules.tensor_harness.tau_phase_s"]
         10.0
     """
-    harness, bridge = modules.tensor_harness, modules.ghost_bridge
-    found = {f"modules.tensor_harness.{one.name}": getattr(harness, one.name) for one in fields(harness)}
-    found["modules.ghost_bridge.estimator"] = bridge.estimator
-    for name in _KALMAN if bridge.estimator == "kalman" else _WEIGHTED:
-        found[f"modules.ghost_bridge.{name}"] = getattr(bridge, name)
-    return found | {f"latency.{one.name}": getattr(latency, one.name) for one in fields(latency)}
+    harness = modules.tensor_harness
+    return {f"modules.tensor_harness.{one.name}": getattr(harness, one.name) for one in fields(harness)}
 
 
-def serve(
-    head: ForecastHead, file: str, modules: ModulesConfig, latency: VenueClockConfig, instruments: Sequence[Instrument]
-) -> ModulesConfig:
+def serve(head: ForecastHead, file: str, modules: ModulesConfig, instruments: Sequence[Instrument]) -> ModulesConfig:
     """Settings of a run that serves a head: those given, with the head's own q and r for the Kalman ghost.
 
     Args:
         head: to serve.
         file: named in errors.
         modules: settings of the run.
-        latency: likewise.
         instruments: streams of the run.
 
     Raises:
@@ -53,12 +39,11 @@ def serve(
     kalman = head.provenance.get("kalman")
     if kalman and modules.ghost_bridge.estimator == "kalman":
         modules = with_kalman(modules, kalman, instruments)
-    now = feature_settings(modules, latency)
-    fitted_q_r = {f"modules.ghost_bridge.{name}" for name in _KALMAN} if kalman else set()
+    now = feature_settings(modules)
     odd = [
         f"{name} is {now.get(name)} here and was {value}"
         for name, value in head.settings.items()
-        if name not in fitted_q_r and now.get(name) != value
+        if now.get(name) != value
     ]
     if odd:
         raise ConfigError(

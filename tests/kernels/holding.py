@@ -99,8 +99,8 @@ def hold_forecast(run: Run) -> None:
     if not params.coefficients.size:
         assert run.forecasts.shape[-1] == 0
         return
-    found = features(run.batch, run.graph.table, run.aligned, run.deviation, run.route)
-    ours = head(found, (run.route == 0) & ~run.deviation.isnan(), params)
+    found = features(run.batch, run.graph.table, run.aligned, run.phase, run.route)
+    ours = head(found, run.route == 0, params)
     weight = np.abs(params.coefficients).sum((0, 1))[:, : ours.shape[1]].T  # [V, H]
     assert_close(ours, run.forecasts, 1e-8 * torch.from_numpy(1.0 + weight) * run.bp / 1e-9, "forecasts")
 

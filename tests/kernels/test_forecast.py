@@ -12,7 +12,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schwabot.modules.forecast import FEATURES, Forecast, ForecastHead, role_of
-from schwabot.modules.ghost_bridge import Ghost
 from schwabot.modules.graph import Graph
 from schwabot.modules.live import LiveStep
 from schwabot.records.instrument import Instrument
@@ -55,10 +54,9 @@ def test_features_are_their_reference(habits: Habits) -> None:
     graph = Graph(market.instruments, making.settings(), trades_only)
     state = graph.initial_state()
     seen, _ = graph.tensor_harness(market.batch, state)
-    ghost, _ = graph.ghost_bridge(market.batch, seen, state)
     part = Forecast(market.instruments, trades_only=trades_only)
-    theirs, _ = part(market.batch, seen, ghost, part.initial_state())
-    ours = reference_features(market.batch, graph.table, seen.aligned, ghost.deviation_bp, seen.route)
+    theirs, _ = part(market.batch, seen, part.initial_state())
+    ours = reference_features(market.batch, graph.table, seen.aligned, seen.phase, seen.route)
     for k, name in enumerate(FEATURES):
         # A decayed mean of prices that jump by thousands of bp keeps their rounding.
         assert_close(ours[..., k], theirs.features[..., k], 1e-9 * (1.0 + ours[..., k].abs()) + 1e-7, name)
@@ -86,10 +84,10 @@ def test_module_by_module_live_and_in_any_split_the_bits_are_the_same(habits: Ha
 
 
 def _features(batch: TickBatch, x: list[list[float]], deviation: list[list[float]], half: float = 0.1) -> torch.Tensor:
-    """Features of given mids and deviations [N, V], all streams quoted at every event."""
-    part = Forecast([A, B])
-    given_ghost = Ghost(torch.zeros(len(batch)).double(), torch.tensor(deviation).double(), torch.zeros(1))
-    return part(batch, timeline(batch, x, half), given_ghost, part.initial_state())[0].features
+    """Features of given mids and deviations [N, V], which add up to 0, all streams quoted at every event."""
+    part, seen = Forecast([A, B]), timeline(batch, x, half)
+    phase = seen.aligned.x + torch.tensor(deviation).double()
+    return part(batch, seen._replace(phase=phase), part.initial_state())[0].features
 
 
 def _trade(batch: TickBatch, row: int, price: float, qty: float, side: int) -> TickBatch:
@@ -158,21 +156,34 @@ def test_a_trade_of_unknown_side_says_nothing() -> None:
 def test_momentum_and_deviation_by_hand() -> None:
     """The price stood at 0 for 50 ms and jumps to 4: the mean has not moved. It stands for 20 ms: 4 e^{-1} are left."""
     batch = quotes((A, B), [(t, 0, 10.0, 10.1, 1, 1) for t in (0, 50, 70)]).batch
-    found = _features(batch, [[0, 7], [4, 7], [4, 7]], [[0, 0], [-2, 1], [-2, 1]])
+    found = _features(batch, [[0, 7], [4, 7], [4, 7]], [[0, 0], [-2, 2], [-2, 2]])
     assert found[1, 0, [6, 7]].tolist() == pytest.approx([4.0, 4.0], rel=1e-12)
     assert found[2, 0, [6, 7]].tolist() == pytest.approx([4 * math.exp(-1), 4 * math.exp(-0.2)], rel=1e-12)
     assert found[:, 1, 6:8].abs().max().item() == 0.0
-    assert found[2, :, 0].tolist() == pytest.approx([-2.0, 1.0], rel=1e-12)  # quoted at this event: no age
+    assert found[2, :, 0].tolist() == pytest.approx([-2.0, 2.0], rel=1e-12)  # quoted at this event: no age
 
 
 def test_deviation_fades_with_the_age_of_the_quote() -> None:
     batch = quotes((A, B), [(0, 0, 10.0, 10.1, 1, 1), (50, 1, 10.0, 10.1, 1, 1)]).batch
-    seen = timeline(batch, [[0, 0]] * 2)
+    seen = timeline(batch, [[-3, 3]] * 2)
     aged = seen._replace(aligned=seen.aligned._replace(last_ns=torch.full_like(seen.aligned.last_ns, START_NS)))
     part = Forecast([A, B])
-    said = Ghost(torch.zeros(2).double(), torch.full((2, 2), 3.0).double(), torch.zeros(1))
-    found = part(batch, aged, said, part.initial_state())[0].features
-    assert found[1, :, 0].tolist() == pytest.approx([3 * math.exp(-0.5)] * 2, rel=1e-12)
+    found = part(batch, aged, part.initial_state())[0].features
+    assert found[1, :, 0].tolist() == pytest.approx([3 * math.exp(-0.5), -3 * math.exp(-0.5)], rel=1e-12)
+
+
+def test_a_stream_that_takes_no_part_is_in_no_mean_and_gives_zeros() -> None:
+    """Prices without phases: 1, 5 and 30; the third is routed out. The others are 2 from their mean of 3."""
+    three = (A, B, replace(A, stream="c:BTC/USDT"))
+    batch = quotes(three, [(0, 0, 10.0, 10.1, 1, 1)]).batch
+    seen = timeline(batch, [[11, 105, 30]])
+    route = torch.tensor([[0, 0, 2]], dtype=torch.int8)
+    phase = torch.tensor([[10.0, 100.0, 0.0]]).double()
+    part = Forecast(three)
+    found = part(batch, seen._replace(phase=phase, route=route), part.initial_state())[0].features
+    assert found[0, :, 0].tolist() == pytest.approx([2.0, -2.0, 0.0], abs=1e-12)
+    nobody = part(batch, seen._replace(route=route * 0 + 2), part.initial_state())[0].features
+    assert nobody.abs().max().item() == 0.0
 
 
 def test_all_features_change_sign_with_the_price() -> None:
@@ -194,9 +205,8 @@ def test_all_features_change_sign_with_the_price() -> None:
             batch.price_ticks[k] = round((price if sign == 1 else 1 / price) * 1e12)
         graph = Graph(fine, making.settings())
         seen, _ = graph.tensor_harness(batch, graph.initial_state())
-        ghost, _ = graph.ghost_bridge(batch, seen, graph.initial_state())
         part = Forecast(fine)
-        found.append(part(batch, seen, ghost, part.initial_state())[0].features)
+        found.append(part(batch, seen, part.initial_state())[0].features)
     assert found[0].abs().amax((0, 1)).min() > 1e-3  # every feature occurs
     assert_close(found[0], -found[1], 1e-4, "flipped")  # half spreads of p and 1/p differ in the second order
 
@@ -209,9 +219,8 @@ def test_the_head_by_hand() -> None:
     coefficients[0, 1, 0, 7] = 9.0
     head = ForecastHead((role_of(A), role_of(B)), (100.0,), scale, coefficients, clip=2.0)
     batch = quotes((A, B), [(0, 0, 10.0, 10.1, 1, 1), (0, 1, 10.0, 10.1, 1, 1)]).batch
-    said = Ghost(torch.zeros(2).double(), torch.zeros(2, 2).double(), torch.zeros(1))
     part = Forecast([A, B], head)
-    answer, _ = part(batch, timeline(batch, [[0, 0], [5, -4]]), said, part.initial_state())
+    answer, _ = part(batch, timeline(batch, [[0, 0], [5, -4]]), part.initial_state())
     assert answer.forecast_bp[1, :, 0].tolist() == pytest.approx([0.5, 18.0], rel=1e-15)
     assert answer.ghost_move_bp.tolist() == pytest.approx([0.0, 9.25], rel=1e-15)
 

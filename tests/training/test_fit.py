@@ -17,7 +17,6 @@ from schwabot.pipeline import Pipeline
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Kind, Ticks
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
-from schwabot.ticks.venue_clock import VenueClockConfig
 from schwabot.training.assets import assets_of
 from schwabot.training.fit import ForecastFit
 from schwabot.training.fit_settings import FitConfig
@@ -276,23 +275,17 @@ def test_settings_out_of_range_are_refused(name: str, value: object) -> None:
 def test_a_checkpoint_is_served_only_as_it_was_fitted(whole: ForecastFit) -> None:
     head, instruments = whole.head, SyntheticFeed(MARKET).instruments
     assert head is not None
-    assert serve(head, "x", ModulesConfig(), VenueClockConfig(), instruments) == ModulesConfig()
+    assert serve(head, "x", ModulesConfig(), instruments) == ModulesConfig()
     modules = ModulesConfig()
     modules.tensor_harness.tau_phase_s = 5.0
     with pytest.raises(ConfigError, match=r"checkpoint=x was fitted .*tau_phase_s is 5.0 here and was 10.0"):
-        serve(head, "x", modules, VenueClockConfig(), instruments)
-    modules = ModulesConfig()
-    modules.ghost_bridge.estimator = "kalman"
-    with pytest.raises(ConfigError, match="estimator is kalman here and was weighted"):
-        serve(head, "x", modules, VenueClockConfig(), instruments)
-    with pytest.raises(ConfigError, match=r"latency.delay_tau_s is 3 here and was 10"):
-        serve(head, "x", ModulesConfig(), VenueClockConfig(delay_tau_s=3), instruments)
+        serve(head, "x", modules, instruments)
     modules = ModulesConfig()
     modules.voltage_lanes.horizon_ms = 250.0
     with pytest.raises(ConfigError, match=r"checkpoint=x: modules.voltage_lanes.horizon_ms=250 is not a horizon"):
-        serve(head, "x", modules, VenueClockConfig(), instruments)
+        serve(head, "x", modules, instruments)
     with pytest.raises(ConfigError, match=r"checkpoint=x: the forecast head knows .* has none of them"):
-        serve(head, "x", ModulesConfig(), VenueClockConfig(), [Instrument("elsewhere:BTC/USD", 0.1, 1.0)])
+        serve(head, "x", ModulesConfig(), [Instrument("elsewhere:BTC/USD", 0.1, 1.0)])
 
 
 def test_a_kalman_head_brings_its_own_q_and_r() -> None:
@@ -302,7 +295,8 @@ def test_a_kalman_head_brings_its_own_q_and_r() -> None:
     instruments = SyntheticFeed(market).instruments
     fit = ForecastFit(instruments, replace(CONFIG, folds=0), modules, skill=SKILL)
     head = fit.run(ticks_of(market))
-    served = serve(head, "x", modules, VenueClockConfig(), instruments).ghost_bridge
+    assert serve(head, "x", ModulesConfig(), instruments) == ModulesConfig()  # features are made with no estimator
+    served = serve(head, "x", modules, instruments).ghost_bridge
     kalman = head.provenance["kalman"]
     assert served.kalman_q_bp2_per_s == kalman["q_bp2_per_s"] != modules.ghost_bridge.kalman_q_bp2_per_s
     assert served.kalman_r_by_stream_bp2 == {

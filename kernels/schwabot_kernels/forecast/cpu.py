@@ -2,7 +2,7 @@
 
 Nine features per stream, all odd under a flip of the price, in plain bp or in units of the usual touch quantity L:
 
-    0  d e^{-age / 100 ms}                                deviation from the ghost
+    0  d e^{-age / 100 ms},  d = mean of (x - phi) + phi - x   deviation from the plain mean of those that take part
     1  microprice - mid
     2, 3  asinh(sum of order-flow imbalance / L)          decayed with 20 and 100 ms
     4, 5  asinh(sum of signed trade quantity / L)         decayed with 20 and 100 ms
@@ -29,7 +29,19 @@ from schwabot_kernels.arrays import F64, I8, I64, aligned_zeros
 from schwabot_kernels.blocks import decays
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import NJIT, exp_neg, log_pos
-from schwabot_kernels.simd import LANES, as_doubles, lanes_from, load, padded, splat, square_root, store, unknown, where
+from schwabot_kernels.simd import (
+    LANES,
+    as_doubles,
+    lanes_from,
+    load,
+    padded,
+    splat,
+    square_root,
+    store,
+    total,
+    unknown,
+    where,
+)
 
 FEATURES = 9
 FAST_S, SLOW_S = 0.02, 0.1
@@ -88,13 +100,14 @@ class Foreseen(NamedTuple):
     """Features [FEATURES, BLOCK, W], forecasts in bp, NaN where there is none [H, BLOCK, W].
 
     predicted: the ghost's expected move over the memory's horizon, 0 without a head. [BLOCK]
-    Scratch: scaled [FEATURES, BLOCK, W]; what the event itself adds: lots (0 = no quote), flow, deal, beyond, and 1
-    where it is a trade; decays. [BLOCK]
+    Scratch: fair, the mean of x - phi over the streams that take part [BLOCK]; scaled [FEATURES, BLOCK, W]; what the
+    event itself adds: lots (0 = no quote), flow, deal, beyond, and 1 where it is a trade; decays. [BLOCK]
     """
 
     features: F64
     forecasts: F64
     predicted: F64
+    fair: F64
     scaled: F64
     lots: F64
     flow: F64
@@ -148,6 +161,7 @@ def scratch(streams: int, horizons: int) -> Foreseen:
         features=aligned_zeros((FEATURES, BLOCK, width)),
         forecasts=aligned_zeros((horizons, BLOCK, width)),
         predicted=aligned_zeros((BLOCK,)),
+        fair=aligned_zeros((BLOCK,)),
         scaled=aligned_zeros((FEATURES, BLOCK, width)),
         lots=aligned_zeros((BLOCK,)),
         flow=aligned_zeros((BLOCK,)),
@@ -217,7 +231,6 @@ def features(
     events: Events,
     aligned: Aligned,
     phased: Phased,
-    deviation: F64,
     quoted: I8,
     state: ForecastState,
     out: Foreseen,
@@ -230,6 +243,13 @@ def features(
     ts_ns, who, found = events.ts_ns, aligned.stream, out.features
     width = state.x.size
     size = BLOCK * width
+    for j in range(n):
+        prices, taking = splat(0.0), splat(0.0)
+        for k in range(j * width, (j + 1) * width, LANES):
+            takes_part = load(phased.route, k) == 0
+            prices = prices + where(takes_part, load(aligned.x, k) - load(phased.phase, k), 0.0)
+            taking = taking + where(takes_part, splat(1.0), 0.0)
+        out.fair[j] = total(prices) / total(taking)
     for g in range(0, width, LANES):
         lane = lanes_from(g)
         usual, count = load(state.lots_mean, g), load(state.lots_count, g)
@@ -256,8 +276,8 @@ def features(
             beyond = where(dealt, splat(out.beyond[j]), beyond)
             beyond_ns = where(dealt, t, beyond_ns)
 
-            d = load(deviation, k)
-            live = (load(phased.route, k) == 0) & (d == d)
+            d = out.fair[j] + load(phased.phase, k) - x
+            live = load(phased.route, k) == 0
             age_s = as_doubles(t - load(aligned.last_ns, k)) * 1e-9
             dealt_s = as_doubles(t - beyond_ns) * 1e-9
             per_lot = where(usual > 0.0, 1.0 / usual, 0.0)
@@ -284,7 +304,7 @@ def features(
 
 
 @njit(**NJIT)
-def head(n: int, phased: Phased, deviation: F64, params: HeadParams, out: Foreseen) -> None:
+def head(n: int, phased: Phased, params: HeadParams, out: Foreseen) -> None:
     """Fill ``out.forecasts`` and ``out.predicted`` from ``out.features``."""
     coefficients, scaled, forecasts = params.coefficients, out.scaled, out.forecasts
     streams, horizons, width = coefficients.shape[0], coefficients.shape[2], coefficients.shape[3]
@@ -307,8 +327,7 @@ def head(n: int, phased: Phased, deviation: F64, params: HeadParams, out: Forese
                         a = a + load(coefficients, at + k * stride) * scaled[k, j, u]
                         b = b + load(coefficients, at + (k + 1) * stride) * scaled[k + 1, j, u]
                         c = c + load(coefficients, at + (k + 2) * stride) * scaled[k + 2, j, u]
-                d = load(deviation, row)
-                answers = (load(phased.route, row) == 0) & (d == d) & (load(params.target, g) == 1)
+                answers = (load(phased.route, row) == 0) & (load(params.target, g) == 1)
                 store(forecasts, h * size + row, where(answers, a + (b + c), np.nan))
         moves, known = 0.0, 0.0
         for v in range(streams):

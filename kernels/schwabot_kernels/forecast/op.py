@@ -8,7 +8,7 @@ from numba import njit
 
 from schwabot_kernels.align.cpu import BLOCK, Aligned, Events
 from schwabot_kernels.align.cpu import scratch as align_scratch
-from schwabot_kernels.arrays import F64, I8, I64, aligned_zeros
+from schwabot_kernels.arrays import F64, I8, I64
 from schwabot_kernels.blocks import load, load_all, store, store_all, wide
 from schwabot_kernels.checking import array, own_copy, stream_numbers, times
 from schwabot_kernels.forecast.cpu import (
@@ -25,7 +25,6 @@ from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.phase.cpu import scratch as phase_scratch
 from schwabot_kernels.rings import fake_state
 from schwabot_kernels.scalar import NJIT
-from schwabot_kernels.simd import padded
 from schwabot_kernels.tree import leaves
 
 
@@ -37,14 +36,13 @@ def _pass(
     half: F64,
     micro: F64,
     dt_s: F64,
+    phase: F64,
     route: I8,
-    deviation: F64,
     quoted: I8,
     params: HeadParams,
     state: ForecastState,
     aligned: Aligned,
     phased: Phased,
-    block: F64,
     work: Foreseen,
     found: F64,
     forecasts: F64,
@@ -65,12 +63,12 @@ def _pass(
         load_all(micro, first, n, aligned.micro)
         load(dt_s, first, n, aligned.dt_s)
         load_all(route, first, n, phased.route)
-        load_all(deviation, first, n, block)
-        features_block(first, n, events, aligned, phased, block, quoted, state, work)
+        load_all(phase, first, n, phased.phase)
+        features_block(first, n, events, aligned, phased, quoted, state, work)
         for k in range(FEATURES):
             store_all(work.features[k], first, n, found[k])
         if params.coefficients.size > 0:
-            head(n, phased, block, params, work)
+            head(n, phased, params, work)
             for h in range(forecasts.shape[0]):
                 store_all(work.forecasts[h], first, n, forecasts[h])
         store(work.predicted, first, n, predicted)
@@ -94,8 +92,8 @@ def forecast(
     half: torch.Tensor,
     micro: torch.Tensor,
     dt_s: torch.Tensor,
+    phase: torch.Tensor,
     route: torch.Tensor,
-    deviation: torch.Tensor,
     inverse_scale: torch.Tensor,
     coefficients: torch.Tensor,
     target: torch.Tensor,
@@ -110,8 +108,8 @@ def forecast(
             ``align.cpu.Events``. int64, ``stream`` int32, ``kind`` and ``side`` int8. [N]
         quoted: 1 where the stream has quotes. int8 [V]
         last_ns, x, half, micro: see the align op. [V, N]; dt_s [N]
+        phase: bp. float64 [V, N]
         route: 0 = takes part. int8 [V, N]
-        deviation: from the ghost, bp. float64 [V, N]
         inverse_scale [F, V], coefficients [V, F, H, V], target [V], clip, memory_horizon: see
             ``forecast.cpu.HeadParams``; H = 0 is no head.
         state: ``forecast.cpu.ForecastState``, as by ``tree.leaves``.
@@ -159,14 +157,13 @@ def forecast(
         array("half", half, torch.float64, x.shape),
         array("micro", micro, torch.float64, x.shape),
         array("dt_s", dt_s, torch.float64, (events,)),
+        array("phase", phase, torch.float64, x.shape),
         array("route", route, torch.int8, x.shape),
-        array("deviation", deviation, torch.float64, x.shape),
         wide(array("quoted", quoted, torch.int8, (streams,))),
         params,
         parts,
         align_scratch(streams),
         phase_scratch(streams),
-        aligned_zeros((BLOCK, padded(streams))),
         scratch(streams, horizons),
         found.numpy(),
         forecasts.numpy(),
@@ -178,7 +175,7 @@ def forecast(
 @forecast.register_fake
 def _(  # type: ignore[no-untyped-def]
     ts_ns, stream, kind, bid_ticks, ask_ticks, bid_lots, ask_lots, price_ticks, qty_lots, side, quoted, last_ns, x,
-    half, micro, dt_s, route, deviation, inverse_scale, coefficients, target, clip, memory_horizon, state,
+    half, micro, dt_s, phase, route, inverse_scale, coefficients, target, clip, memory_horizon, state,
 ):  # fmt: skip
     streams, events = x.shape
     return [

@@ -64,7 +64,7 @@ def features(
     events: Dealt,
     table: StreamTable,
     aligned: Aligned,
-    deviation: torch.Tensor,
+    phase: torch.Tensor,
     route: torch.Tensor,
 ) -> torch.Tensor:
     """The nine features of every stream at every event; zeros where it takes no part.
@@ -73,7 +73,7 @@ def features(
         events: the batch.
         table: which streams have quotes. [V]
         aligned: as-of values.
-        deviation: bp; NaN where unknown. [N, V]
+        phase: bp; NaN where unseen. [N, V]
         route: 0 = takes part. [N, V]
 
     Shape: [N, V, F].
@@ -109,10 +109,14 @@ def features(
     distance = (1e4 * torch.log(torch.where(trade, events.price_ticks.to(dtype), 1.0) / mid)).abs()
     distance = torch.where(quote >= 0, distance, torch.nan)
     outside = (distance.clamp(max=FAR_BP) - aligned.half[rows, own]).clamp(min=0.0) * events.side.to(dtype)
-    outside = torch.where(trade & quoted & ~distance.isnan(), outside, 0.0)
+    outside = torch.where(trade & quoted & (events.price_ticks > 0) & ~distance.isnan(), outside, 0.0)
     last_trade = last_row(mine & trade[:, None])
     beyond = torch.where(last_trade >= 0, outside[last_trade.clamp(min=0)], 0.0)
     dealt_s = (events.ts_ns[:, None] - events.ts_ns[last_trade.clamp(min=0)]).to(dtype) * NS
+    taking = route == OK
+    own_price = aligned.x - phase
+    fair = torch.where(taking, own_price, 0.0).sum(1) / taking.sum(1)
+    deviation = fair[:, None] - own_price
     age_s = (events.ts_ns[:, None] - aligned.last_ns).to(dtype) * NS
 
     parts = (
@@ -126,8 +130,7 @@ def features(
         decayed(step, SLOW_S),
         beyond * torch.exp(-dealt_s / TRADE_AGE_S),
     )
-    live = (route == OK) & ~deviation.isnan()
-    return torch.where(live[..., None], torch.stack(parts, -1), 0.0)
+    return torch.where(taking[..., None], torch.stack(parts, -1), 0.0)
 
 
 def head(found: torch.Tensor, live: torch.Tensor, params: HeadParams) -> torch.Tensor:
@@ -135,7 +138,7 @@ def head(found: torch.Tensor, live: torch.Tensor, params: HeadParams) -> torch.T
 
     Args:
         found: features. [N, V, F]
-        live: the stream takes part and has a deviation. bool [N, V]
+        live: the stream takes part. bool [N, V]
         params: the head, in the kernel's shapes.
 
     Shape: [N, V, H].

@@ -258,8 +258,8 @@ def graph_block(
     foreseen = work.foreseen
     given = deviation[:0]
     if params.head.coefficients.size > 0:
-        features(first, n, events, aligned, phased, deviation, work.quoted, state.forecast, foreseen)
-        head(n, phased, deviation, params.head, foreseen)
+        features(first, n, events, aligned, phased, work.quoted, state.forecast, foreseen)
+        head(n, phased, params.head, foreseen)
         given = foreseen.forecasts[params.head.lanes_horizon]
     remember(
         first,

@@ -100,8 +100,7 @@ def graph(
 
     forecasts, predicted, given = deviation[..., None][..., :0], torch.zeros_like(ghost), None
     if params.head.coefficients.size:
-        live = (route == 0) & ~deviation.isnan()
-        forecasts = head(coming(events, table, aligned, deviation, route), live, params.head)
+        forecasts = head(coming(events, table, aligned, phase, route), route == 0, params.head)
         known = forecasts[..., params.head.memory_horizon]
         predicted = known.nanmean(1).nan_to_num(0.0)
         given = forecasts[..., params.head.lanes_horizon]
