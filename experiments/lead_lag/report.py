@@ -20,6 +20,8 @@ from omegaconf import OmegaConf
 import schwabot
 from schwabot.records.market import MISSING_NS, Kind
 from schwabot.ticks.venue_clock import VenueClock, VenueClockConfig
+from schwabot.training.leadlag import LeadLagConfig
+from schwabot.training.leadlag_streams import PriceCollector
 
 BOOKS = {"binance": "spot", "binanceusdm": "USD-M", "binancecoinm": "COIN-M"}
 PAIRS = [("USD-M", "COIN-M"), ("USD-M", "spot"), ("spot", "COIN-M")]
@@ -110,6 +112,25 @@ def lateness(root: Path) -> None:
     table(["asset", "book", "mid changes", "25 %", "50 %", "75 %", "90 %", "99 %"], rows)
 
 
+def energy(root: Path) -> None:
+    """Sum of squared moves, and how much of it the most violent 5 s and 15 s hold."""
+    rows = []
+    for part in ("first", "second"):
+        for _, config, _ in runs(root / part):
+            source = config["source"]
+            feed = schwabot.load(source["path"], start=source["start"], end=source["end"])
+            prices = PriceCollector(feed.instruments, LeadLagConfig())
+            for ticks in feed.batches(65_536):
+                prices.update(ticks)
+            for series in prices.series("receive"):
+                block = (series.ts_ns[1:] - series.ts_ns[0]) // 5_000_000_000
+                by_block = np.sort(np.bincount(block, np.diff(series.value) ** 2))[::-1] * 1e8
+                shares = [f"{100 * by_block[:top].sum() / by_block.sum():.0f} %" for top in (1, 3)]
+                names = [asset(config), part, book(series.name)]
+                rows.append([*names, f"{series.moves}", f"{by_block.sum():.0f}", *shares])
+    table(["asset", "half", "book", "mid moves", "Σ ΔX², bp²", "in the top 5 s", "in the top 3 × 5 s"], rows)
+
+
 def draw(root: Path, file: Path) -> None:
     shown = PAIRS[:2]
     figure = Figure(figsize=(10.0, 6.0), dpi=90, layout="constrained")
@@ -149,6 +170,7 @@ def main() -> None:
     root = Path(sys.argv[1])
     answers(root)
     lateness(root)
+    energy(root)
     sensitivity(root, "sweep", ["step_ms", "resolution_ms", "price"])
     sensitivity(root, "bins", ["bin_ms"])
     draw(root, Path(__file__).with_name("figure.png"))

@@ -211,7 +211,7 @@ class SkillMeter:
         self.config = config or SkillConfig()
         self.streams = tuple(instrument.stream for instrument in instruments)
         self.predictors: dict[str, Predictor] = dict(predictors or {"ghost": ghost_deviation})
-        self.note = "off: skill.enabled=off" if self.config.enabled == "off" else ""
+        self.note = "skill was not measured: skill.enabled=off" if self.config.enabled == "off" else ""
         """Why the numbers cover less than the run; empty when they cover all of it."""
         self._observer = observer
         self._horizons_ns = [int(h * _MS) for h in self.config.horizons_ms]
