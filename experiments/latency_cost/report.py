@@ -170,6 +170,7 @@ def draw(root: Path, file: Path) -> None:
             axes.grid(visible=True, lw=0.4, alpha=0.6)
             axes.spines[["top", "right"]].set_visible(False)
     for axes in panels[1]:
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("acting later than the decision (ms)")
     for axes in panels[:, 0]:
         axes.set_ylabel("cost of the touch (bp)")
