@@ -73,7 +73,7 @@ def test_same_notes_as_the_command(tmp_path: Path) -> None:
     assert [note.split(":")[0] for note in notes] == ["warning", *["note"] * 4]
     assert notes == json.loads((tmp_path / "summary.json").read_text())["notes"]
     off = schwabot.Graph(skill={"enabled": "off"}).run(schwabot.load("synthetic", events=50))
-    assert off.summary["skill_note"] == "off: skill.enabled=off"
+    assert off.summary["skill_note"] == "skill was not measured: skill.enabled=off"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ _ROOT_2 = math.sqrt(2.0)
 _ROOT_2_PI = math.sqrt(2.0 * math.pi)
 _SETTLED = 1e-15  # of delta: an hour of stages adds less than 1e-8 of it from here on
 _GRID = 400
+_STEPS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +94,15 @@ def latency_cost(latency_s: float, *, sigma: float, delta: float, mu: float, hor
 
 
 def _programme(delta: float, chance: float, stages: int) -> float:
-    """h_0 in units of s, for delta in units of s and the chance mu dt of a buyer per stage."""
+    """h_0 in units of s, for delta in units of s and the chance mu dt of a buyer per stage.
+
+    Of more than 10,000 stages some share one premium: it hardly changes from stage to stage, and being a little off a
+    peak costs the square of that.
+    """
     h = 0.0
     u = _best_on_grid(delta, chance, h)
-    for _ in range(stages):
+    hold = max(1, math.ceil(stages / _STEPS))
+    for left in range(stages, 0, -hold):
         u = _climb(u, delta, chance, h)
         after = _value(u, delta, chance, h)
         if after < h:  # never worse than not to offer: climbed off the peak
@@ -104,8 +110,17 @@ def _programme(delta: float, chance: float, stages: int) -> float:
             after = max(h, _value(u, delta, chance, h))
         if after - h <= _SETTLED * delta:
             return after
-        h = after
+        h = after if hold == 1 else _held(u, delta, chance, h, min(hold, left))
     return h
+
+
+def _held(u: float, delta: float, chance: float, h: float, stages: int) -> float:
+    """What is expected after ``stages`` at one u: each is linear in h, so they are a geometric series."""
+    a = u - delta
+    ends = _cdf(-u) + chance * _between(a, u)
+    filled = chance * (u * _between(a, u) + _pdf(u) - _pdf(a))
+    stays = math.exp(stages * math.log1p(-ends))
+    return h * stays + (filled * (1.0 - stays) / ends if ends > 0.0 else filled * stages)
 
 
 def _value(u: float, delta: float, chance: float, h: float) -> float:

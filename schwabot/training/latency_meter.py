@@ -17,7 +17,6 @@ from schwabot.records.market import MISSING_NS, Float64, Int64, Kind, Ticks
 from schwabot.training.latency_cost import latency_cost
 
 HORIZON_S = 10.0
-MOST_STAGES = 10_000
 SECOND_NS = 1_000_000_000
 
 
@@ -47,8 +46,6 @@ class LatencyCostMeter:
         V = len(instruments)
         self._streams = tuple(instrument.stream for instrument in instruments)
         self._latency_s = 1e-3 * latency_ms
-        # At a latency of microseconds the programme is long, and its share is the same over a shorter horizon.
-        self._horizon_s = min(HORIZON_S, MOST_STAGES * self._latency_s)
         self._notional_quote = notional_quote
         self._second, self._mid_bp = -1, np.full(V, np.nan)
         self._before_s, self._before_bp = np.zeros(V, np.int64), np.full(V, np.nan)
@@ -114,14 +111,14 @@ class LatencyCostMeter:
         buyers = 0.5 * int(self._orders[v]) / span_s if span_s > 0 else None
         measured: dict[str, float | None] = {
             "latency_ms": 1e3 * self._latency_s,
-            "horizon_s": self._horizon_s,
+            "horizon_s": HORIZON_S,
             "sigma_bp_per_sqrt_s": sigma,
             "spread_bp": spread,
             "buyers_per_s": buyers,
         }
         relative = lost = None
         if sigma and spread and buyers and self._applies(sigma, spread, buyers):
-            found = latency_cost(self._latency_s, sigma=sigma, delta=spread, mu=buyers, horizon_s=self._horizon_s)
+            found = latency_cost(self._latency_s, sigma=sigma, delta=spread, mu=buyers, horizon_s=HORIZON_S)
             relative, lost = found.relative, found.lost
         money = None if lost is None else 1e-4 * lost * self._notional_quote
         return measured | {"relative": relative, "lost_bp": lost, "lost_quote": money}

@@ -93,7 +93,7 @@ class SkillMeter:
         given = predictors or {"ghost": ghost_deviation}
         self._predict: dict[str, Predictor] = dict(given) if isinstance(given, Mapping) else {}
         self.predictors = tuple(given)
-        self.note = "off: skill.enabled=off" if self.config.enabled == "off" else ""
+        self.note = "skill was not measured: skill.enabled=off" if self.config.enabled == "off" else ""
         """Why the numbers cover less than the run; empty when they cover all of it."""
         self._observer = observer
         self._horizons_ns = [int(h * _MS) for h in self.config.horizons_ms]

@@ -80,6 +80,18 @@ def test_the_share_tends_to_its_asymptote_and_grows_with_latency() -> None:
     assert math.isnan(latency_cost(0.1, sigma=1.0, delta=0.01, mu=1.0, horizon_s=1.0).asymptote)
 
 
+@pytest.mark.parametrize(
+    ("latency_s", "earned"),
+    # Stage by stage, a premium of its own for each of 200,000, 300,000 and 100,000 stages.
+    [(5e-5, 0.03562248509764499), (1e-5, 0.03662828752504039), (1e-4, 0.03327867124530042)],
+)
+def test_stages_that_share_a_premium_lose_nothing(latency_s: float, earned: float) -> None:
+    horizon_s = 3.0 if latency_s == 1e-5 else 10.0
+    found = latency_cost(latency_s, sigma=1.0728, delta=0.03948, mu=2.788, horizon_s=horizon_s)
+    assert found.earned == pytest.approx(earned, rel=1e-6)
+    assert found.earned <= earned, "a policy that may do less can't earn more"
+
+
 def test_an_order_that_comes_at_the_end_earns_nothing() -> None:
     assert latency_cost(2.0, sigma=1.0, delta=1.0, mu=0.1, horizon_s=2.0).relative == 1.0
 
