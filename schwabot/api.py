@@ -377,7 +377,10 @@ class Graph:
             warn(f"running on the CPU: {reason}", RuntimeWarning, stacklevel=2)
         pipeline = Pipeline(feed.instruments, self.settings.modules, self.settings.latency, device=device)
         skill = SkillMeter(
-            feed.instruments, self.settings.skill, predictors={GHOST: ghost_deviation, **(predictors or {})}
+            feed.instruments,
+            self.settings.skill,
+            predictors={GHOST: ghost_deviation, **(predictors or {})},
+            rates=pipeline.rates,
         )
         bar = Progress(enabled=progress, label="graph")
         compile_s = compile_kernels(feed.instruments, self.settings.modules, say=progress)
@@ -389,6 +392,7 @@ class Graph:
             instruments=feed.instruments,
             expected_events=feed.expected_events,
             notes=tuple(notes_of(feed, reason)),
+            rates=pipeline.rates,
         )
         with suppress(TypeError):  # a feed of one's own that can't be referred to weakly
             _read[id(feed)] = feed
@@ -399,7 +403,7 @@ class Graph:
             clock=ReplayClock(),
             sinks=[sink],
             meters=[
-                *meters_of(feed, skill, self.settings.modules.phantom_lag, pipeline.clock_summary),
+                *meters_of(feed, skill, self.settings.modules.phantom_lag, pipeline.clock_summary, pipeline.rates),
                 CompileEntry(compile_s),
             ],
             reference=reference,

@@ -45,7 +45,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     config = write_config(settings, run_dir)
     pipeline = Pipeline(feed.instruments, settings.modules, settings.latency, device=device)
     compile_s = compile_kernels(feed.instruments, settings.modules)
-    skill = SkillMeter(feed.instruments, settings.skill)
+    skill = SkillMeter(feed.instruments, settings.skill, rates=pipeline.rates)
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
     header = RunHeader(
         run_dir=run_dir,
@@ -56,6 +56,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         expected_events=expected_events(settings, feed),
         config=config,
         notes=tuple(notes),
+        rates=pipeline.rates,
     )
     summary = engine.run(
         feed,
@@ -64,7 +65,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         clock=ReplayClock(),
         sinks=_sinks(settings, progress),
         meters=[
-            *meters_of(feed, skill, settings.modules.phantom_lag, pipeline.clock_summary),
+            *meters_of(feed, skill, settings.modules.phantom_lag, pipeline.clock_summary, pipeline.rates),
             CompileEntry(compile_s),
         ],
         reference=reference,

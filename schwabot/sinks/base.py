@@ -24,6 +24,7 @@ class RunHeader:
         expected_events: rows the source will give, if known.
         config: the run's settings, secrets masked.
         notes: what was said to the user before the start, one line each; kept in the summary.
+        rates: names of the streams that convert between currencies and price nothing else.
     """
 
     run_dir: Path
@@ -34,6 +35,7 @@ class RunHeader:
     expected_events: int | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    rates: tuple[str, ...] = ()
 
 
 class Sink(Protocol):

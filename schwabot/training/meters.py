@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from schwabot.modules.settings import PhantomLagConfig
@@ -75,10 +75,10 @@ class CompileEntry:
 class TruthEntry:
     """How far the answers are from what is true on a synthetic market."""
 
-    def __init__(self, feed: SyntheticFeed, clocks: Clocks) -> None:
+    def __init__(self, feed: SyntheticFeed, clocks: Clocks, rates: Sequence[str] = ()) -> None:
         self._feed = feed
         self._clocks = clocks
-        self._meter = TruthMeter(feed.instruments)
+        self._meter = TruthMeter(feed.instruments, rates)
         self._last_ns = feed.config.start_ns
 
     def update(self, ticks: Ticks | None, record: StepRecord) -> None:
@@ -96,7 +96,7 @@ class TruthEntry:
 
 
 def meters_of(
-    feed: Feed, skill: SkillMeter, lag: PhantomLagConfig, clocks: Clocks
+    feed: Feed, skill: SkillMeter, lag: PhantomLagConfig, clocks: Clocks, rates: Sequence[str] = ()
 ) -> list[SkillEntry | LagEntry | TruthEntry]:
     """The meters of a run over this feed.
 
@@ -105,11 +105,12 @@ def meters_of(
         skill: the skill meter.
         lag: latencies of the lag curve, and the size it is given in money for.
         clocks: tells the clock summary, as ``Pipeline.clock_summary``.
+        rates: streams that price something else, as ``Pipeline.rates``.
     """
     meters: list[SkillEntry | LagEntry | TruthEntry] = [
         SkillEntry(skill),
         LagEntry(LagCurve(lag.latencies_ms, feed.instruments, notional_quote=lag.notional_quote)),
     ]
     if isinstance(feed, SyntheticFeed):
-        meters.append(TruthEntry(feed, clocks))
+        meters.append(TruthEntry(feed, clocks, rates))
     return meters

@@ -21,7 +21,7 @@ bit for bit however the events are cut into batches.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,6 +193,7 @@ class SkillMeter:
         predictors: name → columns; the default is the ghost's deviation.
         observer: sees every row's forecast and outcome, for plots and tests; ``summary`` shows it the rows of the
             last seconds, which wait for their outcomes until then.
+        rates: streams that price something else than the asset; neither they nor their quotes are scored.
 
     Example:
         >>> meter = SkillMeter((Instrument("a:X/Y", 0.1, 1.0),), SkillConfig(horizons_ms=(100,)))
@@ -207,9 +208,12 @@ class SkillMeter:
         *,
         predictors: Mapping[str, Predictor] | None = None,
         observer: Observer | None = None,
+        rates: Sequence[str] = (),
     ) -> None:
         self.config = config or SkillConfig()
-        self.streams = tuple(instrument.stream for instrument in instruments)
+        self._at = [v for v, instrument in enumerate(instruments) if instrument.stream not in rates]
+        self._is_priced = np.array([instrument.stream not in rates for instrument in instruments])
+        self.streams = tuple(instruments[v].stream for v in self._at)
         self.predictors: dict[str, Predictor] = dict(predictors or {"ghost": ghost_deviation})
         self.note = "off: skill.enabled=off" if self.config.enabled == "off" else ""
         """Why the numbers cover less than the run; empty when they cover all of it."""
@@ -283,12 +287,16 @@ class SkillMeter:
         """Row of the last event at or before each time, the last of a tie; -1 where there is none."""
         return np.searchsorted(self._ts_ns, times_ns, side="right") - 1
 
+    def _priced(self, columns: Float64) -> Float64:
+        """Columns of the streams that price the asset."""
+        return columns if len(self._at) == len(self._is_priced) else columns[:, self._at]
+
     def _take(self, record: StepRecord, stop: int) -> None:
         ts_ns = record.ts_recv_ns[:stop]
         before = self._ts_ns[-1:]
         if np.any(np.diff(np.concatenate([before, ts_ns])) < 0):
             raise UnsortedTimeError("receive time runs backwards in the step records; skill needs them in order")
-        mid_bp = record.signals.mid_bp[:stop]
+        mid_bp = self._priced(record.signals.mid_bp)[:stop]
         start = 0
         if self._next_block is None:
             complete = np.flatnonzero(np.isfinite(mid_bp).all(axis=1))
@@ -298,8 +306,12 @@ class SkillMeter:
             self._next_block = int(ts_ns[start]) // self._block_ns
         deviation_bp = np.empty((stop - start, len(self.predictors), len(self.streams)))
         for p, (name, predict) in enumerate(self.predictors.items()):
-            deviation_bp[:, p] = _as_columns(name, predict(record), record.signals.mid_bp.shape)[start:stop]
-        self._events.append(ts_ns[start:], record.kind[start:stop] == Kind.QUOTE, mid_bp[start:], deviation_bp)
+            answer = _as_columns(name, predict(record), record.signals.mid_bp.shape)
+            deviation_bp[:, p] = self._priced(answer)[start:stop]
+        scored = record.kind[start:stop] == Kind.QUOTE
+        if len(self._at) < len(self._is_priced):
+            scored &= self._is_priced[record.stream[start:stop]]
+        self._events.append(ts_ns[start:], scored, mid_bp[start:], deviation_bp)
         # A block is complete when an event later than every outcome of its rows is here.
         stop_block = (int(ts_ns[-1]) - max(*self._horizons_ns, self._skip_ns)) // self._block_ns
         if stop_block > self._next_block:

@@ -1,78 +1,50 @@
-"""Windows in which buying one stream and selling another pays after fees. V streams, n events of one block.
+"""Windows in which a pair or a cycle of trades pays after fees. V streams, C cycles, n events of one block.
 
 locked  ln(bid_b / ask_a) - fees - |move|                       where both deliver the same thing
 basis   ln(bid_b / ask_a) - (phi_b - phi_a) - fees - |move|     otherwise: a persistent basis is no edge
 
 move is what the price is expected to do within our latency: up costs the leg that buys, down the leg that sells, so
-that a pair pays max(0, move) + max(0, -move) = |move| whichever way it goes.
+that a pair pays max(0, move) + max(0, -move) = |move| whichever way it goes. Cycles: see cycles.py.
+
+The edge left after our latency is the same without the expected move, which has then happened, at the touches as last
+known start + our latency + the largest feed delay of the legs after the start.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from schwabot_kernels.align.cpu import Aligned
-from schwabot_kernels.arrays import F64, I8, I32, I64
+from schwabot_kernels.arbitrage.cycles import count_hot, cycle_bp, delay_ns, look_at_cycles
+from schwabot_kernels.arbitrage.windows import (
+    FAR_NS,
+    ArbitrageParams,
+    ArbitrageState,
+    close_window,
+    empty_state,
+    open_window,
+    tell_rest,
+)
+from schwabot_kernels.arrays import F64, I8, I64
 from schwabot_kernels.lag.cpu import touch_bp
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import NJIT
-from schwabot_kernels.simd import LANES, largest, load, where
+from schwabot_kernels.simd import LANES, largest, load, store, where
 
-
-class ArbitrageState(NamedTuple):
-    """Open windows per ordered pair (buy, sell) and the ring of closed ones.
-
-    open_ns: start time, -1 when closed. [V, V]
-    best_bp, best_qty: largest edge so far and the size then. [V, V]
-    open_count: number of open windows. [1]
-    head: [next to hand out, next to write]. [2]
-    pair: buy * V + sell; start_ns, end_ns, edge_bp, qty: ring of closed windows. [capacity]
-    """
-
-    open_ns: I64
-    best_bp: F64
-    best_qty: F64
-    open_count: I64
-    head: I64
-    pair: I32
-    start_ns: I64
-    end_ns: I64
-    edge_bp: F64
-    qty: F64
-
-
-def empty_state(streams: int, capacity: int = 16384) -> ArbitrageState:
-    """State before the first event."""
-    shape = (streams, streams)
-    return ArbitrageState(
-        open_ns=np.full(shape, -1, np.int64),
-        best_bp=np.zeros(shape),
-        best_qty=np.zeros(shape),
-        open_count=np.zeros(1, np.int64),
-        head=np.zeros(2, np.int64),
-        pair=np.zeros(capacity, np.int32),
-        start_ns=np.zeros(capacity, np.int64),
-        end_ns=np.zeros(capacity, np.int64),
-        edge_bp=np.zeros(capacity),
-        qty=np.zeros(capacity),
-    )
+__all__ = ["ArbitrageParams", "ArbitrageState", "arbitrage", "empty_state", "end_windows"]
 
 
 @njit(**NJIT)
-def close_window(a: int, b: int, now_ns: int, state: ArbitrageState) -> None:
-    """Move the open window (a, b) to the ring."""
-    slot = state.head[1] & (state.pair.size - 1)
-    state.pair[slot] = a * state.open_ns.shape[0] + b
-    state.start_ns[slot] = state.open_ns[a, b]
-    state.end_ns[slot] = now_ns
-    state.edge_bp[slot] = state.best_bp[a, b]
-    state.qty[slot] = state.best_qty[a, b]
-    state.head[1] += 1
-    state.open_ns[a, b] = -1
-    state.open_count[0] -= 1
+def _pair_bp(
+    a: int, b: int, row: int, x: F64, half: F64, compensated: F64, fee_bp: F64, lag_bp: float, params: ArbitrageParams
+) -> float:
+    """Edge of buying a and selling b, bp."""
+    edge = touch_bp(x[row, b], half[row, b], -1) - touch_bp(x[row, a], half[row, a], 1)
+    edge -= fee_bp[a] + fee_bp[b] + lag_bp
+    if params.fungible[a, b] == 0:
+        edge -= compensated[row, b] - compensated[row, a]
+    return edge
 
 
 @njit(**NJIT)
@@ -82,37 +54,80 @@ def _all_pairs(
     aligned: Aligned,
     phased: Phased,
     quoted: I8,
-    lag_bp: float,
-    fungible: I8,
     fee_bp: F64,
-    min_edge_bp: float,
+    lag_bp: float,
+    latency_max_ns: float,
+    params: ArbitrageParams,
     state: ArbitrageState,
 ) -> None:
+    fungible = params.fungible
     streams = fungible.shape[0]
     x, half, compensated, route = aligned.x, aligned.half, phased.compensated, phased.route
     for a in range(streams):
         for b in range(streams):
-            if a == b:
+            if a == b or fungible[a, b] < 0:
                 continue
             edge = -1.0
             if route[j, a] == 0 and route[j, b] == 0 and quoted[a] == 1 and quoted[b] == 1:
-                edge = touch_bp(x[j, b], half[j, b], -1) - touch_bp(x[j, a], half[j, a], 1)
-                edge -= fee_bp[a] + fee_bp[b] + lag_bp
-                if fungible[a, b] == 0:
-                    edge -= compensated[j, b] - compensated[j, a]
-            if edge > min_edge_bp:
-                if state.open_ns[a, b] < 0:
-                    state.open_ns[a, b] = t
-                    state.best_bp[a, b] = -1.0
-                    state.open_count[0] += 1
-                if edge > state.best_bp[a, b]:
-                    state.best_bp[a, b] = edge
+                edge = _pair_bp(a, b, j, x, half, compensated, fee_bp, lag_bp, params)
+            window = a * streams + b
+            if edge > params.min_edge_bp:
+                if state.open_ns[window] < 0:
+                    delay = max(delay_ns(a, j, aligned, latency_max_ns), delay_ns(b, j, aligned, latency_max_ns))
+                    open_window(window, t, t + params.latency_ns + delay, edge, state)
+                if edge > state.best_bp[window]:
+                    state.best_bp[window] = edge
                     # Mean depth and imbalance together give back the quantity of each side.
                     buy = aligned.depth[j, a] * (1.0 - aligned.imbalance[j, a])
                     sell = aligned.depth[j, b] * (1.0 + aligned.imbalance[j, b])
-                    state.best_qty[a, b] = min(buy, sell) if buy == buy and sell == sell else np.nan
-            elif state.open_ns[a, b] >= 0:
-                close_window(a, b, t, state)
+                    state.best_qty[window] = min(buy, sell) if buy == buy and sell == sell else np.nan
+            elif state.open_ns[window] >= 0:
+                close_window(window, t, state)
+
+
+@njit(**NJIT)
+def _settle(
+    now_ns: int,
+    row: int,
+    x: F64,
+    half: F64,
+    compensated: F64,
+    rate: I8,
+    fee_bp: F64,
+    reference_bp: float,
+    params: ArbitrageParams,
+    state: ArbitrageState,
+) -> None:
+    """Write the edge left of every window whose time lies before ``now_ns``, at the touches of a row."""
+    streams = params.fungible.shape[0]
+    earliest = FAR_NS
+    place = 0
+    while place < state.head[2]:
+        if state.wait_ns[place] >= now_ns:
+            earliest = min(earliest, state.wait_ns[place])
+            place += 1
+            continue
+        window = np.int64(state.wait_window[place])
+        if window < streams * streams:
+            rest = _pair_bp(window // streams, window % streams, row, x, half, compensated, fee_bp, 0.0, params)
+        else:
+            rest = cycle_bp(window - streams * streams, row, x, half, rate, fee_bp, reference_bp, params)
+        tell_rest(place, rest, state)
+    state.next_ns[0] = earliest
+
+
+@njit(**NJIT)
+def end_windows(
+    last_ns: int, rate: I8, fee_bp: F64, reference_bp: float, params: ArbitrageParams, state: ArbitrageState
+) -> None:
+    """The data has ended: close what is open; an edge left that lies beyond ``last_ns`` stays NaN."""
+    for window in range(state.open_ns.size):
+        if state.open_ns[window] >= 0:
+            close_window(window, last_ns, state)
+    _settle(last_ns + 1, 0, state.x, state.half, state.compensated, rate, fee_bp, reference_bp, params, state)
+    while state.head[2] > 0:
+        tell_rest(0, np.nan, state)
+    state.next_ns[0] = FAR_NS
 
 
 @njit(**NJIT)
@@ -123,18 +138,21 @@ def arbitrage(
     aligned: Aligned,
     phased: Phased,
     quoted: I8,
-    move: F64,
-    fungible: I8,
+    rate: I8,
     fee_bp: F64,
-    min_edge_bp: float,
+    move: F64,
+    reference_bp: float,
+    latency_max_ns: float,
+    params: ArbitrageParams,
     state: ArbitrageState,
     bounds: F64,
 ) -> None:
-    """Open, widen and close windows. The ring must have n V V free places; ``bounds`` is scratch [BLOCK].
+    """Open, widen and close windows. Ring and list must have n K free places; ``bounds`` is scratch [BLOCK].
 
-    ``quoted`` [W] is 1 where a stream has a touch: the others have no side to deal at. fee_bp: taker fee. [W]
+    ``quoted`` [W] is 1 where a stream has a touch: the others have no side to deal at. ``rate`` [W] is 1 where a stream
+    prices no asset but what it is quoted in. fee_bp: taker fee. [W] reference_bp: log price that 0 bp stands for, bp.
     """
-    width = quoted.size
+    width, min_edge_bp = quoted.size, params.min_edge_bp
     for j in range(n):
         high, low, high_free, low_free = -np.inf, np.inf, -np.inf, np.inf
         for g in range(0, width, LANES):
@@ -150,6 +168,25 @@ def arbitrage(
             high_free = max(high_free, largest(where(use, bid - compensated, -np.inf)))
             low_free = min(low_free, -largest(where(use, less_ask + compensated, -np.inf)))
         bounds[j] = max(high - low, high_free - low_free)
+    cycles = state.gross.size > 0
+    hot = count_hot(params, state)
     for j in range(n):
+        t = ts_ns[first + j]
+        if state.next_ns[0] < t:
+            if j > 0:
+                _settle(
+                    t, j - 1, aligned.x, aligned.half, phased.compensated, rate, fee_bp, reference_bp, params, state
+                )
+            else:
+                _settle(t, 0, state.x, state.half, state.compensated, rate, fee_bp, reference_bp, params, state)
         if state.open_count[0] > 0 or bounds[j] > min_edge_bp:
-            _all_pairs(j, ts_ns[first + j], aligned, phased, quoted, abs(move[j]), fungible, fee_bp, min_edge_bp, state)
+            _all_pairs(j, t, aligned, phased, quoted, fee_bp, abs(move[j]), latency_max_ns, params, state)
+        if cycles:
+            hot = look_at_cycles(
+                j, t, aligned, phased, quoted, rate, fee_bp, move[j], reference_bp, latency_max_ns, hot, params, state
+            )
+    for g in range(0, width, LANES):
+        k = (n - 1) * width + g
+        store(state.x, g, load(aligned.x, k))
+        store(state.half, g, load(aligned.half, k))
+        store(state.compensated, g, load(phased.compensated, k))

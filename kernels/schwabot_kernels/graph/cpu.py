@@ -13,7 +13,7 @@ from numba import njit
 from schwabot_kernels.align import cpu as align_op
 from schwabot_kernels.align.cpu import BLOCK, Aligned, AlignState, Events, StreamTable, align
 from schwabot_kernels.arbitrage import cpu as arbitrage_op
-from schwabot_kernels.arbitrage.cpu import ArbitrageState, arbitrage
+from schwabot_kernels.arbitrage.cpu import ArbitrageParams, ArbitrageState, arbitrage
 from schwabot_kernels.arrays import F64, I8, I64, aligned_zeros
 from schwabot_kernels.blocks import store, store_all
 from schwabot_kernels.consensus import cpu as consensus_op
@@ -39,7 +39,6 @@ WEIGHTED, KALMAN = 0, 1
 class GraphParams(NamedTuple):
     """Settings of every stage.
 
-    fungible: 1 where two streams deliver the same thing. [V, V]; fee_bp: taker fee. [V];
     style_fee_bp: fee of each lane's style. [3, V]; latencies_ns: of the realised lag curve. [L]; r_bp2: [V]
     """
 
@@ -52,9 +51,7 @@ class GraphParams(NamedTuple):
     registry: RegistryParams
     lag: LagParams
     latencies_ns: I64
-    fungible: I8
-    fee_bp: F64
-    min_edge_bp: float
+    arbitrage: ArbitrageParams
     lanes: LanesParams
     style_fee_bp: F64
 
@@ -75,7 +72,7 @@ class GraphState(NamedTuple):
 class Workspace(NamedTuple):
     """Scratch of one block; holds nothing between calls.
 
-    deviation [BLOCK, W]; quoted, fee_bp [W] and style_fee_bp [3, W], as in the settings; the rest [BLOCK].
+    deviation [BLOCK, W]; quoted, rate, fee_bp [W] and style_fee_bp [3, W], as in the settings; the rest [BLOCK].
     """
 
     aligned: Aligned
@@ -86,6 +83,7 @@ class Workspace(NamedTuple):
     desynced: Desynced
     deviation: F64
     quoted: I8
+    rate: I8
     fee_bp: F64
     style_fee_bp: F64
     ghost: F64
@@ -131,6 +129,7 @@ def workspace(streams: int, bits: int, tables: int) -> Workspace:
         desynced=lag_op.scratch(streams),
         deviation=aligned_zeros((BLOCK, padded(streams))),
         quoted=aligned_zeros((padded(streams),), np.int8),
+        rate=aligned_zeros((padded(streams),), np.int8),
         fee_bp=aligned_zeros((padded(streams),)),
         style_fee_bp=aligned_zeros((3, padded(streams))),
         ghost=aligned_zeros((BLOCK,)),
@@ -143,7 +142,15 @@ def workspace(streams: int, bits: int, tables: int) -> Workspace:
 
 
 def empty_state(
-    streams: int, bits: int, tables: int, seed: int, slots: int, latencies: int, v0: float, capacity: int = 4096
+    streams: int,
+    bits: int,
+    tables: int,
+    seed: int,
+    slots: int,
+    latencies: int,
+    v0: float,
+    capacity: int = 4096,
+    cycles: int = 0,
 ) -> GraphState:
     """State before the first event; ``capacity`` is the first size of every ring, a power of two."""
     return GraphState(
@@ -153,7 +160,7 @@ def empty_state(
         kalman=kalman_op.empty_state(streams),
         registry=registry_op.empty_state(streams, bits, tables, seed, slots, capacity),
         lag=lag_op.empty_state(streams, latencies, capacity),
-        arbitrage=arbitrage_op.empty_state(streams, capacity),
+        arbitrage=arbitrage_op.empty_state(streams, capacity, cycles),
         lanes=lanes_op.empty_state(streams, v0, capacity),
     )
 
@@ -185,7 +192,8 @@ def _room(rows: int, streams: int, state: GraphState) -> bool:
         and state.registry.due_ns.size - (state.registry.head[1] - state.registry.head[0]) >= rows
         and state.lanes.due_ns.size - (state.lanes.head[1] - state.lanes.head[0]) >= rows
         and state.lag.ts_ns.size - (state.lag.head[1] - state.lag.head[0]) >= rows * streams
-        and state.arbitrage.pair.size - (state.arbitrage.head[1] - state.arbitrage.head[0]) >= rows * streams * streams
+        and state.arbitrage.window.size - max(state.arbitrage.head[1] - state.arbitrage.head[0], state.arbitrage.head[2])
+        >= rows * state.arbitrage.open_ns.size
     )
 
 
@@ -232,7 +240,8 @@ def graph_block(
     ts_ns, streams = events.ts_ns, table.tick.size
     for v in range(streams):
         work.quoted[v] = np.int8(1) - table.trades_only[v]
-        work.fee_bp[v] = params.fee_bp[v]
+        work.rate[v] = table.rate[v]
+        work.fee_bp[v] = params.arbitrage.fee_bp[v]
         for level in range(3):
             work.style_fee_bp[level, v] = params.style_fee_bp[level, v]
     align(first, n, events, table, params.latency_max_ns, state.align, aligned)
@@ -280,10 +289,12 @@ def graph_block(
         aligned,
         phased,
         work.quoted,
-        work.move,
-        params.fungible,
+        work.rate,
         work.fee_bp,
-        params.min_edge_bp,
+        work.move,
+        1e4 * state.align.log_ref[0],
+        params.latency_max_ns,
+        params.arbitrage,
         state.arbitrage,
         work.bounds,
     )
