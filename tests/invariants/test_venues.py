@@ -78,7 +78,7 @@ def test_names_do_not_matter(ticks: Ticks, config: ModulesConfig, random: object
             continue  # the lanes' memory takes one stream per event in turn, by place
         assert_close(ours, theirs, name, tolerance)
     for table in ("decisions", "arbitrage"):
-        keys = ("ts_ns", "stream", "side") if table == "decisions" else ("start_ns", "end_ns", "buy", "sell", "locked")
+        keys = ("ts_ns", "stream", "side") if table == "decisions" else ("start_ns", "end_ns", "legs", "sides", "locked")
         assert sorted(events(one, table, keys, range(streams))) == sorted(events(two, table, keys, order, back=True))
     assert one.reference_price == two.reference_price or np.isnan(one.reference_price)
 
@@ -121,8 +121,11 @@ def events(
     """Rows of a table, in terms of the first run's streams."""
     place = np.argsort(np.array(order)) if back else np.arange(len(list(order)))
     columns = [np.concatenate([said.tables[table][key], said.finished[table][key]]) for key in keys]
-    streams = ("stream", "buy", "sell")
-    columns = [place[column] if key in streams else column for key, column in zip(keys, columns, strict=True)]
+    streams = ("stream", "legs")
+    columns = [
+        np.where(column < 0, -1, place[column]) if key in streams else column
+        for key, column in zip(keys, columns, strict=True)
+    ]
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 

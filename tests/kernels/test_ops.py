@@ -136,11 +136,11 @@ def test_refusals_say_what_was_wrong(calls: dict[str, Call]) -> None:
     with pytest.raises(ValueError, match="before the state's last event"):
         op(*_swap(call, 0, args[0] - 10**15))
     with pytest.raises(ValueError, match="the state has 3 parts, align takes 10: last_ns, x"):
-        op(*_swap(call, 14, args[14][:3]))
+        op(*_swap(call, 15, args[15][:3]))
     with pytest.raises(ValueError, match=r"state part align\.x has shape \(2,\)"):
-        op(*_swap(call, 14, [part[:2] if k == 1 else part for k, part in enumerate(args[14])]))
+        op(*_swap(call, 15, [part[:2] if k == 1 else part for k, part in enumerate(args[15])]))
     with pytest.raises(TypeError, match=r"state part align\.bad is torch\.int64"):
-        op(*_swap(call, 14, [part.long() if k == 7 else part for k, part in enumerate(args[14])]))
+        op(*_swap(call, 15, [part.long() if k == 7 else part for k, part in enumerate(args[15])]))
 
 
 @pytest.mark.parametrize("name", OPS)
