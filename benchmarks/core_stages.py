@@ -111,7 +111,7 @@ class Core:
         streams = len(instruments)
         latencies = len(self.graph.params.latencies_ns)
         self.state = kernel.empty_state(streams, 4, 1, 0, 8, latencies, 0.8, capacity=ROOM)
-        self.work = kernel.workspace(streams, 4, 1)
+        self.work = kernel.workspace(streams, 4, 1, 0)
         # What the stages that are left out would say of a decision, which is only kept.
         self.work.remembered.entropy[:], self.work.width[:] = 0.0, 1.0
         self.costs: list[np.ndarray] = []

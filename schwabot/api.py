@@ -336,7 +336,7 @@ class Graph:
         Args:
             source: a feed, or what ``load`` takes.
             wide: also give every stream's answer per event: True for mid, half spread, deviation, phase and forecast,
-                or names of the [N, V] fields of ``SignalColumns``.
+                or names of the [N, V] fields of ``SignalColumns``; ``forecasts_bp`` is one column per horizon.
             signals: rows of ``Result.signals``: ``all``, ``off`` or ``every_100`` and the like.
             predictors: more predictors to score beside the ghost: name → function from a ``StepRecord`` to [N, V],
                 larger = the stream will rise. It may use nothing but the record and what it kept of earlier ones.

@@ -24,6 +24,7 @@ import torch
 
 from schwabot.errors import StateError
 from schwabot.modules.checkpoint import load_state, save_state
+from schwabot.modules.forecast import ForecastHead
 from schwabot.modules.graph import Graph, GraphOutput, State
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.audit import DriftEvents, FallbackEvent, SignalColumns, StepRecord
@@ -42,6 +43,7 @@ class Pipeline:
         modules: settings of the graph.
         clock: settings of the venue clocks.
         device: where the graph runs.
+        head: a trained forecast, as ``ForecastHead.load`` gives it; None = deviation times an online slope.
         state: to go on from, as ``Pipeline.state`` gives it; left as it is. A state of the graph alone will do, then
             venue clocks and counts start afresh. None = from the beginning.
 
@@ -64,12 +66,13 @@ class Pipeline:
         clock: VenueClockConfig | None = None,
         *,
         device: torch.device | str = "cpu",
+        head: ForecastHead | None = None,
         state: State | None = None,
     ) -> None:
         self.instruments = tuple(instruments)
         self.device = torch.device(device)
         self.clock = VenueClock(self.instruments, clock or VenueClockConfig())
-        self.graph = Graph(self.instruments, modules, [i.stream for i in self.instruments if i.trades_only])
+        self.graph = Graph(self.instruments, modules, [i.stream for i in self.instruments if i.trades_only], head)
         self._batches = 0
         self._events = 0
         self._watch = _Watch(self.instruments)
@@ -161,6 +164,7 @@ class Pipeline:
             instruments=self.instruments,
             reference_price=self.graph.reference_price(self._graph_state),
             latencies_ms=tuple(settings.phantom_lag.latencies_ms),
+            horizons_ms=self.graph.horizons_ms,
             key_bits=settings.hash_registry.bits,
             reentry_penalty=settings.phantom_lag.reentry_penalty,
             lane_sizes=tuple(settings.voltage_lanes.size),

@@ -4,7 +4,7 @@ numba leaves short loops scalar (its SLP vectoriser is off). These types spell t
 registers are narrower. They take the operators of numbers, and every operation works lane by lane in IEEE doubles, so
 the same source serves numbers and lanes and gives the same bits.
 
-    Doubles   four float64          load, store, splat, + - * / and unary -, abs, max, min, comparisons
+    Doubles   four float64          load, store, splat, + - * / and unary -, abs, max, min, square_root, comparisons
     Longs     four int64            + - * & << >>, max, min, comparisons, lanes_from
     Mask      four truth values     & | ~, where, any_lane, count_lanes
     Floats    eight float32         + - *;                     more on these in registry/intrinsics.py
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.datamodel import models
 from numba.core.errors import TypingError
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
@@ -361,6 +362,17 @@ def as_doubles(typing_context: Any, x: Any) -> Any:
         return builder.sitofp(args[0], answer.shape if x == Longs else ir.DoubleType())
 
     return answer(x if x == Longs else types.int64), codegen
+
+
+@intrinsic
+def square_root(typing_context: Any, a: Any) -> Any:
+    """Square root of Doubles, correctly rounded."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        signature = ir.FunctionType(Doubles.shape, [Doubles.shape])
+        return builder.call(cgutils.get_or_insert_function(builder.module, signature, "llvm.sqrt.v4f64"), args)
+
+    return Doubles(Doubles), codegen
 
 
 @intrinsic

@@ -57,6 +57,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         config=config,
         notes=tuple(notes),
         rates=pipeline.rates,
+        horizons_ms=pipeline.graph.horizons_ms,
     )
     summary = engine.run(
         feed,

@@ -17,6 +17,7 @@ import torch
 
 from schwabot.errors import StateError, UnknownStreamError, UnsortedTimeError
 from schwabot.modules.checkpoint import load_state, save_state
+from schwabot.modules.forecast import Forecast, ForecastHead
 from schwabot.modules.ghost_bridge import GhostBridge, take_windows
 from schwabot.modules.hash_registry import HashRegistry
 from schwabot.modules.phantom_lag import PhantomLag, finish_decisions, take_decisions
@@ -57,9 +58,10 @@ class Graph(torch.nn.Module):
         instruments: V instruments, sorted by stream name, as the feed gives them.
         config: settings of the five modules.
         trades_only: streams whose price is their last trade, beside those whose instrument says so.
+        head: a trained forecast; None = deviation times an online slope.
 
     Shape:
-        batch [N]; signals [N] and [N, V].
+        batch [N]; signals [N], [N, V] and [N, V, H].
 
     Raises:
         ConfigError: a setting is out of range, or the instruments are of several assets, of which some are no rates.
@@ -81,6 +83,7 @@ class Graph(torch.nn.Module):
         instruments: Sequence[Instrument],
         config: ModulesConfig | None = None,
         trades_only: Sequence[str] = (),
+        head: ForecastHead | None = None,
     ) -> None:
         super().__init__()
         self.instruments = tuple(instruments)
@@ -92,6 +95,9 @@ class Graph(torch.nn.Module):
             self.instruments, self.config.tensor_harness, trades_only, bridge.latency_max_ms, ghost_bridge.rate
         )
         self.ghost_bridge = ghost_bridge
+        self.ghost_bridge.forecast = Forecast(
+            self.instruments, head, trades_only, self.config.voltage_lanes.horizon_ms, registry.horizon_ms
+        )
         self.hash_registry = HashRegistry(self.instruments, registry)
         self.phantom_lag = PhantomLag(
             self.instruments, self.config.phantom_lag, bridge.desync_bp, registry.horizon_ms, trades_only
@@ -105,7 +111,8 @@ class Graph(torch.nn.Module):
         )
         self.table = self.tensor_harness.table
         self.params = self._params()
-        self._work = kernel.workspace(len(self.instruments), registry.bits, registry.tables)
+        self._horizons = len(self.horizons_ms)
+        self._work = kernel.workspace(len(self.instruments), registry.bits, registry.tables, self._horizons)
         self._memory = ColumnMemory()
         # Holds one entry while nobody uses the two. A list, because a lock can't be copied or pickled; pop is atomic.
         self._turn: list[None] = [None]
@@ -127,10 +134,29 @@ class Graph(torch.nn.Module):
             arbitrage=bridge.traded,
             lanes=self.voltage_lanes.params,
             style_fee_bp=self.voltage_lanes.style_fee_bp,
+            head=self._forecast.params,
         )
 
+    @property
+    def _forecast(self) -> Forecast:
+        part = self.ghost_bridge.forecast
+        assert isinstance(part, Forecast)
+        return part
+
+    @property
+    def horizons_ms(self) -> tuple[float, ...]:
+        """The H horizons of the trained forecast; none without a head."""
+        return self._forecast.horizons_ms
+
     def _modules_in_order(self) -> tuple[Stateful, ...]:
-        return (self.tensor_harness, self.ghost_bridge, self.hash_registry, self.phantom_lag, self.voltage_lanes)
+        return (
+            self.tensor_harness,
+            self.ghost_bridge,
+            self.hash_registry,
+            self.phantom_lag,
+            self.voltage_lanes,
+            self._forecast,
+        )
 
     def initial_state(self) -> State:
         """State before the first event: the states of the five modules together."""
@@ -230,7 +256,7 @@ class Graph(torch.nn.Module):
     def _advance(self, batch: TickBatch, state: State) -> GraphOutput:
         self._check_batch(batch, state)
         events = Events(*(getattr(batch, name).cpu().contiguous().numpy() for name in Events._fields))
-        columns = self._memory.columns(len(batch), len(self.instruments))
+        columns = self._memory.columns(len(batch), len(self.instruments), self._horizons)
         parts = self._like(state)
         decisions: list[LagDecisions] = []
         windows: list[ArbitrageEvents] = []
@@ -251,10 +277,14 @@ class Graph(torch.nn.Module):
         self._check_batch(batch, state)
         timeline, harness = self.tensor_harness(batch, state)
         ghost, bridge = self.ghost_bridge(batch, timeline, state)
-        memory, registry = self.hash_registry(batch, timeline, ghost, state)
-        lag, delay = self.phantom_lag(batch, timeline, ghost, memory, state)
+        forecasts_bp, move_bp, given, foreseen = ghost.deviation_bp[..., None][..., :0], None, None, {}
+        if self._horizons:
+            (_, forecasts_bp, move_bp), foreseen = self._forecast(batch, timeline, ghost, state)
+            given = forecasts_bp[..., self._forecast.params.lanes_horizon]
+        memory, registry = self.hash_registry(batch, timeline, ghost, state, move_bp)
+        lag, delay = self.phantom_lag(batch, timeline, ghost, memory, state, move_bp)
         windows, bridge = self.ghost_bridge.arbitrage(batch, timeline, lag.move_bp, bridge | harness)
-        lanes, gates = self.voltage_lanes(batch, timeline, ghost, memory, lag, state)
+        lanes, gates = self.voltage_lanes(batch, timeline, ghost, memory, lag, state, given)
         signals = SignalColumns(
             ghost_bp=ghost.price_bp.numpy(),
             mid_bp=timeline.aligned.x.numpy(),
@@ -275,8 +305,11 @@ class Graph(torch.nn.Module):
             voltage=lanes.voltage.numpy(),
             lane=lanes.lane.numpy(),
             pays_fees=lanes.pays_fees.numpy(),
+            forecasts_bp=forecasts_bp.numpy(),
         )
-        return GraphOutput(signals, lag.decisions, windows), harness | bridge | registry | delay | gates
+        return GraphOutput(signals, lag.decisions, windows), (
+            state | harness | bridge | registry | delay | gates | foreseen
+        )
 
     def finish(self, state: State) -> GraphOutput:
         """At the end of the data: decisions whose later prices never came (NaN there), and windows still open."""
@@ -287,7 +320,7 @@ class Graph(torch.nn.Module):
         else:
             decisions = finish_decisions(parts.lag, last_ns, self.params.latencies_ns)
         windows = self.ghost_bridge.finish(state, last_ns)
-        return GraphOutput(_signals(kernel.empty_columns(0, len(self.instruments))), decisions, windows)
+        return GraphOutput(_signals(kernel.empty_columns(0, len(self.instruments), self._horizons)), decisions, windows)
 
     def reference_price(self, state: State) -> float:
         """Quote price that 0 bp stands for; NaN before the first quote."""
@@ -314,7 +347,7 @@ _TEMPLATE = kernel.empty_state(streams=1, bits=4, tables=1, seed=0, slots=1, lat
 
 
 def _signals(columns: kernel.GraphColumns) -> SignalColumns:
-    """Kernel columns, stream-major, as records [N] and [N, V]."""
+    """Kernel columns, stream-major, as records [N], [N, V] and [N, V, H]."""
     wide = kernel.GraphColumns._make(column.T for column in columns)
     return SignalColumns(
         ghost_bp=wide.ghost,
@@ -336,6 +369,7 @@ def _signals(columns: kernel.GraphColumns) -> SignalColumns:
         voltage=wide.voltage,
         lane=wide.lane,
         pays_fees=wide.pays_fees,
+        forecasts_bp=wide.forecasts,
     )
 
 

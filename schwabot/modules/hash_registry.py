@@ -121,8 +121,19 @@ class HashRegistry(Stateful):
             min_count=float(config.min_count),
         )
 
-    def forward(self, batch: TickBatch, timeline: Timeline, ghost: Ghost, state: State) -> tuple[Memory, State]:
-        """Ask and write the memory at N events; returns what it says and the state after them."""
+    def forward(
+        self,
+        batch: TickBatch,
+        timeline: Timeline,
+        ghost: Ghost,
+        state: State,
+        predicted_bp: torch.Tensor | None = None,
+    ) -> tuple[Memory, State]:
+        """Ask and write the memory at N events; returns what it says and the state after them.
+
+        ``predicted_bp`` [N] is the ghost's move over the horizon that a trained head expects: then what is remembered
+        is what came beyond it.
+        """
         self.check_state(state)
         aligned = timeline.aligned
         out = remember(
@@ -135,6 +146,7 @@ class HashRegistry(Stateful):
             timeline.route.T,
             ghost.price_bp,
             ghost.deviation_bp.T,
+            torch.zeros_like(ghost.price_bp) if predicted_bp is None else predicted_bp,
             **self.params._asdict(),
             state=self._leaves("registry", state),
         )

@@ -20,7 +20,8 @@ from schwabot_kernels.graph.op import grown_state
 class LiveSignal(NamedTuple):
     """The graph's answer to one event; see ``SignalColumns`` for every field.
 
-    The arrays [V] are views that the next step overwrites: copy what is to be kept.
+    The arrays [V], and a trained head's forecasts [V, H], are views that the next step overwrites: copy what is to be
+    kept.
     """
 
     ghost_bp: float
@@ -42,6 +43,7 @@ class LiveSignal(NamedTuple):
     status: Int8
     lane: Int8
     pays_fees: Int8
+    forecasts_bp: Float64
 
 
 class LiveStep:
@@ -72,9 +74,10 @@ class LiveStep:
         registry = graph.config.hash_registry
         self._turn: list[None] = [None]  # holds one entry while no thread is in ``step``
         self._event = step.empty_event()
-        self._work = cpu.workspace(self._streams, registry.bits, registry.tables)
-        self._answer = step.empty_answer(self._streams)
-        self._views = (*self._answer.wide, *self._answer.small)
+        horizons = len(graph.horizons_ms)
+        self._work = cpu.workspace(self._streams, registry.bits, registry.tables, horizons)
+        self._answer = step.empty_answer(self._streams, horizons)
+        self._views = (*self._answer.wide, *self._answer.small, self._answer.forecasts.T)
         self._bind(tree.from_dict(_TEMPLATE, state))
         # The dispatcher looks at the type of every argument on every call; they are always the same.
         self._run = step.step.compile((self._bound._numba_type_, *[types.int64] * len(self._event)))
@@ -94,6 +97,8 @@ class LiveStep:
         bid_lots: int,
         ask_lots: int,
         price_ticks: int = 0,
+        qty_lots: int = 0,
+        side: int = 0,
         latency_ns: int = MISSING_NS,
     ) -> LiveSignal:
         """Answer one event; one thread at a time.
@@ -107,6 +112,8 @@ class LiveStep:
             bid_lots: quantity at the bid.
             ask_lots: quantity at the ask.
             price_ticks: of a trade.
+            qty_lots: of a trade, 0 where unknown.
+            side: of a trade: +1 the buyer was the aggressor, -1 the seller, 0 unknown.
             latency_ns: the stream's usual feed delay.
 
         Raises:
@@ -118,7 +125,7 @@ class LiveStep:
             raise UnsortedTimeError(f"the event's time {ts_ns} ns is before the last one's, {self._last_ns} ns")
         if not 0 <= stream < self._streams:
             raise UnknownStreamError(f"stream {stream} is none of the graph's {self._streams}")
-        event = (ts_ns, stream, kind, bid_ticks, ask_ticks, bid_lots, ask_lots, price_ticks, latency_ns)
+        event = (ts_ns, stream, kind, bid_ticks, ask_ticks, bid_lots, ask_lots, price_ticks, qty_lots, side, latency_ns)
         try:
             self._turn.pop()  # some 20 ns with the append below
         except IndexError:

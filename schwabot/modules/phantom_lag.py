@@ -104,9 +104,18 @@ class PhantomLag(Stateful):
         self.reentry_penalty = float(config.reentry_penalty)
 
     def forward(
-        self, batch: TickBatch, timeline: Timeline, ghost: Ghost, memory: Memory, state: State
+        self,
+        batch: TickBatch,
+        timeline: Timeline,
+        ghost: Ghost,
+        memory: Memory,
+        state: State,
+        predicted_bp: torch.Tensor | None = None,
     ) -> tuple[Lag, State]:
-        """Cost of being late at N events; returns it and the state after them, and leaves ``state`` as it was."""
+        """Cost of being late at N events; returns it and the state after them, and leaves ``state`` as it was.
+
+        ``predicted_bp`` [N] is the ghost's move that a trained head expects over the registry's horizon.
+        """
         self.check_state(state)
         out = lag(
             batch.ts_ns,
@@ -120,6 +129,7 @@ class PhantomLag(Stateful):
             memory.entropy,
             memory.mean_bp,
             memory.echo_bp,
+            torch.zeros_like(ghost.price_bp) if predicted_bp is None else predicted_bp,
             torch.from_numpy(self.quoted),
             torch.from_numpy(self.latencies_ns),
             **self.params._asdict(),

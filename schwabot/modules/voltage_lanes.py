@@ -127,9 +127,19 @@ class VoltageLanes(Stateful):
         )
 
     def forward(
-        self, batch: TickBatch, timeline: Timeline, ghost: Ghost, memory: Memory, lag: Lag, state: State
+        self,
+        batch: TickBatch,
+        timeline: Timeline,
+        ghost: Ghost,
+        memory: Memory,
+        lag: Lag,
+        state: State,
+        forecast_bp: torch.Tensor | None = None,
     ) -> tuple[Lanes, State]:
-        """Lanes of N events; returns them and the state after, and leaves ``state`` as it was."""
+        """Lanes of N events; returns them and the state after, and leaves ``state`` as it was.
+
+        ``forecast_bp`` [N, V] is what a trained head expects over the lanes' horizon, NaN where it has no answer.
+        """
         self.check_state(state)
         out = lanes(
             batch.ts_ns,
@@ -138,6 +148,7 @@ class VoltageLanes(Stateful):
             timeline.aligned.dt_s,
             timeline.route.T,
             ghost.deviation_bp.T,
+            ghost.deviation_bp.T[:0] if forecast_bp is None else forecast_bp.T,
             memory.mean_bp,
             memory.trusted,
             timeline.aligned.latency_weight.T,

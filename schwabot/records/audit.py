@@ -62,6 +62,8 @@ class SignalColumns:
         lane: ``Lane``. [N, V] int8
         pays_fees: edge less the move expected the forecast's way within our latency, less the style's fee, is positive.
             [N, V] int8
+        forecasts_bp: expected move of every stream over each horizon of a trained head, NaN where it has no answer;
+            no horizons without a head. [N, V, H]
     """
 
     ghost_bp: Float64
@@ -83,6 +85,7 @@ class SignalColumns:
     voltage: Float64
     lane: Int8
     pays_fees: Int8
+    forecasts_bp: Float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +209,7 @@ class StepRecord:
         instruments: V instruments; ``stream`` indexes it.
         reference_price: quote price that 0 bp stands for; NaN before the first quote.
         latencies_ms: the L latencies of ``decisions``.
+        horizons_ms: the H horizons of ``signals.forecasts_bp``.
         key_bits: bits of a ``key``.
         reentry_penalty: a larger ``penalty`` advises against entering again.
         lane_sizes, lane_styles: size multiplier and style (observe, post or cross) of LOW, MEDIUM, HIGH.
@@ -239,3 +243,4 @@ class StepRecord:
     fallbacks: tuple[FallbackEvent, ...] = ()
     depth_rows: int = 0
     memory: MemoryColumns | None = None
+    horizons_ms: tuple[float, ...] = ()

@@ -14,13 +14,13 @@ from schwabot.sinks.tables import (
     ARBITRAGE,
     DRIFT,
     MEMORY,
-    SIGNALS,
     arbitrage_table,
     decisions_schema,
     decisions_table,
     drift_table,
     lag_curve_table,
     memory_table,
+    signals_schema,
     signals_table,
     wide_table,
 )
@@ -45,10 +45,12 @@ class ArrowSink:
         self._columns = tuple(wide)
         self._parts: dict[str, list[pa.Table]] = {}
         self._decisions = decisions_schema([])
+        self._horizons_ms: tuple[float, ...] = ()
 
     def open(self, header: RunHeader) -> None:
         """Learn the streams."""
         self._streams = pa.array([instrument.stream for instrument in header.instruments], pa.string())
+        self._horizons_ms = header.horizons_ms
 
     def write(self, record: StepRecord) -> None:
         """Take one batch."""
@@ -65,7 +67,7 @@ class ArrowSink:
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Join what was kept; the mean lag curve is taken from the summary."""
-        self.signals = self._join("signals", SIGNALS)
+        self.signals = self._join("signals", signals_schema(self._horizons_ms))
         self.lag_decisions = self._join("decisions", self._decisions)
         self.arbitrage = self._join("arbitrage", ARBITRAGE)
         self.drift = self._join("drift", DRIFT)

@@ -25,6 +25,7 @@ class RunHeader:
         config: the run's settings, secrets masked.
         notes: what was said to the user before the start, one line each; kept in the summary.
         rates: names of the streams that convert between currencies and price nothing else.
+        horizons_ms: horizons of the trained forecast; none without one.
     """
 
     run_dir: Path
@@ -36,6 +37,7 @@ class RunHeader:
     config: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     rates: tuple[str, ...] = ()
+    horizons_ms: tuple[float, ...] = ()
 
 
 class Sink(Protocol):

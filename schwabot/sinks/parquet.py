@@ -17,7 +17,6 @@ from schwabot.sinks.tables import (
     DRIFT,
     LAG_CURVE,
     MEMORY,
-    SIGNALS,
     TEXT,
     arbitrage_table,
     decisions_schema,
@@ -25,6 +24,7 @@ from schwabot.sinks.tables import (
     drift_table,
     lag_curve_table,
     memory_table,
+    signals_schema,
     signals_table,
 )
 
@@ -109,7 +109,7 @@ class ParquetSink:
         if self._limit is not None and (header.expected_events or 0) > self._limit:
             self._turn_off()
         if self._stride:
-            self._signals = GrowingTable(self._dir / "signals.parquet", SIGNALS)
+            self._signals = GrowingTable(self._dir / "signals.parquet", signals_schema(header.horizons_ms))
 
     def write(self, record: StepRecord) -> None:
         """Take one batch."""

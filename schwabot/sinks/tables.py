@@ -93,6 +93,23 @@ MEMORY = pa.schema(
 WIDE = ("mid_bp", "half_spread_bp", "deviation_bp", "phase_bp", "forecast_bp")
 
 
+def signals_schema(horizons_ms: Sequence[float] = ()) -> pa.Schema:
+    """Columns of signals.parquet; with a trained head also its forecast over each horizon.
+
+    Example:
+        >>> signals_schema([10.0, 500.0]).names[-2:]
+        ['forecast_10ms_bp', 'forecast_500ms_bp']
+    """
+    schema = SIGNALS
+    for ms in horizons_ms:
+        schema = schema.append(pa.field(_forecast(ms), pa.float64()))
+    return schema
+
+
+def _forecast(ms: float) -> str:
+    return f"forecast_{ms:.12g}ms_bp"
+
+
 def signals_table(record: StepRecord, streams: pa.Array, stride: int = 1) -> pa.Table:
     """Rows of signals.parquet of one batch: each row's answer for its own stream.
 
@@ -137,8 +154,9 @@ def signals_table(record: StepRecord, streams: pa.Array, stride: int = 1) -> pa.
         pa.array(signals.pays_fees[rows, stream] == 1),
         _nullable(np.array(record.lane_sizes)[lane]),
         _text(style_of[lane], styles),
+        *(own(signals.forecasts_bp[..., h]) for h in range(len(record.horizons_ms))),
     ]
-    return pa.table(columns, schema=SIGNALS)
+    return pa.table(columns, schema=signals_schema(record.horizons_ms))
 
 
 def decisions_table(record: StepRecord) -> pa.Table:
@@ -263,7 +281,7 @@ def wide_table(record: StepRecord, columns: Sequence[str] = WIDE) -> pa.Table:
 
     Args:
         record: the batch.
-        columns: names of [N, V] fields of ``SignalColumns``.
+        columns: names of [N, V] fields of ``SignalColumns``, or ``forecasts_bp``, which is one column per horizon.
 
     Returns:
         ts_recv_ns, stream (the row's own), ghost_bp, then ``<column>[<stream>]`` for each column and stream.
@@ -276,9 +294,12 @@ def wide_table(record: StepRecord, columns: Sequence[str] = WIDE) -> pa.Table:
         "stream": _text(record.stream, _names(record)),
         "ghost_bp": _nullable(record.signals.ghost_bp.copy()),
     }
+    signals = record.signals
+    wanted = {column: getattr(signals, column) for column in columns if column != "forecasts_bp"}
+    if "forecasts_bp" in columns:
+        wanted |= {_forecast(ms): signals.forecasts_bp[..., h] for h, ms in enumerate(record.horizons_ms)}
     # Copies: a view would keep the memory of the whole batch.
-    for column in columns:
-        values = getattr(record.signals, column)
+    for column, values in wanted.items():
         for v, name in enumerate(_names(record)):
             own = values[:, v].copy()
             arrays[f"{column}[{name}]"] = _nullable(own) if own.dtype == np.float64 else pa.array(own)

@@ -13,6 +13,7 @@ from schwabot_kernels.align.reference import UNSEEN
 from schwabot_kernels.align.reference import reference_price
 from schwabot_kernels.arbitrage.reference import edges, windows
 from schwabot_kernels.consensus.reference import consensus
+from schwabot_kernels.forecast.reference import features, head
 from schwabot_kernels.kalman.reference import kalman
 from schwabot_kernels.lag.reference import decisions, expected_lag, expected_move, penalty, price_range
 from schwabot_kernels.lanes import reference as lanes
@@ -73,6 +74,31 @@ def hold_ghost(run: Run) -> None:
     assert_close(run.ghost[:, None] + compensated(run) - run.mid, run.deviation, run.bp, "deviation")
 
 
+def given(run: Run) -> torch.Tensor | None:
+    """The head's forecasts over the lanes' horizon. [N, V]"""
+    params = run.graph.params.head
+    return run.forecasts[..., params.lanes_horizon] if params.coefficients.size else None
+
+
+def predicted(run: Run) -> torch.Tensor:
+    """The ghost's move a head expects, 0 without one. [N]"""
+    params = run.graph.params.head
+    if not params.coefficients.size:
+        return torch.zeros_like(run.ghost)
+    return run.forecasts[..., params.memory_horizon].nanmean(1).nan_to_num(0.0)
+
+
+def hold_forecast(run: Run) -> None:
+    params = run.graph.params.head
+    if not params.coefficients.size:
+        assert run.forecasts.shape[-1] == 0
+        return
+    found = features(run.batch, run.graph.table, run.aligned, run.deviation, run.route)
+    ours = head(found, (run.route == 0) & ~run.deviation.isnan(), params)
+    weight = np.abs(params.coefficients).sum((0, 1))[:, : ours.shape[1]].T  # [V, H]
+    assert_close(ours, run.forecasts, 1e-8 * torch.from_numpy(1.0 + weight) * run.bp / 1e-9, "forecasts")
+
+
 def keys_of(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
     """The reference's keys [N, T], and whether a projection lies within tolerance of zero [N, T]."""
     params = run.graph.params.registry
@@ -109,8 +135,10 @@ def compiled_keys(run: Run) -> torch.Tensor:
 def memory_of(run: Run, keys: torch.Tensor) -> registry.Remembered:
     params = run.graph.params.registry
     if params.bits > 16:
-        return remember_bounded(run.batch.ts_ns, run.ghost, keys, params, run.graph.config.hash_registry.capacity)
-    return registry.remember(run.batch.ts_ns, run.ghost, keys, params)
+        return remember_bounded(
+            run.batch.ts_ns, run.ghost, keys, predicted(run), params, run.graph.config.hash_registry.capacity
+        )
+    return registry.remember(run.batch.ts_ns, run.ghost, keys, predicted(run), params)
 
 
 def hold_registry(run: Run) -> registry.Remembered:
@@ -128,7 +156,7 @@ def hold_registry(run: Run) -> registry.Remembered:
 
 def hold_lag(run: Run, memory: registry.Remembered) -> None:
     params, batch = run.graph.params, run.batch
-    move = expected_move(run.ghost, memory.mean, run.echo, params.lag.latency_share)
+    move = expected_move(run.ghost, memory.mean, run.echo, predicted(run), params.lag.latency_share)
     ours = expected_lag(batch.stream, run.deviation, move)
     assert_close(ours, run.expected_lag, run.bp, "expected lag")
     width = price_range(run.aligned.dt_s, run.ghost, params.lag.tau_range_s, params.lag.min_range_bp)
@@ -172,7 +200,7 @@ def hold_arbitrage(run: Run, memory: registry.Remembered) -> None:
         run.route,
         quoted(run),
         rate,
-        expected_move(run.ghost, memory.mean, run.echo, params.lag.latency_share),
+        expected_move(run.ghost, memory.mean, run.echo, predicted(run), params.lag.latency_share),
         torch.as_tensor(traded.fungible),
         torch.as_tensor(traded.fee_bp),
         leg,
@@ -216,7 +244,7 @@ def hold_lanes(run: Run, memory: registry.Remembered) -> None:
     faded = (run.aligned.dt_s > 100 * params.registry.tau_s).cumsum(0) > 0
     in_doubt = (memory.skill.abs() < 1e-12) & faded
     sure = ~in_doubt
-    ours = lanes.forecasts(run.deviation, run.route, slope, trusted)
+    ours = lanes.forecasts(run.deviation, run.route, slope, trusted, given(run))
     assert_close(ours[sure], run.forecast[sure], run.bp * (1.0 + run.forecast[sure].abs()), "forecast")
 
     ratio = lanes.energy_ratio(batch.ts_ns, run.forecast, run.deviation, run.route, params.lanes.slope_tau_s)
@@ -242,7 +270,7 @@ def hold_lanes(run: Run, memory: registry.Remembered) -> None:
     )
     fees = torch.as_tensor(params.style_fee_bp)
     lane = run.lane.long()
-    move = expected_move(run.ghost, memory.mean, run.echo, params.lag.latency_share)
+    move = expected_move(run.ghost, memory.mean, run.echo, predicted(run), params.lag.latency_share)
     missed = torch.where(run.forecast > 0, move[:, None], -move[:, None]).clamp(min=0.0)
     net = found.edge - missed - fees[lane, torch.arange(lane.shape[1])]
     ours = lanes.pays_fees(lane, found.edge, run.forecast, move, fees)
@@ -255,6 +283,7 @@ def hold(run: Run) -> None:
     hold_align(run)
     hold_phase(run)
     hold_ghost(run)
+    hold_forecast(run)
     memory = hold_registry(run)
     hold_lag(run, memory)
     hold_arbitrage(run, memory)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from hypothesis import strategies as st
 
+from schwabot.modules.forecast import ForecastHead, role_of
 from schwabot.modules.graph import Graph
 from schwabot.modules.settings import (
     GhostBridgeConfig,
@@ -102,6 +104,7 @@ class Run:
     voltage: torch.Tensor
     lane: torch.Tensor
     pays_fees: torch.Tensor
+    forecasts: torch.Tensor
     decisions: dict[str, torch.Tensor]
     windows: dict[str, torch.Tensor]
 
@@ -117,15 +120,29 @@ class Run:
         return 1e-9 * max(1.0, 1e-3 * self.spread_bp)
 
 
-def run_graph(market: Market, config: ModulesConfig) -> Run:
+def head(instruments: Sequence[Instrument], seed: int = 0, unknown: int = 0) -> ForecastHead:
+    """A head with coefficients of any size over three horizons, that does not know the last ``unknown`` streams."""
+    rng = np.random.default_rng(seed)
+    roles = sorted(map(role_of, instruments))[: len(instruments) - unknown] or ["nobody:*/USD"]
+    return ForecastHead(
+        roles=tuple(roles),
+        horizons_ms=(10.0, 100.0, 500.0),
+        scale=np.where(rng.random((len(roles), 9)) < 0.1, 0.0, rng.uniform(0.1, 3.0, (len(roles), 9))),
+        coefficients=rng.normal(0.0, 0.1, (3, len(roles), len(roles), 9)),
+        clip=3.0,
+    )
+
+
+def run_graph(market: Market, config: ModulesConfig, head: ForecastHead | None = None) -> Run:
     """The whole batch through the compiled graph from the empty state, the data ending with it."""
-    graph = Graph(market.instruments, config, [i.stream for i in market.instruments if i.trades_only])
+    graph = Graph(market.instruments, config, [i.stream for i in market.instruments if i.trades_only], head)
     state = graph.initial_state()
     output = graph.advance(market.batch, state)
     rest = graph.finish(state)
     names = {
         "ghost": "ghost_bp", "mid": "mid_bp", "half": "half_spread_bp", "deviation": "deviation_bp",
         "phase": "phase_bp", "forecast": "forecast_bp", "echo": "echo_bp", "expected_lag": "expected_lag_bp",
+        "forecasts": "forecasts_bp",
     }  # fmt: skip
     plain = (
         "drift", "route", "status", "key", "entropy", "penalty", "snr", "bits", "voltage", "lane", "pays_fees",
@@ -318,7 +335,7 @@ def adversarial(habits: Habits) -> Market:
         ask_lots=column(np.where(trade, 0, lots[1])),
         price_ticks=column(np.where(trade, bid + width // 2, 0)),
         qty_lots=column(np.where(trade, lots[0], 0)),
-        side=column(np.zeros(n), np.int8),
+        side=column(np.random.default_rng(habits.seed + 1).integers(-1, 2, n), np.int8),
         latency_ns=column(latency),
     )
     return Market(instruments, batch)

@@ -16,6 +16,7 @@ from schwabot_kernels.align.op import align
 from schwabot_kernels.arbitrage.op import arbitrage
 from schwabot_kernels.consensus.cpu import empty_state as consensus_state
 from schwabot_kernels.consensus.op import consensus
+from schwabot_kernels.forecast.op import forecast
 from schwabot_kernels.graph.cpu import GraphParams, GraphState, empty_state
 from schwabot_kernels.graph.op import flat_params, full_params
 from schwabot_kernels.graph.op import graph as graph_op
@@ -28,7 +29,7 @@ from schwabot_kernels.rings import grown
 from tests.kernels import making
 
 Call = tuple[Callable[..., list[torch.Tensor]], tuple[Any, ...]]
-OPS = ("align", "phase", "consensus", "kalman", "remember", "lag", "arbitrage", "lanes", "graph")
+OPS = ("align", "phase", "consensus", "kalman", "forecast", "remember", "lag", "arbitrage", "lanes", "graph")
 
 
 class Recorder:
@@ -46,6 +47,7 @@ class Recorder:
 @pytest.fixture(scope="module")
 def calls() -> dict[str, Call]:
     """Every op with the arguments the modules give it, 700 events into a market of three streams."""
+    import schwabot.modules.forecast as coming
     import schwabot.modules.ghost_bridge as bridge
     import schwabot.modules.graph as whole
     import schwabot.modules.hash_registry as registry
@@ -55,7 +57,8 @@ def calls() -> dict[str, Call]:
 
     places = [
         (harness, "align", align), (harness, "phase", phase), (bridge, "consensus", consensus),
-        (bridge, "kalman", kalman), (registry, "remember", remember), (delay, "lag", lag),
+        (bridge, "kalman", kalman), (coming, "forecast_op", forecast), (registry, "remember", remember),
+        (delay, "lag", lag),
         (bridge, "arbitrage", arbitrage), (gates, "lanes", lanes), (whole, "graph_op", graph_op),
     ]  # fmt: skip
     recorders = {}
@@ -68,7 +71,7 @@ def calls() -> dict[str, Call]:
         for estimator in ("weighted", "kalman"):
             config = making.settings(estimator)
             config.ghost_bridge.desync_bp = 1e6  # costs to come are NaN, and opcheck takes no NaN for equal
-            graph = Graph(market.instruments, config)
+            graph = Graph(market.instruments, config, head=making.head(market.instruments))
             _, state = graph.by_module(market.batch.rows(0, 700), graph.initial_state())
             graph.by_module(market.batch.rows(700, 1_000), state)
             graph(market.batch.rows(700, 1_000), state)

@@ -81,6 +81,7 @@ def records(events: int, cuts: tuple[int, ...] = ()) -> list[StepRecord]:
             voltage=voltage[i:j],
             lane=lane[i:j],
             pays_fees=pays[i:j],
+            forecasts_bp=np.zeros((j - i, V, 0)),
         )
         happened = 1 if batch == 0 else 0
         long, small_ = np.ones(happened, np.int64), np.ones(happened, np.int8)

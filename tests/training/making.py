@@ -52,7 +52,7 @@ class Market:
             route=np.where(seen, Route.OK, Route.UNSEEN).astype(np.int8), status=np.zeros((n, streams), np.int8),
             forecast_bp=wide, key=np.full(n, -1, np.int64), entropy=flat, echo_bp=flat, expected_lag_bp=flat,
             penalty=flat, snr=wide, bits=wide, voltage=wide, lane=np.zeros((n, streams), np.int8),
-            pays_fees=np.zeros((n, streams), np.int8),
+            pays_fees=np.zeros((n, streams), np.int8), forecasts_bp=np.zeros((n, streams, 0)),
         )  # fmt: skip
         return StepRecord(
             batch=batch, first_event=start, instruments=instruments(streams), reference_price=100.0,

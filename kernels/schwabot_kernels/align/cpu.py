@@ -22,7 +22,10 @@ OK, UNSEEN, STALE, CROSSED, DRIFTING, RATE = 0, 1, 2, 3, 4, 5
 
 
 class Events(NamedTuple):
-    """One batch of events, columns of length N (see records.market.Ticks); ``latency_ns`` MISSING when unknown."""
+    """One batch of events, columns of length N (see records.market.Ticks); ``latency_ns`` MISSING when unknown.
+
+    qty_lots, side: of a trade; alignment does not look at them.
+    """
 
     ts_ns: I64
     stream: I32
@@ -32,6 +35,8 @@ class Events(NamedTuple):
     bid_lots: I64
     ask_lots: I64
     price_ticks: I64
+    qty_lots: I64
+    side: I8
     latency_ns: I64
 
 

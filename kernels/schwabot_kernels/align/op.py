@@ -68,6 +68,8 @@ def align(
     bid_lots: torch.Tensor,
     ask_lots: torch.Tensor,
     price_ticks: torch.Tensor,
+    qty_lots: torch.Tensor,
+    side: torch.Tensor,
     latency_ns: torch.Tensor,
     tick: torch.Tensor,
     unit: torch.Tensor,
@@ -80,8 +82,8 @@ def align(
     """The last known quote of every stream at every event.
 
     Args:
-        ts_ns, stream, kind, bid_ticks, ask_ticks, bid_lots, ask_lots, price_ticks, latency_ns: events, see
-            ``align.cpu.Events``. int64, ``stream`` int32, ``kind`` int8. [N]
+        ts_ns, stream, kind, bid_ticks, ask_ticks, bid_lots, ask_lots, price_ticks, qty_lots, side, latency_ns: events,
+            see ``align.cpu.Events``. int64, ``stream`` int32, ``kind`` and ``side`` int8. [N]
         tick, unit: see ``align.cpu.StreamTable``. float64 [V]
         inverse, trades_only, rate: 0 or 1. int8 [V]
         latency_max_ns: feed delay at which a stream's weight reaches zero.
@@ -98,7 +100,8 @@ def align(
         >>> from schwabot_kernels.align.cpu import empty_state
         >>> one = torch.ones(1, dtype=torch.int64)
         >>> missing = torch.full((1,), -(2**63))
-        >>> out = align(one, one.int() * 0, one.char() * 0, 99 * one, 101 * one, one, one, 0 * one, missing,
+        >>> out = align(one, one.int() * 0, one.char() * 0, 99 * one, 101 * one, one, one, 0 * one, 0 * one,
+        ...     one.char() * 0, missing,
         ...     one.double(), one.double(), *[one.char() * 0] * 3, 5e8, leaves(empty_state(streams=1)))
         >>> dict(zip(COLUMNS, out))["half"].item()
         100.0
@@ -114,6 +117,8 @@ def align(
         array("bid_lots", bid_lots, torch.int64, (events,)),
         array("ask_lots", ask_lots, torch.int64, (events,)),
         array("price_ticks", price_ticks, torch.int64, (events,)),
+        array("qty_lots", qty_lots, torch.int64, (events,)),
+        array("side", side, torch.int8, (events,)),
         array("latency_ns", latency_ns, torch.int64, (events,)),
     )
     table = StreamTable(
@@ -130,7 +135,7 @@ def align(
 
 @align.register_fake
 def _(  # type: ignore[no-untyped-def]
-    ts_ns, stream, kind, bid_ticks, ask_ticks, bid_lots, ask_lots, price_ticks, latency_ns, tick, unit, inverse,
-    trades_only, rate, latency_max_ns, state,
+    ts_ns, stream, kind, bid_ticks, ask_ticks, bid_lots, ask_lots, price_ticks, qty_lots, side, latency_ns, tick,
+    unit, inverse, trades_only, rate, latency_max_ns, state,
 ):  # fmt: skip
     return _columns(ts_ns.shape[0], tick.shape[0], tick) + fake_state("align", AlignState._fields, state)

@@ -43,9 +43,9 @@ class ColumnMemory:
     def __init__(self) -> None:
         self._buffers: list[Bytes] = []
 
-    def columns(self, events: int, streams: int) -> GraphColumns:
+    def columns(self, events: int, streams: int, horizons: int = 0) -> GraphColumns:
         """Uninitialised columns for N events."""
-        shapes = column_shapes(events, streams)
+        shapes = column_shapes(events, streams, horizons)
         starts = [0]
         for kind, shape in shapes:
             size = int(np.prod(shape)) * np.dtype(kind).itemsize

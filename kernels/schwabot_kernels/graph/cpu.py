@@ -18,6 +18,8 @@ from schwabot_kernels.arrays import F64, I8, I64, aligned_zeros
 from schwabot_kernels.blocks import store, store_all
 from schwabot_kernels.consensus import cpu as consensus_op
 from schwabot_kernels.consensus.cpu import ConsensusParams, ConsensusState, Weighed, consensus
+from schwabot_kernels.forecast import cpu as forecast_op
+from schwabot_kernels.forecast.cpu import ForecastState, Foreseen, HeadParams, features, head
 from schwabot_kernels.kalman import cpu as kalman_op
 from schwabot_kernels.kalman.cpu import KalmanState, kalman
 from schwabot_kernels.lag import cpu as lag_op
@@ -54,6 +56,7 @@ class GraphParams(NamedTuple):
     arbitrage: ArbitrageParams
     lanes: LanesParams
     style_fee_bp: F64
+    head: HeadParams
 
 
 class GraphState(NamedTuple):
@@ -67,6 +70,7 @@ class GraphState(NamedTuple):
     lag: LagState
     arbitrage: ArbitrageState
     lanes: LanesState
+    forecast: ForecastState
 
 
 class Workspace(NamedTuple):
@@ -78,6 +82,7 @@ class Workspace(NamedTuple):
     aligned: Aligned
     phased: Phased
     weighed: Weighed
+    foreseen: Foreseen
     remembered: Remembered
     laned: Laned
     desynced: Desynced
@@ -95,7 +100,10 @@ class Workspace(NamedTuple):
 
 
 class GraphColumns(NamedTuple):
-    """The graph's answer, see schwabot.records.audit.SignalColumns. [N], or stream-major [V, N]."""
+    """The graph's answer, see schwabot.records.audit.SignalColumns.
+
+    [N], or stream-major [V, N]; forecasts [H, V, N].
+    """
 
     ghost: F64
     mid: F64
@@ -116,14 +124,16 @@ class GraphColumns(NamedTuple):
     voltage: F64
     lane: I8
     pays_fees: I8
+    forecasts: F64
 
 
-def workspace(streams: int, bits: int, tables: int) -> Workspace:
+def workspace(streams: int, bits: int, tables: int, horizons: int) -> Workspace:
     """Empty scratch."""
     return Workspace(
         aligned=align_op.scratch(streams),
         phased=phase_op.scratch(streams),
         weighed=consensus_op.scratch(streams),
+        foreseen=forecast_op.scratch(streams, horizons),
         remembered=registry_op.scratch(streams, bits, tables),
         laned=lanes_op.scratch(streams),
         desynced=lag_op.scratch(streams),
@@ -162,25 +172,26 @@ def empty_state(
         lag=lag_op.empty_state(streams, latencies, capacity),
         arbitrage=arbitrage_op.empty_state(streams, capacity, cycles),
         lanes=lanes_op.empty_state(streams, v0, capacity),
+        forecast=forecast_op.empty_state(streams),
     )
 
 
-def column_shapes(events: int, streams: int) -> list[tuple[type, tuple[int, ...]]]:
+def column_shapes(events: int, streams: int, horizons: int) -> list[tuple[type, tuple[int, ...]]]:
     """Type and shape of every column, in order."""
     plain = {"ghost", "key", "entropy", "echo", "expected_lag", "penalty"}
     small = {"route", "status", "lane", "pays_fees"}
     return [
         (
             np.int64 if name == "key" else np.int8 if name in small else np.float64,
-            (events,) if name in plain else (streams, events),
+            (events,) if name in plain else (horizons, streams, events) if name == "forecasts" else (streams, events),
         )
         for name in GraphColumns._fields
     ]
 
 
-def empty_columns(events: int, streams: int) -> GraphColumns:
+def empty_columns(events: int, streams: int, horizons: int) -> GraphColumns:
     """Uninitialised columns for N events."""
-    columns: Any = (np.empty(shape, kind) for kind, shape in column_shapes(events, streams))
+    columns: Any = (np.empty(shape, kind) for kind, shape in column_shapes(events, streams, horizons))
     return GraphColumns(*columns)
 
 
@@ -220,6 +231,8 @@ def _copy_out(first: int, n: int, work: Workspace, out: GraphColumns) -> None:
     store_all(laned.voltage, first, n, out.voltage)
     store_all(laned.lane, first, n, out.lane)
     store_all(laned.pays_fees, first, n, out.pays_fees)
+    for h in range(out.forecasts.shape[0]):
+        store_all(work.foreseen.forecasts[h], first, n, out.forecasts[h])
 
 
 @njit(**NJIT)
@@ -251,7 +264,26 @@ def graph_block(
     else:
         kalman(n, aligned, phased, params.q_bp2_per_s, params.r_bp2, state.kalman, ghost)
     deviations(n, ghost, aligned, phased, deviation)
-    remember(first, n, ts_ns, aligned, phased, ghost, deviation, streams, params.registry, state.registry, memory)
+    foreseen = work.foreseen
+    given = deviation[:0]
+    if params.head.coefficients.size > 0:
+        features(first, n, events, aligned, phased, deviation, work.quoted, state.forecast, foreseen)
+        head(n, phased, deviation, params.head, foreseen)
+        given = foreseen.forecasts[params.head.lanes_horizon]
+    remember(
+        first,
+        n,
+        ts_ns,
+        aligned,
+        phased,
+        ghost,
+        deviation,
+        foreseen.predicted,
+        streams,
+        params.registry,
+        state.registry,
+        memory,
+    )
     expected_lag(
         n,
         aligned,
@@ -260,6 +292,7 @@ def graph_block(
         memory.entropy,
         memory.mean,
         memory.echo,
+        foreseen.predicted,
         params.lag,
         state.lag,
         work.width,
@@ -305,6 +338,7 @@ def graph_block(
         aligned,
         phased,
         deviation,
+        given,
         memory.mean,
         memory.trusted,
         work.move,

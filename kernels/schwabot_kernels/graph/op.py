@@ -10,6 +10,7 @@ import torch
 
 from schwabot_kernels.align.cpu import BLOCK, Events, StreamTable
 from schwabot_kernels.checking import array, own_copy, stream_numbers, times
+from schwabot_kernels.forecast.cpu import FEATURES
 from schwabot_kernels.graph.cpu import (
     GraphColumns,
     GraphParams,
@@ -22,6 +23,7 @@ from schwabot_kernels.graph.cpu import (
 )
 from schwabot_kernels.registry.cpu import RegistryState
 from schwabot_kernels.rings import fake_state, grown
+from schwabot_kernels.simd import padded
 from schwabot_kernels.tree import leaves
 
 _TORCH: dict[type, torch.dtype] = {np.int64: torch.int64, np.int8: torch.int8, np.float64: torch.float64}
@@ -29,8 +31,11 @@ _TORCH: dict[type, torch.dtype] = {np.int64: torch.int64, np.int8: torch.int8, n
 Params = TypeVar("Params", bound=tuple[Any, ...])
 
 COLUMNS = GraphColumns._fields
-"""Outputs before the state, stream-major: [N] or [V, N]."""
-ARRAYS = ("r_bp2", "latencies_ns", "fungible", "fee_bp", "leg", "first", "through", "style_fee_bp")
+"""Outputs before the state, stream-major: [N] or [V, N], forecasts [H, V, N]."""
+ARRAYS = (
+    "r_bp2", "latencies_ns", "fungible", "fee_bp", "leg", "first", "through", "style_fee_bp", "inverse_scale",
+    "coefficients", "target",
+)  # fmt: skip
 """Settings that are arrays, in the order of ``GraphParams``."""
 
 
@@ -114,13 +119,24 @@ def graph(
     total, streams = events[0].shape[0], table[0].shape[0]
     params = full_params(GraphParams, iter(numbers), iter(arrays))
     for name, given in zip(ARRAYS, arrays, strict=True):
-        shape = {name: given.shape for name in ("latencies_ns", "leg", "through")}
-        shape |= {"fungible": (streams, streams), "first": (streams + 1,), "style_fee_bp": (3, streams)}
-        kind = {"latencies_ns": torch.int64, "first": torch.int64, "leg": torch.int32, "through": torch.int32}
-        kind["fungible"] = torch.int8
+        shape = {
+            "latencies_ns": given.shape,
+            "fungible": (streams, streams),
+            "leg": given.shape,
+            "first": (streams + 1,),
+            "through": given.shape,
+            "style_fee_bp": (3, streams),
+            "inverse_scale": (FEATURES, padded(streams)),
+            "coefficients": (streams, FEATURES, given.shape[2] if given.dim() == 4 else 0, padded(streams)),
+            "target": (padded(streams),),
+        }
+        kind = {
+            "latencies_ns": torch.int64, "fungible": torch.int8, "leg": torch.int32, "first": torch.int64,
+            "through": torch.int32, "target": torch.int8,
+        }  # fmt: skip
         array(name, given, kind.get(name, torch.float64), shape.get(name, (streams,)))
     parts = _own_copy(streams, params, state)
-    small = {"stream": torch.int32, "kind": torch.int8}
+    small = {"stream": torch.int32, "kind": torch.int8, "side": torch.int8}
     checked = {
         name: array(name, column, small.get(name, torch.int64), (total,))
         for name, column in zip(Events._fields, events, strict=True)
@@ -133,8 +149,11 @@ def graph(
             for name, column in zip(StreamTable._fields, table, strict=True)
         )
     )
-    work = workspace(streams, params.registry.bits, parts.registry.table.shape[0])
-    columns = empty_columns(total, streams)
+    horizons = params.head.coefficients.shape[2]
+    if horizons and not (0 <= params.head.lanes_horizon < horizons and 0 <= params.head.memory_horizon < horizons):
+        raise ValueError(f"the head has {horizons} horizons; lanes_horizon and memory_horizon are places among them")
+    work = workspace(streams, params.registry.bits, parts.registry.table.shape[0], horizons)
+    columns = empty_columns(total, streams, horizons)
     row = 0
     while row < total:
         parts = grown_state(parts)
@@ -163,7 +182,8 @@ def _(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     total, streams = events[0].shape[0], table[0].shape[0]
     like = events[0]
-    columns = [like.new_empty(shape, dtype=_TORCH[kind]) for kind, shape in column_shapes(total, streams)]
+    horizons = arrays[ARRAYS.index("coefficients")].shape[2]
+    columns = [like.new_empty(shape, dtype=_TORCH[kind]) for kind, shape in column_shapes(total, streams, horizons)]
     after = []
     first = 0
     for (op, stage), size in zip(get_type_hints(GraphState).items(), _sizes(state), strict=True):

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from schwabot_kernels.align.reference import Events, align, reference_price
+from schwabot_kernels.align.reference import align, reference_price
 from schwabot_kernels.arbitrage.reference import Windows, edges, windows
 from schwabot_kernels.consensus.reference import consensus
+from schwabot_kernels.forecast.reference import Dealt, head
+from schwabot_kernels.forecast.reference import features as coming
 from schwabot_kernels.kalman.reference import kalman
 from schwabot_kernels.lag.reference import (
     Decisions,
@@ -34,7 +36,7 @@ KALMAN = 1
 
 
 class Columns(NamedTuple):
-    """The graph's answer, see schwabot.records.audit.SignalColumns. Shape: [N] or [N, V]."""
+    """The graph's answer, see schwabot.records.audit.SignalColumns. Shape: [N] or [N, V]; forecasts [N, V, H]."""
 
     ghost: torch.Tensor
     mid: torch.Tensor
@@ -55,6 +57,7 @@ class Columns(NamedTuple):
     voltage: torch.Tensor
     lane: torch.Tensor
     pays_fees: torch.Tensor
+    forecasts: torch.Tensor
 
 
 class Answer(NamedTuple):
@@ -66,7 +69,7 @@ class Answer(NamedTuple):
 
 
 def graph(
-    events: Events,
+    events: Dealt,
     table: StreamTable,
     params: GraphParams,
     planes: torch.Tensor,
@@ -95,14 +98,22 @@ def graph(
         ).ghost
     deviation = ghost[:, None] + compensated - aligned.x
 
+    forecasts, predicted, given = deviation[..., None][..., :0], torch.zeros_like(ghost), None
+    if params.head.coefficients.size:
+        live = (route == 0) & ~deviation.isnan()
+        forecasts = head(coming(events, table, aligned, deviation, route), live, params.head)
+        known = forecasts[..., params.head.memory_horizon]
+        predicted = known.nanmean(1).nan_to_num(0.0)
+        given = forecasts[..., params.head.lanes_horizon]
+
     z, use = features(aligned, deviation, route, params.registry.momentum_tau_s)
     scale = learn_scale(z, use, ghost, params.registry.warmup_events)
     keys = hash_keys(standardise(z, use, scale), planes.to(device))
     warm = torch.arange(keys.shape[0], device=device) >= scale.first
     keys = torch.where((warm & ~ghost.isnan())[:, None], keys, -1)
-    memory = remember(ts_ns, ghost, keys, params.registry)
+    memory = remember(ts_ns, ghost, keys, predicted, params.registry)
 
-    move = expected_move(ghost, memory.mean, memory.echo, params.lag.latency_share)
+    move = expected_move(ghost, memory.mean, memory.echo, predicted, params.lag.latency_share)
     lag = expected_lag(stream, deviation, move)
     width = price_range(aligned.dt_s, ghost, params.lag.tau_range_s, params.lag.min_range_bp)
     latencies_ns = torch.as_tensor(params.latencies_ns, device=device)
@@ -118,7 +129,7 @@ def graph(
     trusted = torch.where(memory.skill > 0, memory.mean, 0.0)
     kept = lanes.turns(ts_ns, aligned.x, deviation, route, params.lanes.horizon_ns)
     slope = lanes.slopes(ts_ns, deviation, kept, params.lanes.slope_tau_s)
-    forecast = lanes.forecasts(deviation, route, slope, trusted)
+    forecast = lanes.forecasts(deviation, route, slope, trusted, given)
     ratio = lanes.energy_ratio(ts_ns, forecast, deviation, route, params.lanes.slope_tau_s)
     found = lanes.evidence(ts_ns, aligned.half, forecast, ratio, kept, params.lanes)
     volts = lanes.voltage(found.bits, params.lanes.v0, params.lanes.v_max)
@@ -146,6 +157,7 @@ def graph(
         voltage=volts,
         lane=lane.to(torch.int8),
         pays_fees=lanes.pays_fees(lane, found.edge, forecast, move, style_fee_bp).to(torch.int8),
+        forecasts=forecasts,
     )
     return Answer(
         columns,

@@ -33,8 +33,8 @@ NO_ROOM = -2
 # cached with it, not by themselves: their place in the cache is that of the functions they are made from.
 _INSIDE = {**NJIT, "cache": False, "forceinline": True}
 _STAGES = (
-    "align", "phase", "consensus", "kalman", "deviations", "remember", "expected_lag", "realised_lag", "arbitrage",
-    "lanes",
+    "align", "phase", "consensus", "kalman", "deviations", "features", "head", "remember", "expected_lag",
+    "realised_lag", "arbitrage", "lanes",
 )  # fmt: skip
 _source = graph_block.py_func
 _stages = {name: njit(**_INSIDE)(_source.__globals__[name].py_func) for name in _STAGES}
@@ -43,13 +43,14 @@ _has_room = njit(**_INSIDE)(_room.py_func)
 
 
 class Answer(NamedTuple):
-    """What the last event gave for every stream: the rows WIDE and SMALL. [9, V] and [4, V].
+    """What the last event gave for every stream: the rows WIDE and SMALL, forecasts. [9, V], [4, V] and [H, V].
 
-    Both are overwritten by the next event.
+    All are overwritten by the next event.
     """
 
     wide: F64
     small: I8
+    forecasts: F64
 
 
 @structref.register
@@ -111,6 +112,8 @@ def step(
     bid_lots: int,
     ask_lots: int,
     price_ticks: int,
+    qty_lots: int,
+    side: int,
     latency_ns: int,
 ) -> tuple[float, Any, float, float, float, float]:
     """Move the bound state on by one event and fill the bound answer.
@@ -128,6 +131,8 @@ def step(
     event.bid_lots[0] = bid_lots
     event.ask_lots[0] = ask_lots
     event.price_ticks[0] = price_ticks
+    event.qty_lots[0] = qty_lots
+    event.side[0] = side
     event.latency_ns[0] = latency_ns
     _graph_block(0, 1, event, bound.table, bound.params, state, work)
     aligned, phased, laned, wide, small = work.aligned, work.phased, work.laned, answer.wide, answer.small
@@ -145,16 +150,20 @@ def step(
         small[1, v] = phased.status[0, v]
         small[2, v] = laned.lane[0, v]
         small[3, v] = laned.pays_fees[0, v]
+        for h in range(answer.forecasts.shape[0]):
+            answer.forecasts[h, v] = work.foreseen.forecasts[h, 0, v]
     memory = work.remembered
     return work.ghost[0], memory.key[0], memory.entropy[0], memory.echo[0], work.expected[0], work.penalty[0]
 
 
 def empty_event() -> Events:
     """Columns of length 1."""
-    kinds = {"stream": np.int32, "kind": np.int8}
+    kinds = {"stream": np.int32, "kind": np.int8, "side": np.int8}
     return Events(*(np.zeros(1, kinds.get(name, np.int64)) for name in Events._fields))
 
 
-def empty_answer(streams: int) -> Answer:
+def empty_answer(streams: int, horizons: int) -> Answer:
     """Uninitialised answer."""
-    return Answer(np.empty((len(WIDE), streams)), np.empty((len(SMALL), streams), np.int8))
+    return Answer(
+        np.empty((len(WIDE), streams)), np.empty((len(SMALL), streams), np.int8), np.empty((horizons, streams))
+    )

@@ -143,6 +143,7 @@ def expected_lag(
     entropy: F64,
     mean: F64,
     echo: F64,
+    predicted: F64,
     params: LagParams,
     state: LagState,
     width: F64,
@@ -152,7 +153,8 @@ def expected_lag(
 ) -> None:
     """Fill [n] of ``width`` (P_max), ``move`` (0 without a ghost), and the own stream's ``expected`` and ``penalty``.
 
-    ``move`` is signed and the same for all streams: it is what the price does while an order is on its way.
+    ``move`` is signed and the same for all streams: it is what the price does while an order is on its way, its share
+    of ``predicted`` (what a trained head expects, bp [n]) plus what registry and echo remember beyond that.
     """
     streams = deviation.shape[1]
     hi, lo = state.price_range[0], state.price_range[1]
@@ -168,7 +170,7 @@ def expected_lag(
     for j in range(0, n, LANES):
         d = gather(deviation, lanes_from(j) * streams + load(aligned.stream, j))
         g, w = load(ghost, j), load(width, j)
-        gone = where(g == g, params.latency_share * (0.5 * (load(mean, j) + load(echo, j))), 0.0)
+        gone = where(g == g, params.latency_share * (load(predicted, j) + 0.5 * (load(mean, j) + load(echo, j))), 0.0)
         along = where(d > DEAD_BP, gone, where(d < -DEAD_BP, -gone, 0.0))
         e = max(0.0, along)
         room = max(where(w == w, w, 0.0), params.min_range_bp)

@@ -36,6 +36,7 @@ def _pass(
     entropy: F64,
     mean: F64,
     echo: F64,
+    predicted: F64,
     quoted: I8,
     latencies_ns: I64,
     params: LagParams,
@@ -54,6 +55,7 @@ def _pass(
     streams = x.shape[0]
     ghost_block, entropy_block, mean_block, echo_block = blocks[0], blocks[1], blocks[2], blocks[3]
     width_block, move_block, expected_block, penalty_block = blocks[4], blocks[5], blocks[6], blocks[7]
+    predicted_block = blocks[8]
     for first in range(start, total, BLOCK):
         n = min(BLOCK, total - first)
         if state.ts_ns.size - (state.head[1] - state.head[0]) < n * streams:
@@ -67,6 +69,7 @@ def _pass(
         load(entropy, first, n, entropy_block)
         load(mean, first, n, mean_block)
         load(echo, first, n, echo_block)
+        load(predicted, first, n, predicted_block)
         load(stream, first, n, aligned.stream)
         expected_lag(
             n,
@@ -76,6 +79,7 @@ def _pass(
             entropy_block,
             mean_block,
             echo_block,
+            predicted_block,
             params,
             state,
             width_block,
@@ -117,6 +121,7 @@ def lag(
     entropy: torch.Tensor,
     mean: torch.Tensor,
     echo: torch.Tensor,
+    predicted: torch.Tensor,
     quoted: torch.Tensor,
     latencies_ns: torch.Tensor,
     desync_bp: float,
@@ -135,6 +140,7 @@ def lag(
         ghost: fair price, bp. float64 [N]
         deviation: fair price of the stream minus its mid, bp. float64 [V, N]
         entropy, mean, echo: what the registry remembers; nats, bp, bp. float64 [N]
+        predicted: the ghost's move a trained head expects, bp, 0 without one. float64 [N]
         quoted: 1 where a stream has a touch. int8 [V]
         latencies_ns: of the realised curve, increasing. int64 [L]
         desync_bp, latency_share, tau_range_s, min_range_bp: see ``lag.cpu.LagParams``.
@@ -162,6 +168,7 @@ def lag(
         array("entropy", entropy, torch.float64, (events,)),
         array("mean", mean, torch.float64, (events,)),
         array("echo", echo, torch.float64, (events,)),
+        array("predicted", predicted, torch.float64, (events,)),
         wide(array("quoted", quoted, torch.int8, (streams,))),
         array("latencies_ns", latencies_ns, torch.int64, latencies_ns.shape),
     )
@@ -170,7 +177,7 @@ def lag(
         phase_scratch(streams),
         scratch(streams),
         aligned_zeros((BLOCK, padded(streams))),
-        x.new_empty(8, BLOCK).numpy(),
+        x.new_empty(9, BLOCK).numpy(),
     )
     columns = [torch.empty_like(ghost) for _ in COLUMNS]
     row = 0
@@ -182,7 +189,7 @@ def lag(
 
 @lag.register_fake
 def _(  # type: ignore[no-untyped-def]
-    ts_ns, stream, x, half, dt_s, route, ghost, deviation, entropy, mean, echo, quoted, latencies_ns,
+    ts_ns, stream, x, half, dt_s, route, ghost, deviation, entropy, mean, echo, predicted, quoted, latencies_ns,
     desync_bp, latency_share, tau_range_s, min_range_bp, state,
 ):  # fmt: skip
     return [torch.empty_like(ghost) for _ in COLUMNS] + fake_state("lag", LagState._fields, state)

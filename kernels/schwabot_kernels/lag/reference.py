@@ -68,9 +68,11 @@ def price_range(dt_s: torch.Tensor, ghost: torch.Tensor, tau_s: float, floor_bp:
     return width.clamp(min=floor_bp)
 
 
-def expected_move(ghost: torch.Tensor, mean: torch.Tensor, echo: torch.Tensor, share: float) -> torch.Tensor:
+def expected_move(
+    ghost: torch.Tensor, mean: torch.Tensor, echo: torch.Tensor, predicted: torch.Tensor, share: float
+) -> torch.Tensor:
     """What the price is expected to do within our latency, bp; 0 without a ghost. Shape: [N]."""
-    return torch.where(ghost.isnan(), 0.0, share * 0.5 * (mean + echo))
+    return torch.where(ghost.isnan(), 0.0, share * (predicted + 0.5 * (mean + echo)))
 
 
 def expected_lag(stream: torch.Tensor, deviation: torch.Tensor, move: torch.Tensor) -> torch.Tensor:

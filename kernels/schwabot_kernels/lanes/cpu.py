@@ -1,6 +1,7 @@
 """From evidence to a discrete conviction level, for every stream at every event. V streams, n events of one block.
 
-    forecast  m_v = slope_v d_v (+ the registry's mean where trusted), slope_v the decayed regression of moves on d
+    forecast  m_v = a trained head's, else slope_v d_v, slope_v the decayed regression of moves on d;
+              plus the registry's mean where trusted
     bucket    half octaves of |m| / sigma per stream; remembers E = sign(m) move - half spread over the horizon
     bits      b = clip(kappa / 2 log2(1 + n SNR), 0, 16),  SNR = max(0, mean E)² / var E,  n = min(n_eff, cap)
     voltage   V = V0 2^{b/8}; rises by at most slew dt, falls at once
@@ -207,6 +208,7 @@ def _evidence(
     aligned: Aligned,
     phased: Phased,
     deviation: F64,
+    given: F64,
     memory_mean: F64,
     memory_trusted: I8,
     streams: int,
@@ -243,6 +245,7 @@ def _evidence(
     out_forecast, out_snr, out_edge, out_evidence = out.forecast, out.snr, out.edge, out.evidence
     horizon_ns, count_cap = params.horizon_ns, params.count_cap
     mask = due_ns.size - 1
+    trained = given.size > 0
     read, write = head[0], head[1]
     next_due = due_ns[read & mask] if read < write else np.int64(FAR_NS)
     turn = state.clock[3] % streams
@@ -292,7 +295,10 @@ def _evidence(
             row = j * width + g
             d = load(deviation, row)
             live = (load(route, row) == 0) & (d == d)
-            m = where(live, load(slope, g) * d + extra, 0.0)
+            m = load(slope, g) * d
+            if trained:
+                m = where(load(given, row) == load(given, row), load(given, row), m)
+            m = where(live, m + extra, 0.0)
             known = m != 0.0
             place = lanes_from(g) * BUCKETS + bucket_of(m * m * load(inverse_energy, g))
             snr = where(known, gather(bucket_snr, place), 0.0)
@@ -338,6 +344,7 @@ def lanes(
     aligned: Aligned,
     phased: Phased,
     deviation: F64,
+    given: F64,
     memory_mean: F64,
     memory_trusted: I8,
     move: F64,
@@ -350,6 +357,7 @@ def lanes(
 ) -> None:
     """Fill ``out`` for events [first, first + n) and move ``state`` on. The ring must have n free places.
 
+    given: a trained head's forecasts, bp, NaN where it has none [BLOCK, W]; of size 0 without a head.
     move: what the price does while an order is on its way, bp. [n]; quoted: 1 where the stream has a touch. [W]
     style_fee_bp: fee of each lane's style. [3, W]; streams: V
     """
@@ -363,6 +371,7 @@ def lanes(
         aligned,
         phased,
         deviation,
+        given,
         memory_mean,
         memory_trusted,
         streams,

@@ -32,6 +32,7 @@ def _pass(
     dt_s: F64,
     route: I8,
     deviation: F64,
+    given: F64,
     mean: F64,
     trusted: I8,
     latency_weight: F64,
@@ -44,6 +45,7 @@ def _pass(
     phased: Phased,
     block: Laned,
     deviation_block: F64,
+    given_block: F64,
     blocks: F64,
     trusted_block: I8,
     forecast: F64,
@@ -65,6 +67,7 @@ def _pass(
         load(dt_s, first, n, aligned.dt_s)
         load_all(route, first, n, phased.route)
         load_all(deviation, first, n, deviation_block)
+        load_all(given, first, n, given_block)
         load(mean, first, n, mean_block)
         load(trusted, first, n, trusted_block)
         load_all(latency_weight, first, n, aligned.latency_weight)
@@ -76,6 +79,7 @@ def _pass(
             aligned,
             phased,
             deviation_block,
+            given_block,
             mean_block,
             trusted_block,
             move_block,
@@ -108,6 +112,7 @@ def lanes(
     dt_s: torch.Tensor,
     route: torch.Tensor,
     deviation: torch.Tensor,
+    given: torch.Tensor,
     mean: torch.Tensor,
     trusted: torch.Tensor,
     latency_weight: torch.Tensor,
@@ -136,6 +141,7 @@ def lanes(
         dt_s: time since the event before. float64 [N]
         route: 0 = takes part. int8 [V, N]
         deviation: fair price of the stream minus its mid, bp. float64 [V, N]
+        given: a trained head's forecasts, bp, NaN where it has none. float64 [V, N], or [0, N] without a head
         mean, trusted: the registry's remembered move, and 1 where it counts. float64, int8 [N]
         latency_weight: see the align op. float64 [V, N]
         move: what the price does while an order is on its way, bp. float64 [N]
@@ -157,13 +163,14 @@ def lanes(
         horizon_ns, tau_s, slope_tau_s, kappa, count_cap, v0, v_max, medium, high, margin, slew_per_s, weight_min
     )
     parts = own_copy("lanes", empty_state(streams, v0, capacity=1), state)
-    given = (
+    inputs = (
         times(ts_ns),
         array("x", x, torch.float64, x.shape),
         array("half", half, torch.float64, x.shape),
         array("dt_s", dt_s, torch.float64, (events,)),
         array("route", route, torch.int8, x.shape),
         array("deviation", deviation, torch.float64, x.shape),
+        array("given", given, torch.float64, (streams if given.shape[0] else 0, events)),
         array("mean", mean, torch.float64, (events,)),
         array("trusted", trusted, torch.int8, (events,)),
         array("latency_weight", latency_weight, torch.float64, x.shape),
@@ -176,6 +183,7 @@ def lanes(
         phase_scratch(streams),
         scratch(streams),
         aligned_zeros((BLOCK, padded(streams))),
+        aligned_zeros((BLOCK if given.shape[0] else 0, padded(streams))),
         x.new_empty(2, BLOCK).numpy(),
         x.new_empty(BLOCK, dtype=torch.int8).numpy(),
     )
@@ -183,13 +191,13 @@ def lanes(
     row = 0
     while row < events:
         parts = grown("lanes", parts, BLOCK)
-        row = _pass(row, *given, params, parts, *work, *(column.numpy() for column in columns))
+        row = _pass(row, *inputs, params, parts, *work, *(column.numpy() for column in columns))
     return columns + leaves(parts)
 
 
 @lanes.register_fake
 def _(  # type: ignore[no-untyped-def]
-    ts_ns, x, half, dt_s, route, deviation, mean, trusted, latency_weight, move, quoted, style_fee_bp, horizon_ns,
-    tau_s, slope_tau_s, kappa, count_cap, v0, v_max, medium, high, margin, slew_per_s, weight_min, state,
+    ts_ns, x, half, dt_s, route, deviation, given, mean, trusted, latency_weight, move, quoted, style_fee_bp,
+    horizon_ns, tau_s, slope_tau_s, kappa, count_cap, v0, v_max, medium, high, margin, slew_per_s, weight_min, state,
 ):  # fmt: skip
     return _columns(x) + fake_state("lanes", LanesState._fields, state)

@@ -116,10 +116,22 @@ def slopes(ts_ns: torch.Tensor, deviation: torch.Tensor, kept: Turns, tau_s: flo
     return torch.where(place >= 0, slope[place.clamp(min=0)], 0.0) if slope.shape[0] else torch.zeros_like(deviation)
 
 
-def forecasts(deviation: torch.Tensor, route: torch.Tensor, slope: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-    """m = slope d + memory, 0 where routed out; memory [N] is the registry's mean where trusted. Shape: [N, V]."""
+def forecasts(
+    deviation: torch.Tensor,
+    route: torch.Tensor,
+    slope: torch.Tensor,
+    memory: torch.Tensor,
+    given: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """m = given, else slope d, plus memory; 0 where routed out; memory [N] is the registry's mean where trusted.
+
+    Shape: given, a trained head's forecasts, NaN where it has none, [N, V]; the same back.
+    """
     live = (route == OK) & ~deviation.isnan()
-    return torch.where(live, slope * deviation + memory[:, None], 0.0)
+    m = slope * deviation
+    if given is not None:
+        m = torch.where(given.isnan(), m, given)
+    return torch.where(live, m + memory[:, None], 0.0)
 
 
 def energy_ratio(

@@ -56,7 +56,12 @@ class Level:
 
 
 def remember_bounded(
-    ts_ns: torch.Tensor, ghost: torch.Tensor, keys: torch.Tensor, params: RegistryParams, capacity: int
+    ts_ns: torch.Tensor,
+    ghost: torch.Tensor,
+    keys: torch.Tensor,
+    predicted: torch.Tensor,
+    params: RegistryParams,
+    capacity: int,
 ) -> Remembered:
     """As ``reference.remember``, for b > 16.
 
@@ -64,6 +69,7 @@ def remember_bounded(
         ts_ns: event times. [N]
         ghost: fair price, bp. [N]
         keys: of every table, -1 in warm-up and where there is no ghost. [N, T]
+        predicted: the move that is expected anyway, bp. [N]
         params: see HashRegistryConfig.
         capacity: slots per table.
     """
@@ -74,7 +80,7 @@ def remember_bounded(
     due = when_due(ts_ns, ts_ns[asked] + params.horizon_ns)
     writes: dict[int, list[tuple[int, float]]] = {}
     for place, j in enumerate(asked):
-        y = float(ghost[due.source[place]] - ghost[j])
+        y = float(ghost[due.source[place]] - (ghost[j] + predicted[j]))
         if bool(due.known[place]) and not math.isnan(y):
             writes.setdefault(int(due.row[place]), []).append((j, y))
 

@@ -321,6 +321,7 @@ def _walk(
     start: int,
     ts_ns: I64,
     ghost: F64,
+    predicted: F64,
     params: RegistryParams,
     state: RegistryState,
     out: Remembered,
@@ -417,7 +418,7 @@ def _walk(
         out_mean[j] = mean
 
         due_ns[new] = t + params.horizon_ns
-        due_ghost[new] = g
+        due_ghost[new] = g + predicted[j]
         due_prediction[new] = mean
         due_weight[new] = inverse_scale[j]
         due_echo_weight[new] = inverse_echo_scale[j]
@@ -438,12 +439,16 @@ def remember(
     phased: Phased,
     ghost: F64,
     deviation: F64,
+    predicted: F64,
     streams: int,
     params: RegistryParams,
     state: RegistryState,
     out: Remembered,
 ) -> None:
-    """Fill ``out`` for events [first, first + n) and move ``state`` on. The ring must have n free places."""
+    """Fill ``out`` for events [first, first + n) and move ``state`` on. The ring must have n free places.
+
+    predicted: the move that is expected anyway, bp: what is remembered is what the price did beyond it. [BLOCK]
+    """
     bits = params.bits
     tables = state.table.shape[0]
     scale, echo_scale = out.scale, out.echo_scale
@@ -473,7 +478,7 @@ def remember(
         store(inverse_scale, j, 1.0 / kept)
         store(inverse_echo_scale, j, 1.0 / echo_kept)
 
-    _walk(first, n, start, ts_ns, ghost, params, state, out)
+    _walk(first, n, start, ts_ns, ghost, predicted, params, state, out)
     for j in range(0, n, LANES):
         count, flats, up_downs = load(out.stats, j), load(out.stats, BLOCK + j), load(out.stats, 2 * BLOCK + j)
         share = 1.0 / (count + 3.0)

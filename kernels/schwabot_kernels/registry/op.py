@@ -35,6 +35,7 @@ def _pass(
     route: I8,
     ghost: F64,
     deviation: F64,
+    predicted: F64,
     params: RegistryParams,
     state: RegistryState,
     aligned: Aligned,
@@ -42,6 +43,7 @@ def _pass(
     block: Remembered,
     ghost_block: F64,
     deviation_block: F64,
+    predicted_block: F64,
     key: I64,
     entropy: F64,
     mean: F64,
@@ -62,7 +64,21 @@ def _pass(
         load_all(route, first, n, phased.route)
         load(ghost, first, n, ghost_block)
         load_all(deviation, first, n, deviation_block)
-        remember_block(first, n, ts_ns, aligned, phased, ghost_block, deviation_block, x.shape[0], params, state, block)
+        load(predicted, first, n, predicted_block)
+        remember_block(
+            first,
+            n,
+            ts_ns,
+            aligned,
+            phased,
+            ghost_block,
+            deviation_block,
+            predicted_block,
+            x.shape[0],
+            params,
+            state,
+            block,
+        )
         store(block.key, first, n, key)
         store(block.entropy, first, n, entropy)
         store(block.mean, first, n, mean)
@@ -87,6 +103,7 @@ def remember(
     route: torch.Tensor,
     ghost: torch.Tensor,
     deviation: torch.Tensor,
+    predicted: torch.Tensor,
     bits: int,
     horizon_ns: int,
     tau_s: float,
@@ -107,6 +124,7 @@ def remember(
         route: 0 = takes part. int8 [V, N]
         ghost: fair price, bp. float64 [N]
         deviation: fair price of the stream minus its mid, bp. float64 [V, N]
+        predicted: the ghost's move that is expected anyway, bp; what is remembered is what came beyond it. float64 [N]
         bits, horizon_ns, tau_s, echo_tau_s, momentum_tau_s, warmup_events, step_bp, dead_band_steps, min_count: see
             ``registry.cpu.RegistryParams``.
         state: ``registry.cpu.RegistryState``, as by ``tree.leaves``.
@@ -135,6 +153,7 @@ def remember(
         array("route", route, torch.int8, x.shape),
         array("ghost", ghost, torch.float64, (events,)),
         array("deviation", deviation, torch.float64, x.shape),
+        array("predicted", predicted, torch.float64, (events,)),
     )
     work = (
         align_scratch(streams),
@@ -142,6 +161,7 @@ def remember(
         scratch(streams, bits, tables),
         x.new_empty(BLOCK).numpy(),
         aligned_zeros((BLOCK, padded(streams))),
+        x.new_empty(BLOCK).numpy(),
     )
     columns = _columns(ghost)
     row = 0
@@ -153,7 +173,7 @@ def remember(
 
 @remember.register_fake
 def _(  # type: ignore[no-untyped-def]
-    ts_ns, x, micro, imbalance, half, dt_s, route, ghost, deviation, bits, horizon_ns, tau_s, echo_tau_s,
+    ts_ns, x, micro, imbalance, half, dt_s, route, ghost, deviation, predicted, bits, horizon_ns, tau_s, echo_tau_s,
     momentum_tau_s, warmup_events, step_bp, dead_band_steps, min_count, state,
 ):  # fmt: skip
     return _columns(ghost) + fake_state("registry", RegistryState._fields, state)

@@ -141,20 +141,23 @@ def entropy(flat: torch.Tensor, up: torch.Tensor, down: torch.Tensor) -> torch.T
     return -(share * share.log()).sum(0)
 
 
-def remember(ts_ns: torch.Tensor, ghost: torch.Tensor, keys: torch.Tensor, params: RegistryParams) -> Remembered:
+def remember(
+    ts_ns: torch.Tensor, ghost: torch.Tensor, keys: torch.Tensor, predicted: torch.Tensor, params: RegistryParams
+) -> Remembered:
     """What followed the same state before.
 
     Args:
         ts_ns: event times. [N]
         ghost: fair price, bp. [N]
         keys: of every table, -1 in warm-up and where there is no ghost. [N, T]
+        predicted: the move that is expected anyway, bp; what is remembered is what came beyond it. [N]
         params: see HashRegistryConfig.
     """
     events, tables = keys.shape
     asks = torch.arange(events, device=keys.device)[keys[:, 0] >= 0]
     t_asked = ts_ns[asks]
     due = when_due(ts_ns, t_asked + params.horizon_ns)
-    move = ghost[due.source] - ghost[asks]
+    move = ghost[due.source] - (ghost[asks] + predicted[asks])
     written = due.known & ~move.isnan()
     y = move[written]
     steps = torch.round(y / params.step_bp)

@@ -1,0 +1,1 @@
+"""Features of the coming move, and a trained linear head on them; see README.md."""
