@@ -218,9 +218,11 @@ def _check_number(loops: list[tuple[str, ...]], edges: dict[tuple[str, str], lis
     total = sum(number.values())
     if total > MOST_CYCLES:
         said = ", ".join(f"{count:,} of {legs}" for legs, count in number.items() if count)
+        fits = [most for most in number if sum(number[legs] for legs in number if legs <= most) <= MOST_CYCLES]
+        fewer = f"set modules.ghost_bridge.max_legs={fits[-1]}, or " if fits else ""
         raise ConfigError(
             f"{total:,} cycles of trades ({said} legs) through {len(edges) // 2} pairs of currencies, at most"
-            f" {MOST_CYCLES:,}: set modules.ghost_bridge.max_legs={max(2, max_legs - 1)}, or give fewer streams"
+            f" {MOST_CYCLES:,}: {fewer}give fewer streams"
         )
 
 
