@@ -377,11 +377,9 @@ class Graph:
             warn(f"running on the CPU: {reason}", RuntimeWarning, stacklevel=2)
         pipeline = Pipeline(feed.instruments, self.settings.modules, self.settings.latency, device=device)
         skill = SkillMeter(
-            feed.instruments,
-            self.settings.skill,
+            feed.instruments, self.settings.skill, rates=pipeline.rates,
             predictors={GHOST: ghost_deviation, **(predictors or {})},
-            rates=pipeline.rates,
-        )
+        )  # fmt: skip
         bar = Progress(enabled=progress, label="graph")
         compile_s = compile_kernels(feed.instruments, self.settings.modules, say=progress)
         header = RunHeader(

@@ -211,9 +211,9 @@ class SkillMeter:
         rates: Sequence[str] = (),
     ) -> None:
         self.config = config or SkillConfig()
-        self._at = [v for v, instrument in enumerate(instruments) if instrument.stream not in rates]
         self._is_priced = np.array([instrument.stream not in rates for instrument in instruments])
-        self.streams = tuple(instruments[v].stream for v in self._at)
+        self._at = np.flatnonzero(self._is_priced) if rates else slice(None)  # a slice copies nothing
+        self.streams = tuple(one.stream for one in instruments if one.stream not in rates)
         self.predictors: dict[str, Predictor] = dict(predictors or {"ghost": ghost_deviation})
         self.note = "off: skill.enabled=off" if self.config.enabled == "off" else ""
         """Why the numbers cover less than the run; empty when they cover all of it."""
@@ -287,16 +287,12 @@ class SkillMeter:
         """Row of the last event at or before each time, the last of a tie; -1 where there is none."""
         return np.searchsorted(self._ts_ns, times_ns, side="right") - 1
 
-    def _priced(self, columns: Float64) -> Float64:
-        """Columns of the streams that price the asset."""
-        return columns if len(self._at) == len(self._is_priced) else columns[:, self._at]
-
     def _take(self, record: StepRecord, stop: int) -> None:
         ts_ns = record.ts_recv_ns[:stop]
         before = self._ts_ns[-1:]
         if np.any(np.diff(np.concatenate([before, ts_ns])) < 0):
             raise UnsortedTimeError("receive time runs backwards in the step records; skill needs them in order")
-        mid_bp = self._priced(record.signals.mid_bp)[:stop]
+        mid_bp = record.signals.mid_bp[:stop, self._at]
         start = 0
         if self._next_block is None:
             complete = np.flatnonzero(np.isfinite(mid_bp).all(axis=1))
@@ -306,11 +302,8 @@ class SkillMeter:
             self._next_block = int(ts_ns[start]) // self._block_ns
         deviation_bp = np.empty((stop - start, len(self.predictors), len(self.streams)))
         for p, (name, predict) in enumerate(self.predictors.items()):
-            answer = _as_columns(name, predict(record), record.signals.mid_bp.shape)
-            deviation_bp[:, p] = self._priced(answer)[start:stop]
-        scored = record.kind[start:stop] == Kind.QUOTE
-        if len(self._at) < len(self._is_priced):
-            scored &= self._is_priced[record.stream[start:stop]]
+            deviation_bp[:, p] = _as_columns(name, predict(record), record.signals.mid_bp.shape)[start:stop, self._at]
+        scored = (record.kind[start:stop] == Kind.QUOTE) & self._is_priced[record.stream[start:stop]]
         self._events.append(ts_ns[start:], scored, mid_bp[start:], deviation_bp)
         # A block is complete when an event later than every outcome of its rows is here.
         stop_block = (int(ts_ns[-1]) - max(*self._horizons_ns, self._skip_ns)) // self._block_ns
