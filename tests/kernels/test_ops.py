@@ -129,7 +129,7 @@ def test_refusals_say_what_was_wrong(calls: dict[str, Call]) -> None:
     op, args = calls["align"]
     call = calls["align"]
     with pytest.raises(TypeError, match=r"tick is torch\.float32, this op takes torch\.float64"):
-        op(*_swap(call, 9, args[9].float()))
+        op(*_swap(call, 11, args[11].float()))
     with pytest.raises(ValueError, match=r"kind has shape \(299,\), this op takes \(300,\)"):
         op(*_swap(call, 2, args[2][1:]))
     with pytest.raises(ValueError, match="stream runs from 0 to 7, there are 3 streams"):
@@ -139,11 +139,11 @@ def test_refusals_say_what_was_wrong(calls: dict[str, Call]) -> None:
     with pytest.raises(ValueError, match="before the state's last event"):
         op(*_swap(call, 0, args[0] - 10**15))
     with pytest.raises(ValueError, match="the state has 3 parts, align takes 10: last_ns, x"):
-        op(*_swap(call, 15, args[15][:3]))
+        op(*_swap(call, 17, args[17][:3]))
     with pytest.raises(ValueError, match=r"state part align\.x has shape \(2,\)"):
-        op(*_swap(call, 15, [part[:2] if k == 1 else part for k, part in enumerate(args[15])]))
+        op(*_swap(call, 17, [part[:2] if k == 1 else part for k, part in enumerate(args[17])]))
     with pytest.raises(TypeError, match=r"state part align\.bad is torch\.int64"):
-        op(*_swap(call, 15, [part.long() if k == 7 else part for k, part in enumerate(args[15])]))
+        op(*_swap(call, 17, [part.long() if k == 7 else part for k, part in enumerate(args[17])]))
 
 
 @pytest.mark.parametrize("name", OPS)
@@ -192,7 +192,7 @@ def test_settings_survive_being_flattened() -> None:
     assert isinstance(again.lanes.weight_min, float)
     whole_numbers = full_params(GraphParams, iter([float(round(x)) for x in numbers]), iter(arrays))
     assert isinstance(whole_numbers.phase.tau_s, float)
-    assert len(GraphState._fields) == 8
+    assert len(GraphState._fields) == 9
 
 
 def test_a_ring_that_has_wrapped_grows_without_loss() -> None:
