@@ -24,9 +24,13 @@ from schwabot_kernels.arbitrage.windows import LEGS
 MOST_CYCLES = 4096
 """Rings hold every cycle of every event of a block: some 70 MB."""
 FIAT = frozenset(
-    "EUR GBP JPY CHF AUD CAD NZD SGD HKD KRW CNY CNH INR IDR THB PHP VND TWD TRY BRL MXN ARS COP CLP ZAR NGN PLN CZK HUF "
-    "RON BGN SEK NOK DKK UAH RUB KZT AED SAR ILS DAI FRAX MIM GHO".split()
-)
+    (
+        "AED", "ARS", "AUD", "BGN", "BRL", "CAD", "CHF", "CLP", "CNH", "CNY", "COP", "CZK", "DAI", "DKK", "EUR", "FRAX",
+        "GBP", "GHO", "HKD", "HUF", "IDR", "ILS", "INR", "JPY", "KRW", "KZT", "MIM", "MXN", "NGN", "NOK", "NZD", "PHP",
+        "PLN", "RON", "RUB", "SAR", "SEK", "SGD", "THB", "TRY", "TWD", "UAH", "VND", "ZAR",
+    )
+)  # fmt: skip
+"""Currencies of states, and coins that are pegged to one and whose name does not say so."""
 
 Path = tuple[int, ...]
 """Legs of a cycle, 2 stream + (0 buy, 1 sell)."""
@@ -50,7 +54,7 @@ class Currencies:
 
     @property
     def first(self) -> Int64:
-        """Where each stream's cycles begin in ``through``. [V + 1]"""
+        """Where each stream's cycles begin in ``through``. Shape: [V + 1]."""
         counts = np.bincount(self._streams, minlength=len(self.rate))
         return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
@@ -233,8 +237,8 @@ def _check_rates(instruments: Sequence[Instrument], rate: Int8, leg: Int32, max_
         names = [instruments[v].stream for v in idle]
         asset = next((one.base for v, one in enumerate(instruments) if not rate[v]), "")
         raise ConfigError(
-            f"{', '.join(names[:6])}{', ...' if len(names) > 6 else ''}: not a price of {asset}, which the graph prices,"
-            f" and part of no cycle of up to {max_legs} trades: leave it out; one run per asset"
+            f"{', '.join(names[:6])}{', ...' if len(names) > 6 else ''}: not a price of {asset}, which the graph"
+            f" prices, and part of no cycle of up to {max_legs} trades: leave it out; one run per asset"
         )
 
 

@@ -212,7 +212,9 @@ def _legs(record: StepRecord) -> pa.Array:
     both = np.concatenate([found.legs, found.sides], axis=1)
     distinct, codes = np.unique(both, axis=0, return_inverse=True)
     said = [
-        ", ".join(f"{'buy' if side > 0 else 'sell'} {names[v]}" for v, side in zip(*np.split(row, 2), strict=True) if side)
+        ", ".join(
+            f"{'buy' if side > 0 else 'sell'} {names[v]}" for v, side in zip(*np.split(row, 2), strict=True) if side
+        )
         for row in distinct
     ]
     return _text(codes.reshape(-1), said)

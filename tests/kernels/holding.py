@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from schwabot_kernels.align.cpu import BLOCK
-from schwabot_kernels.align.reference import UNSEEN
-from schwabot_kernels.align.reference import reference_price
+from schwabot_kernels.align.reference import UNSEEN, reference_price
 from schwabot_kernels.arbitrage.reference import edges, windows
 from schwabot_kernels.consensus.reference import consensus
 from schwabot_kernels.forecast.reference import features, head

@@ -251,7 +251,9 @@ HABITS = st.builds(
     coarse=st.booleans(),
 )
 RATE_HABITS = st.builds(
-    lambda habits, streams: replace(habits, rates=True, streams=streams, trades_only=0.0, trades=min(habits.trades, 0.3)),
+    lambda habits, streams: replace(
+        habits, rates=True, streams=streams, trades_only=0.0, trades=min(habits.trades, 0.3)
+    ),
     HABITS,
     st.integers(3, 6),
 )
@@ -264,7 +266,9 @@ def adversarial(habits: Habits) -> Market:
     rng = np.random.default_rng(habits.seed)
     n, streams = habits.events, habits.streams
     spot, linear, inverse, dollars, rate = "BTC/USDT", "BTC/USDT:USDT", "BTC/USD:BTC", "BTC/USD", "USDT/USD"
-    kinds = (spot, dollars, rate, inverse, rate, spot) if habits.rates else (spot, linear, inverse, spot, linear, inverse)
+    kinds = (
+        (spot, dollars, rate, inverse, rate, spot) if habits.rates else (spot, linear, inverse, spot, linear, inverse)
+    )
     trades_only = rng.random(streams) < habits.trades_only
     instruments = tuple(
         Instrument(

@@ -23,8 +23,8 @@ from tests.kernels.making import MS, START_NS, Market, quotes
 from tests.modules.making import assert_same_answers, assert_same_state, joined
 
 LOOPS = (
-    ("BTC/USDT", "BTC/USD", "USDT/USD"), ("BTC/USDT", "BTC/EUR", "USDT/USD", "EUR/USD"), ("BTC/USD", "ETH/BTC", "ETH/USD"),
-    ("BTC/USDT", "USDT/USD", "USDT/USD"), ("BTC/USDT", "BTC/EUR", "EUR/USDT", "ETH/BTC", "ETH/USDT"),
+    ("BTC/USDT", "BTC/USD", "USDT/USD"), ("BTC/USDT", "BTC/EUR", "USDT/USD", "EUR/USD"),
+    ("BTC/USD", "ETH/BTC", "ETH/USD"), ("BTC/USDT", "USDT/USD", "USDT/USD"), ("BTC/USDT", "BTC/EUR", "EUR/USDT", "ETH/BTC", "ETH/USDT"),
 )  # fmt: skip
 SYMBOLS = st.sampled_from(LOOPS).flatmap(
     lambda loop: st.lists(st.sampled_from(loop), max_size=2).flatmap(lambda more: st.permutations([*loop, *more]))
@@ -123,7 +123,10 @@ def _brute(instruments: tuple[Instrument, ...], market: Market, rate: list[int],
         due = window["start"] + LATENCY_MS
         row = max(i for i, t in enumerate(times) if t <= due)
         window["left"] = math.nan if due > times[-1] else _gross(instruments, window["legs"], history[row])
-    return [(_text(instruments, w["legs"]), w["start"], w["end"], w["first"], w["best"], w["size"], w["left"]) for w in closed]
+    return [
+        (_text(instruments, w["legs"]), w["start"], w["end"], w["first"], w["best"], w["size"], w["left"])
+        for w in closed
+    ]
 
 
 def _rank(legs: list[tuple[int, int]], k: int, rate: list[int]) -> tuple:
@@ -198,7 +201,9 @@ def test_random_markets_hold_cycles_of_every_length() -> None:
     """The comparison above compares something."""
     symbols = ["BTC/USDT", "BTC/EUR", "USDT/USD", "EUR/USD", "EUR/USDT", "EUR/USD"]
     instruments = _instruments(symbols, [0.0] * 6)
-    bridge = GhostBridge(instruments, GhostBridgeConfig(asset="BTC", rate_stale_ms=RATE_STALE_MS, min_edge_bp=MIN_EDGE_BP))
+    bridge = GhostBridge(
+        instruments, GhostBridgeConfig(asset="BTC", rate_stale_ms=RATE_STALE_MS, min_edge_bp=MIN_EDGE_BP)
+    )
     market = quotes(instruments, _rows(instruments, 300, 1, 1.0, 0.0))
     windows = _brute(instruments, market, bridge.rate.tolist(), [0.0] * 300)
     assert {text.count(",") + 1 for text, *_ in windows} == {2, 3, 4}

@@ -106,8 +106,15 @@ def test_three_legs_the_other_way_use_the_other_sides() -> None:
 
 def test_a_lasting_difference_that_the_rate_explains_is_none() -> None:
     """Tethers are worth 0.99 dollars: 1 % between the venues is no edge, and no basis either."""
-    rows: list[Row] = [(0, 2, 0.9899, 0.9901, 9_000, 7_000), (10, 0, 10_100, 10_101, 2, 3), (20, 1, 9_999, 10_000, 5, 5)]
-    rows += [(20 + 10 * k, k % 2, 10_100 if k % 2 == 0 else 9_999, 10_101 if k % 2 == 0 else 10_000, 2, 3) for k in range(1, 50)]
+    rows: list[Row] = [
+        (0, 2, 0.9899, 0.9901, 9_000, 7_000),
+        (10, 0, 10_100, 10_101, 2, 3),
+        (20, 1, 9_999, 10_000, 5, 5),
+    ]
+    rows += [
+        (20 + 10 * k, k % 2, 10_100 if k % 2 == 0 else 9_999, 10_101 if k % 2 == 0 else 10_000, 2, 3)
+        for k in range(1, 50)
+    ]
     assert watch((TETHER, DOLLAR, RATE), rows) == []
 
 
@@ -179,7 +186,13 @@ def test_two_rates_by_hand() -> None:
 def test_a_rate_that_goes_stale_closes_its_windows() -> None:
     """Quoted at 0 ms, good for a second: at 1000 ms it still is, at 1001 ms no more; a new quote opens again."""
     tick: list[Row] = [(t, 0, 9_999, 10_000, 2.0, 3.0) for t in (1_000, 1_001, 1_200)]
-    rows = [*OPEN, (500, 1, 10_010, 10_011, 0.5, 5.0), *tick, (1_500, 2, 0.9998, 1.0, 9, 7), (1_600, 1, 9_999, 10_000, 5, 5)]
+    rows = [
+        *OPEN,
+        (500, 1, 10_010, 10_011, 0.5, 5.0),
+        *tick,
+        (1_500, 2, 0.9998, 1.0, 9, 7),
+        (1_600, 1, 9_999, 10_000, 5, 5),
+    ]
     found = watch((TETHER, DOLLAR, RATE), rows, rate_stale_ms=1_000.0)  # type: ignore[arg-type]
     assert [(w.start_ms, w.end_ms) for w in found] == [(500.0, 1_001.0), (1_500.0, 1_600.0)]
     assert [w.edge_bp for w in found] == pytest.approx([bp(10_010 / 10_000) - 3.5] * 2, abs=1e-7)
@@ -192,7 +205,9 @@ def test_streams_have_their_own_limit() -> None:
     assert [(w.start_ms, w.end_ms) for w in found] == [(500.0, 1_300.0)]
 
 
-@pytest.mark.parametrize("crossed", [(40, 0, 10_000, 9_990, 2.0, 3.0), (40, 1, 10_030, 10_011, 0.5, 5.0), (40, 2, 1.1, 1.0, 9, 7)])
+@pytest.mark.parametrize(
+    "crossed", [(40, 0, 10_000, 9_990, 2.0, 3.0), (40, 1, 10_030, 10_011, 0.5, 5.0), (40, 2, 1.1, 1.0, 9, 7)]
+)
 def test_a_crossed_quote_closes(crossed: Row) -> None:
     """On any leg; the others' prices stay as they were."""
     rows = [*OPEN, (30, 1, 10_010, 10_011, 0.5, 5.0), crossed, (50, 1, 10_020, 10_011, 0.5, 5.0)]

@@ -122,7 +122,9 @@ def test_too_many_cycles_are_counted_not_made() -> None:
         *(f"v{k}:BTC/{quote}" for k in range(20) for quote in ("USD", "USDT")), *(f"v{k}:USDT/USD" for k in range(20))
     )
     # 20 * 20 * 20 ways each way round over the rate, and 20 * 20 between two rates, a rate with itself included.
-    with pytest.raises(ConfigError, match=rf"16,400 cycles .*400 of 2, 16,000 of 3 legs.*{MOST_CYCLES:,}: .*max_legs=2,"):
+    with pytest.raises(
+        ConfigError, match=rf"16,400 cycles .*400 of 2, 16,000 of 3 legs.*{MOST_CYCLES:,}: .*max_legs=2,"
+    ):
         graph_of(streams)
     assert len(graph_of(streams, max_legs=2).leg) == 20 * 19
 

@@ -107,7 +107,8 @@ def records(events: int, cuts: tuple[int, ...] = ()) -> list[StepRecord]:
                     0.75 * long, 4.0 * long, np.array([[0.0625, 0.125, np.nan]])[:happened],
                 ),
                 arbitrage=ArbitrageEvents(
-                    small_, np.array([[0, 1, -1, -1]], np.int32)[:happened], np.array([[1, -1, 0, 0]], np.int8)[:happened],
+                    small_,
+                    np.array([[0, 1, -1, -1]], np.int32)[:happened], np.array([[1, -1, 0, 0]], np.int8)[:happened],
                     START_NS * long, START_NS * long + 1, 0.125 * long, 0.25 * long, 0.5 * long, np.nan * long,
                 ),
                 drift_events=DriftEvents(

@@ -65,7 +65,7 @@ class Market:
             arbitrage=ArbitrageEvents(
                 np.zeros(0, "i1"), np.zeros((0, 4), "i4"), np.zeros((0, 4), "i1"),
                 *(np.zeros(0, t) for t in ("i8", "i8", "f8", "f8", "f8", "f8")),
-            ),  # fmt: skip
+            ),
             drift_events=DriftEvents(*(np.zeros(0, t) for t in ("i8", "i4", "i1", "i1", "i1", "f8"))),
         )  # fmt: skip
 

@@ -169,7 +169,7 @@ def arbitrage(
             low_free = min(low_free, -largest(where(use, less_ask + compensated, -np.inf)))
         bounds[j] = max(high - low, high_free - low_free)
     cycles = state.gross.size > 0
-    hot = count_hot(params, state)
+    hot = count_hot(state.gross, min_edge_bp) if cycles else 0
     for j in range(n):
         t = ts_ns[first + j]
         if state.next_ns[0] < t:

@@ -72,18 +72,18 @@ def cycle_qty(c: int, j: int, aligned: Aligned, rate: I8, reference_bp: float, p
             there = depth * (1.0 + imbalance)
             needed = amount
             amount = needed * mid * (1.0 - half)
-        if not there == there:
+        if there != there:
             return np.nan
         size = min(size, there / needed)
     return size
 
 
 @njit(**NJIT)
-def count_hot(params: ArbitrageParams, state: ArbitrageState) -> int:
+def count_hot(gross: F64, min_edge_bp: float) -> int:
     """How many cycles would pay if no move were expected: only those can be open."""
     hot = 0
-    for c in range(state.gross.size):
-        hot += 1 if state.gross[c] > params.min_edge_bp else 0
+    for c in range(gross.size):
+        hot += 1 if gross[c] > min_edge_bp else 0
     return hot
 
 

@@ -72,10 +72,15 @@ def edges(
 
     Args:
         ts_ns: event times. [N]
-        aligned, compensated, route: as-of values, compensated phase, routes. [N, V]
-        quoted, rate: 1 where a stream has a touch, where it is a rate. [V]
+        aligned: as-of values.
+        compensated: compensated phase, bp. [N, V]
+        route: routes. [N, V]
+        quoted: 1 where a stream has a touch. [V]
+        rate: 1 where it is a rate. [V]
         move: what the asset's price is expected to do within our latency, bp. [N]
-        fungible, fee_bp, leg: see ``arbitrage.windows.ArbitrageParams``.
+        fungible: see ``arbitrage.windows.ArbitrageParams``. [V, V]
+        fee_bp: taker fee. [V]
+        leg: legs of the cycles, see there. [C, 4]
         reference_bp: log price that 0 bp stands for, bp. [1]
         rate_stale_ns: oldest quote of a rate that counts.
     """
@@ -149,7 +154,9 @@ def windows(
         ts_ns: event times. [N]
         aligned: as-of values.
         edge: see ``edges``.
-        rate, leg, reference_bp: as there.
+        rate: as there. [V]
+        leg: as there. [C, 4]
+        reference_bp: as there. [1]
         min_edge_bp: not counted itself.
         latency_ns: our own; the largest feed delay of the legs at the start is added to it.
         latency_max_ns: feed delay at which ``aligned.latency_weight`` is 0.

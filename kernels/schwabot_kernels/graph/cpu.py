@@ -203,7 +203,8 @@ def _room(rows: int, streams: int, state: GraphState) -> bool:
         and state.registry.due_ns.size - (state.registry.head[1] - state.registry.head[0]) >= rows
         and state.lanes.due_ns.size - (state.lanes.head[1] - state.lanes.head[0]) >= rows
         and state.lag.ts_ns.size - (state.lag.head[1] - state.lag.head[0]) >= rows * streams
-        and state.arbitrage.window.size - max(state.arbitrage.head[1] - state.arbitrage.head[0], state.arbitrage.head[2])
+        and state.arbitrage.window.size
+        - max(state.arbitrage.head[1] - state.arbitrage.head[0], state.arbitrage.head[2])
         >= rows * state.arbitrage.open_ns.size
     )
 
