@@ -17,14 +17,14 @@ RINGS: dict[str, tuple[str, ...]] = {
     "consensus": ("due_ns", "due_stream", "due_value"),
     "registry": ("due_ns", "due_ghost", "due_prediction", "due_weight", "due_echo_weight", "due_code"),
     "lag": ("ts_ns", "stream", "side", "touch", "entropy", "range_bp", "cost"),
-    "arbitrage": ("window", "start_ns", "end_ns", "first_bp", "edge_bp", "qty", "rest_bp", "known"),
+    "arbitrage": ("closed_ns", "closed_bp"),
     "lanes": (
         "due_ns", "due_stream", "due_bucket", "due_x", "due_deviation", "due_forecast", "due_half", "due_weight",
         "due_slope_weight",
     ),
 }  # fmt: skip
 """Fields of each op's state that are rings; all of an op's rings have one length."""
-LISTS: dict[str, tuple[str, ...]] = {"arbitrage": ("wait_ns", "wait_window", "wait_slot")}
+LISTS: dict[str, tuple[str, ...]] = {"arbitrage": ("waiting",)}
 """Fields that are lists beside an op's rings, and as long: places [0, head[2]) are in use."""
 
 
@@ -62,7 +62,7 @@ def grown(op: str, part: Part, need: int) -> Part:
         larger[field][live & (capacity - 1)] = values[live & (size - 1)]
     for field in LISTS.get(op, ()):
         values = getattr(part, field)
-        larger[field] = np.zeros(capacity, values.dtype)
+        larger[field] = np.zeros((capacity, *values.shape[1:]), values.dtype)
         larger[field][: listed[0]] = values[: listed[0]]
     return part._replace(**larger)  # type: ignore[attr-defined]
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from schwabot.errors import ConfigError
 from schwabot.records.instrument import Instrument
-from schwabot.records.market import Int8, Int32, Int64
+from schwabot.records.market import Int8, Int32
 from schwabot_kernels.arbitrage.windows import LEGS
 
 MOST_CYCLES = 4096
@@ -53,20 +53,13 @@ class Currencies:
     leg: Int32
 
     @property
-    def first(self) -> Int64:
-        """Where each stream's cycles begin in ``through``. Shape: [V + 1]."""
-        counts = np.bincount(self._streams, minlength=len(self.rate))
-        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-
-    @property
     def through(self) -> Int32:
-        """Numbers of the cycles through each stream, stream after stream."""
-        cycle = np.nonzero(self.leg >= 0)[0]
-        return np.ascontiguousarray(cycle[np.argsort(self._streams, kind="stable")], np.int32)
-
-    @property
-    def _streams(self) -> Int32:
-        return self.leg[self.leg >= 0] >> 1
+        """Cycles through stream v are through[through[v] : through[v + 1]]. Shape: [V + 1 + their number]."""
+        streams = self.leg[self.leg >= 0] >> 1
+        cycles = np.nonzero(self.leg >= 0)[0][np.argsort(streams, kind="stable")]
+        counts = np.bincount(streams, minlength=len(self.rate))
+        starts = len(counts) + 1 + np.concatenate([[0], np.cumsum(counts)])
+        return np.concatenate([starts, cycles]).astype(np.int32)
 
 
 def is_money(currency: str) -> bool:

@@ -16,9 +16,11 @@ from schwabot.modules.tensor_harness import Timeline, has_quotes
 from schwabot.records.audit import ArbitrageEvents, Route
 from schwabot.records.instrument import Instrument
 from schwabot.tensors.tick_batch import TickBatch
+from schwabot_kernels.align.cpu import RATE
 from schwabot_kernels.arbitrage import cpu as arbitrage_kernel
 from schwabot_kernels.arbitrage.cpu import ArbitrageParams, ArbitrageState, end_windows
 from schwabot_kernels.arbitrage.op import arbitrage
+from schwabot_kernels.arbitrage.windows import KNOWN
 from schwabot_kernels.blocks import wide
 from schwabot_kernels.consensus import cpu as consensus_kernel
 from schwabot_kernels.consensus.cpu import ConsensusParams
@@ -133,7 +135,6 @@ class GhostBridge(Stateful):
             fungible=graph.fungible,
             fee_bp=np.array([i.taker_fee_bp for i in instruments], np.float64),
             leg=graph.leg,
-            first=graph.first,
             through=graph.through,
         )
 
@@ -213,7 +214,6 @@ class GhostBridge(Stateful):
             torch.from_numpy(traded.fungible),
             torch.from_numpy(traded.fee_bp),
             torch.from_numpy(traded.leg),
-            torch.from_numpy(traded.first),
             torch.from_numpy(traded.through),
             traded.min_edge_bp,
             traded.latency_ns,
@@ -228,7 +228,7 @@ class GhostBridge(Stateful):
         """Windows still open when the data ended at ``last_ns``, and those that waited; ``state`` is moved on."""
         ring, traded = self._windows(state), self.traded
         log_ref = float(state["align.log_ref"][0]) if "align.log_ref" in state else 0.0
-        end_windows(last_ns, wide(self.rate), wide(traded.fee_bp), 1e4 * log_ref, traded, ring)
+        end_windows(last_ns, wide(RATE * self.rate), 1e4 * log_ref, traded, ring)
         return take_windows(ring, traded)
 
     def _windows(self, state: State) -> ArbitrageState:
@@ -245,11 +245,12 @@ def take_windows(ring: ArbitrageState, traded: ArbitrageParams) -> ArbitrageEven
         ring: the kernel's state, moved on in place.
         traded: the kernel's settings.
     """
-    slots = np.arange(ring.head[0], ring.head[1]) & (ring.window.size - 1)
-    waiting = np.flatnonzero(ring.known[slots] == 0)
+    slots = np.arange(ring.head[0], ring.head[1]) & (len(ring.closed_ns) - 1)
+    waiting = np.flatnonzero(ring.closed_ns[slots, KNOWN] == 0)
     slots = slots[: waiting[0]] if len(waiting) else slots
     ring.head[0] += len(slots)
-    window, streams = ring.window[slots], len(traded.fungible)
+    (window, start_ns, end_ns, _), streams = ring.closed_ns[slots].T, len(traded.fungible)
+    first_bp, edge_bp, qty, rest_bp = ring.closed_bp[slots].T
     pair = window < streams * streams
     buy, sell = np.divmod(np.where(pair, window, 0), streams)
     leg = np.full((len(window), traded.leg.shape[1]), -1, np.int32)
@@ -259,10 +260,10 @@ def take_windows(ring: ArbitrageState, traded: ArbitrageParams) -> ArbitrageEven
         locked=np.where(pair, traded.fungible[buy, sell], np.int8(1)),
         legs=leg >> 1,
         sides=np.where(leg < 0, 0, 1 - 2 * (leg & 1)).astype(np.int8),
-        start_ns=ring.start_ns[slots],
-        end_ns=ring.end_ns[slots],
-        start_bp=ring.first_bp[slots],
-        edge_bp=ring.edge_bp[slots],
-        qty=ring.qty[slots],
-        realised_left_bp=ring.rest_bp[slots],
+        start_ns=start_ns.copy(),
+        end_ns=end_ns.copy(),
+        start_bp=first_bp.copy(),
+        edge_bp=edge_bp.copy(),
+        qty=qty.copy(),
+        realised_left_bp=rest_bp.copy(),
     )

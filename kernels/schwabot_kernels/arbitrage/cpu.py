@@ -18,7 +18,12 @@ from numba import njit
 from schwabot_kernels.align.cpu import Aligned
 from schwabot_kernels.arbitrage.cycles import count_hot, cycle_bp, delay_ns, look_at_cycles
 from schwabot_kernels.arbitrage.windows import (
+    BEST,
+    DUE,
     FAR_NS,
+    SIZE,
+    START,
+    WHICH,
     ArbitrageParams,
     ArbitrageState,
     close_window,
@@ -36,15 +41,14 @@ __all__ = ["ArbitrageParams", "ArbitrageState", "arbitrage", "empty_state", "end
 
 
 @njit(**NJIT)
-def _pair_bp(
-    a: int, b: int, row: int, x: F64, half: F64, compensated: F64, fee_bp: F64, lag_bp: float, params: ArbitrageParams
-) -> float:
-    """Edge of buying a and selling b, bp."""
-    edge = touch_bp(x[row, b], half[row, b], -1) - touch_bp(x[row, a], half[row, a], 1)
-    edge -= fee_bp[a] + fee_bp[b] + lag_bp
-    if params.fungible[a, b] == 0:
-        edge -= compensated[row, b] - compensated[row, a]
-    return edge
+def _keep_row(j: int, aligned: Aligned, phased: Phased, row: F64) -> None:
+    """What the next event calls the row before."""
+    width = row.shape[1]
+    for g in range(0, width, LANES):
+        k = j * width + g
+        store(row, g, load(aligned.x, k))
+        store(row, width + g, load(aligned.half, k))
+        store(row, 2 * width + g, load(phased.compensated, k))
 
 
 @njit(**NJIT)
@@ -54,13 +58,12 @@ def _all_pairs(
     aligned: Aligned,
     phased: Phased,
     quoted: I8,
-    fee_bp: F64,
     lag_bp: float,
     latency_max_ns: float,
     params: ArbitrageParams,
     state: ArbitrageState,
 ) -> None:
-    fungible = params.fungible
+    fungible, fee_bp = params.fungible, params.fee_bp
     streams = fungible.shape[0]
     x, half, compensated, route = aligned.x, aligned.half, phased.compensated, phased.route
     for a in range(streams):
@@ -69,65 +72,61 @@ def _all_pairs(
                 continue
             edge = -1.0
             if route[j, a] == 0 and route[j, b] == 0 and quoted[a] == 1 and quoted[b] == 1:
-                edge = _pair_bp(a, b, j, x, half, compensated, fee_bp, lag_bp, params)
+                edge = touch_bp(x[j, b], half[j, b], -1) - touch_bp(x[j, a], half[j, a], 1)
+                edge -= fee_bp[a] + fee_bp[b] + lag_bp
+                if fungible[a, b] == 0:
+                    edge -= compensated[j, b] - compensated[j, a]
             window = a * streams + b
             if edge > params.min_edge_bp:
-                if state.open_ns[window] < 0:
+                if state.open_ns[START, window] < 0:
                     delay = max(delay_ns(a, j, aligned, latency_max_ns), delay_ns(b, j, aligned, latency_max_ns))
                     open_window(window, t, t + params.latency_ns + delay, edge, state)
-                if edge > state.best_bp[window]:
-                    state.best_bp[window] = edge
+                if edge > state.open_bp[BEST, window]:
+                    state.open_bp[BEST, window] = edge
                     # Mean depth and imbalance together give back the quantity of each side.
                     buy = aligned.depth[j, a] * (1.0 - aligned.imbalance[j, a])
                     sell = aligned.depth[j, b] * (1.0 + aligned.imbalance[j, b])
-                    state.best_qty[window] = min(buy, sell) if buy == buy and sell == sell else np.nan
-            elif state.open_ns[window] >= 0:
+                    state.open_bp[SIZE, window] = min(buy, sell) if buy == buy and sell == sell else np.nan
+            elif state.open_ns[START, window] >= 0:
                 close_window(window, t, state)
 
 
 @njit(**NJIT)
-def _settle(
-    now_ns: int,
-    row: int,
-    x: F64,
-    half: F64,
-    compensated: F64,
-    rate: I8,
-    fee_bp: F64,
-    reference_bp: float,
-    params: ArbitrageParams,
-    state: ArbitrageState,
-) -> None:
-    """Write the edge left of every window whose time lies before ``now_ns``, at the touches of a row."""
-    streams = params.fungible.shape[0]
+def _settle(now_ns: int, fine: I8, reference_bp: float, params: ArbitrageParams, state: ArbitrageState) -> None:
+    """Write the edge left of every window whose time lies before ``now_ns``, at the touches of the row before."""
+    streams, row, fee_bp = params.fungible.shape[0], state.row, params.fee_bp
     earliest = FAR_NS
     place = 0
     while place < state.head[2]:
-        if state.wait_ns[place] >= now_ns:
-            earliest = min(earliest, state.wait_ns[place])
+        if state.waiting[place, DUE] >= now_ns:
+            earliest = min(earliest, state.waiting[place, DUE])
             place += 1
             continue
-        window = np.int64(state.wait_window[place])
+        window = state.waiting[place, WHICH]
         if window < streams * streams:
-            rest = _pair_bp(window // streams, window % streams, row, x, half, compensated, fee_bp, 0.0, params)
+            a, b = window // streams, window % streams
+            rest = touch_bp(row[0, b], row[1, b], -1) - touch_bp(row[0, a], row[1, a], 1) - (fee_bp[a] + fee_bp[b])
+            if params.fungible[a, b] == 0:
+                rest -= row[2, b] - row[2, a]
         else:
-            rest = cycle_bp(window - streams * streams, row, x, half, rate, fee_bp, reference_bp, params)
+            rest = cycle_bp(window - streams * streams, row, fine, reference_bp, params)
         tell_rest(place, rest, state)
-    state.next_ns[0] = earliest
+    state.counts[2] = earliest
 
 
 @njit(**NJIT)
-def end_windows(
-    last_ns: int, rate: I8, fee_bp: F64, reference_bp: float, params: ArbitrageParams, state: ArbitrageState
-) -> None:
-    """The data has ended: close what is open; an edge left that lies beyond ``last_ns`` stays NaN."""
-    for window in range(state.open_ns.size):
-        if state.open_ns[window] >= 0:
+def end_windows(last_ns: int, fine: I8, reference_bp: float, params: ArbitrageParams, state: ArbitrageState) -> None:
+    """The data has ended: close what is open; an edge left that lies beyond ``last_ns`` is NaN.
+
+    ``fine`` [W] is RATE where a stream is a rate.
+    """
+    for window in range(state.open_ns.shape[1]):
+        if state.open_ns[START, window] >= 0:
             close_window(window, last_ns, state)
-    _settle(last_ns + 1, 0, state.x, state.half, state.compensated, rate, fee_bp, reference_bp, params, state)
+    _settle(last_ns + 1, fine, reference_bp, params, state)
     while state.head[2] > 0:
         tell_rest(0, np.nan, state)
-    state.next_ns[0] = FAR_NS
+    state.counts[2] = FAR_NS
 
 
 @njit(**NJIT)
@@ -138,7 +137,6 @@ def arbitrage(
     aligned: Aligned,
     phased: Phased,
     quoted: I8,
-    rate: I8,
     fee_bp: F64,
     move: F64,
     reference_bp: float,
@@ -149,8 +147,8 @@ def arbitrage(
 ) -> None:
     """Open, widen and close windows. Ring and list must have n K free places; ``bounds`` is scratch [BLOCK].
 
-    ``quoted`` [W] is 1 where a stream has a touch: the others have no side to deal at. ``rate`` [W] is 1 where a stream
-    prices no asset but what it is quoted in. fee_bp: taker fee. [W] reference_bp: log price that 0 bp stands for, bp.
+    ``quoted`` [W] is 1 where a stream has a touch: the others have no side to deal at. fee_bp: taker fee. [W]
+    reference_bp: log price that 0 bp stands for, bp.
     """
     width, min_edge_bp = quoted.size, params.min_edge_bp
     for j in range(n):
@@ -172,21 +170,14 @@ def arbitrage(
     hot = count_hot(state.gross, min_edge_bp) if cycles else 0
     for j in range(n):
         t = ts_ns[first + j]
-        if state.next_ns[0] < t:
+        if state.counts[2] < t:
             if j > 0:
-                _settle(
-                    t, j - 1, aligned.x, aligned.half, phased.compensated, rate, fee_bp, reference_bp, params, state
-                )
-            else:
-                _settle(t, 0, state.x, state.half, state.compensated, rate, fee_bp, reference_bp, params, state)
-        if state.open_count[0] > 0 or bounds[j] > min_edge_bp:
-            _all_pairs(j, t, aligned, phased, quoted, fee_bp, abs(move[j]), latency_max_ns, params, state)
+                _keep_row(j - 1, aligned, phased, state.row)
+            _settle(t, aligned.fine, reference_bp, params, state)
+        if state.counts[0] > 0 or bounds[j] > min_edge_bp:
+            _all_pairs(j, t, aligned, phased, quoted, abs(move[j]), latency_max_ns, params, state)
         if cycles:
             hot = look_at_cycles(
-                j, t, aligned, phased, quoted, rate, fee_bp, move[j], reference_bp, latency_max_ns, hot, params, state
+                j, t, aligned, phased, quoted, move[j], reference_bp, latency_max_ns, hot, params, state
             )
-    for g in range(0, width, LANES):
-        k = (n - 1) * width + g
-        store(state.x, g, load(aligned.x, k))
-        store(state.half, g, load(aligned.half, k))
-        store(state.compensated, g, load(phased.compensated, k))
+    _keep_row(n - 1, aligned, phased, state.row)

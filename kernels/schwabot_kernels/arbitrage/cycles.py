@@ -15,7 +15,16 @@ import numpy as np
 from numba import njit
 
 from schwabot_kernels.align.cpu import OK, RATE, Aligned
-from schwabot_kernels.arbitrage.windows import LEGS, ArbitrageParams, ArbitrageState, close_window, open_window
+from schwabot_kernels.arbitrage.windows import (
+    BEST,
+    LEGS,
+    SIZE,
+    START,
+    ArbitrageParams,
+    ArbitrageState,
+    close_window,
+    open_window,
+)
 from schwabot_kernels.arrays import F64, I8
 from schwabot_kernels.lag.cpu import touch_bp
 from schwabot_kernels.phase.cpu import Phased
@@ -24,25 +33,23 @@ from schwabot_kernels.simd import LANES, any_lane, load, store
 
 
 @njit(**NJIT)
-def leg_bp(leg: int, row: int, x: F64, half: F64, rate: I8, fee_bp: F64, reference_bp: float) -> float:
+def leg_bp(leg: int, x: float, half: float, is_rate: bool, fee_bp: float, reference_bp: float) -> float:
     """What a leg adds to the log return of its cycle, bp."""
-    v = leg >> 1
-    base = 0.0 if rate[v] == 1 else reference_bp
+    base = 0.0 if is_rate else reference_bp
     if leg & 1 == 0:
-        return -(touch_bp(x[row, v], half[row, v], 1) + base) - fee_bp[v]
-    return touch_bp(x[row, v], half[row, v], -1) + base - fee_bp[v]
+        return -(touch_bp(x, half, 1) + base) - fee_bp
+    return touch_bp(x, half, -1) + base - fee_bp
 
 
 @njit(**NJIT)
-def cycle_bp(
-    c: int, row: int, x: F64, half: F64, rate: I8, fee_bp: F64, reference_bp: float, params: ArbitrageParams
-) -> float:
-    """Sum over the legs as of a row, bp."""
+def cycle_bp(c: int, row: F64, fine: I8, reference_bp: float, params: ArbitrageParams) -> float:
+    """Sum over the legs at x and half spread of a row [3, W], bp."""
     edge = 0.0
     for k in range(LEGS):
         leg = params.leg[c, k]
         if leg >= 0:
-            edge += leg_bp(leg, row, x, half, rate, fee_bp, reference_bp)
+            v = leg >> 1
+            edge += leg_bp(leg, row[0, v], row[1, v], fine[v] == RATE, params.fee_bp[v], reference_bp)
     return edge
 
 
@@ -53,7 +60,7 @@ def delay_ns(v: int, j: int, aligned: Aligned, latency_max_ns: float) -> int:
 
 
 @njit(**NJIT)
-def cycle_qty(c: int, j: int, aligned: Aligned, rate: I8, reference_bp: float, params: ArbitrageParams) -> float:
+def cycle_qty(c: int, j: int, aligned: Aligned, reference_bp: float, params: ArbitrageParams) -> float:
     """Largest amount that passes through all touches, in the base asset of the first leg; NaN where one is unknown."""
     amount, size = 1.0, np.inf
     for k in range(LEGS):
@@ -61,7 +68,7 @@ def cycle_qty(c: int, j: int, aligned: Aligned, rate: I8, reference_bp: float, p
         if leg < 0:
             break
         v = leg >> 1
-        mid = exp(1e-4 * (aligned.x[j, v] + (0.0 if rate[v] == 1 else reference_bp)))
+        mid = exp(1e-4 * (aligned.x[j, v] + (0.0 if aligned.fine[v] == RATE else reference_bp)))
         depth, imbalance, half = aligned.depth[j, v], aligned.imbalance[j, v], 1e-4 * aligned.half[j, v]
         # Mean depth and imbalance together give back the quantity of each side.
         if leg & 1 == 0:
@@ -89,17 +96,17 @@ def count_hot(gross: F64, min_edge_bp: float) -> int:
 
 @njit(**NJIT)
 def _value(
-    v: int, j: int, aligned: Aligned, rate: I8, fee_bp: F64, reference_bp: float, params: ArbitrageParams,
-    state: ArbitrageState,
-) -> int:  # fmt: skip
+    v: int, j: int, aligned: Aligned, reference_bp: float, params: ArbitrageParams, state: ArbitrageState
+) -> int:
     """What a stream adds to its cycles as of event j, and their sums; by how much that changes the hot ones' number."""
     for side in range(2):
         added = -np.inf
         if state.usable[v] == 1:
-            added = leg_bp(2 * v + side, j, aligned.x, aligned.half, rate, fee_bp, reference_bp)
+            is_rate = aligned.fine[v] == RATE
+            added = leg_bp(side, aligned.x[j, v], aligned.half[j, v], is_rate, params.fee_bp[v], reference_bp)
         state.value[2 * v + side] = added
     hot = 0
-    for place in range(params.first[v], params.first[v + 1]):
+    for place in range(params.through[v], params.through[v + 1]):
         c = params.through[place]
         hot -= 1 if state.gross[c] > params.min_edge_bp else 0
         gross = 0.0
@@ -114,11 +121,11 @@ def _value(
 
 @njit(**NJIT)
 def _look(
-    c: int, j: int, t: int, aligned: Aligned, rate: I8, move: float, reference_bp: float, latency_max_ns: float,
+    c: int, j: int, t: int, aligned: Aligned, move: float, reference_bp: float, latency_max_ns: float,
     params: ArbitrageParams, state: ArbitrageState,
 ) -> None:  # fmt: skip
     """Open, widen or close the window of one cycle."""
-    window = state.open_ns.size - state.gross.size + c
+    window = state.open_ns.shape[1] - state.gross.size + c
     edge = state.gross[c]
     if edge > params.min_edge_bp:
         delay = 0
@@ -126,17 +133,17 @@ def _look(
             leg = params.leg[c, k]
             if leg < 0:
                 break
-            if rate[leg >> 1] == 0:
+            if aligned.fine[leg >> 1] == OK:
                 edge -= max(0.0, move if leg & 1 == 0 else -move)
             delay = max(delay, delay_ns(leg >> 1, j, aligned, latency_max_ns))
-        if edge > params.min_edge_bp and state.open_ns[window] < 0:
+        if edge > params.min_edge_bp and state.open_ns[START, window] < 0:
             open_window(window, t, t + params.latency_ns + delay, edge, state)
     if not edge > params.min_edge_bp:
-        if state.open_ns[window] >= 0:
+        if state.open_ns[START, window] >= 0:
             close_window(window, t, state)
-    elif edge > state.best_bp[window]:
-        state.best_bp[window] = edge
-        state.best_qty[window] = cycle_qty(c, j, aligned, rate, reference_bp, params)
+    elif edge > state.open_bp[BEST, window]:
+        state.open_bp[BEST, window] = edge
+        state.open_bp[SIZE, window] = cycle_qty(c, j, aligned, reference_bp, params)
 
 
 @njit(**NJIT)
@@ -146,8 +153,6 @@ def look_at_cycles(
     aligned: Aligned,
     phased: Phased,
     quoted: I8,
-    rate: I8,
-    fee_bp: F64,
     move: float,
     reference_bp: float,
     latency_max_ns: float,
@@ -159,27 +164,27 @@ def look_at_cycles(
 
     ``hot`` is how many would pay before the event if no move were expected; returns how many do after it.
     """
-    width, streams = quoted.size, params.first.size - 1
+    width, streams = quoted.size, params.fee_bp.size
     for g in range(0, width, LANES):
         k = j * width + g
-        is_rate, route = load(rate, g) == 1, load(phased.route, k)
+        is_rate, route = load(aligned.fine, g) == RATE, load(phased.route, k)
         fresh = is_rate & (route == RATE) & (t - load(aligned.last_ns, k) <= params.rate_stale_ns)
         usable = (load(quoted, g) == 1) & (fresh | (~is_rate & (route == OK)))
         was = load(state.usable, g) == 1
-        x = load(state.x, g) if j == 0 else load(aligned.x, k - width)
-        half = load(state.half, g) if j == 0 else load(aligned.half, k - width)
-        moved = (load(aligned.x, k) != x) | (load(aligned.half, k) != half)
+        x_was = load(state.row, g) if j == 0 else load(aligned.x, k - width)
+        half_was = load(state.row, width + g) if j == 0 else load(aligned.half, k - width)
+        moved = (load(aligned.x, k) != x_was) | (load(aligned.half, k) != half_was)
         changed = (usable & ~was) | (was & ~usable) | (usable & moved)
         store(state.usable, g, usable)
         if any_lane(changed):
             for v in range(g, min(g + LANES, streams)):
-                x_now, half_now = aligned.x[j, v], aligned.half[j, v]
-                x_was = state.x[0, v] if j == 0 else aligned.x[j - 1, v]
-                half_was = state.half[0, v] if j == 0 else aligned.half[j - 1, v]
-                before = state.value[2 * v] > -np.inf
-                if before != (state.usable[v] == 1) or (before and (x_now != x_was or half_now != half_was)):
-                    hot += _value(v, j, aligned, rate, fee_bp, reference_bp, params, state)
-    if hot > 0 or state.open_count[1] > 0:
+                was_usable, is_usable = state.value[2 * v] > -np.inf, state.usable[v] == 1
+                before = state.row[0, v] if j == 0 else aligned.x[j - 1, v]
+                before_half = state.row[1, v] if j == 0 else aligned.half[j - 1, v]
+                same = aligned.x[j, v] == before and aligned.half[j, v] == before_half
+                if was_usable != is_usable or (is_usable and not same):
+                    hot += _value(v, j, aligned, reference_bp, params, state)
+    if hot > 0 or state.counts[1] > 0:
         for c in range(state.gross.size):
-            _look(c, j, t, aligned, rate, move, reference_bp, latency_max_ns, params, state)
+            _look(c, j, t, aligned, move, reference_bp, latency_max_ns, params, state)
     return hot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from numba import njit
 
-from schwabot_kernels.align.cpu import BLOCK, Aligned
+from schwabot_kernels.align.cpu import BLOCK, RATE, Aligned
 from schwabot_kernels.align.cpu import scratch as align_scratch
 from schwabot_kernels.arbitrage.cpu import ArbitrageParams, ArbitrageState, empty_state
 from schwabot_kernels.arbitrage.cpu import arbitrage as arbitrage_block
@@ -33,7 +33,6 @@ def _pass(
     compensated: F64,
     route: I8,
     quoted: I8,
-    rate: I8,
     fee_bp: F64,
     move: F64,
     reference_bp: float,
@@ -49,7 +48,7 @@ def _pass(
     total = ts_ns.size
     for first in range(start, total, BLOCK):
         n = min(BLOCK, total - first)
-        if state.window.size - max(state.head[1] - state.head[0], state.head[2]) < n * state.open_ns.size:
+        if state.closed_ns.shape[0] - max(state.head[1] - state.head[0], state.head[2]) < n * state.open_ns.shape[1]:
             return first
         load_all(last_ns, first, n, aligned.last_ns)
         load_all(x, first, n, aligned.x)
@@ -61,7 +60,7 @@ def _pass(
         load_all(route, first, n, phased.route)
         load(move, first, n, move_block)
         arbitrage_block(
-            first, n, ts_ns, aligned, phased, quoted, rate, fee_bp, move_block, reference_bp, latency_max_ns, params,
+            first, n, ts_ns, aligned, phased, quoted, fee_bp, move_block, reference_bp, latency_max_ns, params,
             state, bounds,
         )  # fmt: skip
     return total
@@ -85,7 +84,6 @@ def arbitrage(
     fungible: torch.Tensor,
     fee_bp: torch.Tensor,
     leg: torch.Tensor,
-    first: torch.Tensor,
     through: torch.Tensor,
     min_edge_bp: float,
     latency_ns: int,
@@ -103,8 +101,8 @@ def arbitrage(
         quoted, rate: 1 where a stream has a touch, where it is a rate. int8 [V]
         move: what the asset's price is expected to do within our latency, bp. float64 [N]
         reference_bp: log price that 0 bp stands for, bp; NaN before it is known. float64 [1]
-        fungible, fee_bp, leg, first, through, min_edge_bp, latency_ns, rate_stale_ns: see ``ArbitrageParams``. int8
-            [V, V], float64 [V], int32 [C, 4], int64 [V + 1], int32 [T]
+        fungible, fee_bp, leg, through, min_edge_bp, latency_ns, rate_stale_ns: see ``ArbitrageParams``. int8 [V, V],
+            float64 [V], int32 [C, 4], int32
         latency_max_ns: feed delay at which ``latency_weight`` is 0.
         state: ``arbitrage.windows.ArbitrageState``, as by ``tree.leaves``.
 
@@ -126,7 +124,6 @@ def arbitrage(
         fungible=array("fungible", fungible, torch.int8, (streams, streams)),
         fee_bp=fee,
         leg=array("leg", leg, torch.int32, (cycles, LEGS)),
-        first=array("first", first, torch.int64, (streams + 1,)),
         through=array("through", through, torch.int32, through.shape),
     )
     given = (
@@ -140,7 +137,6 @@ def arbitrage(
         array("compensated", compensated, torch.float64, x.shape),
         array("route", route, torch.int8, x.shape),
         wide(array("quoted", quoted, torch.int8, (streams,))),
-        wide(array("rate", rate, torch.int8, (streams,))),
         wide(fee),
         array("move", move, torch.float64, (events,)),
         float(array("reference_bp", reference_bp, torch.float64, (1,))[0]),
@@ -151,9 +147,10 @@ def arbitrage(
         x.new_empty(BLOCK).numpy(),
         x.new_empty(BLOCK).numpy(),
     )
+    work[0].fine[:streams] = RATE * array("rate", rate, torch.int8, (streams,))
     row = 0
     while row < events:
-        parts = grown("arbitrage", parts, BLOCK * parts.open_ns.shape[0])
+        parts = grown("arbitrage", parts, BLOCK * parts.open_ns.shape[1])
         row = _pass(row, *given, latency_max_ns, params, parts, *work)
     return leaves(parts)
 
@@ -161,6 +158,6 @@ def arbitrage(
 @arbitrage.register_fake
 def _(  # type: ignore[no-untyped-def]
     ts_ns, last_ns, x, half, depth, imbalance, latency_weight, compensated, route, quoted, rate, move, reference_bp,
-    fungible, fee_bp, leg, first, through, min_edge_bp, latency_ns, rate_stale_ns, latency_max_ns, state,
+    fungible, fee_bp, leg, through, min_edge_bp, latency_ns, rate_stale_ns, latency_max_ns, state,
 ):  # fmt: skip
     return fake_state("arbitrage", ArbitrageState._fields, state)

@@ -32,7 +32,7 @@ class ArbitrageParams(NamedTuple):
         to cycles that convert the currency. [V, V]
     fee_bp: taker fee. [V]
     leg: of every cycle 2 stream + (0 buy, 1 sell), -1 beyond the last. [C, LEGS]
-    first, through: cycles through stream v are through[first[v] : first[v + 1]]. [V + 1], [T]
+    through: cycles through stream v are through[through[v] : through[v + 1]]. [V + 1 + their number]
     """
 
     min_edge_bp: float
@@ -41,150 +41,128 @@ class ArbitrageParams(NamedTuple):
     fungible: I8
     fee_bp: F64
     leg: I32
-    first: I64
     through: I32
 
 
 class ArbitrageState(NamedTuple):
     """Open windows, cycles' edges, the row before, the list of windows that wait, and the ring of closed ones.
 
-    open_ns: start time, -1 when closed; start_bp: edge then; best_bp, best_qty: largest edge so far and the size then;
-        left_bp: edge left after our latency, 0 until it is known; waits: place in the list, -1 when not there. [K]
-    open_count: open windows of pairs, of cycles. [2]
+    Numbers of one kind share an array: one event's step takes its time for every array.
+
+    open_ns: start time, -1 when closed, and place in the list, -1 when not there. [2, K]
+    open_bp: edge at the start, largest edge so far, the size then, and the edge left, 0 until it is known. [4, K]
+    counts: open pairs, open cycles, earliest time in the list. [3]
     usable: 1 where a stream can be a leg of a cycle; value: what buying and selling it adds to one, bp, -inf where it
         can't be one; gross: sum over the legs, before the expected move. [W], [2 V], [C]
-    x, half, compensated: the row before. [1, W]
-    next_ns: earliest time in the list. [1]
+    row: x, half and compensated phase of the row before. [3, W]
     head: [next to hand out, next to write, length of the list]. [3]
-    wait_ns, wait_window, wait_slot: when the edge left is known, of which window, and its number in the ring, -1 while
-        it is open. [capacity]
-    window, start_ns, end_ns, first_bp, edge_bp, qty, rest_bp, known: ring of closed windows; edge at the start, the
-        largest, the size then, the edge left, and whether that is known. [capacity]
+    waiting: when the edge left is known, of which window, and its number in the ring, -1 while it is open.
+        [capacity, 3]
+    closed_ns: window, start, end, and whether the edge left is known; closed_bp: edge at the start, the largest, the
+        size then, the edge left: ring of closed windows. [capacity, 4]
     """
 
     open_ns: I64
-    start_bp: F64
-    best_bp: F64
-    best_qty: F64
-    left_bp: F64
-    waits: I64
-    open_count: I64
+    open_bp: F64
+    counts: I64
     usable: I8
     value: F64
     gross: F64
-    x: F64
-    half: F64
-    compensated: F64
-    next_ns: I64
+    row: F64
     head: I64
-    wait_ns: I64
-    wait_window: I32
-    wait_slot: I64
-    window: I32
-    start_ns: I64
-    end_ns: I64
-    first_bp: F64
-    edge_bp: F64
-    qty: F64
-    rest_bp: F64
-    known: I8
+    waiting: I64
+    closed_ns: I64
+    closed_bp: F64
+
+
+START, PLACE = 0, 1
+"""Rows of ``open_ns``."""
+FIRST, BEST, SIZE, REST = 0, 1, 2, 3
+"""Rows of ``open_bp``, columns of ``closed_bp``."""
+DUE, WHICH, NUMBER = 0, 1, 2
+"""Columns of ``waiting``."""
+KNOWN = 3
+"""Column of ``closed_ns`` after window, start and end."""
 
 
 def empty_state(streams: int, capacity: int = 16384, cycles: int = 0) -> ArbitrageState:
     """State before the first event; ``capacity`` is a power of two."""
-    windows, row = streams * streams + cycles, (1, padded(streams))
+    windows = streams * streams + cycles
     return ArbitrageState(
-        open_ns=np.full(windows, -1, np.int64),
-        start_bp=np.zeros(windows),
-        best_bp=np.zeros(windows),
-        best_qty=np.zeros(windows),
-        left_bp=np.zeros(windows),
-        waits=np.full(windows, -1, np.int64),
-        open_count=np.zeros(2, np.int64),
+        open_ns=np.full((2, windows), -1, np.int64),
+        open_bp=np.zeros((4, windows)),
+        counts=np.array([0, 0, FAR_NS], np.int64),
         usable=np.zeros(padded(streams), np.int8),
         value=np.full(2 * streams, -np.inf),
         gross=np.full(cycles, -np.inf),
-        x=np.zeros(row),
-        half=np.zeros(row),
-        compensated=np.zeros(row),
-        next_ns=np.full(1, FAR_NS, np.int64),
+        row=np.zeros((3, padded(streams))),
         head=np.zeros(3, np.int64),
-        wait_ns=np.zeros(capacity, np.int64),
-        wait_window=np.zeros(capacity, np.int32),
-        wait_slot=np.zeros(capacity, np.int64),
-        window=np.zeros(capacity, np.int32),
-        start_ns=np.zeros(capacity, np.int64),
-        end_ns=np.zeros(capacity, np.int64),
-        first_bp=np.zeros(capacity),
-        edge_bp=np.zeros(capacity),
-        qty=np.zeros(capacity),
-        rest_bp=np.zeros(capacity),
-        known=np.zeros(capacity, np.int8),
+        waiting=np.zeros((capacity, 3), np.int64),
+        closed_ns=np.zeros((capacity, 4), np.int64),
+        closed_bp=np.zeros((capacity, 4)),
     )
 
 
 @njit(**NJIT)
 def kind_of(window: int, state: ArbitrageState) -> int:
     """0 for a pair, 1 for a cycle."""
-    return 0 if window < state.open_ns.size - state.gross.size else 1
+    return 0 if window < state.open_ns.shape[1] - state.gross.size else 1
 
 
 @njit(**NJIT)
 def open_window(window: int, now_ns: int, due_ns: int, edge_bp: float, state: ArbitrageState) -> None:
     """Begin a window; its edge left is that as of ``due_ns``."""
-    state.open_ns[window] = now_ns
-    state.start_bp[window] = edge_bp
-    state.best_bp[window] = -np.inf
-    state.left_bp[window] = 0.0
-    state.open_count[kind_of(window, state)] += 1
+    state.open_ns[START, window] = now_ns
+    state.open_bp[FIRST, window] = edge_bp
+    state.open_bp[BEST, window] = -np.inf
+    state.open_bp[REST, window] = 0.0
+    state.counts[kind_of(window, state)] += 1
     place = state.head[2]
-    state.wait_ns[place] = due_ns
-    state.wait_window[place] = window
-    state.wait_slot[place] = -1
-    state.waits[window] = place
+    state.waiting[place, DUE] = due_ns
+    state.waiting[place, WHICH] = window
+    state.waiting[place, NUMBER] = -1
+    state.open_ns[PLACE, window] = place
     state.head[2] += 1
-    state.next_ns[0] = min(state.next_ns[0], due_ns)
+    state.counts[2] = min(state.counts[2], due_ns)
 
 
 @njit(**NJIT)
 def close_window(window: int, now_ns: int, state: ArbitrageState) -> None:
     """Move an open window to the ring."""
     number = state.head[1]
-    slot = number & (state.window.size - 1)
-    state.window[slot] = window
-    state.start_ns[slot] = state.open_ns[window]
-    state.end_ns[slot] = now_ns
-    state.first_bp[slot] = state.start_bp[window]
-    state.edge_bp[slot] = state.best_bp[window]
-    state.qty[slot] = state.best_qty[window]
-    state.rest_bp[slot] = state.left_bp[window]
-    place = state.waits[window]
-    state.known[slot] = 1 if place < 0 else 0
+    slot = number & (state.closed_ns.shape[0] - 1)
+    place = state.open_ns[PLACE, window]
+    state.closed_ns[slot, 0] = window
+    state.closed_ns[slot, 1] = state.open_ns[START, window]
+    state.closed_ns[slot, 2] = now_ns
+    state.closed_ns[slot, KNOWN] = 1 if place < 0 else 0
+    for k in range(4):
+        state.closed_bp[slot, k] = state.open_bp[k, window]
     if place >= 0:
-        state.wait_slot[place] = number
-        state.waits[window] = -1
+        state.waiting[place, NUMBER] = number
+        state.open_ns[PLACE, window] = -1
     state.head[1] += 1
-    state.open_ns[window] = -1
-    state.open_count[kind_of(window, state)] -= 1
+    state.open_ns[START, window] = -1
+    state.counts[kind_of(window, state)] -= 1
 
 
 @njit(**NJIT)
 def tell_rest(place: int, rest_bp: float, state: ArbitrageState) -> None:
     """Write the edge left of the window at a place of the list, and fill the place with the last one."""
-    number = state.wait_slot[place]
+    waiting = state.waiting
+    number = waiting[place, NUMBER]
     if number >= 0:
-        slot = number & (state.window.size - 1)
-        state.rest_bp[slot] = rest_bp
-        state.known[slot] = 1
+        slot = number & (state.closed_ns.shape[0] - 1)
+        state.closed_bp[slot, REST] = rest_bp
+        state.closed_ns[slot, KNOWN] = 1
     else:
-        window = state.wait_window[place]
-        state.left_bp[window] = rest_bp
-        state.waits[window] = -1
+        window = waiting[place, WHICH]
+        state.open_bp[REST, window] = rest_bp
+        state.open_ns[PLACE, window] = -1
     state.head[2] -= 1
     last = state.head[2]
     if place != last:
-        state.wait_ns[place] = state.wait_ns[last]
-        state.wait_window[place] = state.wait_window[last]
-        state.wait_slot[place] = state.wait_slot[last]
-        if state.wait_slot[place] < 0:
-            state.waits[state.wait_window[place]] = place
+        for k in range(3):
+            waiting[place, k] = waiting[last, k]
+        if waiting[place, NUMBER] < 0:
+            state.open_ns[PLACE, waiting[place, WHICH]] = place

@@ -76,7 +76,7 @@ class GraphState(NamedTuple):
 class Workspace(NamedTuple):
     """Scratch of one block; holds nothing between calls.
 
-    deviation [BLOCK, W]; quoted, rate, fee_bp [W] and style_fee_bp [3, W], as in the settings; the rest [BLOCK].
+    deviation [BLOCK, W]; quoted, fee_bp [W] and style_fee_bp [3, W], as in the settings; the rest [BLOCK].
     """
 
     aligned: Aligned
@@ -88,7 +88,6 @@ class Workspace(NamedTuple):
     desynced: Desynced
     deviation: F64
     quoted: I8
-    rate: I8
     fee_bp: F64
     style_fee_bp: F64
     ghost: F64
@@ -139,7 +138,6 @@ def workspace(streams: int, bits: int, tables: int, horizons: int) -> Workspace:
         desynced=lag_op.scratch(streams),
         deviation=aligned_zeros((BLOCK, padded(streams))),
         quoted=aligned_zeros((padded(streams),), np.int8),
-        rate=aligned_zeros((padded(streams),), np.int8),
         fee_bp=aligned_zeros((padded(streams),)),
         style_fee_bp=aligned_zeros((3, padded(streams))),
         ghost=aligned_zeros((BLOCK,)),
@@ -203,9 +201,9 @@ def _room(rows: int, streams: int, state: GraphState) -> bool:
         and state.registry.due_ns.size - (state.registry.head[1] - state.registry.head[0]) >= rows
         and state.lanes.due_ns.size - (state.lanes.head[1] - state.lanes.head[0]) >= rows
         and state.lag.ts_ns.size - (state.lag.head[1] - state.lag.head[0]) >= rows * streams
-        and state.arbitrage.window.size
+        and state.arbitrage.closed_ns.shape[0]
         - max(state.arbitrage.head[1] - state.arbitrage.head[0], state.arbitrage.head[2])
-        >= rows * state.arbitrage.open_ns.size
+        >= rows * state.arbitrage.open_ns.shape[1]
     )
 
 
@@ -254,7 +252,6 @@ def graph_block(
     ts_ns, streams = events.ts_ns, table.tick.size
     for v in range(streams):
         work.quoted[v] = np.int8(1) - table.trades_only[v]
-        work.rate[v] = table.rate[v]
         work.fee_bp[v] = params.arbitrage.fee_bp[v]
         for level in range(3):
             work.style_fee_bp[level, v] = params.style_fee_bp[level, v]
@@ -323,7 +320,6 @@ def graph_block(
         aligned,
         phased,
         work.quoted,
-        work.rate,
         work.fee_bp,
         work.move,
         1e4 * state.align.log_ref[0],

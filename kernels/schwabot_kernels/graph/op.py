@@ -33,7 +33,7 @@ Params = TypeVar("Params", bound=tuple[Any, ...])
 COLUMNS = GraphColumns._fields
 """Outputs before the state, stream-major: [N] or [V, N], forecasts [H, V, N]."""
 ARRAYS = (
-    "r_bp2", "latencies_ns", "fungible", "fee_bp", "leg", "first", "through", "style_fee_bp", "inverse_scale",
+    "r_bp2", "latencies_ns", "fungible", "fee_bp", "leg", "through", "style_fee_bp", "inverse_scale",
     "coefficients", "target",
 )  # fmt: skip
 """Settings that are arrays, in the order of ``GraphParams``."""
@@ -79,7 +79,7 @@ def grown_state(parts: GraphState, rows: int = BLOCK) -> GraphState:
         registry=grown("registry", parts.registry, rows),
         lanes=grown("lanes", parts.lanes, rows),
         lag=grown("lag", parts.lag, rows * streams),
-        arbitrage=grown("arbitrage", parts.arbitrage, rows * parts.arbitrage.open_ns.shape[0]),
+        arbitrage=grown("arbitrage", parts.arbitrage, rows * parts.arbitrage.open_ns.shape[1]),
     )
 
 
@@ -123,7 +123,6 @@ def graph(
             "latencies_ns": given.shape,
             "fungible": (streams, streams),
             "leg": given.shape,
-            "first": (streams + 1,),
             "through": given.shape,
             "style_fee_bp": (3, streams),
             "inverse_scale": (FEATURES, padded(streams)),
@@ -131,7 +130,7 @@ def graph(
             "target": (padded(streams),),
         }
         kind = {
-            "latencies_ns": torch.int64, "fungible": torch.int8, "leg": torch.int32, "first": torch.int64,
+            "latencies_ns": torch.int64, "fungible": torch.int8, "leg": torch.int32,
             "through": torch.int32, "target": torch.int8,
         }  # fmt: skip
         array(name, given, kind.get(name, torch.float64), shape.get(name, (streams,)))
