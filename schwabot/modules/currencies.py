@@ -45,7 +45,7 @@ class Currencies:
         fungible: 1 where two streams deliver the same thing for the same currency, 0 where not, -1 where cycles convert
             between their currencies. [V, V] int8
         leg: legs of every cycle but the pairs of ``fungible``, 2 stream + (0 buy, 1 sell), -1 beyond the last. The
-            first leg is in the asset, bought where that is so, else in the first stream. [C, 4] int32
+            first leg buys the asset where one does, else sells it, else buys in the first stream that does. [C, 4] int32
     """
 
     rate: Int8
@@ -167,8 +167,8 @@ def _loops(edges: dict[tuple[str, str], list[int]], max_legs: int) -> list[tuple
     after: dict[str, list[str]] = {}
     for start, end in sorted(edges):
         after.setdefault(start, []).append(end)
-    found = []
-    open_ended = [(node,) for node in sorted(after)]
+    found: list[tuple[str, ...]] = []
+    open_ended: list[tuple[str, ...]] = [(node,) for node in sorted(after)]
     while open_ended:
         path = open_ended.pop()
         for node in after.get(path[-1], ()):
@@ -196,10 +196,8 @@ def _paths(loop: tuple[str, ...], edges: dict[tuple[str, str], list[int]], rate:
 
 
 def _turned(path: Path, rate: Int8) -> Path:
-    """The same cycle, beginning with the leg that buys the asset, else the one that sells it, else the first stream."""
+    """The same cycle, beginning with the leg that buys the asset, else one that sells it, else with the first to buy."""
     start = min(range(len(path)), key=lambda k: (rate[path[k] >> 1], path[k] & 1, path[k]))
-    if all(rate[code >> 1] for code in path):
-        start = path.index(min(path))
     return path[start:] + path[:start]
 
 

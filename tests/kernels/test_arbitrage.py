@@ -132,7 +132,7 @@ def _brute(instruments: tuple[Instrument, ...], market: Market, rate: list[int],
 
 def _rank(legs: list[tuple[int, int]], k: int, rate: list[int]) -> tuple:
     v, side = legs[k]
-    return (rate[v], 0 if rate[v] else -side, 2 * v + (side < 0))
+    return (rate[v], -side, 2 * v + (side < 0))
 
 
 def _text(instruments: tuple[Instrument, ...], legs: tuple) -> str:

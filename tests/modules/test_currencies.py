@@ -90,7 +90,7 @@ def test_two_venues_of_a_rate_are_a_cycle_of_their_own() -> None:
     streams = spot("a:BTC/USDT", "j:USDT/USD", "k:USDT/USD")
     assert texts(streams, graph_of(streams, max_legs=2)) == [
         "buy j:USDT/USD, sell k:USDT/USD",
-        "sell j:USDT/USD, buy k:USDT/USD",
+        "buy k:USDT/USD, sell j:USDT/USD",
     ]
 
 

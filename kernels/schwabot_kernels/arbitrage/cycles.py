@@ -56,7 +56,7 @@ def cycle_bp(c: int, row: F64, fine: I8, reference_bp: float, params: ArbitrageP
 @njit(**NJIT)
 def delay_ns(v: int, j: int, aligned: Aligned, latency_max_ns: float) -> int:
     """Feed delay of a stream as measured, at most ``latency_max_ns``; 0 where it is unknown."""
-    return np.int64((1.0 - aligned.latency_weight[j, v]) * latency_max_ns + 0.5)
+    return int((1.0 - aligned.latency_weight[j, v]) * latency_max_ns + 0.5)
 
 
 @njit(**NJIT)
