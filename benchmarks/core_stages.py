@@ -93,6 +93,9 @@ def core_pass(
             work.deviation,
             work.quoted,
             work.remembered.entropy,
+            work.remembered.mean,
+            work.remembered.echo,
+            work.foreseen.predicted,
             work.width,
             params.latencies_ns,
             params.lag,
@@ -114,6 +117,7 @@ class Core:
         self.work = kernel.workspace(streams, 4, 1, 0)
         # What the stages that are left out would say of a decision, which is only kept.
         self.work.remembered.entropy[:], self.work.width[:] = 0.0, 1.0
+        self.work.remembered.mean[:] = self.work.remembered.echo[:] = 0.0
         self.costs: list[np.ndarray] = []
         self.ghost: list[np.ndarray] = []
         self.deviation: list[np.ndarray] = []

@@ -98,7 +98,13 @@ def tables() -> str:
         schema = type(getattr(ModulesConfig(), part.name))
         title = schema.__name__.removesuffix("Config")
         lines += table(title, schema, base["modules"][part.name], f"modules.{part.name}.")
-    for name, title in (("latency", "Venue clocks"), ("skill", "Skill"), ("sinks", "Sinks"), ("convert", "Convert")):
+    for name, title in (
+        ("latency", "Venue clocks"),
+        ("skill", "Skill"),
+        ("sinks", "Sinks"),
+        ("convert", "Convert"),
+        ("leadlag", "Lead-lag"),
+    ):
         schema = type(getattr(RunConfig(), name))
         assert is_dataclass(schema)
         lines += table(title, schema, base[name], f"{name}.")

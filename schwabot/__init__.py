@@ -1,7 +1,7 @@
 """Schwabot: what is the asset worth right now, what does acting late cost, is this moment good enough to trade?
 
-``load`` opens ticks, ``Graph`` runs them through the modules and gives Arrow tables back. Both are imported on first
-use, so that ``import schwabot`` alone needs nothing but Python.
+``load`` opens ticks, ``Graph`` runs them through the modules and gives Arrow tables back, ``leadlag`` says who leads
+whom. All are imported on first use, so that ``import schwabot`` alone needs nothing but Python.
 
 Example:
     >>> import schwabot
@@ -18,19 +18,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from schwabot.api import Graph, Result, load
+    from schwabot.api_leadlag import LeadLagResult, leadlag
 
 try:
     __version__ = version("schwabot")
 except PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0+unknown"
 
-__all__ = ["Graph", "Result", "load"]
+__all__ = ["Graph", "LeadLagResult", "Result", "leadlag", "load"]
+_ELSEWHERE = {"LeadLagResult": "schwabot.api_leadlag", "leadlag": "schwabot.api_leadlag"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'schwabot' has no attribute {name!r}")
-    return getattr(import_module("schwabot.api"), name)
+    return getattr(import_module(_ELSEWHERE.get(name, "schwabot.api")), name)
 
 
 def __dir__() -> list[str]:

@@ -210,7 +210,8 @@ def _no_such_setting(full: str, key: str, names: Iterable[str], root: object) ->
     if where == "instruments":  # names of one's own
         hint += f", add a new one with '+{full}=...'"
     elif not known:
-        return ConfigError(f"{full}: there is no such setting, add a new one with '+{where}={{{key}: \"...\"}}'")
+        typed = key.replace(":", "\\:")  # as Hydra wants it
+        return ConfigError(f"{full}: there is no such setting, add a new one with '+{where}={{{typed}: \"...\"}}'")
     return ConfigError(f"{full}: there is no such setting{hint}; {place}: {', '.join(known)}")
 
 

@@ -25,12 +25,13 @@ from schwabot.ticks.synthetic import SyntheticConfig
 from schwabot.ticks.table import TableConfig
 from schwabot.ticks.validate import BadInputPolicy
 from schwabot.ticks.venue_clock import VenueClockConfig
+from schwabot.training.leadlag import LeadLagConfig
 from schwabot.training.skill import SkillConfig
 
-MODES = ("replay", "convert")
-PLANNED_MODES = ("leadlag", "fit", "backtest", "sweep", "record", "paper", "live", "serve")
+MODES = ("replay", "convert", "leadlag")
+PLANNED_MODES = ("fit", "backtest", "sweep", "record", "paper", "live", "serve")
 GROUPS = (
-    "source", "instruments", "sinks", "experiment", "modules/tensor_harness", "modules/ghost_bridge",
+    "source", "instruments", "sinks", "leadlag", "experiment", "modules/tensor_harness", "modules/ghost_bridge",
     "modules/hash_registry", "modules/phantom_lag", "modules/voltage_lanes",
 )  # fmt: skip
 FEES = ("maker_fee_bp", "taker_fee_bp")
@@ -152,6 +153,7 @@ class RunConfig:
         latency: venue clocks and feed delays.
         instruments: what is known about each stream: any name → ``InstrumentConfig``.
         skill: how the ghost price is scored.
+        leadlag: mode=leadlag: grid of lags, price, bootstrap.
     """
 
     mode: str = "replay"
@@ -162,6 +164,7 @@ class RunConfig:
     latency: VenueClockConfig = field(default_factory=VenueClockConfig)
     instruments: dict[str, Any] = field(default_factory=dict)
     skill: SkillConfig = field(default_factory=SkillConfig)
+    leadlag: LeadLagConfig = field(default_factory=LeadLagConfig)
     sinks: SinksConfig = field(default_factory=SinksConfig)
     convert: ConvertConfig = field(default_factory=ConvertConfig)
 

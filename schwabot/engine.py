@@ -36,8 +36,8 @@ class Graph(Protocol):
         """What was still waiting for later events when the source ended."""
         ...
 
-    def clock_summary(self) -> Mapping[str, Mapping[str, float | None]]:
-        """Stream → clock_offset_ms, clock_drift_ppm, feed_delay_median_ms."""
+    def clock_summary(self) -> Mapping[str, Mapping[str, Any]]:
+        """Stream → clock offset and drift with intervals, median feed delay."""
         ...
 
 
@@ -202,7 +202,7 @@ class Tally:
             },
         }
 
-    def summary(self, clocks: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
+    def summary(self, clocks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """Entries for summary.json."""
         return self.counts() | {
             "streams": {
@@ -232,13 +232,15 @@ class Tally:
             "realised_edge_left_median_bp": float(np.median(known)) if len(known) else None,
         }
 
-    def _stream_summary(self, v: int, clocks: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
+    def _stream_summary(self, v: int, clocks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         instrument = self.instruments[v]
         clock = clocks.get(instrument.stream) or {}
         return {
             "events": int(self.events[v]),
             "clock_offset_ms": clock.get("clock_offset_ms"),
+            "clock_offset_ci_ms": clock.get("clock_offset_ci_ms"),
             "clock_drift_ppm": clock.get("clock_drift_ppm"),
+            "clock_drift_ci_ppm": clock.get("clock_drift_ci_ppm"),
             "feed_delay_median_ms": clock.get("feed_delay_median_ms"),
             "basis_bp": None if instrument.stream in self._rates else self._basis_bp(v),
             "drift_status": DriftStatus(int(self._status[v])).name.lower() if self.events[v] else None,

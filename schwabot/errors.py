@@ -6,6 +6,7 @@
     ├── ConfigError (ValueError)             a setting that can't be used
     ├── DeviceError (RuntimeError)           a device that was required and is not there
     ├── StateError (ValueError)              saved state that does not fit the graph it is given to, or a graph in use
+    ├── FitError (ValueError)                data that can't tell what was to be fitted
     └── DataError (ValueError)               bad input; says file and line
         ├── CorruptFileError                 a file that ends early or does not unpack
         ├── EmptyFileError                   a file without a single row
@@ -40,6 +41,10 @@ class DeviceError(SchwabotError, RuntimeError):
 
 class StateError(SchwabotError, ValueError):
     """Saved or passed state does not fit the module it is given to, or another thread is using the module."""
+
+
+class FitError(SchwabotError, ValueError):
+    """The data can't tell what was to be fitted: too little of it, or nothing in it moves."""
 
 
 class DataError(SchwabotError, ValueError):

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -144,8 +145,8 @@ class Pipeline:
         rate = self.graph.ghost_bridge.rate
         return tuple(one.stream for one, is_rate in zip(self.instruments, rate, strict=True) if is_rate)
 
-    def clock_summary(self) -> dict[str, dict[str, float | None]]:
-        """Per stream: clock offset and drift, median feed delay."""
+    def clock_summary(self) -> dict[str, dict[str, Any]]:
+        """Per stream: clock offset and drift with intervals, median feed delay."""
         return self.clock.summary()
 
     def _record(

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 INTERRUPTED = 130
-TABLES = ("signals", "lag_decisions", "lag_curve", "arbitrage", "drift", "memory")
-RESULTS = ("summary.json", "config.yaml", *(f"{table}.parquet" for table in TABLES))
-"""Parquet tables of a run."""
+TABLES = ("signals", "lag_decisions", "lag_curve", "arbitrage", "drift", "memory", "leadlag")
+RESULTS = ("summary.json", "config.yaml", *(f"{table}.parquet" for table in TABLES), "leadlag.png")
+"""Files of a run."""
 _started_s: list[float] = []
 register()
 

@@ -45,7 +45,7 @@ def test_import_stays_light() -> None:
 
 
 def test_public_names() -> None:
-    assert schwabot.__all__ == ["Graph", "Result", "load"]
+    assert schwabot.__all__ == ["Graph", "LeadLagResult", "Result", "leadlag", "load"]
     for missing in ("fit", "backtest", "sweep"):
         assert not hasattr(schwabot, missing), "absent until it exists"
 

@@ -135,7 +135,7 @@ REFUSED = {
     "modules.tensor_harness.tau_phase_s=nan": "out of range",
     "modules.hash_registry.bits=5": "use one of 4, 8, 16, 32, 42",
     "batch_events=0": "use 1 to",
-    "mode=replya": "did you mean replay?; use replay or convert",
+    "mode=replya": "did you mean replay?; use replay, convert",
     "mode=live": "is not built yet; what exists today: replay, convert",
     "mode=sweep": "is not built yet",
     "mode=convert": "convert.out=DIR",
@@ -160,6 +160,8 @@ REFUSED = {
     "+instruments.mine={stream: 'a:B/C', tick_size: 1, lot_size: 1, maker_fee_bp: 2, taker_fee_bp: null}": (
         "instruments.mine.taker_fee_bp"
     ),
+    "modules.ghost_bridge.kalman_r_by_stream_bp2={a\\:B/C: 1}": "add a new one with '+modules",
+    "+modules.ghost_bridge.kalman_r_by_stream_bp2={a\\:B/C: -1}": "kalman_r_by_stream_bp2[a:B/C]=-1.0 is out of range",
     "source.events=[1": "input '[1'",
     "source.glob=venue=binance/*.csv": "can't read input '=': put a value with",
     "source.glob=(a)": "can't read source.glob=(a): put a value with = ; | ( {",

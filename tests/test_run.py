@@ -26,7 +26,8 @@ SUMMARY_NAMES = {
     "streams", "skill", "lag_curve_bp", "compile_s", "notes", "lanes", "arbitrage", "truth", "interrupted",
 }  # fmt: skip
 STREAM_NAMES = {
-    "events", "clock_offset_ms", "clock_drift_ppm", "feed_delay_median_ms", "basis_bp", "drift_status", "book",
+    "events", "clock_offset_ms", "clock_offset_ci_ms", "clock_drift_ppm", "clock_drift_ci_ppm",
+    "feed_delay_median_ms", "basis_bp", "drift_status", "book",
 }  # fmt: skip
 SKILL_NAMES = {"corr", "r2", "r2_ci", "r2_grid", "r2_after_1ms", "r2_without_top3", "placebo", "n"}
 

@@ -11,7 +11,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from tests.validation import captures, formulas, whole_system
+from tests.validation import captures, clocks, formulas, kalman, whole_system
 from tests.validation.claim import Line
 
 WORDS = {True: "[green]ok[/]", False: "[bold red]FAIL[/]", None: "[yellow]not checked[/]"}
@@ -20,7 +20,7 @@ WORDS = {True: "[green]ok[/]", False: "[bold red]FAIL[/]", None: "[yellow]not ch
 def collect(console: Console) -> list[Line]:
     """All lines, a group that breaks being one that fails."""
     lines: list[Line] = []
-    for module in (formulas, whole_system, captures):
+    for module in (formulas, clocks, whole_system, kalman, captures):
         for group in module.CLAIMS:
             with console.status(f"{group.__name__.replace('_', ' ')} ..."):
                 try:

@@ -16,7 +16,7 @@ Part = TypeVar("Part", bound=tuple[Any, ...])
 RINGS: dict[str, tuple[str, ...]] = {
     "consensus": ("due_ns", "due_stream", "due_value"),
     "registry": ("due_ns", "due_ghost", "due_prediction", "due_weight", "due_echo_weight", "due_code"),
-    "lag": ("ts_ns", "stream", "side", "touch", "entropy", "range_bp", "cost"),
+    "lag": ("ts_ns", "stream", "side", "touch", "entropy", "range_bp", "outlook", "expected", "cost"),
     "arbitrage": ("closed_ns", "closed_bp"),
     "lanes": (
         "due_ns", "due_stream", "due_bucket", "due_x", "due_deviation", "due_forecast", "due_half", "due_weight",

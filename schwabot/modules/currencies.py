@@ -45,7 +45,8 @@ class Currencies:
         fungible: 1 where two streams deliver the same thing for the same currency, 0 where not, -1 where cycles convert
             between their currencies. [V, V] int8
         leg: legs of every cycle but the pairs of ``fungible``, 2 stream + (0 buy, 1 sell), -1 beyond the last. The
-            first leg buys the asset where one does, else sells it, else buys in the first stream that does. [C, 4] int32
+            first leg buys the asset where one does, else sells it, else buys in the first stream that does.
+            [C, 4] int32
     """
 
     rate: Int8
@@ -196,7 +197,7 @@ def _paths(loop: tuple[str, ...], edges: dict[tuple[str, str], list[int]], rate:
 
 
 def _turned(path: Path, rate: Int8) -> Path:
-    """The same cycle, beginning with the leg that buys the asset, else one that sells it, else with the first to buy."""
+    """The same cycle, beginning with the leg that buys the asset, else the one that sells it, else the first to buy."""
     start = min(range(len(path)), key=lambda k: (rate[path[k] >> 1], path[k] & 1, path[k]))
     return path[start:] + path[:start]
 

@@ -9,12 +9,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from schwabot.errors import ConfigError
 from schwabot.modules.currencies import currencies
 from schwabot.modules.settings import GhostBridgeConfig, PhantomLagConfig
 from schwabot.modules.stateful import State, Stateful
 from schwabot.modules.tensor_harness import Timeline, has_quotes
 from schwabot.records.audit import ArbitrageEvents, Route
 from schwabot.records.instrument import Instrument
+from schwabot.records.market import Float64
 from schwabot.tensors.tick_batch import TickBatch
 from schwabot_kernels.align.cpu import RATE
 from schwabot_kernels.arbitrage import cpu as arbitrage_kernel
@@ -75,8 +77,8 @@ class GhostBridge(Stateful):
         batch [N], timeline [N, V]; price [N], deviations [N, V].
 
     Raises:
-        ConfigError: a setting is out of range; streams of other assets that are of no use, or need a word on which is
-            priced.
+        ConfigError: a setting is out of range or names a stream that is not there; streams of other assets that are of
+            no use, or need a word on which is priced.
         StateError: the state belongs to another bridge.
 
     Source:
@@ -125,7 +127,7 @@ class GhostBridge(Stateful):
             prior_count=float(config.prior_count),
         )
         self.q_bp2_per_s = float(config.kalman_q_bp2_per_s)
-        self.r_bp2 = np.full(streams, config.kalman_r_bp2, np.float64)
+        self.r_bp2 = _noise([instrument.stream for instrument in instruments], config)
         self.rate = graph.rate
         self.latency_max_ns = config.latency_max_ms * 1e6
         self.traded = ArbitrageParams(
@@ -233,6 +235,20 @@ class GhostBridge(Stateful):
 
     def _windows(self, state: State) -> ArbitrageState:
         return self._tuple("arbitrage", _WINDOWS, state)
+
+
+def _noise(streams: list[str], config: GhostBridgeConfig) -> Float64:
+    """Observation variance of every stream.
+
+    Shape: [V]
+    """
+    by_stream = config.kalman_r_by_stream_bp2
+    if unknown := sorted(by_stream.keys() - set(streams)):
+        raise ConfigError(
+            f"modules.ghost_bridge.kalman_r_by_stream_bp2: {', '.join(unknown)} is no stream of this run; streams:"
+            f" {', '.join(streams)}"
+        )
+    return np.array([by_stream.get(stream, config.kalman_r_bp2) for stream in streams], np.float64)
 
 
 _WINDOWS = arbitrage_kernel.empty_state(streams=1, capacity=1)

@@ -318,7 +318,7 @@ class Graph(torch.nn.Module):
         if last_ns == MISSING_NS:
             decisions = take_decisions(parts.lag, int(parts.lag.head[1]))
         else:
-            decisions = finish_decisions(parts.lag, last_ns, self.params.latencies_ns)
+            decisions = finish_decisions(parts.lag, last_ns, self.params.latencies_ns, self.params.lag)
         windows = self.ghost_bridge.finish(state, last_ns)
         return GraphOutput(_signals(kernel.empty_columns(0, len(self.instruments), self._horizons)), decisions, windows)
 

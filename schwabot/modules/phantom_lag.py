@@ -32,7 +32,8 @@ class Lag(NamedTuple):
         expected_bp: the part of it that is favourable to the event's stream: what is gone when we act. [N]
         penalty: L(expected, entropy, P_max), 0 to 1. [N]
         avoid_reentry: the penalty exceeds ``reentry_penalty``: what is left is not worth chasing. bool [N]
-        decisions: first events of desyncs whose last latency has passed, with what acting later cost. Looks ahead.
+        decisions: first events of desyncs whose last latency has passed, with what acting later was expected to cost
+            and what it did cost. Who, when, which way and what was expected were known at once; the rest looks ahead.
     """
 
     move_bp: torch.Tensor
@@ -56,6 +57,18 @@ class PhantomLag(Stateful):
     likewise, at least ``min_range_bp``. Decisions are the first events of each desync, s = +1 buys the cheap stream at
     its ask, s = -1 sells the dear one at its bid; a stream that has no quotes has no touch, and makes none. The
     realised penalty is L of the realised cost, with entropy and P_max of the decision.
+
+    What a decision is expected to cost is known when it is made: what the trained head, the registry and the echo
+    expect, as far as the latency reaches into the outcome horizon h, plus what earlier decisions of the stream cost
+    beyond that,
+
+    .. math::
+        \widehat{\mathrm{cost}}_\ell = m_\ell
+            + \frac{\sum_j w_j (\mathrm{cost}_{\ell j} - m_{\ell j})}{n_0 + \sum_j w_j}, \quad
+        m_\ell = s\,(\mathrm{predicted} + \tfrac12 (\mathrm{mean} + \mathrm{echo})) \min(1, \ell / h), \quad
+        w_j = e^{-(t - t_j - \ell) / \tau}
+
+    over those with :math:`t_j + \ell < t`; tau = ``tau_curve_s``, n_0 = ``prior_decisions``.
 
     Args:
         instruments: V instruments, sorted by stream name.
@@ -98,6 +111,9 @@ class PhantomLag(Stateful):
             latency_share=min(1.0, config.latency_ms / horizon_ms),
             tau_range_s=float(config.tau_range_s),
             min_range_bp=float(config.min_range_bp),
+            horizon_ns=float(horizon_ms * 1e6),
+            tau_curve_s=float(config.tau_curve_s),
+            prior_decisions=float(config.prior_decisions),
         )
         self.latencies_ns = np.array([round(value * 1e6) for value in config.latencies_ms], np.int64)
         self.quoted = has_quotes(instruments, trades_only)
@@ -143,7 +159,7 @@ class PhantomLag(Stateful):
 
     def finish(self, state: State, last_ns: int) -> LagDecisions:
         """Decisions still waiting when the data ended at ``last_ns``; ``state`` is moved on in place."""
-        return finish_decisions(self._ring(state), last_ns, self.latencies_ns)
+        return finish_decisions(self._ring(state), last_ns, self.latencies_ns, self.params)
 
     def _ring(self, state: State) -> LagState:
         return self._tuple("lag", _RING, state)
@@ -168,6 +184,7 @@ def take_decisions(ring: LagState, upto: int) -> LagDecisions:
         ts_ns=ring.ts_ns[slots],
         stream=ring.stream[slots],
         side=ring.side[slots],
+        expected_cost_bp=ring.expected[slots],
         realised_cost_bp=cost,
         entropy=entropy,
         range_bp=range_bp,
@@ -176,7 +193,7 @@ def take_decisions(ring: LagState, upto: int) -> LagDecisions:
 
 
 def finish_decisions(
-    ring: LagState, last_ns: int, latencies_ns: np.ndarray[tuple[int], np.dtype[np.int64]]
+    ring: LagState, last_ns: int, latencies_ns: np.ndarray[tuple[int], np.dtype[np.int64]], params: LagParams
 ) -> LagDecisions:
     """Hand out every decision. Prices that stand at the end count for latencies that end by then; later costs are NaN.
 
@@ -184,8 +201,9 @@ def finish_decisions(
         ring: the kernel's state, moved on in place.
         last_ns: when the data ended.
         latencies_ns: of the costs. [L]
+        params: the kernel's settings.
     """
-    resolve_decisions(last_ns + 1, latencies_ns, ring)
+    resolve_decisions(last_ns + 1, latencies_ns, params, ring)
     decisions = take_decisions(ring, int(ring.head[1]))
     ring.pending[:] = ring.head[1]
     ring.next_due_ns[0] = FAR_NS

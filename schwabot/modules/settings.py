@@ -65,7 +65,8 @@ class GhostBridgeConfig:
         prior_variance_bp2: error variance of a stream nobody has judged yet, worth ``prior_count`` outcomes.
         prior_count: see above.
         kalman_q_bp2_per_s: process variance of the efficient log price.
-        kalman_r_bp2: observation variance of a mid change, one for all streams.
+        kalman_r_bp2: observation variance of a mid change.
+        kalman_r_by_stream_bp2: the same of single streams, by name; it goes before ``kalman_r_bp2``.
         desync_bp: a stream further than this from its fair price is desynchronised.
         min_edge_bp: net edge above which an arbitrage window opens.
         asset: what is priced; needed where streams of several assets are given. The others are rates.
@@ -83,6 +84,7 @@ class GhostBridgeConfig:
     prior_count: float = 10.0
     kalman_q_bp2_per_s: float = 1.0
     kalman_r_bp2: float = 0.05
+    kalman_r_by_stream_bp2: dict[str, float] = field(default_factory=dict)
     desync_bp: float = 0.5
     min_edge_bp: float = 0.0
     asset: str | None = None
@@ -101,6 +103,8 @@ class GhostBridgeConfig:
         _in_range("modules.ghost_bridge.prior_count", self.prior_count, 1e-9, 1e9)
         _in_range("modules.ghost_bridge.kalman_q_bp2_per_s", self.kalman_q_bp2_per_s, 1e-12, 1e12)
         _in_range("modules.ghost_bridge.kalman_r_bp2", self.kalman_r_bp2, 1e-12, 1e12)
+        for stream, r_bp2 in self.kalman_r_by_stream_bp2.items():
+            _in_range(f"modules.ghost_bridge.kalman_r_by_stream_bp2[{stream}]", r_bp2, 1e-12, 1e12)
         _in_range("modules.ghost_bridge.desync_bp", self.desync_bp, 0.0, 1e6)
         _in_range("modules.ghost_bridge.min_edge_bp", self.min_edge_bp, 0.0, 1e6)
         _one_of("modules.ghost_bridge.max_legs", self.max_legs, (2, 3, 4))
@@ -160,12 +164,14 @@ class PhantomLagConfig:
     """What acting late costs.
 
     Attributes:
-        latencies_ms: grid of the realised lag curve.
+        latencies_ms: grid of the lag curve, realised and expected.
         notional_quote: size for which that curve is also given in money, in each stream's quote currency.
         latency_ms: our own latency from decision to exchange, for the expected lag and the lanes' guard.
         tau_range_s: decay time of the recent price range P_max.
         min_range_bp: lower limit of P_max.
         reentry_penalty: penalty above which re-entry is advised against.
+        tau_curve_s: decay time of what earlier decisions cost, in the expected lag curve.
+        prior_decisions: how many such decisions weigh as much as what the registry expects by itself.
     """
 
     latencies_ms: list[float] = field(default_factory=lambda: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000])
@@ -174,6 +180,8 @@ class PhantomLagConfig:
     tau_range_s: float = 60.0
     min_range_bp: float = 1.0
     reentry_penalty: float = 0.1
+    tau_curve_s: float = 300.0
+    prior_decisions: float = 10.0
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""
@@ -187,6 +195,8 @@ class PhantomLagConfig:
         _in_range("modules.phantom_lag.tau_range_s", self.tau_range_s, 1e-3, 1e6)
         _in_range("modules.phantom_lag.min_range_bp", self.min_range_bp, 1e-9, 1e6)
         _in_range("modules.phantom_lag.reentry_penalty", self.reentry_penalty, 0.0, 1.0)
+        _in_range("modules.phantom_lag.tau_curve_s", self.tau_curve_s, 1e-3, 1e9)
+        _in_range("modules.phantom_lag.prior_decisions", self.prior_decisions, 1e-3, 1e9)
 
 
 @dataclass

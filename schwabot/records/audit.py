@@ -39,6 +39,15 @@ class Lane(IntEnum):
     HIGH = 2
 
 
+class PhantomEvent(IntEnum):
+    """What being late took from an order; ``schwabot.modules.shortfall.name_event`` says which."""
+
+    NONE = 0
+    MISSED_ENTRY = 1
+    EARLY_EXIT = 2
+    DELAYED_ACTION = 3
+
+
 @dataclass(frozen=True, slots=True)
 class SignalColumns:
     """The graph's answer per event. NaN = no answer (no ghost, warm-up, unseen stream).
@@ -90,7 +99,7 @@ class SignalColumns:
 
 @dataclass(frozen=True, slots=True)
 class LagDecisions:
-    """First events of each desync, and what acting later would have cost. All of it looks ahead.
+    """First events of each desync, what acting later was expected to cost, and what it would have cost.
 
     A batch carries the decisions whose last latency has passed (and, at the end of the run, the rest).
 
@@ -98,6 +107,7 @@ class LagDecisions:
         ts_ns: decision time. [D]
         stream: index. [D]
         side: +1 buy (stream cheap), -1 sell. [D] int8
+        expected_cost_bp: of acting a latency later, as known at the decision. [D, L]
         realised_cost_bp: s * (touch(t+l) - touch(t)) per latency; NaN past the end. [D, L]
         entropy: of the outcome, as remembered at the decision, nats. [D]
         range_bp: recent range of the ghost at the decision, P_max. [D]
@@ -107,6 +117,7 @@ class LagDecisions:
     ts_ns: Int64
     stream: Int32
     side: Int8
+    expected_cost_bp: Float64
     realised_cost_bp: Float64
     entropy: Float64
     range_bp: Float64

@@ -47,7 +47,7 @@ PARTS = (
     ("HashRegistry", "echo_memory", "echo_bp [N]", ("HashRegistry/state_hash", GHOST)),
     ("PhantomLag", "expected_lag", "expected_lag_bp [N]", (DEVIATION, OUTCOMES, ECHO)),
     ("PhantomLag", "penalty", "penalty, re-entry advice [N]", (EXPECTED_LAG, OUTCOMES, GHOST)),
-    ("PhantomLag", "realised_lag", "realised_cost_bp [D, L]", (DEVIATION, ALIGN, ROUTING)),
+    ("PhantomLag", "lag_curve", "expected, realised cost_bp [D, L]", (DEVIATION, ALIGN, ROUTING, OUTCOMES, ECHO)),
     ("VoltageLanes", "forecast", "forecast_bp [N, V]", (DEVIATION, ALIGN, ROUTING, OUTCOMES)),
     ("VoltageLanes", "bits", "snr, bits [N, V]", ("VoltageLanes/forecast", ALIGN)),
     ("VoltageLanes", "voltage", "voltage, lane [N, V]", ("VoltageLanes/bits",)),

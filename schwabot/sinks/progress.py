@@ -16,15 +16,22 @@ class Progress:
         stream: where to; standard error by default.
         every_s: time between plain lines.
         label: what is going on.
+        unit: what is counted.
     """
 
     def __init__(
-        self, enabled: bool = True, stream: TextIO | None = None, every_s: float = 5.0, label: str = "replay"
+        self,
+        enabled: bool = True,
+        stream: TextIO | None = None,
+        every_s: float = 5.0,
+        label: str = "replay",
+        unit: str = "events",
     ) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._enabled = enabled
         self._every_s = every_s
         self._label = label
+        self._unit = unit
         self._bar: Any = None
 
     def __enter__(self) -> Self:
@@ -37,7 +44,9 @@ class Progress:
             self._bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(),
-                TextColumn("{task.percentage:>3.0f} %  {task.fields[events]:,} events  {task.fields[rate]}"),
+                TextColumn(
+                    "{task.percentage:>3.0f} %  {task.fields[events]:,} {task.fields[unit]}  {task.fields[rate]}"
+                ),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
@@ -45,7 +54,7 @@ class Progress:
                 transient=True,
             )
             self._bar.start()
-            self._task = self._bar.add_task(self._label, total=1.0, events=0, rate="")
+            self._task = self._bar.add_task(self._label, total=1.0, events=0, rate="", unit=self._unit)
         return self
 
     def update(self, events: int, share: float) -> None:
@@ -60,7 +69,7 @@ class Progress:
             self._said_s = now_s
             spent_s = now_s - self._started_s
             left = f", about {spent_s / share - spent_s:,.0f} s left" if share > 0 else ""
-            self._say(f"{self._label}: {100 * share:.0f} %, {events:,} events, {rate}{left}")
+            self._say(f"{self._label}: {100 * share:.0f} %, {events:,} {self._unit}, {rate}{left}")
 
     def note(self, line: str) -> None:
         """Say one line without disturbing the bar."""

@@ -73,10 +73,19 @@ LAG_CURVE = pa.schema(
         ("n", pa.int64()),
         ("realised_ci_low_bp", pa.float64()),
         ("realised_ci_high_bp", pa.float64()),
+        ("expected_mean_bp", pa.float64()),
+        ("expected_ci_low_bp", pa.float64()),
+        ("expected_ci_high_bp", pa.float64()),
+        ("realised_gap_mean_bp", pa.float64()),
+        ("realised_gap_ci_low_bp", pa.float64()),
+        ("realised_gap_ci_high_bp", pa.float64()),
         ("notional_quote", pa.float64()),
         ("realised_mean_quote", pa.float64()),
         ("realised_ci_low_quote", pa.float64()),
         ("realised_ci_high_quote", pa.float64()),
+        ("expected_mean_quote", pa.float64()),
+        ("expected_ci_low_quote", pa.float64()),
+        ("expected_ci_high_quote", pa.float64()),
     ]
 )
 MEMORY = pa.schema(
@@ -172,7 +181,8 @@ def decisions_table(record: StepRecord) -> pa.Table:
         _text((decisions.side < 0).astype(np.int32), ["buy", "sell"]),
     ]
     columns += [_nullable(decisions.entropy), _nullable(decisions.range_bp)]
-    columns += [_nullable(column) for column in (*decisions.realised_cost_bp.T, *decisions.realised_penalty.T)]
+    per_latency = (decisions.expected_cost_bp, decisions.realised_cost_bp, decisions.realised_penalty)
+    columns += [_nullable(column) for columns_of in per_latency for column in columns_of.T]
     return pa.table(columns, schema=decisions_schema(record.latencies_ms))
 
 
@@ -181,12 +191,14 @@ def decisions_schema(latencies_ms: Sequence[float]) -> pa.Schema:
 
     Example:
         >>> decisions_schema([0.5]).names
-        ['ts_recv_ns', 'stream', 'side', 'entropy', 'range_bp', 'realised_cost_0.5ms_bp', 'realised_penalty_0.5ms']
+        ['ts_recv_ns', 'stream', 'side', 'entropy', 'range_bp',
+         'expected_cost_0.5ms_bp', 'realised_cost_0.5ms_bp', 'realised_penalty_0.5ms']
     """
     known = ["entropy", "range_bp"]
+    expected = [f"expected_cost_{latency:g}ms_bp" for latency in latencies_ms]
     costs = [f"realised_cost_{latency:g}ms_bp" for latency in latencies_ms]
     penalties = [f"realised_penalty_{latency:g}ms" for latency in latencies_ms]
-    numbers = [(name, pa.float64()) for name in (*known, *costs, *penalties)]
+    numbers = [(name, pa.float64()) for name in (*known, *expected, *costs, *penalties)]
     return pa.schema([("ts_recv_ns", pa.int64()), ("stream", TEXT), ("side", TEXT), *numbers])
 
 
@@ -241,20 +253,21 @@ def lag_curve_table(summary: Mapping[str, Any]) -> pa.Table:
     """Rows of lag_curve.parquet.
 
     Args:
-        summary: its ``lag_curve`` (stream → latency in ms → mean, n and interval in bp and in quote currency) and
-            ``lag_notional_quote``; no rows without them.
+        summary: its ``lag_curve`` (as ``LagCurve.summary``: stream → latency in ms → means and intervals) and
+            ``lag_notional_quote``; no rows without them. What a cell lacks is null.
 
     Example:
-        >>> cell = {"mean": 0.1, "n": 5, "ci_low": None, "ci_high": 0.2}
-        >>> cell |= {"mean_quote": 0.01, "ci_low_quote": None, "ci_high_quote": 0.02}
+        >>> cell = {"mean": 0.1, "n": 5, "ci_low": None, "ci_high": 0.2, "mean_quote": 0.01, "expected": 0.2}
         >>> table = lag_curve_table({"lag_curve": {"a:X/Y": {"10": cell}}, "lag_notional_quote": 1000.0})
         >>> table.to_pylist()[0]["latency_ms"], table.to_pylist()[0]["realised_mean_quote"]
         (10.0, 0.01)
     """
     curve, notional = summary.get("lag_curve") or {}, summary.get("lag_notional_quote")
-    in_bp, in_quote = ("mean", "n", "ci_low", "ci_high"), ("mean_quote", "ci_low_quote", "ci_high_quote")
+    realised, expected = ("mean", "ci_low", "ci_high"), ("expected", "expected_ci_low", "expected_ci_high")
+    in_bp = ("mean", "n", "ci_low", "ci_high", *expected, "gap", "gap_ci_low", "gap_ci_high")
+    in_quote = [f"{name}_quote" for name in (*realised, *expected)]
     rows = [
-        (stream, float(latency), *(cell[k] for k in in_bp), notional, *(cell[k] for k in in_quote))
+        (stream, float(latency), *map(cell.get, in_bp), notional, *map(cell.get, in_quote))
         for stream, cells in curve.items()
         for latency, cell in cells.items()
     ]

@@ -84,6 +84,8 @@ class SyntheticConfig:
         latency_jitter_ms: mean of the exponential part of transport.
         clock_offset_ms: our clock minus the venue's at the start.
         clock_drift_ppm: how fast that offset grows.
+        clock_wander_ms: how far that offset swings besides, from one end to the other.
+        clock_wander_period_s: period of that swing.
         stamped_quotes: False = the venue's quotes carry no time at all, as on Binance spot.
         stamp_ms: resolution of the venues' stamps.
         outages_per_hour: mean number of times the venue goes silent.
@@ -118,6 +120,8 @@ class SyntheticConfig:
     latency_jitter_ms: list[float] = field(default_factory=lambda: [1.5, 2.0, 3.0, 2.5])
     clock_offset_ms: list[float] = field(default_factory=lambda: [-1270.0, -1266.0, 35.0, -1268.0])
     clock_drift_ppm: list[float] = field(default_factory=lambda: [-4.9, -4.9, 3.0, -4.9])
+    clock_wander_ms: list[float] = field(default_factory=lambda: [0.0])
+    clock_wander_period_s: float = 120.0
     stamped_quotes: list[bool] = field(default_factory=lambda: [False, True, True, True])
     stamp_ms: float = 1.0
     outages_per_hour: list[float] = field(default_factory=lambda: [0.0, 0.0, 6.0, 0.0])
@@ -306,10 +310,13 @@ def _of(values: list[Value], v: int) -> Value:
 
 def _check(config: SyntheticConfig) -> None:
     """Refuse settings out of range."""
-    above_zero = ("price", "volatility_tau_s", "basis_period_s", "stamp_ms", "rate_per_s", "tick_size", "size")
+    above_zero = (
+        "price", "volatility_tau_s", "basis_period_s", "clock_wander_period_s", "stamp_ms", "rate_per_s", "tick_size",
+        "size",
+    )  # fmt: skip
     not_negative = (
         "volatility_bp", "volatility_log_sd", "jumps_per_hour", "jump_bp", "spread_bp", "delay_ms", "noise_bp",
-        "latency_min_ms", "latency_jitter_ms", "outages_per_hour", "outage_s", "depth_interval_ms",
+        "latency_min_ms", "latency_jitter_ms", "clock_wander_ms", "outages_per_hour", "outage_s", "depth_interval_ms",
     )  # fmt: skip
     shares = ("reprice_share", "trade_share", "clustered_share")
     for setting in fields(config):

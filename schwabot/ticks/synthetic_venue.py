@@ -57,6 +57,8 @@ class Venue:
         clock_offset_ms: our clock minus the venue's at the start, so that the lower envelope of receive
             minus emission time is ``clock_offset_ms + latency_min_ms``.
         clock_drift_ppm: how fast that offset grows.
+        clock_wander_ms: how far it swings besides, from one end to the other.
+        clock_wander_period_s: period of that swing.
         stamped_quotes: False = quotes carry no time.
         stamp_ms: resolution of stamps.
         outages_per_hour: mean number of silences.
@@ -84,6 +86,8 @@ class Venue:
     latency_jitter_ms: float
     clock_offset_ms: float
     clock_drift_ppm: float
+    clock_wander_ms: float
+    clock_wander_period_s: float
     stamped_quotes: bool
     stamp_ms: float
     outages_per_hour: float
@@ -99,7 +103,12 @@ class Venue:
 
     def clock_offset_at(self, since_s: Float64) -> Float64:
         """Our clock minus the venue's in ms, seconds after the start."""
-        return self.clock_offset_ms + self.clock_drift_ppm * 1e-3 * since_s
+        return self.clock_offset_ms + self.clock_drift_ppm * 1e-3 * since_s + self.clock_wander_at(since_s)
+
+    def clock_wander_at(self, since_s: Float64) -> Float64:
+        """What the swing adds to that, ms."""
+        swing: Float64 = np.sin(2.0 * pi / self.clock_wander_period_s * since_s)
+        return 0.5 * self.clock_wander_ms * swing
 
 
 class VenueRows:
@@ -261,6 +270,9 @@ class VenueRows:
         """Read the venue's clock at times of ours."""
         venue = self.venue
         drift_ns = ((ts_ns - self.path.start_ns) * (venue.clock_drift_ppm * 1e-6)).astype(np.int64)
+        if venue.clock_wander_ms:
+            wander_ms = venue.clock_wander_at((ts_ns - self.path.start_ns) / 1e9)
+            drift_ns += np.rint(1e6 * wander_ms).astype(np.int64)
         stamp_ns = round(venue.stamp_ms * 1e6)
         stamps: Int64 = (ts_ns - round(venue.clock_offset_ms * 1e6) - drift_ns) // stamp_ns * stamp_ns
         return stamps

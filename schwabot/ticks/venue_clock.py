@@ -12,28 +12,36 @@ lines below the minima the one closest to them on average, which is the edge of 
 over the middle of the window (Moon, Skelly and Towsley 1999, "Estimation and removal of clock skew from
 network delay measurements"), carried on to now. It is renewed at bucket edges in absolute time, so it
 can't depend on how the events are cut into batches. Between edges a message below the line lowers it.
+
+Clocks wander, so half the window is enough where most of its buckets have a message. Clocks are set: a
+message so far below what came before that no admissible line can touch both makes a new beginning at
+once, as a delay is never below the least; one that is set the other way looks like delay until the
+window has passed it. After a silence longer than the window nothing is carried on.
+
+How sure all this is: ``clock_interval``.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from schwabot.errors import ConfigError, StateError
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Float64, Int32, Int64, Kind, Ticks
+from schwabot.ticks.clock_interval import envelope_interval
 from schwabot.ticks.delays import Delays
+from schwabot.ticks.envelope import Point, RunSlope, closest_line_below, lower_hull, lower_hull_push
 
-_MAX_BLOCKS = 32
 _FIRST = np.zeros(1, np.int64)
-
-Point = tuple[int, int]
-"""Receive time and delay, ns."""
+_DENSE = 0.75
+"""Where this share of the buckets have a message, half the window is enough."""
+_UNREST_BUCKETS = 16
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,8 @@ class VenueClockConfig:
 
     Args:
         min_transport_ns: shortest time a message takes to reach us, ns; an assumption, default 0.
-        window_s: how far back the envelope looks, s. Long = steadier, short = follows a clock that wanders.
+        window_s: how far back the envelope looks, s; half of it where messages are dense. Long = steadier, short =
+            follows a clock that wanders.
         bucket_ms: the envelope is renewed every so many ms of receive time.
         delay_tau_s: memory of the typical feed delay, s.
         max_drift_ppm: steepest envelope, ppm (us per s); keeps early lines over a short window tame.
@@ -73,90 +82,6 @@ class VenueClockConfig:
             )
 
 
-def lower_hull_push(hull: list[Point], point: Point) -> None:
-    """Add a point to the right of a lower convex hull.
-
-    Example:
-        >>> hull = [(0, 0), (1, 5)]
-        >>> lower_hull_push(hull, (2, 2))
-        >>> hull
-        [(0, 0), (2, 2)]
-    """
-    x, y = point
-    while len(hull) >= 2:
-        (x1, y1), (x2, y2) = hull[-2], hull[-1]
-        if (y2 - y1) * (x - x2) < (y - y2) * (x2 - x1):
-            break
-        hull.pop()
-    hull.append(point)
-
-
-def closest_line_below(hull: Sequence[Point]) -> tuple[int, int, float]:
-    """The hull's edge over the middle of its span: a point on it (time, delay) and its slope.
-
-    Example:
-        >>> closest_line_below([(0, 0), (2, 2), (10, 26)])
-        (10, 26, 3.0)
-    """
-    if len(hull) == 1:
-        return *hull[0], 0.0
-    middle = (hull[0][0] + hull[-1][0]) / 2
-    for (x1, y1), (x2, y2) in pairwise(hull):
-        if x2 >= middle:
-            return x2, y2, (y2 - y1) / (x2 - x1)
-    raise AssertionError("the last edge reaches the middle")
-
-
-class _RunSlope:
-    """Least-squares slope of block minima over a run of any length, from at most 32 blocks.
-
-    Blocks start 1 s long and double whenever there are too many. The first and the last are only
-    partly seen, so their minima lie high: they are left out when there are enough others.
-    """
-
-    def __init__(self) -> None:
-        self.block_ns = 1_000_000_000
-        self._lowest: dict[int, Point] = {}
-
-    def add(self, point: Point) -> None:
-        """Take a point later than all before it."""
-        self._keep(self._lowest, point)
-        while len(self._lowest) > _MAX_BLOCKS:
-            self.block_ns *= 2
-            merged: dict[int, Point] = {}
-            for low in self._lowest.values():
-                self._keep(merged, low)
-            self._lowest = merged
-
-    def _keep(self, lowest: dict[int, Point], point: Point) -> None:
-        block = point[0] // self.block_ns
-        if block not in lowest or point[1] < lowest[block][1]:
-            lowest[block] = point
-
-    def points(self) -> list[Point]:
-        """The blocks' minima, oldest first."""
-        return list(self._lowest.values())
-
-    @classmethod
-    def of(cls, points: list[Point], block_ns: int) -> _RunSlope:
-        """The run that has these blocks' minima."""
-        run = cls()
-        run.block_ns = block_ns
-        run._lowest = {point[0] // block_ns: point for point in points}
-        return run
-
-    def slope(self) -> float | None:
-        """Slope of delay over time; None before there are three blocks."""
-        points = list(self._lowest.values())
-        if len(points) < 3:
-            return None
-        if len(points) >= 5:
-            points = points[1:-1]
-        time, delay = (np.array(points) - np.array(points[0])).T.astype(np.float64)
-        time -= time.mean()
-        return float(time @ (delay - delay.mean()) / (time @ time))
-
-
 class _Venue:
     """Envelope and typical delay of one venue; all of its streams share a clock."""
 
@@ -166,10 +91,13 @@ class _Venue:
         self._tau_buckets = config.delay_tau_s * 1e9 / self._bucket_ns
         self._max_slope = config.max_drift_ppm * 1e-6
         self._step = max(1, self._window // 10)
+        self._half = self._window // 2
+        self._enough = max(2, round(_DENSE * self._half))
         self._first = MISSING_NS
         self._minima: deque[Point] = deque()
         self._hull: list[Point] = []
-        self._run = _RunSlope()
+        self._run = RunSlope()
+        self._unrest = 0.0  # how much the minima of buckets differ from one to the next
         self._bucket = 0  # the bucket that is being filled
         self._delays: list[int] = []
         self._lowest: Point = (0, 0)
@@ -180,6 +108,7 @@ class _Venue:
         self._delay_bucket = 0
         self.typical_ns = MISSING_NS
         self.offset_ns = MISSING_NS
+        self.offset_at_ns = MISSING_NS
 
     def step(self, recv_ns: int, delay_ns: int) -> tuple[int, int]:
         """``advance`` for one row, without arrays."""
@@ -189,6 +118,8 @@ class _Venue:
             self._bucket = number
         if delay_ns == MISSING_NS:
             return MISSING_NS, self.typical_ns
+        if not self._delays:
+            self._forget_before_silence(number)
         if self._line is None:
             self._line = recv_ns, delay_ns, 0.0
         if not self._delays or delay_ns < self._lowest[1]:
@@ -197,7 +128,7 @@ class _Venue:
         at, height, slope = self._line
         envelope = height + round(slope * (recv_ns - at))
         self._dip = min(self._dip, delay_ns - envelope)
-        self.offset_ns = envelope + self._dip
+        self.offset_ns, self.offset_at_ns = envelope + self._dip, recv_ns
         return self.offset_ns, self.typical_ns
 
     def advance(self, recv_ns: Int64, delay_ns: Int64) -> tuple[Int64, Int64]:
@@ -219,6 +150,8 @@ class _Venue:
             stamped = [delay for delay in part if delay != MISSING_NS]
             if stamped:
                 low = min(stamped)
+                if not self._delays:
+                    self._forget_before_silence(number)
                 if self._line is None:  # the first message ever is its own envelope
                     self._line = recvs[start + part.index(stamped[0])], stamped[0], 0.0
                 if not self._delays or low < self._lowest[1]:
@@ -239,7 +172,7 @@ class _Venue:
         self._dip = min(int(lowest[-1]), 0)
         last_stamped = np.flatnonzero(is_stamped)[-1:]
         if len(last_stamped):
-            self.offset_ns = int(envelope[last_stamped[0]])
+            self.offset_ns, self.offset_at_ns = int(envelope[last_stamped[0]]), recvs[last_stamped[0]]
         return np.where(is_stamped, envelope, MISSING_NS), np.repeat(np.array(typical, np.int64), lengths)
 
     def _close(self) -> None:
@@ -248,21 +181,31 @@ class _Venue:
         if not self._delays:
             return
         number, low = self._bucket, self._lowest
+        if self._minima:
+            change = abs(low[1] - self._minima[-1][1])
+            self._unrest += (change - self._unrest) / (_UNREST_BUCKETS if self._unrest else 1)
         self._minima.append(low)
-        # The window's left edge moves in steps, so that the hull is rebuilt now and then, not every time.
-        first = (number - self._window) // self._step * self._step
+        # A short reach follows a clock that wanders; where few buckets have messages it takes more to see a line.
+        reach = self._half if self._filled(number - self._half) else self._window
+        # The left edge moves in steps, so that the hull is rebuilt now and then, not every time.
+        first = (number - reach) // self._step * self._step
         if first == self._first:
             lower_hull_push(self._hull, low)
         else:
             self._first = first
-            while self._minima[0][0] < first * self._bucket_ns:
+            oldest_ns = (number - self._window) // self._step * self._step * self._bucket_ns
+            while self._minima[0][0] < oldest_ns:
                 self._minima.popleft()
-            self._hull = []
-            for point in self._minima:
-                lower_hull_push(self._hull, point)
+            self._hull = self._hull_of_reach()
         at, height, slope = closest_line_below(self._hull)
-        if abs(slope) > self._max_slope:
-            slope = math.copysign(self._max_slope, slope)
+        while slope < -self._max_slope:
+            # The clock was set: no line that is as flat as it must be can touch what came before this point.
+            while self._minima[0][0] < at:
+                self._minima.popleft()
+            self._hull = self._hull_of_reach()
+            at, height, slope = closest_line_below(self._hull)
+        if slope > self._max_slope:
+            slope = self._max_slope
             left, base = self._hull[0]
             at, height = min(self._hull, key=lambda point: (point[1] - base) - slope * (point[0] - left))
         self._line = at, height, slope
@@ -277,13 +220,47 @@ class _Venue:
         self.typical_ns = round(self._delay_sum / self._delay_weight)
         self._delays = []
 
+    def _filled(self, first: int) -> bool:
+        """Whether most buckets from ``first`` on have a message."""
+        return len(self._minima) >= self._enough and self._minima[-self._enough][0] >= first * self._bucket_ns
+
+    def _hull_of_reach(self) -> list[Point]:
+        first_ns = self._first * self._bucket_ns
+        return lower_hull(point for point in self._minima if point[0] >= first_ns)
+
+    def _forget_before_silence(self, number: int) -> None:
+        """After a silence longer than the window the clock is as unknown as at first: a line carried on is a guess."""
+        if self._minima and number - self._delay_bucket > self._window:
+            self._minima.clear()
+            self._hull = []
+            self._line = None
+            self._first = MISSING_NS
+
+    def interval(self, at_ns: int | None = None) -> tuple[float, float] | None:
+        """95 % interval of the envelope, ns, at a time not before the last stamp; None before the first."""
+        if self.offset_ns == MISSING_NS:
+            return None
+        first_ns = self._first * self._bucket_ns
+        points = [point for point in self._minima if point[0] >= first_ns]
+        if self._delays:
+            points.append(self._lowest)
+        at_ns = self.offset_at_ns if at_ns is None else max(at_ns, self.offset_at_ns)
+        low, high = envelope_interval(points, at_ns, self._unrest, self._max_slope)
+        return min(low, self.offset_ns), max(high, self.offset_ns)
+
+    def drift_interval(self) -> tuple[float, float] | None:
+        """95 % interval of ``drift``."""
+        return self._run.slope_interval()
+
     def state(self) -> dict[str, Int64 | Float64]:
         """All that is remembered, as arrays."""
         at, height, slope = self._line or (0, 0, math.nan)
         marks = (self._first, self._bucket, *self._lowest, at, height, self._dip, self._delay_bucket)
         return {
-            "marks": np.array([*marks, self.typical_ns, self.offset_ns, self._run.block_ns], np.int64),
-            "sums": np.array([slope, self._delay_sum, self._delay_weight]),
+            "marks": np.array(
+                [*marks, self.typical_ns, self.offset_ns, self.offset_at_ns, self._run.block_ns], np.int64
+            ),
+            "sums": np.array([slope, self._delay_sum, self._delay_weight, self._unrest]),
             "minima": np.array(list(self._minima), np.int64).reshape(-1, 2),
             "run": np.array(self._run.points(), np.int64).reshape(-1, 2),
             "delays": np.array(self._delays, np.int64),
@@ -294,14 +271,12 @@ class _Venue:
         marks = state["marks"].tolist()
         self._first, self._bucket, *lowest, at, height, self._dip, self._delay_bucket = marks[:8]
         self._lowest = lowest[0], lowest[1]
-        self.typical_ns, self.offset_ns, block_ns = marks[8:]
-        slope, self._delay_sum, self._delay_weight = state["sums"].tolist()
+        self.typical_ns, self.offset_ns, self.offset_at_ns, block_ns = marks[8:]
+        slope, self._delay_sum, self._delay_weight, self._unrest = state["sums"].tolist()
         self._line = None if math.isnan(slope) else (at, height, slope)
         self._minima = deque((time, delay) for time, delay in state["minima"].tolist())
-        self._hull = []
-        for point in self._minima:
-            lower_hull_push(self._hull, point)
-        self._run = _RunSlope.of([(time, delay) for time, delay in state["run"].tolist()], block_ns)
+        self._hull = self._hull_of_reach()
+        self._run = RunSlope.of([(time, delay) for time, delay in state["run"].tolist()], block_ns)
         self._delays = state["delays"].tolist()
 
     def drift(self) -> float | None:
@@ -451,22 +426,44 @@ class VenueClock:
         """Without which the numbers mean something else."""
         return np.array([self._config.window_s, self._config.bucket_ms], np.float64)
 
-    def summary(self) -> dict[str, dict[str, float | None]]:
+    def interval(self, stream: str, at_ns: int | None = None) -> tuple[float, float] | None:
+        """95 % interval of a stream's envelope (clock offset + least transport), ns, from what came so far.
+
+        Args:
+            stream: name of the stream.
+            at_ns: receive time it is wanted for; default, and earliest: the venue's last stamp. The interval grows
+                with the time after that.
+
+        Returns:
+            (low, high) about the present envelope; None where the venue gave no stamps.
+        """
+        return self._venues[self._venue_of_list[self._names.index(stream)]].interval(at_ns)
+
+    def last_stamps_ns(self) -> dict[str, int | None]:
+        """Receive time of the last stamped row of each stream's venue, what the summary's offset is as of."""
+        last = {name: self._venues[v].offset_at_ns for name, v in zip(self._names, self._venue_of_list, strict=True)}
+        return {name: None if at == MISSING_NS else at for name, at in last.items()}
+
+    def summary(self) -> dict[str, dict[str, Any]]:
         """What is known at the end, by stream name; None where the venue gives no stamps.
 
         ``clock_offset_ms`` is the envelope of receive - E at the venue's last stamp,
-        ``clock_drift_ppm`` its slope over the whole run (us per s) and ``feed_delay_median_ms`` the
+        ``clock_drift_ppm`` its slope over the whole run (us per s), ``clock_offset_ci_ms`` and
+        ``clock_drift_ci_ppm`` their 95 % intervals [low, high] and ``feed_delay_median_ms`` the
         median receive - E of the stream's depth messages, to 0.01 ms (coarser where they spread over more
         than 65,536 such steps, 0.66 s without a gap).
         """
-        return {name: self._summary(number) for number, name in enumerate(self._names)}
-
-    def _summary(self, number: int) -> dict[str, float | None]:
-        venue = self._venues[self._venue_of_list[number]]
-        known = venue.offset_ns != MISSING_NS
-        drift = venue.drift()
+        by_venue = [self._venue_summary(venue) for venue in self._venues]
         return {
-            "clock_offset_ms": venue.offset_ns / 1e6 if known else None,
+            name: by_venue[v] | {"feed_delay_median_ms": delays.median_ms()}
+            for name, v, delays in zip(self._names, self._venue_of_list, self._depth_delays, strict=True)
+        }
+
+    def _venue_summary(self, venue: _Venue) -> dict[str, Any]:
+        drift, offset_ci, drift_ci = venue.drift(), venue.interval(), venue.drift_interval()
+        return {
+            "clock_offset_ms": None if offset_ci is None else venue.offset_ns / 1e6,
+            "clock_offset_ci_ms": None if offset_ci is None else [bound / 1e6 for bound in offset_ci],
             "clock_drift_ppm": None if drift is None else drift * 1e6,
-            "feed_delay_median_ms": self._depth_delays[number].median_ms(),
+            "clock_drift_ci_ppm": None if drift_ci is None else [bound * 1e6 for bound in drift_ci],
         }

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from schwabot.modules.settings import PhantomLagConfig
 from schwabot.records.audit import StepRecord
-from schwabot.records.market import Ticks
+from schwabot.records.market import MISSING_NS, Ticks
 from schwabot.ticks.base import Feed
 from schwabot.ticks.synthetic import SyntheticFeed
 from schwabot.training.lag_curve import LagCurve
+from schwabot.training.latency_meter import LatencyCostMeter
 from schwabot.training.skill import SkillMeter
 from schwabot.training.truth import TruthMeter, clock_errors
 
-Clocks = Callable[[], Mapping[str, Mapping[str, float | None]]]
+Clocks = Callable[[], Mapping[str, Mapping[str, Any]]]
 
 
 class SkillEntry:
@@ -44,7 +47,7 @@ class LagEntry:
         self._curve.update(record)
 
     def summary(self) -> Mapping[str, Any]:
-        """``lag_curve_bp`` and ``lag_curve_quote`` (means), ``lag_curve`` (counts and intervals too), the size."""
+        """Means as ``lag_curve_bp``, ``expected_lag_curve_bp`` and in money; ``lag_curve`` with intervals; the size."""
         curve = self._curve.summary()
 
         def column(name: str) -> dict[str, dict[str, float | None]]:
@@ -53,6 +56,8 @@ class LagEntry:
         return {
             "lag_curve_bp": column("mean"),
             "lag_curve_quote": column("mean_quote"),
+            "expected_lag_curve_bp": column("expected"),
+            "expected_lag_curve_quote": column("expected_quote"),
             "lag_notional_quote": self._curve.notional_quote,
             "lag_curve": curve,
         }
@@ -79,37 +84,42 @@ class TruthEntry:
         self._feed = feed
         self._clocks = clocks
         self._meter = TruthMeter(feed.instruments, rates)
-        self._last_ns = feed.config.start_ns
+        self._last_ns = {instrument.stream: feed.config.start_ns for instrument in feed.instruments}
 
     def update(self, ticks: Ticks | None, record: StepRecord) -> None:
         """Take one batch."""
         if len(record.ts_recv_ns):
             self._meter.update(record, self._feed.truth_at(record.ts_recv_ns))
         if ticks is not None:
-            self._last_ns = int(ticks.ts_recv_ns[-1])
+            stamped = (ticks.ts_emit_ns != MISSING_NS) | (ticks.ts_event_ns != MISSING_NS)
+            for v, stream in enumerate(self._last_ns):
+                rows = np.flatnonzero(stamped & (ticks.stream == v))[-1:]
+                if len(rows):
+                    self._last_ns[stream] = int(ticks.ts_recv_ns[rows[0]])
 
     def summary(self) -> Mapping[str, Any]:
         """``truth``."""
-        since_s = (self._last_ns - self._feed.config.start_ns) / 1e9
+        since_s = {stream: (at - self._feed.config.start_ns) / 1e9 for stream, at in self._last_ns.items()}
         clocks = clock_errors(self._clocks(), self._feed.truth_summary(), since_s)
         return {"truth": self._meter.summary() | {"clock_error": clocks}}
 
 
 def meters_of(
     feed: Feed, skill: SkillMeter, lag: PhantomLagConfig, clocks: Clocks, rates: Sequence[str] = ()
-) -> list[SkillEntry | LagEntry | TruthEntry]:
+) -> list[SkillEntry | LagEntry | LatencyCostMeter | TruthEntry]:
     """The meters of a run over this feed.
 
     Args:
         feed: what is run.
         skill: the skill meter.
-        lag: latencies of the lag curve, and the size it is given in money for.
+        lag: latencies of the lag curve, our own, and the size their costs are given in money for.
         clocks: tells the clock summary, as ``Pipeline.clock_summary``.
         rates: streams that price something else, as ``Pipeline.rates``.
     """
-    meters: list[SkillEntry | LagEntry | TruthEntry] = [
+    meters: list[SkillEntry | LagEntry | LatencyCostMeter | TruthEntry] = [
         SkillEntry(skill),
         LagEntry(LagCurve(lag.latencies_ms, feed.instruments, notional_quote=lag.notional_quote)),
+        LatencyCostMeter(feed.instruments, lag.latency_ms, lag.notional_quote),
     ]
     if isinstance(feed, SyntheticFeed):
         meters.append(TruthEntry(feed, clocks, rates))

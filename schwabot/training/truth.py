@@ -113,17 +113,18 @@ class TruthMeter:
 
 
 def clock_errors(
-    clock_summary: Mapping[str, Mapping[str, float | None]], venues: Sequence[Venue], since_s: float
+    clock_summary: Mapping[str, Mapping[str, Any]], venues: Sequence[Venue], since_s: Mapping[str, float]
 ) -> dict[str, dict[str, float | None]]:
     """Measured minus true clock offset and drift of every venue.
 
     The envelope of receive minus emission time is offset plus least transport; one-way stamps can't tell them apart,
-    so it is compared with their sum.
+    so it is compared with their sum. The true drift of a clock that wanders is that of the least-squares line through
+    it.
 
     Args:
-        clock_summary: stream → ``clock_offset_ms`` (at the end of the run) and ``clock_drift_ppm``.
+        clock_summary: stream → ``clock_offset_ms`` and ``clock_drift_ppm``.
         venues: the truth, ``SyntheticFeed.truth_summary()``.
-        since_s: seconds from the market's start to the end of the run, where the offset was read.
+        since_s: stream → seconds from the market's start to the venue's last stamp, where the offset was read.
 
     Returns:
         stream → ``offset_ms``, ``drift_ppm``; None where the venue gave no stamps.
@@ -132,9 +133,14 @@ def clock_errors(
     for venue in venues:
         measured = clock_summary.get(venue.instrument.stream, {})
         offset_ms, drift_ppm = measured.get("clock_offset_ms"), measured.get("clock_drift_ppm")
-        true_ms = float(venue.clock_offset_at(np.array([since_s]))[0]) + venue.latency_min_ms
+        end_s = since_s.get(venue.instrument.stream, 0.0)
+        true_ms = float(venue.clock_offset_at(np.array([end_s]))[0]) + venue.latency_min_ms
+        grid_s = np.linspace(-0.5, 0.5, 1_000) * end_s
+        swing_ppm = (
+            1e3 * float(grid_s @ venue.clock_wander_at(grid_s + 0.5 * end_s)) / max(float(grid_s @ grid_s), 1e-9)
+        )
         errors[venue.instrument.stream] = {
             "offset_ms": None if offset_ms is None else offset_ms - true_ms,
-            "drift_ppm": None if drift_ppm is None else drift_ppm - venue.clock_drift_ppm,
+            "drift_ppm": None if drift_ppm is None else drift_ppm - venue.clock_drift_ppm - swing_ppm,
         }
     return errors

@@ -48,11 +48,11 @@ def test_cutting_or_changing_the_future(
 @settings(max_examples=20)
 @given(markets_of_one_shape(), configs(), st.floats(0.0, 1.0))
 def test_decisions_are_made_at_once(markets: tuple[Ticks, Ticks], config: ModulesConfig, share: float) -> None:
-    """Who, when and which way is known at once; only the cost waits."""
+    """Who, when, which way and what it is expected to cost is known at once; only what it did cost waits."""
     ticks, _ = markets
     cut = max(1, round(share * len(ticks)))
     short, long = run([rows(ticks, np.s_[:cut])], config), run([ticks], config)
-    for name in ("ts_ns", "stream", "side"):
+    for name in ("ts_ns", "stream", "side", "expected_cost_bp", "entropy", "range_bp"):
         early = np.concatenate([short.tables["decisions"][name], short.finished["decisions"][name]])
         late = np.concatenate([long.tables["decisions"][name], long.finished["decisions"][name]])
         assert_bits(early, late[: len(early)], name)

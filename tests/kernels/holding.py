@@ -14,7 +14,14 @@ from schwabot_kernels.arbitrage.reference import edges, windows
 from schwabot_kernels.consensus.reference import consensus
 from schwabot_kernels.forecast.reference import features, head
 from schwabot_kernels.kalman.reference import kalman
-from schwabot_kernels.lag.reference import decisions, expected_lag, expected_move, penalty, price_range
+from schwabot_kernels.lag.reference import (
+    decisions,
+    expected_costs,
+    expected_lag,
+    expected_move,
+    penalty,
+    price_range,
+)
 from schwabot_kernels.lanes import reference as lanes
 from schwabot_kernels.phase.reference import drift_and_routes, phases
 from schwabot_kernels.registry import reference as registry
@@ -168,6 +175,11 @@ def hold_lag(run: Run, memory: registry.Remembered) -> None:
     for name, values in (("ts_ns", batch.ts_ns[found.row]), ("stream", found.stream), ("side", found.side)):
         assert_same(values, run.decisions[name], NEVER, f"decision {name}")
     assert_close(found.cost, run.decisions["realised_cost_bp"], run.bp, "realised cost")
+    expected = expected_costs(
+        batch.ts_ns, found, memory.mean, run.echo, predicted(run), torch.as_tensor(params.latencies_ns),
+        params.lag.horizon_ns, params.lag.tau_curve_s, params.lag.prior_decisions,
+    )  # fmt: skip
+    assert_close(expected, run.decisions["expected_cost_bp"], 10.0 * run.bp, "expected cost")
     assert_close(found.entropy, run.decisions["entropy"], 0.0, "entropy of a decision")
     assert_close(found.range_bp, run.decisions["range_bp"], run.bp, "range at a decision")
     assert_close(found.penalty, run.decisions["realised_penalty"], run.bp, "realised penalty")

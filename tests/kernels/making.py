@@ -32,7 +32,16 @@ START_NS = 1_700_000_000_000_000_000
 WINDOWS = (
     "locked", "legs", "sides", "start_ns", "end_ns", "start_bp", "edge_bp", "qty", "realised_left_bp",
 )  # fmt: skip
-DECISIONS = ("ts_ns", "stream", "side", "realised_cost_bp", "entropy", "range_bp", "realised_penalty")
+DECISIONS = (
+    "ts_ns",
+    "stream",
+    "side",
+    "expected_cost_bp",
+    "realised_cost_bp",
+    "entropy",
+    "range_bp",
+    "realised_penalty",
+)
 SIZES = (1, 2, 3, 17, 127, 128, 129, 257, 600)
 
 

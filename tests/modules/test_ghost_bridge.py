@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from schwabot.errors import ConfigError
 from schwabot.modules.ghost_bridge import GhostBridge
 from schwabot.modules.graph import Graph, GraphOutput
 from schwabot.modules.settings import GhostBridgeConfig, HashRegistryConfig, ModulesConfig, TensorHarnessConfig
@@ -50,6 +51,22 @@ def _run(
     if closed:
         assert len(graph.finish(state).arbitrage.legs) == 0, "a window is still open"
     return output
+
+
+def test_the_noise_of_single_streams() -> None:
+    config = GhostBridgeConfig("kalman", kalman_r_bp2=0.3, kalman_r_by_stream_bp2={B.stream: 0.7})
+    assert GhostBridge((A, B, PERP), config).r_bp2.tolist() == [0.3, 0.7, 0.3]
+    config = GhostBridgeConfig(
+        "kalman", kalman_q_bp2_per_s=0.5, kalman_r_bp2=9.0, kalman_r_by_stream_bp2={A.stream: 0.25}
+    )
+    signals = _run((A,), [_row(0, 0, 0.0), _row(1000, 0, 1.0)], ModulesConfig(ghost_bridge=config)).signals
+    assert signals.ghost_bp[1] == pytest.approx(0.75 * signals.mid_bp[1, 0], rel=1e-9)  # K = 0.75 / (0.75 + 0.25)
+
+
+def test_the_noise_of_a_stream_that_is_not_there() -> None:
+    config = GhostBridgeConfig(kalman_r_by_stream_bp2={"d:BTC/USDT": 0.7})
+    with pytest.raises(ConfigError, match="d:BTC/USDT is no stream of this run; streams: a:BTC/USDT, b:BTC/USDT"):
+        GhostBridge((A, B), config)
 
 
 @pytest.mark.parametrize("estimator", ["weighted", "kalman"])

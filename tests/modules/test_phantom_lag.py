@@ -120,6 +120,55 @@ def test_realised_penalty_by_hand() -> None:
     assert found.realised_penalty[0].tolist() == pytest.approx(want, rel=1e-6, nan_ok=True)
 
 
+def all_decisions(
+    module: PhantomLag, x: list[list[float]], deviation: list[list[float]], times_ms: list[int], *memory_of: float
+) -> dict[str, np.ndarray]:
+    """Those handed out as their costs become known, then the rest."""
+    batch, n = clock(times_ms), len(times_ms)
+    known = memory(n, 0.0, *memory_of)
+    out, state = module(batch, timeline(batch, x, half=0.0), ghost([0.0] * n, deviation), known, module.initial_state())
+    rest = module.finish(state, last_ns=times_ms[-1] * MS)
+    names = ("ts_ns", "stream", "side", "expected_cost_bp", "realised_cost_bp")
+    return {name: np.concatenate([getattr(part, name) for part in (out.decisions, rest)]) for name in names}
+
+
+def test_expected_cost_of_a_decision_by_hand() -> None:
+    """A buy at 10 ms, a sell at 20, a buy at 60: what the first cost 10 ms later is known after 20 ms, not at it."""
+    config = PhantomLagConfig(latencies_ms=[10.0, 30.0], tau_curve_s=0.1, prior_decisions=2.0)
+    module = PhantomLag((A,), config, desync_bp=0.5, horizon_ms=20.0)
+    x = [[0.0], [0.0], [2.0], [2.0], [3.0], [3.0], [9.0]]
+    deviation = [[0.0], [4.0], [0.0], [-4.0], [0.0], [4.0], [4.0]]
+    # Remembered mean and echo expect 0.8 bp over the horizon, half of it within 10 ms.
+    found = all_decisions(module, x, deviation, [0, 10, 15, 20, 30, 60, 70], 1.0, 0.6)
+    assert found["realised_cost_bp"][:2].ravel().tolist() == pytest.approx([2.0, 3.0, -1.0, -1.0])
+    expected = found["expected_cost_bp"]
+    assert expected[0].tolist() == pytest.approx([0.4, 0.8], rel=1e-15)
+    assert expected[1].tolist() == pytest.approx([-0.4, -0.8], rel=1e-15)
+    w = {age_ms: math.exp(-age_ms / 100.0) for age_ms in (10, 20, 30, 40)}
+    ten = 0.4 + ((2.0 - 0.4) * w[40] + (-1.0 + 0.4) * w[30]) / (2.0 + w[40] + w[30])
+    thirty = 0.8 + ((3.0 - 0.8) * w[20] + (-1.0 + 0.8) * w[10]) / (2.0 + w[20] + w[10])
+    assert expected[2].tolist() == pytest.approx([ten, thirty], rel=1e-12)
+
+
+def test_what_one_stream_cost_says_nothing_of_another() -> None:
+    module = PhantomLag((A, B), PhantomLagConfig(latencies_ms=[10.0]), desync_bp=0.5)
+    x = [[0.0, 0.0], [0.0, 0.0], [5.0, 0.0], [5.0, 0.0], [5.0, 0.0]]
+    deviation = [[0.0, 0.0], [4.0, 0.0], [0.0, 0.0], [0.0, 4.0], [4.0, 4.0]]
+    found = all_decisions(module, x, deviation, [0, 10, 20, 40, 60], 0.0, 0.0)
+    assert found["stream"].tolist() == [0, 1, 0]
+    weight = math.exp(-0.04 / 300.0)
+    assert found["expected_cost_bp"][:, 0].tolist() == pytest.approx([0.0, 0.0, 5.0 * weight / (weight + 10.0)])
+
+
+def test_what_a_head_expects_is_expected_too() -> None:
+    """The head expects 0.5 bp, registry and echo 0.8 more, over 20 ms; 10 ms are half of it."""
+    module = PhantomLag((A,), PhantomLagConfig(latencies_ms=[10.0]), desync_bp=0.5, horizon_ms=20.0)
+    batch, head = clock([0, 10]), torch.full((2,), 0.5, dtype=torch.float64)
+    line, fair = timeline(batch, [[0.0], [0.0]]), ghost([0.0] * 2, [[0.0], [4.0]])
+    _, state = module(batch, line, fair, memory(2, 0.0, 1.0, 0.6), module.initial_state(), head)
+    assert module.finish(state, last_ns=10 * MS).expected_cost_bp.tolist() == [[0.65]]
+
+
 @pytest.mark.parametrize("said_by", ["instrument", "argument"])
 def test_a_stream_without_quotes_decides_nothing(said_by: str) -> None:
     """Both are out of sync from 10 ms on; only A has a touch."""

@@ -103,7 +103,8 @@ def records(events: int, cuts: tuple[int, ...] = ()) -> list[StepRecord]:
                 kind=np.where(np.arange(i, j) % 3 == 2, Kind.TRADE, Kind.QUOTE).astype(np.int8),
                 signals=signals,
                 decisions=LagDecisions(
-                    START_NS * long, long.astype(np.int32), -small_, np.array([[0.5, 1.5, np.nan]])[:happened],
+                    START_NS * long, long.astype(np.int32), -small_, np.array([[0.25, 0.75, 1.0]])[:happened],
+                    np.array([[0.5, 1.5, np.nan]])[:happened],
                     0.75 * long, 4.0 * long, np.array([[0.0625, 0.125, np.nan]])[:happened],
                 ),
                 arbitrage=ArbitrageEvents(
@@ -150,7 +151,7 @@ SUMMARY = {
     "lag_curve_bp": {INSTRUMENTS[0].stream: {"10": 0.4, "100": float("nan")}},
     "lag_curve": {
         INSTRUMENTS[0].stream: {
-            "10": {"mean": 0.4, "n": 7, "ci_low": 0.1, "ci_high": 0.7}
+            "10": {"mean": 0.4, "n": 7, "ci_low": 0.1, "ci_high": 0.7, "expected": 0.25, "gap": 0.15}
             | {"mean_quote": 0.8, "ci_low_quote": 0.2, "ci_high_quote": 1.4},
             "100": {"mean": None, "n": 0, "ci_low": None, "ci_high": None}
             | {"mean_quote": None, "ci_low_quote": None, "ci_high_quote": None},

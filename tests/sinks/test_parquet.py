@@ -136,6 +136,9 @@ def test_what_happened(tmp_path: Path) -> None:
             "side": "sell",
             "entropy": 0.75,
             "range_bp": 4.0,
+            "expected_cost_1ms_bp": 0.25,
+            "expected_cost_10ms_bp": 0.75,
+            "expected_cost_100ms_bp": 1.0,
             "realised_cost_1ms_bp": 0.5,
             "realised_cost_10ms_bp": 1.5,
             "realised_cost_100ms_bp": None,
@@ -164,6 +167,7 @@ def test_what_happened(tmp_path: Path) -> None:
     curve = pq.read_table(tmp_path / "lag_curve.parquet").to_pylist()
     cells = [(row["latency_ms"], row["realised_mean_bp"], row["n"]) for row in curve]
     assert cells == [(10.0, 0.4, 7), (100.0, None, 0)]
+    assert [(row["expected_mean_bp"], row["realised_gap_mean_bp"]) for row in curve] == [(0.25, 0.15), (None, None)]
     names = ("notional_quote", "realised_mean_quote", "realised_ci_low_quote", "realised_ci_high_quote")
     assert [curve[0][name] for name in names] == [20_000.0, 0.8, 0.2, 1.4]
     assert [curve[1][name] for name in names] == [20_000.0, None, None, None]

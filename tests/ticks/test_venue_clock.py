@@ -15,8 +15,9 @@ from schwabot.errors import ConfigError
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Float64, Int64, Kind, Ticks
 from schwabot.ticks.capture import CaptureFeed
+from schwabot.ticks.envelope import closest_line_below, lower_hull_push
 from schwabot.ticks.merge import blank, cut
-from schwabot.ticks.venue_clock import VenueClock, VenueClockConfig, closest_line_below, lower_hull_push
+from schwabot.ticks.venue_clock import VenueClock, VenueClockConfig
 
 TWO_VENUES = (Instrument("x:A/B", 0.1, 1.0), Instrument("x:C/B", 0.1, 1.0), Instrument("y:A/B", 0.1, 1.0))
 START_NS = 1_700_000_000_000_000_000

@@ -70,12 +70,18 @@ class Market:
         )  # fmt: skip
 
 
-def decisions(ts_ns: Sequence[int] | Int64, stream: Sequence[int] | Int64, cost_bp: Float64) -> LagDecisions:
-    """Decisions of a batch; all of them buy."""
+def decisions(
+    ts_ns: Sequence[int] | Int64,
+    stream: Sequence[int] | Int64,
+    cost_bp: Float64,
+    expected_bp: Float64 | None = None,
+) -> LagDecisions:
+    """Decisions of a batch; all of them buy, and expect no cost unless it is said."""
     return LagDecisions(
         ts_ns=np.asarray(ts_ns, np.int64),
         stream=np.asarray(stream, np.int32),
         side=np.ones(len(ts_ns), np.int8),
+        expected_cost_bp=np.zeros_like(cost_bp) if expected_bp is None else expected_bp,
         realised_cost_bp=cost_bp,
         entropy=np.zeros(len(ts_ns)),
         range_bp=np.ones(len(ts_ns)),

@@ -41,12 +41,34 @@ def test_by_hand() -> None:
     assert (cells["1"]["ci_low"], cells["1"]["ci_high"]) == (pytest.approx(0.2), pytest.approx(0.2))
     # One block for stream b: no interval. 9 bp of 20,000 are 18.
     assert curve.summary()["venueb:X/Y"]["1"] == {
-        "mean": 9.0, "n": 1, "ci_low": None, "ci_high": None,
+        "n": 1, "mean": 9.0, "ci_low": None, "ci_high": None,
+        "expected": 0.0, "expected_ci_low": None, "expected_ci_high": None,
+        "gap": 9.0, "gap_ci_low": None, "gap_ci_high": None,
         "mean_quote": pytest.approx(18.0, rel=1e-12), "ci_low_quote": None, "ci_high_quote": None,
+        "expected_quote": 0.0, "expected_ci_low_quote": None, "expected_ci_high_quote": None,
+        "gap_quote": pytest.approx(18.0, rel=1e-12), "gap_ci_low_quote": None, "gap_ci_high_quote": None,
     }  # fmt: skip
     assert cells["10"]["mean_quote"] == pytest.approx(1.2)
     for side in ("ci_low_quote", "ci_high_quote"):
         assert cells["1"][side] == pytest.approx(0.4)
+
+
+def test_expected_beside_realised_by_hand() -> None:
+    """Two blocks of stream a; the third decision has no cost at 10 ms, so nothing it expected there counts."""
+    nan = math.nan
+    cost = np.array([[0.1, 0.4, nan], [0.3, 0.8, nan], [0.5, nan, nan]])
+    expected = np.array([[0.2, 0.1, 7.0], [0.2, 0.3, 7.0], [0.8, 9.0, 7.0]])
+    curve = LagCurve(LATENCIES, instruments(2), notional_quote=20_000.0)
+    ts = [EPOCH_NS, EPOCH_NS + 1, EPOCH_NS + 6 * 10**9]
+    curve.update(with_decisions(LATENCIES, decisions(ts, [0, 0, 0], cost, expected)))
+    one, ten, half = (curve.summary()["venuea:X/Y"][ms] for ms in ("1", "10", "0.5"))
+    assert (one["mean"], one["expected"], one["gap"]) == pytest.approx((0.3, 0.4, -0.1))
+    assert (ten["mean"], ten["expected"], ten["gap"]) == pytest.approx((0.6, 0.2, 0.4))
+    assert (half["n"], half["expected"], half["gap"]) == (0, None, None)
+    # Drawn with both blocks once or one of them twice: the means of the two blocks are the ends.
+    assert (one["expected_ci_low"], one["expected_ci_high"]) == pytest.approx((0.2, 0.8))
+    assert (one["gap_ci_low"], one["gap_ci_high"]) == pytest.approx((-0.3, 0.0), abs=1e-12)
+    assert (one["expected_quote"], one["gap_ci_low_quote"]) == pytest.approx((0.8, -0.6))
 
 
 def test_decisions_of_one_burst_count_as_one() -> None:

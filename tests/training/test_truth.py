@@ -102,7 +102,19 @@ def test_clock_errors() -> None:
         second: {"clock_offset_ms": None},
     }
     # After 100 s the first venue's envelope truly lies at -1000 - 0.5 + 2 ms.
-    assert clock_errors(clock, feed.truth_summary(), since_s=100.0) == {
+    assert clock_errors(clock, feed.truth_summary(), since_s={first: 100.0, second: 100.0}) == {
         first: {"offset_ms": pytest.approx(0.1), "drift_ppm": pytest.approx(0.5)},
         second: {"offset_ms": None, "drift_ppm": None},
     }
+
+
+def test_the_true_drift_of_a_clock_that_wanders() -> None:
+    """Over one period of A sin(2 pi t/P) the least-squares slope is -6 A/(pi P)."""
+    feed = SyntheticFeed(
+        SyntheticConfig(streams=1, clock_drift_ppm=[5.0], clock_wander_ms=[30.0], clock_wander_period_s=120.0)
+    )
+    stream = feed.instruments[0].stream
+    slope_ppm = -6 * 15.0 / (np.pi * 120.0) * 1e3
+    clock = {stream: {"clock_offset_ms": None, "clock_drift_ppm": 5.0 + slope_ppm}}
+    found = clock_errors(clock, feed.truth_summary(), since_s={stream: 120.0})[stream]["drift_ppm"]
+    assert found == pytest.approx(0.0, abs=1.0)

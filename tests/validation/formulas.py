@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import torch
 
 from schwabot.modules.settings import GhostBridgeConfig, HashRegistryConfig, ModulesConfig, TensorHarnessConfig
+from schwabot.modules.shortfall import shortfall
 from schwabot.records.instrument import Instrument
+from schwabot.training.latency_cost import follower_edge, latency_cost
 from schwabot_kernels.lag.reference import penalty, price_range
 from schwabot_kernels.lanes.reference import bits_of, bits_of_voltage, voltage
 from schwabot_kernels.registry.reference import entropy
@@ -159,6 +161,21 @@ def lag_and_arbitrage() -> Iterator[Line]:
     yield holds(PART, "a steady basis of -10 bp opens no arbitrage window", "0", found, found == 0)
 
 
+def lateness() -> Iterator[Line]:
+    """Costs of being late that have a closed form, or a number in print."""
+    market = {"sigma": 1.92 / math.sqrt(23_400), "delta": 0.058, "mu": 0.2005, "horizon_s": 10.0}
+    for latency_s, share in ((0.5, 0.2412), (0.1, 0.1285), (0.01, 0.0502), (0.001, 0.0187)):
+        found = latency_cost(latency_s, **market).relative
+        claim = f"Moallemi, Saglam: share of a limit order's gain lost at {1e3 * latency_s:g} ms"
+        yield near(PART, claim, share, found, 0.5e-4)
+    cost = shortfall(+1, 1000, 40.00, 40.04, filled=700, fill_price=40.05, end_price=40.08, fees=17.0)
+    for name, want in zip(cost._fields, (7.0, 1.75, 6.0, 4.25, 19.0), strict=True):
+        yield near(PART, f"shortfall of 1,000 shares, 700 filled: {name}", want, getattr(cost, name), 1e-9, " bp")
+    want = 2.0 * math.exp(-0.5) / math.sqrt(2.0 * math.pi) * 0.5 - math.erfc(math.sqrt(0.5))
+    found = follower_edge(1.0, 0.5, sigma=1.0, delay_s=1.0)
+    yield near(PART, "follower 1 s behind, half of it late: phi(1) - 2 (1 - Phi(1))", want, found, 1e-12)
+
+
 def desync(other: Instrument) -> Run:
     """The other stream is quoted 5 bp above a for 15 ms."""
     settings = config(desync_bp=0.5, age_decay_per_s=0.0)
@@ -170,4 +187,4 @@ def desync(other: Instrument) -> Run:
     return run_graph(quotes((A, other), rows), settings)
 
 
-CLAIMS = (closed_forms, one_stream, two_streams, joining, lag_and_arbitrage)
+CLAIMS = (closed_forms, one_stream, two_streams, joining, lag_and_arbitrage, lateness)

@@ -5,6 +5,9 @@ expected cost of buying max(0, move), of selling max(0, -move)
 penalty  L = clip(exp(-entropy) max(0, dp) / P_max, 0, 1)
 range    hi <- max(x, x + (hi - x) e^{-dt/tau}),  lo likewise,  P_max = max(hi - lo, floor)
 realised cost_l = s (touch(t + l) - touch(t)),  touch = ask for a buy, bid for a sell, as of receive time
+curve    expected cost_l = m + sum w (realised - m, then) / (sum w + prior), m = s (predicted + (mean + echo) / 2)
+         min(1, l / h), h the outcome horizon, over earlier decisions of the stream whose cost_l is known,
+         w = e^{-time since then / tau}
 """
 
 from __future__ import annotations
@@ -26,12 +29,19 @@ DEAD_BP = 1e-6
 
 
 class LagParams(NamedTuple):
-    """Settings: desync threshold, share of the outcome horizon our latency takes, range decay and floor."""
+    """Settings: desync threshold, share of the outcome horizon our latency takes, range decay and floor.
+
+    Of the expected curve: the outcome horizon, decay of what decisions cost before, and how many such decisions weigh
+    as much as knowing nothing.
+    """
 
     desync_bp: float
     latency_share: float
     tau_range_s: float
     min_range_bp: float
+    horizon_ns: float
+    tau_curve_s: float
+    prior_decisions: float
 
 
 class LagState(NamedTuple):
@@ -43,8 +53,11 @@ class LagState(NamedTuple):
     head: [next to hand out, next to write]. [2]
     next_due_ns: earliest time any pending cost is known. [1]
     pending: per latency, the next decision to resolve. [L]
+    known_ns, known_weight, known_excess: when a cost of the stream was last known; decayed count of such costs, and
+        sum of what they were above what the outlook said. [W, L]
     ts_ns, stream, side, touch: ring of decisions; entropy, range_bp: at that moment, P_max. [capacity]
-    cost: ring of costs, NaN until known. [capacity, L]
+    outlook: ring of what was expected of the horizon, s (predicted + (mean + echo) / 2). [capacity]
+    expected, cost: ring of expected costs, and of realised ones, NaN until known. [capacity, L]
     """
 
     price_range: F64
@@ -54,12 +67,17 @@ class LagState(NamedTuple):
     head: I64
     next_due_ns: I64
     pending: I64
+    known_ns: I64
+    known_weight: F64
+    known_excess: F64
     ts_ns: I64
     stream: I32
     side: I8
     touch: F64
     entropy: F64
     range_bp: F64
+    outlook: F64
+    expected: F64
     cost: F64
 
 
@@ -89,12 +107,17 @@ def empty_state(streams: int, latencies: int, capacity: int = 4096) -> LagState:
         head=np.zeros(2, np.int64),
         next_due_ns=np.full(1, FAR_NS, np.int64),
         pending=np.zeros(latencies, np.int64),
+        known_ns=np.zeros((width, latencies), np.int64),
+        known_weight=np.zeros((width, latencies)),
+        known_excess=np.zeros((width, latencies)),
         ts_ns=np.zeros(capacity, np.int64),
         stream=np.zeros(capacity, np.int32),
         side=np.zeros(capacity, np.int8),
         touch=np.full(capacity, np.nan),
         entropy=np.zeros(capacity),
         range_bp=np.zeros(capacity),
+        outlook=np.zeros(capacity),
+        expected=np.zeros((capacity, latencies)),
         cost=np.full((capacity, latencies), np.nan),
     )
 
@@ -106,8 +129,30 @@ def touch_bp(x: float, half: float, side: int) -> float:
 
 
 @njit(**NJIT)
-def resolve_decisions(now_ns: int, latencies_ns: I64, state: LagState) -> None:
-    """Write the cost of every pending (decision, latency) whose time lies before ``now_ns``."""
+def _foreseen(outlook: float, latency_ns: int, params: LagParams) -> float:
+    """What acting ``latency_ns`` later would cost by the outlook alone: as much of it as the latency reaches into."""
+    return outlook * min(1.0, latency_ns / params.horizon_ns)
+
+
+@njit(**NJIT)
+def _faded(since_ns: int, params: LagParams) -> float:
+    """Weight of a cost that has been known for so long."""
+    return exp_neg(-1e-9 * since_ns / params.tau_curve_s)
+
+
+@njit(**NJIT)
+def expect_cost(slot: int, latencies_ns: I64, params: LagParams, state: LagState) -> None:
+    """Write what the decision in ``slot`` is expected to cost at every latency, from costs known before it."""
+    v = state.stream[slot]
+    for k in range(latencies_ns.size):
+        faded = _faded(state.ts_ns[slot] - state.known_ns[v, k], params)
+        excess = faded * state.known_excess[v, k] / (faded * state.known_weight[v, k] + params.prior_decisions)
+        state.expected[slot, k] = _foreseen(state.outlook[slot], latencies_ns[k], params) + excess
+
+
+@njit(**NJIT)
+def resolve_decisions(now_ns: int, latencies_ns: I64, params: LagParams, state: LagState) -> None:
+    """Write the cost of every pending (decision, latency) whose time lies before ``now_ns``, and learn from it."""
     mask = state.ts_ns.size - 1
     earliest = FAR_NS
     for k in range(latencies_ns.size):
@@ -119,7 +164,14 @@ def resolve_decisions(now_ns: int, latencies_ns: I64, state: LagState) -> None:
                 break
             v = state.stream[slot]
             side = state.side[slot]
-            state.cost[slot, k] = side * (touch_bp(state.x[v], state.half[v], side) - state.touch[slot])
+            cost = side * (touch_bp(state.x[v], state.half[v], side) - state.touch[slot])
+            state.cost[slot, k] = cost
+            excess = cost - _foreseen(state.outlook[slot], latencies_ns[k], params)
+            if excess == excess:
+                faded = _faded(due - state.known_ns[v, k], params)
+                state.known_weight[v, k] = faded * state.known_weight[v, k] + 1.0
+                state.known_excess[v, k] = faded * state.known_excess[v, k] + excess
+                state.known_ns[v, k] = due
             state.pending[k] += 1
     state.next_due_ns[0] = earliest
 
@@ -190,6 +242,9 @@ def realised_lag(
     deviation: F64,
     quoted: I8,
     entropy: F64,
+    mean: F64,
+    echo: F64,
+    predicted: F64,
     width: F64,
     latencies_ns: I64,
     params: LagParams,
@@ -221,7 +276,7 @@ def realised_lag(
                 for g in range(0, lanes, LANES):
                     store(state.x, g, load(x, (j - 1) * lanes + g))
                     store(state.half, g, load(half, (j - 1) * lanes + g))
-            resolve_decisions(t, latencies_ns, state)
+            resolve_decisions(t, latencies_ns, params, state)
             next_due = state.next_due_ns[0]
         if starts[j] == 0:
             continue
@@ -235,6 +290,8 @@ def realised_lag(
                 state.touch[slot] = touch_bp(x[j, v], half[j, v], side)
                 state.entropy[slot] = entropy[j]
                 state.range_bp[slot] = width[j]
+                state.outlook[slot] = side * (predicted[j] + 0.5 * (mean[j] + echo[j]))
+                expect_cost(slot, latencies_ns, params, state)
                 for k in range(latencies_ns.size):
                     state.cost[slot, k] = np.nan
                 state.head[1] += 1

@@ -96,6 +96,9 @@ def _pass(
             deviation_block,
             quoted,
             entropy_block,
+            mean_block,
+            echo_block,
+            predicted_block,
             width_block,
             latencies_ns,
             params,
@@ -128,6 +131,9 @@ def lag(
     latency_share: float,
     tau_range_s: float,
     min_range_bp: float,
+    horizon_ns: float,
+    tau_curve_s: float,
+    prior_decisions: float,
     state: list[torch.Tensor],
 ) -> list[torch.Tensor]:
     """What acting later costs: expected at every event; realised after each desync, in the state's ring.
@@ -143,7 +149,8 @@ def lag(
         predicted: the ghost's move a trained head expects, bp, 0 without one. float64 [N]
         quoted: 1 where a stream has a touch. int8 [V]
         latencies_ns: of the realised curve, increasing. int64 [L]
-        desync_bp, latency_share, tau_range_s, min_range_bp: see ``lag.cpu.LagParams``.
+        desync_bp, latency_share, tau_range_s, min_range_bp, horizon_ns, tau_curve_s, prior_decisions: see
+            ``lag.cpu.LagParams``.
         state: ``lag.cpu.LagState``, as by ``tree.leaves``.
 
     Returns:
@@ -154,7 +161,7 @@ def lag(
         TypeError: wrong dtype.
     """
     streams, events = x.shape
-    params = LagParams(desync_bp, latency_share, tau_range_s, min_range_bp)
+    params = LagParams(desync_bp, latency_share, tau_range_s, min_range_bp, horizon_ns, tau_curve_s, prior_decisions)
     parts = own_copy("lag", empty_state(streams, latencies_ns.shape[0], capacity=1), state)
     given = (
         times(ts_ns),
@@ -190,6 +197,6 @@ def lag(
 @lag.register_fake
 def _(  # type: ignore[no-untyped-def]
     ts_ns, stream, x, half, dt_s, route, ghost, deviation, entropy, mean, echo, predicted, quoted, latencies_ns,
-    desync_bp, latency_share, tau_range_s, min_range_bp, state,
+    desync_bp, latency_share, tau_range_s, min_range_bp, horizon_ns, tau_curve_s, prior_decisions, state,
 ):  # fmt: skip
     return [torch.empty_like(ghost) for _ in COLUMNS] + fake_state("lag", LagState._fields, state)

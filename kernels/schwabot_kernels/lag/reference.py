@@ -5,6 +5,8 @@
     penalty  L = clip(e^{-entropy} max(0, dp) / P_max, 0, 1)
     range    hi <- max(x, x + (hi - x) e^{-dt/tau}),  lo likewise,  P_max = max(hi - lo, floor)
     realised cost_l = s (touch(t + l) - touch(t)),  touch = ask for a buy, bid for a sell, as of receive time
+    curve    expected cost_l = m + sum w (cost_l - m, then) / (sum w + n0), m = s (predicted + (mean + echo) / 2)
+             min(1, l / h), over earlier decisions of the stream whose cost_l was known, w = e^{-time since then / tau}
 
 Runs over a whole batch from the empty state; any device, any float type.
 """
@@ -129,3 +131,43 @@ def decisions(
     cost = torch.where(due <= ts_ns[-1:], side[:, None] * (then - now[:, None]), torch.nan)
     share = penalty(cost, entropy[row][:, None], range_bp[row][:, None])
     return Decisions(row, stream, side, entropy[row], range_bp[row], cost, share)
+
+
+def expected_costs(
+    ts_ns: torch.Tensor,
+    found: Decisions,
+    mean: torch.Tensor,
+    echo: torch.Tensor,
+    predicted: torch.Tensor,
+    latencies_ns: torch.Tensor,
+    horizon_ns: float,
+    tau_s: float,
+    prior_decisions: float,
+) -> torch.Tensor:
+    """What decisions were expected to cost when they were made, from what earlier ones were known to have cost by then.
+
+    Args:
+        ts_ns: event times. [N]
+        found: the decisions.
+        mean: remembered mean outcome, bp. [N]
+        echo: echo memory's readout, bp. [N]
+        predicted: the ghost's move a trained head expects, bp, 0 without one. [N]
+        latencies_ns: [L]
+        horizon_ns: of the outcomes.
+        tau_s: decay time of what is known.
+        prior_decisions: n0, decisions that weigh as much as the registry's expectation.
+
+    Shape: [D, L]
+    """
+    outlook = found.side * (predicted + 0.5 * (mean + echo))[found.row]
+    prior = outlook[:, None] * (latencies_ns / horizon_ns).clamp(max=1.0)
+    at = ts_ns[found.row]
+    same = found.stream[:, None] == found.stream[None, :]
+    columns = []
+    for k in range(latencies_ns.shape[0]):
+        since_ns = at[:, None] - (at + latencies_ns[k])[None, :]
+        known = same & (since_ns > 0) & ~found.cost[:, k].isnan()[None, :]
+        weight = torch.where(known, decay(1e-9 * since_ns.clamp(min=0).to(prior.dtype), tau_s), 0.0)
+        excess = torch.where(found.cost[:, k].isnan(), 0.0, found.cost[:, k] - prior[:, k])
+        columns.append(prior[:, k] + weight @ excess / (weight.sum(1) + prior_decisions))
+    return torch.stack(columns, dim=1)

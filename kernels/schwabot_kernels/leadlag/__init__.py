@@ -1,0 +1,1 @@
+"""Lead-lag of two streams that tick at times of their own."""

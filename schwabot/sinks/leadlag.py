@@ -1,0 +1,134 @@
+"""What mode=leadlag leaves: the whole curves as an Arrow table, and the table a person sees.
+
+Axis legend: L lags.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TextIO
+
+import numpy as np
+import pyarrow as pa
+
+from schwabot.sinks.console import DASH, WIDTH
+
+CURVES = pa.schema(
+    [
+        pa.field("pair", pa.string(), nullable=False),
+        pa.field("x", pa.string(), nullable=False),
+        pa.field("y", pa.string(), nullable=False),
+        pa.field("clock", pa.string(), nullable=False),
+        pa.field("lag_ms", pa.float64(), nullable=False),
+        pa.field("contrast", pa.float64(), nullable=False),
+        pa.field("signed_contrast", pa.float64(), nullable=False),
+        pa.field("correlation", pa.float64()),
+    ]
+)
+"""Columns of leadlag.parquet; ``lag_ms`` above 0: x leads."""
+MOST_ROWS = 60
+
+
+def curves_table(pairs: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """One row per pair, clock and lag.
+
+    Args:
+        pairs: one per pair and clock: x, y, clock, lags_ms, curve (signed), correlations [L].
+
+    Example:
+        >>> grid = np.array([-1.0, 0.0, 1.0])
+        >>> one = {"x": "a", "y": "b", "clock": "receive", "lags_ms": grid, "curve": -grid, "correlations": grid}
+        >>> curves_table([one]).column("contrast").to_pylist()
+        [1.0, 0.0, 1.0]
+    """
+    parts = []
+    for pair in pairs:
+        rows = len(pair["lags_ms"])
+        text = [f"{pair['x']} ~ {pair['y']}", pair["x"], pair["y"], pair["clock"]]
+        correlation = pa.array(pair["correlations"], from_pandas=True)  # NaN is null: one of the two did not move
+        numbers = [pair["lags_ms"], np.abs(pair["curve"]), pair["curve"]]
+        columns = [*(pa.repeat(one, rows) for one in text), *map(pa.array, numbers), correlation]
+        parts.append(pa.Table.from_arrays(columns, schema=CURVES))
+    return pa.concat_tables(parts) if parts else CURVES.empty_table()
+
+
+def print_leadlag(summary: Mapping[str, Any], run_dir: object, stream: TextIO | None = None) -> None:
+    """Print one line per pair and clock, leader first, with 95 % intervals.
+
+    Args:
+        summary: what summary.json holds.
+        run_dir: where the files are.
+        stream: where to; standard output by default.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    out = sys.stdout if stream is None else stream
+    console = Console(file=out, width=None if out.isatty() else WIDTH, highlight=False)
+    found = summary["leadlag"]
+    table = Table(box=None, pad_edge=False, padding=(0, 1), collapse_padding=True, header_style="bold")
+    for title in (
+        "leader",
+        "follower",
+        "clock",
+        "lag\nms",
+        "95 %",
+        "sure\n%",
+        "con-\ntrast",
+        "ratio",
+        "corr.\nlag ms",
+        "",
+    ):
+        table.add_column(
+            title, justify="left" if title in ("leader", "follower", "clock", "") else "right", no_wrap=True
+        )
+    for pair in found["pairs"][:MOST_ROWS]:
+        table.add_row(*map(Text, pair_row(pair)))
+    lines = ["", table, ""]
+    if len(found["pairs"]) > MOST_ROWS:
+        lines.append(Text(f"... {len(found['pairs']) - MOST_ROWS} more in summary.json"))
+    lines.append(
+        Text(
+            f"lags to {found['max_lag_s']:g} s in steps of {found['step_ms']:g} ms; {summary['events']:,} events over"
+            f" {summary['span_s']:,.1f} s of market in {summary['wall_s']:.1f} s, {summary['peak_rss_mib']:,.0f} MiB"
+        )
+    )
+    lines += [Text(note) for note in summary["notes"]]
+    if summary.get("interrupted"):
+        lines.append(Text("interrupted: the numbers cover what was done"))
+    lines.append(Text(f"files: {run_dir}"))
+    with suppress(SystemExit):  # rich exits where the reader is gone (``... | head``), and that would end the run
+        for line in lines:
+            console.print(line, soft_wrap=isinstance(line, Text))
+
+
+def pair_row(pair: Mapping[str, Any]) -> list[str]:
+    """Cells of one pair on one clock.
+
+    Example:
+        >>> pair = dict.fromkeys(["lag_ci_ms", "confidence"]) | {"leader": "a", "follower": "b"}
+        >>> pair |= {"clock": "event", "lag_ms": 30.0, "contrast": 0.5, "ratio": 2.0, "correlation_lag_ms": 10.0}
+        >>> pair_row(pair | {"disagree": True, "edge": False})
+        ['a', 'b', 'event', '30', '-', '-', '0.500', '2.00', '10', 'disagree']
+    """
+    sure = pair["confidence"]
+    flags = [name for name in ("disagree", "edge") if pair[name]]
+    return [
+        pair["leader"],
+        pair["follower"],
+        pair["clock"],
+        f"{pair['lag_ms']:g}",
+        _interval(pair["lag_ci_ms"]),
+        DASH if sure is None else f"{100 * sure:.0f}",
+        f"{pair['contrast']:.3f}",
+        f"{pair['ratio']:.2f}",
+        f"{pair['correlation_lag_ms']:g}",
+        " ".join(flags),
+    ]
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return DASH if ends is None else f"{ends[0]:g} to {ends[1]:g}"

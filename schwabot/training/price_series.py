@@ -1,0 +1,121 @@
+"""Prices at times that differ, without what says nothing: the input of the lead-lag.
+
+Axis legend: n + 1 prices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from schwabot.errors import BadPriceError, DataError, UnsortedTimeError
+from schwabot.records.market import Float64, Int64
+
+
+@dataclass(frozen=True)
+class Series:
+    """Prices of one stream on stamps that differ.
+
+    Attributes:
+        name: of the stream.
+        ts_ns: strictly increasing, ns. [n + 1]
+        value: log price, or price, from the first one on. [n + 1]
+        observations: stamps before repeats between two equal prices were left out, which changes no result.
+    """
+
+    name: str
+    ts_ns: Int64 = field(repr=False)
+    value: Float64 = field(repr=False)
+    observations: int
+
+    @property
+    def moves(self) -> int:
+        """How often the price moved."""
+        return int(np.count_nonzero(np.diff(self.value)))
+
+    @property
+    def span_ns(self) -> int:
+        """From the first price to the last."""
+        return int(self.ts_ns[-1] - self.ts_ns[0])
+
+    @property
+    def interval_ms(self) -> float:
+        """Mean time between two prices."""
+        return self.span_ns / 1e6 / max(1, self.observations - 1)
+
+
+def to_series(
+    ts_ns: npt.ArrayLike,
+    price: npt.ArrayLike,
+    name: str = "",
+    *,
+    returns: str = "log",
+    resolution_ns: int = 1,
+    observations: int | None = None,
+) -> Series:
+    """Prices at times, checked. The last price of a stamp counts.
+
+    Args:
+        ts_ns: never decreasing, ns. [n + 1]
+        price: above 0 for log returns. [n + 1]
+        name: of the stream.
+        returns: ``log`` or ``simple`` (differences of prices).
+        resolution_ns: stamps are told apart to this.
+        observations: how many stamps there were before repeats were left out; default those given.
+
+    Raises:
+        DataError: fewer than two stamps, a price that never moves, or arrays of different lengths.
+        BadPriceError: a price that is no number, or not above 0 for log returns.
+        UnsortedTimeError: time that runs backwards.
+
+    Example:
+        >>> to_series([10, 10, 20, 30, 40], [1.0, 2.0, 2.0, 2.0, 4.0], "a", returns="simple").ts_ns.tolist()
+        [10, 30, 40]
+    """
+    time, values = np.asarray(ts_ns, np.int64), np.asarray(price, np.float64)
+    what = name or "a series"
+    if time.ndim != 1 or time.shape != values.shape:
+        raise DataError(f"{what}: times and prices must be two rows of one length, not {time.shape} and {values.shape}")
+    good = np.isfinite(values) & ((values > 0) | (returns != "log"))
+    if not good.all():
+        at = int(np.argmin(good))
+        hint = "" if not np.isfinite(values[at]) else "; returns=simple takes differences of prices"
+        raise BadPriceError(f"{what}: price {values[at]} at index {at}{hint}")
+    if (np.diff(time) < 0).any():
+        raise UnsortedTimeError(f"{what}: time runs backwards after index {int(np.argmax(np.diff(time) < 0))}: sort it")
+    time, values = last_of_stamp(time, values, resolution_ns)
+    if len(time) < 2:
+        raise DataError(f"{what} has {len(time)} prices at different times, and its moves need two at least")
+    seen = len(time) if observations is None else observations
+    inner = repeats(values)
+    time, values = time[~inner], values[~inner]
+    if not np.diff(values).any():
+        raise DataError(f"{what} stays at {values[0]:g}: a price that never moves neither leads nor follows")
+    return Series(name, time, np.log(values / values[0]) if returns == "log" else values - values[0], seen)
+
+
+def last_of_stamp(ts_ns: Int64, price: Float64, resolution_ns: int = 1) -> tuple[Int64, Float64]:
+    """The last price of each stamp, or of each ``resolution_ns``, with its own stamp.
+
+    Example:
+        >>> last_of_stamp(np.array([1, 8, 8, 12]), np.array([1.0, 2.0, 3.0, 4.0]), 10)[0].tolist()
+        [8, 12]
+    """
+    number = ts_ns // resolution_ns
+    last = np.ones(len(ts_ns), np.bool_)
+    last[:-1] = number[1:] != number[:-1]
+    return ts_ns[last], price[last]
+
+
+def repeats(price: Float64) -> npt.NDArray[np.bool_]:
+    """Prices with their like on either side: they move nothing, and only intervals without a move begin or end there.
+
+    Example:
+        >>> repeats(np.array([1.0, 1.0, 1.0, 2.0, 2.0])).tolist()
+        [False, True, False, False, False]
+    """
+    same = price[1:] == price[:-1]
+    inner: npt.NDArray[np.bool_] = np.concatenate([[False], same[1:] & same[:-1], [False]])
+    return inner if len(price) > 1 else np.zeros(len(price), np.bool_)

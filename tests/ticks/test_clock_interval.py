@@ -1,0 +1,144 @@
+"""Is the truth inside the venue clock's intervals as often as they say? S seeds of a feed, K moments of each."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from schwabot.ticks.clock_interval import envelope_interval
+from schwabot.ticks.envelope import RunSlope
+from schwabot.ticks.merge import blank
+from schwabot.ticks.venue_clock import VenueClock
+from tests.ticks.clocks import CLOCKS, JITTERS, ONE, STREAM, feed, held, swing
+
+QUICK = [("constant", "exponential", 20), ("wanders", "gamma", 20), ("-5 ppm", "lognormal", 1)]
+
+
+@pytest.mark.parametrize(("clock", "jitter", "per_s"), QUICK)
+def test_the_truth_is_inside(clock: str, jitter: str, per_s: float) -> None:
+    found = held(clock, jitter, per_s, seeds=1)
+    assert len(found) > 40
+    assert np.mean(found) > 0.88
+
+
+@pytest.mark.validate
+@pytest.mark.parametrize("clock", CLOCKS)
+def test_coverage(clock: str) -> None:
+    """About 95 % over all cells, and no cell, of about 94 intervals each (44 for bursts every 10 s), far below."""
+    cells = {cell: held(clock, *cell) for cell in itertools.product(JITTERS, (1, 20, 500))}
+    shares = {cell: float(np.mean(found)) for cell, found in cells.items()}
+    assert min(shares.values()) > 0.85, shares
+    assert 0.93 < np.mean(list(itertools.chain(*cells.values()))) < 0.99
+
+
+@pytest.mark.validate
+@pytest.mark.parametrize("silent_s", [2.0, 10.0])
+def test_coverage_after_a_silence(silent_s: float) -> None:
+    for clock, per_s in itertools.product(("-5 ppm", "wanders"), (1, 20, 500)):
+        assert np.mean(held(clock, "exponential", per_s, silent_s=silent_s)) > 0.88
+
+
+def summary_width_ms(jitter: str, per_s: float) -> float:
+    made = feed(CLOCKS["constant"], jitter, 60.0, per_s)
+    clock = VenueClock(ONE)
+    clock.update(made.ticks)
+    low, high = clock.summary()[STREAM]["clock_offset_ci_ms"]
+    assert low <= clock.summary()[STREAM]["clock_offset_ms"] <= high
+    return float(high - low)
+
+
+def test_many_messages_are_surer_than_few() -> None:
+    assert summary_width_ms("exponential", 500) < 0.5 * summary_width_ms("exponential", 20)
+    assert summary_width_ms("exponential", 20) < 0.5 * summary_width_ms("exponential", 1)
+    # As many messages, but what ten of them say together is one.
+    assert summary_width_ms("exponential", 20) < 0.7 * summary_width_ms("bursts", 20)
+
+
+def test_it_grows_with_silence() -> None:
+    made = feed(CLOCKS["constant"], "exponential", 60.0, 100)
+    clock = VenueClock(ONE)
+    assert clock.interval(STREAM) is None
+    clock.update(blank(ONE, 1))
+    assert clock.interval(STREAM) is None
+    clock.update(made.ticks)
+    last_ns = clock.last_stamps_ns()[STREAM]
+    assert last_ns == made.ticks.ts_recv_ns[-1]
+    widths = []
+    for silent_s in (0, 1, 5, 60, 3600):
+        interval = clock.interval(STREAM, last_ns + silent_s * 10**9)
+        assert interval is not None
+        widths.append(interval[1] - interval[0])
+    assert widths == sorted(widths)
+    assert widths[0] < 3e6
+    assert widths[-1] > 1e9  # an hour, and up to 2000 us a second for all we know
+    assert clock.interval(STREAM) == clock.interval(STREAM, 0) == clock.interval(STREAM, last_ns)
+
+
+def test_one_edge_by_hand() -> None:
+    """A line known to be level: the posterior of gap, exponent and scale alone, summed on a fine grid."""
+    delays = np.array([5.0, 1.0, 2.5, 1.2, 7.0, 3.0])
+    points = [(250_000_000 * i, int(1e6 * delay)) for i, delay in enumerate(delays)]
+    unrest = 2.0
+    gap = np.geomspace(1e-5, 1e3, 1_500)
+    scale = np.geomspace(1e-3, 1e5, 600)[:, None]
+    weight = np.zeros_like(gap)
+    for a in 2.0 ** (0.5 * np.arange(8)):
+        x = ((delays - 1.0)[:, None, None] + gap) / scale
+        likelihood = np.prod(a / scale * x ** (a - 1) * np.exp(-(x**a)), axis=0)
+        # s^-a is Gamma(1/a, unrest^a): in s, even steps of its log, that is (unrest/s) exp(-(unrest/s)^a) a/Gamma(1/a).
+        prior = unrest / scale * np.exp(-((unrest / scale) ** a)) * a / math.gamma(1 / a)
+        weight += (likelihood * prior).sum(axis=0)
+    weight *= gap  # the grid is even in the gap's log
+    share = np.cumsum(weight) / weight.sum()
+    high, low = (1.0 - gap[np.searchsorted(share, p)] for p in (0.025, 0.975))
+    found = envelope_interval(points, points[-1][0], unrest * 1e6, 1e-12)
+    assert found[1] / 1e6 == pytest.approx(high, abs=0.03)
+    assert found[0] / 1e6 == pytest.approx(low, rel=0.12)
+
+
+def test_a_long_window_takes_no_more_memory() -> None:
+    draw = np.random.default_rng(0)
+    points = [(250_000_000 * i, int(delay)) for i, delay in enumerate(draw.exponential(1e6, 100_000))]
+    low, high = envelope_interval(points, points[-1][0], 1e6, 1e-3)
+    assert low < 100.0 < high + 2_000.0
+    assert high - low < 1e5
+
+
+@pytest.mark.parametrize("drift_ppm", [-5.0, 0.0, 40.0])
+def test_drift_interval(drift_ppm: float) -> None:
+    """Straight lines with independent errors: about 95 of 100."""
+    draw = np.random.default_rng(3)
+    inside = 0
+    for _ in range(200):
+        run = RunSlope()
+        for i in range(30):
+            run.add((i * 1_000_000_000, int(drift_ppm * 1e3 * i + draw.normal(0, 2e5))))
+        interval = run.slope_interval()
+        assert interval is not None
+        inside += interval[0] <= drift_ppm * 1e-6 <= interval[1]
+    assert 183 <= inside <= 200
+
+
+def test_drift_interval_by_hand() -> None:
+    run = RunSlope()
+    for i, delay in enumerate((0, 2, 1, 3)):
+        run.add((i * 1_000_000_000, delay * 1_000_000))
+        if i < 2:
+            assert run.slope_interval() is None
+    # Slope 0.8 ms/s; residuals -0.3, 0.9, -0.9, 0.3 ms: they alternate, so all four count. 1.8 / 2 / 5 is 0.18.
+    low, high = run.slope_interval() or (0.0, 0.0)
+    assert (low + high) / 2 == pytest.approx(0.8e-3)
+    assert (high - low) / 2 == pytest.approx(4.303 * 0.18**0.5 * 1e-3)
+
+
+def test_a_clock_that_wanders_has_a_wide_drift_interval() -> None:
+    made = feed(swing(30.0, 120.0), "exponential", 180.0, 100)
+    clock = VenueClock(ONE)
+    clock.update(made.ticks)
+    facts = clock.summary()[STREAM]
+    low, high = facts["clock_drift_ci_ppm"]
+    assert low < 0.0 < high
+    assert low < facts["clock_drift_ppm"] < high

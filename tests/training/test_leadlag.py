@@ -1,0 +1,212 @@
+"""Lead-lag of a pair: orientation, peaks, ratios, intervals, and the truth of a known experiment."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from schwabot.errors import ConfigError, DataError
+from schwabot.training.leadlag import LagGrid, LeadLag, LeadLagConfig, lead_lag, peak_of
+from schwabot.training.price_series import Series, to_series
+
+MS = 1_000_000
+
+
+def by_hand(swapped: bool) -> LeadLag:
+    """The pair of tests/kernels/test_leadlag.py in ms: |U| at -5, 0, 5 ms is 1, 1, 4; dX^2 and dY^2 sum to 5."""
+    x = to_series(np.array([0, 10, 30]) * MS, [10.0, 12.0, 13.0], "x", returns="simple")
+    y = to_series(np.array([5, 12, 40]) * MS, [10.0, 11.0, 9.0], "y", returns="simple")
+    return lead_lag(*((y, x) if swapped else (x, y)), LagGrid.of(max_lag_s=0.005, step_ms=5.0), clock="event")
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_orientation_and_ratios_by_hand(swapped: bool) -> None:
+    found = by_hand(swapped)
+    assert (found.leader, found.follower, found.lag_ms, found.clock) == ("x", "y", 5.0, "event")
+    assert found.contrast == pytest.approx(4 / 5)
+    assert (found.ratio, found.ratio_sq) == pytest.approx((4.0, 16.0))
+    signed = [-1 / 5, 1 / 5, -4 / 5]
+    assert found.curve.tolist() == pytest.approx(signed[::-1] if swapped else signed)
+    assert found.lags_ms.tolist() == [-5.0, 0.0, 5.0]
+    assert found.edge
+    assert found.confidence is None
+    assert (found.n_x, found.n_y, found.moves_x, found.moves_y) == (3, 3, 2, 2)
+
+
+def test_the_curve_is_that_of_the_pair_as_given() -> None:
+    found = by_hand(swapped=True)
+    assert (found.x, found.y) == ("y", "x")
+    assert found.lags_ms[np.argmax(np.abs(found.curve))] == -5.0  # y is first, and it follows
+
+
+def walk(seed: int, lag: int, n: int = 4_000, of_x: int = 900, of_y: int = 1_500) -> tuple[Series, Series]:
+    """Y does ``lag`` ms later what X does; both are seen at random ms."""
+    rng = np.random.default_rng(seed)
+    path = np.cumsum(rng.normal(size=n + 2 * abs(lag)))
+    time_x, time_y = (np.sort(rng.choice(n, count, replace=False)) for count in (of_x, of_y))
+    x = to_series(time_x * MS, path[time_x + abs(lag)], "x", returns="simple")
+    y = to_series(time_y * MS, path[time_y + abs(lag) - lag], "y", returns="simple")
+    return x, y
+
+
+@pytest.mark.parametrize(("lag", "leader"), [(30, "x"), (-30, "y")])
+def test_leader_on_random_times_either_way(lag: int, leader: str) -> None:
+    for pair in (walk(1, lag), walk(1, lag)[::-1]):
+        found = lead_lag(*pair, LagGrid.of(0.1, 1.0))
+        assert (found.leader, found.edge, found.disagree) == (leader, False, False)
+        assert abs(found.lag_ms - 30) <= 1
+        assert found.confidence == 1.0
+        low, high = found.lag_ci_ms or (math.nan, math.nan)
+        assert 27 <= low <= found.lag_ms <= high <= 33
+        assert (found.contrast_ci or (math.nan,))[0] > 0.5
+        assert found.ratio > 1.0
+        assert abs(found.correlation) <= 1.0
+
+
+def test_lag_zero_is_ordered_by_the_ratio_and_nobody_is_sure() -> None:
+    x, y = walk(3, 0)
+    found = lead_lag(x, y, LagGrid.of(0.1, 1.0))
+    assert found.lag_ms == 0.0
+    assert found.ratio >= 1.0
+    assert lead_lag(y, x, LagGrid.of(0.1, 1.0)).leader == found.leader
+
+
+def test_a_lag_beyond_the_grid_shows_at_its_edge() -> None:
+    x, y = walk(2, 30)
+    assert not lead_lag(x, y, LagGrid.of(0.034, 1.0)).edge
+    for pair in ((x, y), (y, x)):
+        found = lead_lag(*pair, LagGrid.of(0.028, 1.0))
+        assert (found.leader, found.lag_ms, found.edge) == ("x", 28.0, True)
+
+
+def test_contrast_and_correlation_that_part_are_reported() -> None:
+    """Two leads of different size: many small moves 40 ms ahead, a few large ones 40 ms behind."""
+    x, y = walk(5, 40)
+    assert not lead_lag(x, y, LagGrid.of(0.1, 1.0)).disagree
+    wide = lead_lag(x, y, LagGrid.of(0.1, 1.0), LeadLagConfig(bin_ms=1.0))
+    assert wide.bin_ms == 1.0
+    apart = abs(wide.correlation_lag_ms - wide.lag_ms) > 1.0 or wide.correlation_lag_ms * wide.lag_ms < 0
+    assert wide.disagree == apart
+
+
+def test_returns_on_a_coarse_clock_peak_in_the_middle_of_the_plateau() -> None:
+    """On whole seconds no lag between two of them can be told from another: off by half a second at most."""
+    for seed in range(20):
+        path = 100.0 + np.cumsum(np.random.default_rng(seed).normal(size=1_206)) / 10
+        time = np.arange(1_200) * 1_000 * MS
+        x, y = to_series(time, path[5:1205], "x"), to_series(time, path[:1200], "y")
+        found = lead_lag(x, y, LagGrid.of(30.0, 100.0), LeadLagConfig(draws=0))
+        assert found.leader == "x"
+        assert abs(found.lag_ms - 5_000) <= 500
+
+
+@pytest.mark.parametrize(
+    ("size", "peak"),
+    [
+        ([0, 0, 0, 0, 9], 4),
+        ([9, 0, 0, 0, 9], 4),  # equally far: the one at which X leads
+        ([0, 9, 9, 0, 0], 2),  # half a step: towards lag 0
+        ([0, 0, 9, 9, 0], 2),
+        ([0, 0, 0, 9, 9], 3),
+        ([9, 9, 9, 0, 0], 1),
+        ([9, 0, 0, 9, 0], 3),
+        ([1, 1, 1, 1, 1], 2),
+    ],
+)
+def test_peak_of_plateaus_and_ties(size: list[float], peak: int) -> None:
+    assert peak_of(np.array(size, np.float64)) == peak
+
+
+def test_a_seed_gives_one_answer_and_the_blocks_are_said() -> None:
+    x, y = walk(7, 10)
+    grid, config = LagGrid.of(0.05, 1.0), LeadLagConfig(draws=50, seed=3)
+    first, again = lead_lag(x, y, grid, config), lead_lag(x, y, grid, config)
+    assert first.entry() == again.entry()
+    assert first.blocks == 20
+    assert first.block_s == pytest.approx(x.span_ns / 1e9 / 20)
+
+
+def test_no_lead_is_not_sure() -> None:
+    x, _ = walk(11, 0)
+    _, y = walk(12, 0)
+    sure = lead_lag(x, y, LagGrid.of(0.1, 1.0)).confidence
+    assert sure is not None
+    assert sure < 0.99
+
+
+def test_series_without_a_common_time_are_refused() -> None:
+    x, y = walk(1, 0)
+    later = Series("y", y.ts_ns + 10**12, y.value, y.observations)
+    with pytest.raises(DataError, match="x and y have no moves in common"):
+        lead_lag(x, later, LagGrid.of(0.1, 1.0))
+
+
+def test_progress_comes_to_its_end_and_may_stop_it() -> None:
+    told: list[float] = []
+    lead_lag(*walk(1, 5), LagGrid.of(0.1, 1.0), progress=told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+    def stop(share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lead_lag(*walk(1, 5), LagGrid.of(0.1, 1.0), progress=stop)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"price": "bid"}, "leadlag.price=bid is not a choice; use auto, mid or last"),
+        ({"returns": "arithmetic"}, "use log or simple"),
+        ({"max_lag_s": -1.0}, "leadlag.max_lag_s=-1.0 is out of range"),
+        ({"max_lag_s": math.nan}, "out of range"),
+        ({"draws": -1}, "leadlag.draws"),
+        ({"step_ms": 2000.0, "max_lag_s": 1.0}, "longer than leadlag.max_lag_s=1"),
+        ({"step_ms": 0.01, "max_lag_s": 30.0}, "makes 6,000,001 lags"),
+    ],
+)
+def test_settings_that_cannot_be_used(settings: dict[str, float], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        LeadLagConfig(**settings).check()  # type: ignore[arg-type]
+
+
+def test_grid_of_slow_prices_is_the_coarse_one() -> None:
+    assert LeadLagConfig().grid(99.0) == LagGrid.of(1.0, 10.0)
+    assert LeadLagConfig().grid(1_000.0) == LagGrid.of(30.0, 100.0)
+    assert LeadLagConfig(max_lag_s=30.0, step_ms=100.0).grid(5.0).side == 300
+    assert LagGrid.of(0.3, 100.0).side == 3  # 0.3 s is three steps, though 0.3 / 0.1 is less than 3
+
+
+def brownian(seed: int, rho: float) -> tuple[Series, Series]:
+    """The experiment of Hoffmann, Rosenbaum and Yoshida: N = 10,000, lag 200, 500 and 3,000 samples. 1 = 1 ms."""
+    n, lag = 10_000, 200
+    rng = np.random.default_rng(seed)
+    leads, own = np.cumsum(rng.normal(size=(2, n + lag)), axis=1)
+    follows: npt.NDArray[np.float64] = rho * leads + math.sqrt(1 - rho**2) * own
+    time_x, time_y = (np.sort(rng.choice(n, count, replace=False)) for count in (500, 3_000))
+    x = to_series(time_x * MS, leads[time_x + lag], "leader", returns="simple")
+    return x, to_series(time_y * MS, follows[time_y], "follower", returns="simple")
+
+
+def share_within_two_steps(rho: float, seeds: int) -> float:
+    """On a grid of 400 to either side."""
+    grid, config = LagGrid.of(0.4, 1.0), LeadLagConfig(draws=0)
+    hits = 0
+    for seed in range(seeds):
+        found = lead_lag(*brownian(seed, rho), grid, config)
+        hits += found.leader == "leader" and abs(found.lag_ms - 200) <= 2
+    return hits / seeds
+
+
+def test_known_lag_of_brownian_paths() -> None:
+    assert share_within_two_steps(0.8, seeds=20) == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rho", "share"), [(0.8, 0.99), (0.5, 0.90)])
+def test_known_lag_of_many_brownian_paths(rho: float, share: float) -> None:
+    assert share_within_two_steps(rho, seeds=200) >= share
