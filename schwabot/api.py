@@ -373,7 +373,7 @@ class Graph:
         if self.head is not None:
             modules = serve(self.head, self._checkpoint, modules, feed.instruments)
         pipeline = Pipeline(feed.instruments, modules, self.settings.latency, device=device, head=self.head)
-        skill = skill_meter(feed.instruments, self.settings.skill, self.head, predictors)
+        skill = skill_meter(feed.instruments, self.settings.skill, self.head, predictors, pipeline.rates)
         bar = Progress(enabled=progress, label="graph")
         compile_s = compile_kernels(feed.instruments, modules, say=progress)
         header = RunHeader(
@@ -384,6 +384,7 @@ class Graph:
             instruments=feed.instruments,
             expected_events=feed.expected_events,
             notes=tuple(notes_of(feed, reason)),
+            rates=pipeline.rates,
         )
         with suppress(TypeError):  # a feed of one's own that can't be referred to weakly
             _read[id(feed)] = feed
@@ -394,7 +395,7 @@ class Graph:
             clock=ReplayClock(),
             sinks=[sink],
             meters=[
-                *meters_of(feed, skill, modules.phantom_lag, pipeline.clock_summary, self.head),
+                *meters_of(feed, skill, modules.phantom_lag, pipeline.clock_summary, self.head, pipeline.rates),
                 CompileEntry(compile_s),
             ],
             reference=reference,

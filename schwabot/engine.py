@@ -91,12 +91,17 @@ class Tally:
     Args:
         instruments: V instruments.
         reference: stream that ``basis_bp`` is measured against.
+        rates: streams that convert between currencies, and have no basis.
     """
 
-    def __init__(self, instruments: tuple[Instrument, ...], reference: str | None = None) -> None:
+    def __init__(
+        self, instruments: tuple[Instrument, ...], reference: str | None = None, rates: Sequence[str] = ()
+    ) -> None:
         V = len(instruments)
         self.instruments = instruments
-        self.reference = default_reference(instruments) if reference is None else reference
+        priced = tuple(instrument for instrument in instruments if instrument.stream not in rates)
+        self.reference = default_reference(priced) if reference is None else reference
+        self._rates = rates
         self._reference = [instrument.stream for instrument in instruments].index(self.reference)
         self.events = np.zeros(V, dtype=np.int64)
         self.trades = 0
@@ -114,6 +119,7 @@ class Tally:
         self._first_ns: int | None = None
         self._last_ns = 0
         self.arbitrage = {"locked": 0, "basis": 0}
+        self._locked: list[tuple[Int64, Int64, Float64]] = []
         self.fallbacks = 0
 
     def update(self, ticks: Ticks | None, record: StepRecord | None) -> None:
@@ -130,8 +136,12 @@ class Tally:
         locked = int(np.count_nonzero(found.locked))
         self.arbitrage["locked"] += locked
         self.arbitrage["basis"] += len(found.locked) - locked
-        for leg in (found.buy, found.sell):
-            np.add.at(self._windows, (leg, 1 - found.locked.astype(np.int64)), 1)
+        for leg in found.legs.T:
+            used = leg >= 0
+            np.add.at(self._windows, (leg[used], 1 - found.locked[used].astype(np.int64)), 1)
+        if locked:
+            at = found.locked == 1
+            self._locked.append((found.start_ns[at], found.end_ns[at], found.realised_left_bp[at]))
         self.fallbacks += len(record.fallbacks)
 
     def _take_ticks(self, ticks: Ticks) -> None:
@@ -202,8 +212,24 @@ class Tally:
             "lanes": {lane.name: int(self._lanes[:, lane].sum()) for lane in Lane},
             "pays_fees": self._pays_fees,
             "avoid_reentry": self._avoid_reentry,
-            "arbitrage": dict(self.arbitrage),
+            "arbitrage": self.arbitrage | self._locked_summary(),
             "fallbacks": self.fallbacks,
+        }
+
+    def _locked_summary(self) -> dict[str, float | None]:
+        """How long there was a locked window, how long one lasted, and what was left of its edge when we could act."""
+        if not self._locked:
+            return {"locked_s": 0.0, "locked_median_ms": None, "realised_edge_left_median_bp": None}
+        start, end, left = (np.concatenate(columns) for columns in zip(*self._locked, strict=True))
+        order = np.argsort(start, kind="stable")
+        start, end, life = start[order], np.maximum.accumulate(end[order]), end - start
+        # Windows that overlap count once: each adds what lies beyond all that began before it.
+        beyond = end - np.maximum(start, np.concatenate([start[:1], end[:-1]]))
+        known = left[np.isfinite(left)]
+        return {
+            "locked_s": float(np.maximum(beyond, 0).sum() / 1e9),
+            "locked_median_ms": float(np.median(life) / 1e6),
+            "realised_edge_left_median_bp": float(np.median(known)) if len(known) else None,
         }
 
     def _stream_summary(self, v: int, clocks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -216,7 +242,7 @@ class Tally:
             "clock_drift_ppm": clock.get("clock_drift_ppm"),
             "clock_drift_ci_ppm": clock.get("clock_drift_ci_ppm"),
             "feed_delay_median_ms": clock.get("feed_delay_median_ms"),
-            "basis_bp": self._basis_bp(v),
+            "basis_bp": None if instrument.stream in self._rates else self._basis_bp(v),
             "drift_status": DriftStatus(int(self._status[v])).name.lower() if self.events[v] else None,
             "route": Route(int(self._route[v])).name.lower(),
             "lanes": {lane.name: int(self._lanes[v, lane]) for lane in Lane},
@@ -338,7 +364,7 @@ def run(
     """
     loop_s = time.perf_counter()
     started_s = loop_s if started_s is None else started_s
-    tally = Tally(header.instruments, reference)
+    tally = Tally(header.instruments, reference, header.rates)
     bar = Progress(enabled=False) if progress is None else progress
     state: dict[str, Any] = {"interrupted": False}
     opened: list[Sink] = []

@@ -139,6 +139,12 @@ class Pipeline:
             self._batches, self._events = int(state["pipeline.batches"]), int(state["pipeline.events"])
         self._graph_state = memory
 
+    @property
+    def rates(self) -> tuple[str, ...]:
+        """Streams that convert between currencies and price nothing else."""
+        rate = self.graph.ghost_bridge.rate
+        return tuple(one.stream for one, is_rate in zip(self.instruments, rate, strict=True) if is_rate)
+
     def clock_summary(self) -> dict[str, dict[str, Any]]:
         """Per stream: clock offset and drift with intervals, median feed delay."""
         return self.clock.summary()

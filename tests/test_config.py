@@ -194,10 +194,10 @@ def test_known_instruments() -> None:
     assert facts == {
         "binance:BTC/USDT": (0.01, 1e-5, 1.0, False, "BTC"),
         "binance:ETH/USDT": (0.01, 1e-4, 1.0, False, "ETH"),
-        "binanceusdm:BTC/USDT:USDT": (0.1, 1e-3, 1.0, False, "BTC/USDT:USDT"),
-        "binanceusdm:ETH/USDT:USDT": (0.01, 1e-3, 1.0, False, "ETH/USDT:USDT"),
-        "binancecoinm:BTC/USD:BTC": (0.1, 1.0, 100.0, True, "BTC/USD:BTC"),
-        "binancecoinm:ETH/USD:ETH": (0.01, 1.0, 10.0, True, "ETH/USD:ETH"),
+        "binanceusdm:BTC/USDT:USDT": (0.1, 1e-3, 1.0, False, "binanceusdm:BTC/USDT:USDT"),
+        "binanceusdm:ETH/USDT:USDT": (0.01, 1e-3, 1.0, False, "binanceusdm:ETH/USDT:USDT"),
+        "binancecoinm:BTC/USD:BTC": (0.1, 1.0, 100.0, True, "binancecoinm:BTC/USD:BTC"),
+        "binancecoinm:ETH/USD:ETH": (0.01, 1.0, 10.0, True, "binancecoinm:ETH/USD:ETH"),
     }
 
 

@@ -207,3 +207,30 @@ def test_watched_feed_is_the_feed() -> None:
     assert 2000 <= total < 4000
     assert int(watched.tally.events.sum()) <= total
     assert watched.dropped == {}
+
+
+def test_locked_windows_that_overlap_count_once() -> None:
+    """0 to 4 s, 1 to 2 s and 3 to 6 s, then 8 to 9 s: 7 s of the run, 2 s the median one."""
+    from tests.sinks.making import INSTRUMENTS, records
+
+    record = records(3)[0]
+    s = 10**9
+    windows = replace(
+        record.arbitrage,
+        locked=np.ones(5, np.int8) * np.array([1, 1, 1, 1, 0], np.int8),
+        legs=np.tile(np.array([0, 1, -1, -1], np.int32), (5, 1)),
+        sides=np.tile(np.array([1, -1, 0, 0], np.int8), (5, 1)),
+        start_ns=np.array([1, 0, 3, 8, 0]) * s,
+        end_ns=np.array([2, 4, 6, 9, 99]) * s,
+        start_bp=np.ones(5),
+        edge_bp=np.ones(5),
+        qty=np.ones(5),
+        realised_left_bp=np.array([1.0, np.nan, -2.0, 0.5, 7.0]),
+    )
+    tally = Tally(INSTRUMENTS)
+    tally.update(None, replace(record, arbitrage=windows))
+    said = tally.summary({})
+    assert said["arbitrage"] == {
+        "locked": 4, "basis": 1, "locked_s": 7.0, "locked_median_ms": 2_000.0, "realised_edge_left_median_bp": 0.5,
+    }  # fmt: skip
+    assert said["streams"][INSTRUMENTS[0].stream]["arbitrage"] == {"locked": 4, "basis": 1}

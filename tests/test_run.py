@@ -65,7 +65,9 @@ def test_main_job_from_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFix
     assert truth["ghost_rmse_bp"] > 0
     assert truth.keys() >= {"best_single_rmse_bp", "plain_mean_rmse_bp", "basis_error_bp", "clock_error"}
     assert summary["lanes"].keys() == {"LOW", "MEDIUM", "HIGH"}
-    assert summary["arbitrage"].keys() == {"locked", "basis"}
+    assert summary["arbitrage"].keys() == {
+        "locked", "basis", "locked_s", "locked_median_ms", "realised_edge_left_median_bp",
+    }  # fmt: skip
     config = yaml.safe_load((run_dir / "config.yaml").read_text())
     assert config["source"]["events"] == 5000
     out = capsys.readouterr().out

@@ -50,7 +50,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     config = write_config(settings, run_dir)
     pipeline = Pipeline(feed.instruments, modules, settings.latency, device=device, head=head)
     compile_s = compile_kernels(feed.instruments, modules)
-    skill = skill_meter(feed.instruments, settings.skill, head)
+    skill = skill_meter(feed.instruments, settings.skill, head, rates=pipeline.rates)
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
     header = RunHeader(
         run_dir=run_dir,
@@ -61,6 +61,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         expected_events=expected_events(settings, feed),
         config=config,
         notes=tuple(notes),
+        rates=pipeline.rates,
         horizons_ms=pipeline.graph.horizons_ms,
     )
     summary = engine.run(
@@ -70,7 +71,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         clock=ReplayClock(),
         sinks=_sinks(settings, progress),
         meters=[
-            *meters_of(feed, skill, modules.phantom_lag, pipeline.clock_summary, head),
+            *meters_of(feed, skill, modules.phantom_lag, pipeline.clock_summary, head, pipeline.rates),
             CompileEntry(compile_s),
         ],
         reference=reference,

@@ -13,7 +13,7 @@ import torch
 from schwabot.errors import StateError
 from schwabot.modules.stateful import State
 
-FORMAT = 4
+FORMAT = 5
 
 
 def save_state(file: str | Path, streams: Sequence[str], state: State) -> None:

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from schwabot.errors import ConfigError, StateError, UnknownStreamError, UnsortedTimeError
+from schwabot.errors import StateError, UnknownStreamError, UnsortedTimeError
 from schwabot.modules.checkpoint import load_state, save_state
 from schwabot.modules.forecast import Forecast, ForecastHead
 from schwabot.modules.ghost_bridge import GhostBridge, take_windows
@@ -30,7 +30,6 @@ from schwabot.records.instrument import Instrument
 from schwabot.tensors.tick_batch import TickBatch
 from schwabot_kernels import tree
 from schwabot_kernels.align.cpu import Events
-from schwabot_kernels.arbitrage.cpu import close_window
 from schwabot_kernels.graph import cpu as kernel
 from schwabot_kernels.graph.columns import ColumnMemory
 from schwabot_kernels.graph.op import flat_params, grown_state
@@ -65,7 +64,7 @@ class Graph(torch.nn.Module):
         batch [N]; signals [N], [N, V] and [N, V, H].
 
     Raises:
-        ConfigError: a setting is out of range, or the instruments are of more than one base asset.
+        ConfigError: a setting is out of range, or the instruments are of several assets, of which some are no rates.
 
     Example:
         >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
@@ -90,12 +89,12 @@ class Graph(torch.nn.Module):
         self.instruments = tuple(instruments)
         self.config = config or ModulesConfig()
         self.config.check()
-        _check_one_asset(self.instruments)
         bridge, registry = self.config.ghost_bridge, self.config.hash_registry
+        ghost_bridge = GhostBridge(self.instruments, bridge, trades_only, self.config.phantom_lag.latency_ms)
         self.tensor_harness = TensorHarness(
-            self.instruments, self.config.tensor_harness, trades_only, bridge.latency_max_ms
+            self.instruments, self.config.tensor_harness, trades_only, bridge.latency_max_ms, ghost_bridge.rate
         )
-        self.ghost_bridge = GhostBridge(self.instruments, bridge, trades_only)
+        self.ghost_bridge = ghost_bridge
         self.ghost_bridge.forecast = Forecast(
             self.instruments, head, trades_only, self.config.voltage_lanes.horizon_ms, registry.horizon_ms
         )
@@ -132,9 +131,7 @@ class Graph(torch.nn.Module):
             registry=self.hash_registry.params,
             lag=delay.params,
             latencies_ns=delay.latencies_ns,
-            fungible=bridge.fungible,
-            fee_bp=bridge.fee_bp,
-            min_edge_bp=bridge.min_edge_bp,
+            arbitrage=bridge.traded,
             lanes=self.voltage_lanes.params,
             style_fee_bp=self.voltage_lanes.style_fee_bp,
             head=self._forecast.params,
@@ -231,7 +228,7 @@ class Graph(torch.nn.Module):
             GraphOutput(
                 _signals(columns),
                 take_decisions(parts.lag, int(parts.lag.pending.min())),
-                take_windows(parts.arbitrage, self.params.fungible),
+                take_windows(parts.arbitrage, self.params.arbitrage),
             ),
             {name: after[name] for name in state},
         )
@@ -267,7 +264,7 @@ class Graph(torch.nn.Module):
         while True:
             row = kernel.graph_pass(row, events, self.table, self.params, parts, self._work, columns)
             decisions.append(take_decisions(parts.lag, int(parts.lag.pending.min())))
-            windows.append(take_windows(parts.arbitrage, self.params.fungible))
+            windows.append(take_windows(parts.arbitrage, self.params.arbitrage))
             if row == len(batch):
                 break
             parts = grown_state(parts)
@@ -286,7 +283,7 @@ class Graph(torch.nn.Module):
             given = forecasts_bp[..., self._forecast.params.lanes_horizon]
         memory, registry = self.hash_registry(batch, timeline, ghost, state, move_bp)
         lag, delay = self.phantom_lag(batch, timeline, ghost, memory, state, move_bp)
-        windows, bridge = self.ghost_bridge.arbitrage(batch, timeline, lag.move_bp, bridge)
+        windows, bridge = self.ghost_bridge.arbitrage(batch, timeline, lag.move_bp, bridge | harness)
         lanes, gates = self.voltage_lanes(batch, timeline, ghost, memory, lag, state, given)
         signals = SignalColumns(
             ghost_bp=ghost.price_bp.numpy(),
@@ -322,9 +319,7 @@ class Graph(torch.nn.Module):
             decisions = take_decisions(parts.lag, int(parts.lag.head[1]))
         else:
             decisions = finish_decisions(parts.lag, last_ns, self.params.latencies_ns, self.params.lag)
-            for buy, sell in zip(*np.nonzero(parts.arbitrage.open_ns >= 0), strict=True):
-                close_window(buy, sell, last_ns, parts.arbitrage)
-        windows = take_windows(parts.arbitrage, self.params.fungible)
+        windows = self.ghost_bridge.finish(state, last_ns)
         return GraphOutput(_signals(kernel.empty_columns(0, len(self.instruments), self._horizons)), decisions, windows)
 
     def reference_price(self, state: State) -> float:
@@ -349,24 +344,6 @@ class Graph(torch.nn.Module):
 
 
 _TEMPLATE = kernel.empty_state(streams=1, bits=4, tables=1, seed=0, slots=1, latencies=1, v0=0.8, capacity=1)
-
-
-def _check_one_asset(instruments: Sequence[Instrument]) -> None:
-    """Refuse to mix assets into one price; a name without BASE/QUOTE says nothing of its asset."""
-    streams: dict[str, list[str]] = {}
-    for instrument in instruments:
-        if "/" in instrument.symbol:
-            streams.setdefault(instrument.base.upper(), []).append(instrument.stream)
-    if len(streams) > 1:
-        said = "; ".join(
-            f"{base}: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
-            for base, names in sorted(streams.items())[:8]
-        )
-        raise ConfigError(
-            f"streams of {len(streams)} assets in one graph, which prices one ({said}): one run per asset; narrow"
-            " source.glob to its files; where a file holds several, mode=convert and then source=store with"
-            " source.symbols"
-        )
 
 
 def _signals(columns: kernel.GraphColumns) -> SignalColumns:

@@ -148,7 +148,7 @@ class LiveStep:
     def take(self) -> tuple[LagDecisions, ArbitrageEvents]:
         """Decisions and arbitrage windows completed since the last call; until taken they stay in the state."""
         decisions = take_decisions(self._parts.lag, int(self._parts.lag.pending.min()))
-        return decisions, take_windows(self._parts.arbitrage, self.graph.params.fungible)
+        return decisions, take_windows(self._parts.arbitrage, self.graph.params.arbitrage)
 
 
 _TEMPLATE = cpu.empty_state(streams=1, bits=4, tables=1, seed=0, slots=1, latencies=1, v0=0.8, capacity=1)

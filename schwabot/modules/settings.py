@@ -69,6 +69,9 @@ class GhostBridgeConfig:
         kalman_r_by_stream_bp2: the same of single streams, by name; it goes before ``kalman_r_bp2``.
         desync_bp: a stream further than this from its fair price is desynchronised.
         min_edge_bp: net edge above which an arbitrage window opens.
+        asset: what is priced; needed where streams of several assets are given. The others are rates.
+        max_legs: most trades of a locked cycle, 2 to 4; 2 = pairs only.
+        rate_stale_ms: a rate whose last quote is older converts nothing.
     """
 
     estimator: str = "weighted"
@@ -84,6 +87,9 @@ class GhostBridgeConfig:
     kalman_r_by_stream_bp2: dict[str, float] = field(default_factory=dict)
     desync_bp: float = 0.5
     min_edge_bp: float = 0.0
+    asset: str | None = None
+    max_legs: int = 4
+    rate_stale_ms: float = 5000.0
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""
@@ -101,6 +107,8 @@ class GhostBridgeConfig:
             _in_range(f"modules.ghost_bridge.kalman_r_by_stream_bp2[{stream}]", r_bp2, 1e-12, 1e12)
         _in_range("modules.ghost_bridge.desync_bp", self.desync_bp, 0.0, 1e6)
         _in_range("modules.ghost_bridge.min_edge_bp", self.min_edge_bp, 0.0, 1e6)
+        _one_of("modules.ghost_bridge.max_legs", self.max_legs, (2, 3, 4))
+        _in_range("modules.ghost_bridge.rate_stale_ms", self.rate_stale_ms, 1e-3, 1e9)
 
 
 @dataclass

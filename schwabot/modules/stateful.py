@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -28,10 +29,17 @@ class Stateful(torch.nn.Module):
         identity: names of the settings that the state's meaning depends on.
         empty: per op, the state before the first event.
         streams: V. Rows of streams are padded, so shapes alone don't tell 3 streams from 4.
+        beside: more that the meaning depends on, by name.
     """
 
     def __init__(
-        self, name: str, config: object, identity: tuple[str, ...], empty: dict[str, tuple[Any, ...]], streams: int
+        self,
+        name: str,
+        config: object,
+        identity: tuple[str, ...],
+        empty: dict[str, tuple[Any, ...]],
+        streams: int,
+        beside: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -43,6 +51,7 @@ class Stateful(torch.nn.Module):
             full = f"modules.{name}.{setting}"
             values.update({f"{full}[{k}]" if isinstance(value, list) else full: v for k, v in enumerate(several)})
         values["the number of streams"] = streams
+        values |= beside or {}
         self._identity = values
         self._like = empty
         self._expected = {name: (part.dtype, tuple(part.shape)) for name, part in self.initial_state().items()}

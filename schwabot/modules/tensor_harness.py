@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -72,13 +73,14 @@ class TensorHarness(Stateful):
     the plain mean of x_u - phi_u over the valid streams seen before; its pairs are seeded and c moves so that their
     phases stay, and with them the ghost they make. What a join adds to it is the newcomer's weight in it times m -
     ghost, zero when the others agree. k = 0, k0 or min(2 k0, k_max) as the stream is stable, drifting or
-    critical. A stream that is unseen, stale, crossed or critical gets a route other than 0.
+    critical. A stream that is unseen, stale, crossed or critical gets a route other than 0; so does a rate.
 
     Args:
         instruments: V instruments, sorted by stream name.
         config: settings; see ``TensorHarnessConfig`` for units and defaults.
         trades_only: streams whose price is their last trade.
         latency_max_ms: feed delay at which a stream's weight in the ghost reaches zero, ms.
+        rate: 1 where a stream is a rate, see ``currencies``: it is aligned, and has no other part. [V]
 
     Shape:
         batch [N]; outputs [N, V], ``aligned.dt_s`` [N].
@@ -108,17 +110,21 @@ class TensorHarness(Stateful):
         config: TensorHarnessConfig | None = None,
         trades_only: Sequence[str] = (),
         latency_max_ms: float = GhostBridgeConfig.latency_max_ms,
+        rate: Int8 | None = None,
     ) -> None:
         config = config or TensorHarnessConfig()
         config.check()
         streams = len(instruments)
         empty = {"align": align_kernel.empty_state(streams), "phase": phase_kernel.empty_state(streams)}
-        super().__init__("tensor_harness", config, ("drift_window_s",), empty, len(instruments))
+        rate = np.zeros(streams, np.int8) if rate is None else rate
+        rates = {"the checksum of the rates": zlib.crc32(rate.tobytes())}
+        super().__init__("tensor_harness", config, ("drift_window_s",), empty, streams, rates)
         self.table = StreamTable(
             tick=np.array([i.tick_size for i in instruments], np.float64),
             unit=np.array([i.lot_size * i.contract_value for i in instruments], np.float64),
             inverse=np.array([i.inverse for i in instruments], np.int8),
             trades_only=1 - has_quotes(instruments, trades_only),
+            rate=rate,
         )
         self.latency_max_ns = latency_max_ms * 1e6
         self.params = PhaseParams(

@@ -20,6 +20,7 @@ class Route(IntEnum):
     STALE = 2
     CROSSED = 3
     DRIFTING = 4
+    RATE = 5
 
 
 class DriftStatus(IntEnum):
@@ -53,7 +54,7 @@ class SignalColumns:
 
     Attributes:
         ghost_bp: fair log price, bp relative to ``reference_price``. [N]
-        mid_bp: log mid as of each event, same reference. [N, V]
+        mid_bp: log mid as of each event, same reference; of a rate (``Route.RATE``) relative to 1. [N, V]
         half_spread_bp: half the spread over the mid. [N, V]
         deviation_bp: ghost + phase - mid; positive = the stream is cheap. [N, V]
         phase_bp: persistent offset of the stream from the ghost. [N, V]
@@ -125,23 +126,32 @@ class LagDecisions:
 
 @dataclass(frozen=True, slots=True)
 class ArbitrageEvents:
-    """Closed arbitrage windows.
+    """Closed arbitrage windows: pairs, and cycles of up to four trades that end in what they began with.
+
+    A batch carries the windows that have closed and whose edge left is known (and, at the end of the run, the rest), in
+    the order in which they closed.
 
     Attributes:
-        locked: 1 = both legs deliver the same thing; 0 = edge against the usual basis. [A] int8
-        buy, sell: stream indices. [A]
-        start_ns, end_ns: first event with a positive net edge, first without. [A]
+        locked: 1 = what is bought is what is sold; 0 = a pair's edge against its usual basis. [A] int8
+        legs: streams traded, -1 beyond the last. [A, 4] int32
+        sides: +1 buy, -1 sell, 0 beyond the last. [A, 4] int8
+        start_ns, end_ns: first event with a net edge above the least one, first without. [A]
+        start_bp: net edge at the start. [A]
         edge_bp: largest net edge in the window. [A]
-        qty: size available at the touch at that moment, in base asset. [A]
+        qty: size that passes through all touches at that moment, in base asset of the first leg. [A]
+        realised_left_bp: edge left, as last known start + our latency + the largest feed delay of the legs after the
+            start; net of fees, without a forecast's charge; NaN past the end. It looks ahead. [A]
     """
 
     locked: Int8
-    buy: Int32
-    sell: Int32
+    legs: Int32
+    sides: Int8
     start_ns: Int64
     end_ns: Int64
+    start_bp: Float64
     edge_bp: Float64
     qty: Float64
+    realised_left_bp: Float64
 
 
 @dataclass(frozen=True, slots=True)

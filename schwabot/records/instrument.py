@@ -63,8 +63,14 @@ class Instrument:
 
     @property
     def delivers(self) -> str:
-        """What holding it gives: the base asset on spot, a derivative named by its symbol otherwise.
+        """What holding it gives: the base asset on spot, a position in this very stream otherwise.
 
-        Two streams are fungible (a locked arbitrage between them is possible) only when this agrees.
+        Two streams are fungible (a locked arbitrage between them is possible) only when this agrees. Contracts of one
+        name at two venues are not: a long one here and a short one there stay two positions, with two margins.
         """
-        return self.symbol if ":" in self.symbol else self.base
+        return self.base if self.is_spot else self.stream
+
+    @property
+    def is_spot(self) -> bool:
+        """Whether it changes hands at once, against its quote currency; ccxt names a derivative's settlement."""
+        return ":" not in self.symbol

@@ -24,6 +24,7 @@ class RunHeader:
         expected_events: rows the source will give, if known.
         config: the run's settings, secrets masked.
         notes: what was said to the user before the start, one line each; kept in the summary.
+        rates: names of the streams that convert between currencies and price nothing else.
         horizons_ms: horizons of the trained forecast; none without one.
     """
 
@@ -35,6 +36,7 @@ class RunHeader:
     expected_events: int | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    rates: tuple[str, ...] = ()
     horizons_ms: tuple[float, ...] = ()
 
 

@@ -77,7 +77,7 @@ def stream_row(stream: str, facts: Mapping[str, Any], summary: Mapping[str, Any]
         _number(facts.get("clock_offset_ms"), ".2f"),
         _number(facts.get("clock_drift_ppm"), ".1f"),
         _number(facts.get("basis_bp"), ".2f"),
-        facts.get("drift_status") or DASH,
+        "rate" if facts.get("route") == "rate" else facts.get("drift_status") or DASH,
         _number(skill.get("corr"), ".3f"),
         _number(skill.get("r2"), ".3f"),
         *(_number(lag.get(ms), ".3f") for ms in LATENCIES_MS),
@@ -108,6 +108,12 @@ def closing_lines(summary: Mapping[str, Any]) -> list[str]:
         f"arbitrage windows: {arbitrage.get('locked', 0):,} locked, {arbitrage.get('basis', 0):,} against the basis; "
         f"lanes: {', '.join(f'{lanes.get(lane.name, 0):,} {lane.name}' for lane in Lane)}"
     )
+    if arbitrage.get("locked"):
+        lines.append(
+            f"locked: {_number(arbitrage.get('locked_s'), ',.1f')} s of the run, one for"
+            f" {_number(arbitrage.get('locked_median_ms'), ',.1f')} ms (median); edge left after our latency"
+            f" {_number(arbitrage.get('realised_edge_left_median_bp'), '.2f')} bp (median)"
+        )
     truth = summary.get("truth") or {}
     if truth:
         errors = (("ghost", "ghost"), ("best single mid", "best_single"), ("plain mean of mids", "plain_mean"))

@@ -46,12 +46,13 @@ SIGNALS = pa.schema(
 ARBITRAGE = pa.schema(
     [
         ("kind", TEXT),
-        ("buy", TEXT),
-        ("sell", TEXT),
+        ("legs", TEXT),
         ("start_ns", pa.int64()),
         ("end_ns", pa.int64()),
+        ("start_edge_bp", pa.float64()),
         ("edge_bp", pa.float64()),
         ("qty_base", pa.float64()),
+        ("realised_edge_left_bp", pa.float64()),
     ]
 )
 DRIFT = pa.schema(
@@ -202,19 +203,33 @@ def decisions_schema(latencies_ms: Sequence[float]) -> pa.Schema:
 
 
 def arbitrage_table(record: StepRecord) -> pa.Table:
-    """Rows of arbitrage.parquet: the windows that closed in this batch."""
+    """Rows of arbitrage.parquet: the windows of this batch."""
     found = record.arbitrage
-    names = _names(record)
     columns = [
         _text(found.locked, ["basis", "locked"]),
-        _text(found.buy, names),
-        _text(found.sell, names),
+        _legs(record),
         pa.array(found.start_ns),
         pa.array(found.end_ns),
+        _nullable(found.start_bp),
         _nullable(found.edge_bp),
         _nullable(found.qty),
+        _nullable(found.realised_left_bp),
     ]
     return pa.table(columns, schema=ARBITRAGE)
+
+
+def _legs(record: StepRecord) -> pa.Array:
+    """``buy a, sell b, ...`` of every window."""
+    names, found = _names(record), record.arbitrage
+    both = np.concatenate([found.legs, found.sides], axis=1)
+    distinct, codes = np.unique(both, axis=0, return_inverse=True)
+    said = [
+        ", ".join(
+            f"{'buy' if side > 0 else 'sell'} {names[v]}" for v, side in zip(*np.split(row, 2), strict=True) if side
+        )
+        for row in distinct
+    ]
+    return _text(codes.reshape(-1), said)
 
 
 def drift_table(record: StepRecord) -> pa.Table:

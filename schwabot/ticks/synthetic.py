@@ -46,6 +46,8 @@ CONTRACTS = {
     "spot": ("BTC/USDT", 1e-5, 1.0, False, 2.0, 10.0),
     "linear": ("BTC/USDT:USDT", 1e-3, 1.0, False, 2.0, 5.0),
     "inverse": ("BTC/USD:BTC", 1.0, 100.0, True, 2.0, 5.0),
+    "spot_usd": ("BTC/USD", 1e-5, 1.0, False, 2.0, 10.0),
+    "rate": ("USDT/USD", 1.0, 1.0, False, 0.0, 1.0),
 }
 
 
@@ -65,7 +67,8 @@ class SyntheticConfig:
         volatility_tau_s: how long volatility remembers.
         jumps_per_hour: mean number of jumps of the efficient price.
         jump_bp: standard deviation of a jump.
-        contract: ``spot``, ``linear`` (perpetual) or ``inverse`` (perpetual, 100 USD a contract).
+        contract: ``spot``, ``linear`` (perpetual), ``inverse`` (perpetual, 100 USD a contract), ``spot_usd`` (the asset
+            against USD) or ``rate`` (USDT/USD, at 1 and its basis, whatever the asset does).
         tick_size: price step.
         spread_bp: mean spread, at least one tick.
         size: typical quantity at the touch, in base asset.
@@ -273,7 +276,9 @@ def _venues(config: SyntheticConfig) -> tuple[Venue, ...]:
     for v in range(config.streams):
         letters = chr(97 + v) if config.streams <= 26 else chr(97 + v // 26) + chr(97 + v % 26)
         symbol, lot_size, contract_value, inverse, maker_bp, taker_bp = CONTRACTS[_of(config.contract, v)]
-        units = _of(config.size, v) * (config.price / contract_value if inverse else 1.0)
+        is_rate = _of(config.contract, v) == "rate"
+        price = 1.0 if is_rate else config.price
+        units = _of(config.size, v) * (price / contract_value if inverse else 1.0)
         instrument = Instrument(
             stream=f"synthetic_{letters}:{symbol}",
             tick_size=_of(config.tick_size, v),
@@ -292,7 +297,8 @@ def _venues(config: SyntheticConfig) -> tuple[Venue, ...]:
                 instrument=instrument,
                 size_lots=units / lot_size,
                 depth_phase=v / config.streams,
-                **per_stream,
+                follows=0.0 if is_rate else 1.0,
+                **per_stream | {"price": price},
             )
         )
     return tuple(venues)
@@ -343,7 +349,9 @@ def _check(config: SyntheticConfig) -> None:
     ):
         if not least <= getattr(config, name) <= most:
             raise ConfigError(f"source.{name}={getattr(config, name)}: between {least} and {most}")
-    if config.price / max(config.tick_size) < 1_000:
-        raise ConfigError(f"source.price={config.price}: at least 1000 ticks of {max(config.tick_size)}")
+    for v in range(config.streams):
+        price, tick = 1.0 if _of(config.contract, v) == "rate" else config.price, _of(config.tick_size, v)
+        if price / tick < 1_000:
+            raise ConfigError(f"source.price={price}: at least 1000 ticks of {tick}")
     if sum(_of(config.rate_per_s, v) for v in range(config.streams)) < 1:
         raise ConfigError("source.rate_per_s: at least one event a second over all streams")

@@ -65,6 +65,7 @@ class Venue:
         outage_s: their mean length.
         depth_interval_ms: time between depth rows; 0 = none.
         depth_phase: where in the interval they fall, 0 to 1.
+        follows: share of the efficient price's moves that the venue's price makes; 0 for a rate.
     """
 
     index: int
@@ -93,6 +94,7 @@ class Venue:
     outage_s: float
     depth_interval_ms: float
     depth_phase: float
+    follows: float = 1.0
 
     def basis_at(self, since_s: Float64) -> Float64:
         """Basis in bp, seconds after the start."""
@@ -156,7 +158,7 @@ class VenueRows:
         count = len(kind)
         ts_ns = begin_ns + since
         basis_bp = venue.basis_at((ts_ns - self.path.start_ns) / 1e9)
-        fair_bp = self.path.at(ts_ns - round(venue.delay_ms * 1e6)) + basis_bp
+        fair_bp = venue.follows * self.path.at(ts_ns - round(venue.delay_ms * 1e6)) + basis_bp
 
         longs = np.zeros((9, count), dtype=np.int64)
         bytes_ = np.zeros((2, count), dtype=np.int8)
@@ -170,7 +172,7 @@ class VenueRows:
 
         # Traders know the price now, the venue's quotes follow late: that is why flow says something.
         mid = 0.5 * (shown[0, trades] + shown[1, trades]) * venue.instrument.tick_size
-        ahead_bp = self.path.at(ts_ns[trades]) + basis_bp[trades] - np.log(mid / venue.price) * 1e4
+        ahead_bp = venue.follows * self.path.at(ts_ns[trades]) + basis_bp[trades] - np.log(mid / venue.price) * 1e4
         buys = rng.random(len(trades)) < 0.5 + 0.35 * np.tanh(ahead_bp)
         longs[PRICE, trades] = np.where(buys, shown[1, trades], shown[0, trades])
         longs[QTY, trades] = _lots(0.1 * venue.size_lots, rng.standard_normal(len(trades)))

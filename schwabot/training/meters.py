@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,7 @@ def skill_meter(
     config: SkillConfig,
     head: ForecastHead | None = None,
     predictors: Mapping[str, Predictor] | None = None,
+    rates: Sequence[str] = (),
 ) -> SkillMeter:
     """The skill meter of a run: the ghost's deviation, before it a trained forecast, behind it predictors of one's own.
 
@@ -80,10 +81,11 @@ def skill_meter(
         config: see ``SkillConfig``.
         head: the trained forecast that is served, if any.
         predictors: more predictors to score.
+        rates: streams that price something else, as ``Pipeline.rates``.
     """
     known: dict[str, Predictor] = {GHOST: ghost_deviation, **(predictors or {})}
     if head is None:
-        return SkillMeter(instruments, config, predictors=known)
+        return SkillMeter(instruments, config, predictors=known, rates=rates)
     place = [head.horizons_ms.index(h) if h in head.horizons_ms else None for h in config.horizons_ms]
 
     def forecast(record: StepRecord) -> Float64:
@@ -97,6 +99,7 @@ def skill_meter(
         predictors={FORECAST: forecast, **known},
         moves=(FORECAST,),
         left_out={FORECAST: fitted_spans(head, instruments)},
+        rates=rates,
     )
 
 
@@ -144,10 +147,10 @@ class CompileEntry:
 class TruthEntry:
     """How far the answers are from what is true on a synthetic market."""
 
-    def __init__(self, feed: SyntheticFeed, clocks: Clocks) -> None:
+    def __init__(self, feed: SyntheticFeed, clocks: Clocks, rates: Sequence[str] = ()) -> None:
         self._feed = feed
         self._clocks = clocks
-        self._meter = TruthMeter(feed.instruments)
+        self._meter = TruthMeter(feed.instruments, rates)
         self._last_ns = {instrument.stream: feed.config.start_ns for instrument in feed.instruments}
 
     def update(self, ticks: Ticks | None, record: StepRecord) -> None:
@@ -169,7 +172,12 @@ class TruthEntry:
 
 
 def meters_of(
-    feed: Feed, skill: SkillMeter, lag: PhantomLagConfig, clocks: Clocks, head: ForecastHead | None = None
+    feed: Feed,
+    skill: SkillMeter,
+    lag: PhantomLagConfig,
+    clocks: Clocks,
+    head: ForecastHead | None = None,
+    rates: Sequence[str] = (),
 ) -> list[SkillEntry | LagEntry | LatencyCostMeter | TruthEntry]:
     """The meters of a run over this feed.
 
@@ -179,6 +187,7 @@ def meters_of(
         lag: latencies of the lag curve, our own, and the size their costs are given in money for.
         clocks: tells the clock summary, as ``Pipeline.clock_summary``.
         head: the trained forecast that is served, if any.
+        rates: streams that price something else, as ``Pipeline.rates``.
     """
     meters: list[SkillEntry | LagEntry | LatencyCostMeter | TruthEntry] = [
         SkillEntry(skill, head),
@@ -186,5 +195,5 @@ def meters_of(
         LatencyCostMeter(feed.instruments, lag.latency_ms, lag.notional_quote),
     ]
     if isinstance(feed, SyntheticFeed):
-        meters.append(TruthEntry(feed, clocks))
+        meters.append(TruthEntry(feed, clocks, rates))
     return meters

@@ -71,6 +71,7 @@ class SkillMeter:
             one is no row of that predictor. A slope learns from such rows all the same.
         observer: sees every row's forecast and outcome, for plots and tests; ``summary`` shows it the rows of the
             last seconds, which wait for their outcomes until then.
+        rates: streams that price something else than the asset; neither they nor their quotes are scored.
 
     Example:
         >>> meter = SkillMeter((Instrument("a:X/Y", 0.1, 1.0),), SkillConfig(horizons_ms=(100,)))
@@ -87,9 +88,12 @@ class SkillMeter:
         moves: Collection[str] = (),
         left_out: Mapping[str, Sequence[tuple[int, int]]] | None = None,
         observer: Observer | None = None,
+        rates: Sequence[str] = (),
     ) -> None:
         self.config = config or SkillConfig()
-        self.streams = tuple(instrument.stream for instrument in instruments)
+        self._is_priced = np.array([instrument.stream not in rates for instrument in instruments])
+        self._at = np.flatnonzero(self._is_priced) if rates else slice(None)  # a slice copies nothing
+        self.streams = tuple(one.stream for one in instruments if one.stream not in rates)
         given = predictors or {"ghost": ghost_deviation}
         self._predict: dict[str, Predictor] = dict(given) if isinstance(given, Mapping) else {}
         self.predictors = tuple(given)
@@ -128,9 +132,9 @@ class SkillMeter:
         shape = record.signals.mid_bp.shape
         self.take(
             record.ts_recv_ns,
-            record.kind == Kind.QUOTE,
-            record.signals.mid_bp,
-            lambda name: _as_columns(name, self._predict[name](record), self._shape(name, shape)),
+            (record.kind == Kind.QUOTE) & self._is_priced[record.stream],
+            record.signals.mid_bp[:, self._at],
+            lambda name: _as_columns(name, self._predict[name](record), self._shape(name, shape))[:, self._at],
         )
 
     def take(
@@ -140,7 +144,7 @@ class SkillMeter:
         mid_bp: Float64,
         answer: Callable[[str], Float64],
     ) -> None:
-        """Take in one batch that is no step record.
+        """Take in one batch that is no step record. V are the streams that are scored.
 
         Args:
             ts_ns: receive times. [N]

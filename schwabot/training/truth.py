@@ -66,6 +66,7 @@ class TruthMeter:
 
     Args:
         instruments: V instruments of the run.
+        rates: streams that price something else than the asset; they are left out.
 
     Example:
         >>> meter = TruthMeter((Instrument("a:X/Y", 0.1, 1.0),))
@@ -73,8 +74,9 @@ class TruthMeter:
         True
     """
 
-    def __init__(self, instruments: tuple[Instrument, ...]) -> None:
-        self.streams = tuple(instrument.stream for instrument in instruments)
+    def __init__(self, instruments: tuple[Instrument, ...], rates: Sequence[str] = ()) -> None:
+        self._at = [v for v, instrument in enumerate(instruments) if instrument.stream not in rates]
+        self.streams = tuple(instruments[v].stream for v in self._at)
         self._prices = _Moments(2 + len(self.streams))
         self._bases = _Moments(len(self.streams))
 
@@ -86,13 +88,12 @@ class TruthMeter:
             truth: at the same N rows, e.g. ``feed.truth_at(record.ts_recv_ns)``.
         """
         signals = record.signals
-        estimates = np.concatenate(
-            [signals.ghost_bp[:, None], signals.mid_bp.mean(axis=1, keepdims=True), signals.mid_bp], axis=1
-        )
+        mid_bp = signals.mid_bp[:, self._at]
+        estimates = np.concatenate([signals.ghost_bp[:, None], mid_bp.mean(axis=1, keepdims=True), mid_bp], axis=1)
         errors = estimates - truth.efficient_bp[:, None]
         self._prices.add(errors[np.isfinite(errors).all(axis=1)])
         # Phases, too, are known up to a constant: compare what is left without the mean over the streams.
-        phase = signals.phase_bp - truth.basis_bp
+        phase = signals.phase_bp[:, self._at] - truth.basis_bp[:, self._at]
         phase -= phase.mean(axis=1, keepdims=True)
         self._bases.add(phase[np.isfinite(phase).all(axis=1)])
 

@@ -15,7 +15,8 @@ from schwabot.pipeline import Pipeline
 from schwabot.records.audit import FallbackEvent, MemoryColumns, SignalColumns, StepRecord
 from schwabot.records.market import MISSING_NS, Kind, Ticks
 from schwabot.ticks.venue_clock import VenueClockConfig
-from tests.kernels.making import DECISIONS, HABITS, Habits, adversarial, settings
+from schwabot_kernels.rings import LISTS
+from tests.kernels.making import ALL_HABITS, DECISIONS, WINDOWS, Habits, adversarial, settings
 
 CLOCK = VenueClockConfig(window_s=2.0, bucket_ms=50)
 COLUMNS = [field.name for field in fields(Ticks) if field.name not in ("instruments", "levels")]
@@ -24,7 +25,7 @@ SIGNALS = [field.name for field in fields(SignalColumns)]
 ROWS = ("ts_recv_ns", "ts_event_ns", "ts_venue_ns", "stream", "kind")
 TABLES = {
     "decisions": DECISIONS,
-    "arbitrage": ("locked", "buy", "sell", "start_ns", "end_ns", "edge_bp", "qty"),
+    "arbitrage": WINDOWS,
     "drift_events": ("ts_ns", "stream", "what", "before", "after", "drift"),
 }
 
@@ -121,7 +122,10 @@ def alive(state: State, name: str) -> np.ndarray:
     values: np.ndarray = state[name].numpy()
     if not is_ring(name):
         return values
-    first, stop = state[name.partition(".")[0] + ".head"][:2].tolist()
+    op, _, field = name.partition(".")
+    first, stop, *listed = state[f"{op}.head"].tolist()
+    if field in LISTS.get(op, ()):
+        return values[: listed[0]]
     return values[np.arange(first, stop) & (len(values) - 1)]
 
 
@@ -166,13 +170,13 @@ def configs(draw: st.DrawFn) -> ModulesConfig:
     return settings(draw(st.sampled_from(["weighted", "kalman"])), bits, tables, draw(st.sampled_from([5, 20])))
 
 
-MARKETS = st.builds(as_ticks, HABITS)
+MARKETS = st.builds(as_ticks, ALL_HABITS)
 
 
 @st.composite
 def markets_of_one_shape(draw: st.DrawFn) -> tuple[Ticks, Ticks]:
     """A market, and another one of the same instruments."""
-    habits = draw(HABITS)
+    habits = draw(ALL_HABITS)
     one = as_ticks(habits)
     other = as_ticks(replace(habits, seed=draw(st.integers(0, 2**32 - 1))))
     return one, replace(other, instruments=one.instruments)

@@ -78,7 +78,9 @@ def test_names_do_not_matter(ticks: Ticks, config: ModulesConfig, random: object
             continue  # the lanes' memory takes one stream per event in turn, by place
         assert_close(ours, theirs, name, tolerance)
     for table in ("decisions", "arbitrage"):
-        keys = ("ts_ns", "stream", "side") if table == "decisions" else ("start_ns", "end_ns", "buy", "sell", "locked")
+        keys = (
+            ("ts_ns", "stream", "side") if table == "decisions" else ("start_ns", "end_ns", "legs", "sides", "locked")
+        )
         assert sorted(events(one, table, keys, range(streams))) == sorted(events(two, table, keys, order, back=True))
     assert one.reference_price == two.reference_price or np.isnan(one.reference_price)
 
@@ -121,28 +123,32 @@ def events(
     """Rows of a table, in terms of the first run's streams."""
     place = np.argsort(np.array(order)) if back else np.arange(len(list(order)))
     columns = [np.concatenate([said.tables[table][key], said.finished[table][key]]) for key in keys]
-    streams = ("stream", "buy", "sell")
-    columns = [place[column] if key in streams else column for key, column in zip(keys, columns, strict=True)]
+    streams = ("stream", "legs")
+    columns = [
+        np.where(column < 0, -1, place[column]) if key in streams else column
+        for key, column in zip(keys, columns, strict=True)
+    ]
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 @settings(max_examples=25)
 @given(MARKETS, configs(), st.sampled_from([2.0, 2.0**-7, 3.0, 0.1]), st.booleans())
 def test_the_unit_of_price_does_not_matter(ticks: Ticks, config: ModulesConfig, factor: float, in_ticks: bool) -> None:
-    """All prices times a factor, and what an inverse contract is worth: the ghost price scales, bp stay."""
+    """All prices of the asset times a factor, and what an inverse contract is worth: the ghost scales, bp stay."""
     whole = in_ticks and factor == 3.0
     instruments = tuple(
         replace(
             i,
-            tick_size=i.tick_size * (1.0 if whole else factor),
+            tick_size=i.tick_size * (1.0 if whole or i.base != "BTC" else factor),
             contract_value=i.contract_value * (factor if i.inverse else 1.0),
         )
         for i in ticks.instruments
     )
     scaled = replace(ticks, instruments=instruments)
     if whole:
+        times = np.array([3 if i.base == "BTC" else 1 for i in ticks.instruments])[ticks.stream]
         scaled = replace(
-            scaled, **{name: getattr(ticks, name) * 3 for name in ("bid_ticks", "ask_ticks", "price_ticks")}
+            scaled, **{name: getattr(ticks, name) * times for name in ("bid_ticks", "ask_ticks", "price_ticks")}
         )
     config = without_memory(config)
     one, two = run([ticks], config), run([scaled], config)

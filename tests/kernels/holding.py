@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from schwabot_kernels.align.cpu import BLOCK
-from schwabot_kernels.align.reference import UNSEEN
+from schwabot_kernels.align.reference import UNSEEN, reference_price
 from schwabot_kernels.arbitrage.reference import edges, windows
 from schwabot_kernels.consensus.reference import consensus
 from schwabot_kernels.forecast.reference import features, head
@@ -189,34 +189,58 @@ def quoted(run: Run) -> torch.Tensor:
     return torch.tensor([0 if i.trades_only else 1 for i in run.graph.instruments])
 
 
+def window_numbers(run: Run) -> torch.Tensor:
+    """Numbers of the windows of a run: buy V + sell of a pair, V V + c of cycle c."""
+    leg, streams = run.graph.params.arbitrage.leg, len(run.graph.instruments)
+    number = {(2 * a, 2 * b + 1, -1, -1): a * streams + b for a in range(streams) for b in range(streams)}
+    number |= {tuple(legs): streams * streams + c for c, legs in enumerate(leg.tolist())}
+    sides = run.windows["sides"]
+    told = torch.where(sides == 0, -1, 2 * run.windows["legs"] + (sides < 0))
+    return torch.tensor([number[tuple(legs)] for legs in told.tolist()], dtype=torch.int64)
+
+
 def hold_arbitrage(run: Run, memory: registry.Remembered) -> None:
     params, batch = run.graph.params, run.batch
+    traded, rate = params.arbitrage, torch.as_tensor(run.graph.table.rate)
+    leg = torch.as_tensor(traded.leg)
+    reference_bp = 1e4 * reference_price(batch, run.graph.table).log()[None]
     edge = edges(
+        batch.ts_ns,
         run.aligned,
         compensated(run),
         run.route,
         quoted(run),
+        rate,
         expected_move(run.ghost, memory.mean, run.echo, predicted(run), params.lag.latency_share),
-        torch.as_tensor(params.fungible),
-        torch.as_tensor(params.fee_bp),
+        torch.as_tensor(traded.fungible),
+        torch.as_tensor(traded.fee_bp),
+        leg,
+        reference_bp,
+        traded.rate_stale_ns,
     )
-    # An edge in doubt moves the ends of a window of its own pair; every other pair's windows are compared.
-    close = (edge - params.min_edge_bp).abs() < 1e-9
-    assert_few(close.any(1).any(1), "edge in doubt")
+    # An edge in doubt moves the ends of its own window; every other pair's and cycle's windows are compared.
+    close = (edge.net - traded.min_edge_bp).abs() < 1e-9
+    assert_few(close.any(1), "edge in doubt")
     clear = ~close.any(0)
-    found = windows(batch.ts_ns, run.aligned, edge, params.min_edge_bp)
-    ours = clear[found.buy, found.sell]
-    theirs = clear[run.windows["buy"].long(), run.windows["sell"].long()]
-    buy, sell = found.buy[ours], found.sell[ours]
-    locked = torch.as_tensor(params.fungible)[buy, sell]
-    start_ns = batch.ts_ns[found.start_row[ours]]
+    found = windows(
+        batch.ts_ns, run.aligned, edge, rate, leg, reference_bp, traded.min_edge_bp, traded.latency_ns,
+        params.latency_max_ns,
+    )  # fmt: skip
+    number = window_numbers(run)
+    ours, theirs = clear[found.window], clear[number]
+    window = found.window[ours]
     told = {name: values[theirs] for name, values in run.windows.items()}
-    for name, values in (("buy", buy), ("sell", sell), ("start_ns", start_ns), ("end_ns", found.end_ns[ours])):
+    start_ns = batch.ts_ns[found.start_row[ours]]
+    assert_same(window, number[theirs], NEVER, "window")
+    for name, values in (("start_ns", start_ns), ("end_ns", found.end_ns[ours])):
         assert_same(values, told[name], NEVER, f"window {name}")
+    locked = torch.cat((torch.as_tensor(traded.fungible).flatten(), torch.ones(len(leg), dtype=torch.int8)))[window]
     assert_same(locked, told["locked"], NEVER, "window locked")
+    assert_close(found.first_bp[ours], told["start_bp"], run.bp, "edge at the start of a window")
     assert_close(found.edge_bp[ours], told["edge_bp"], run.bp, "window edge")
+    assert_close(found.rest_bp[ours], told["realised_left_bp"], run.bp, "edge left of a window")
     # Where an edge comes twice within rounding, either moment's size will do; unknown sizes have no answer.
-    twice = ((edge[:, buy, sell] - found.edge_bp[ours]).abs() < 1e-9).sum(0) > 1
+    twice = ((edge.net[:, window] - found.edge_bp[ours]).abs() < 1e-9).sum(0) > 1
     qty = found.qty[ours]
     known = ~qty.isnan() & ~twice
     assert_close(qty[known], told["qty"][known].double(), 1e-9 * qty[known].abs(), "window size")

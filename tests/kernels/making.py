@@ -29,6 +29,9 @@ from schwabot_kernels.registry.hash import hyperplanes
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
+WINDOWS = (
+    "locked", "legs", "sides", "start_ns", "end_ns", "start_bp", "edge_bp", "qty", "realised_left_bp",
+)  # fmt: skip
 DECISIONS = (
     "ts_ns",
     "stream",
@@ -167,9 +170,7 @@ def run_graph(market: Market, config: ModulesConfig, head: ForecastHead | None =
         ours=ours,
         aligned=ours._replace(x=columns["mid"], half=columns["half"]),
         decisions=_joined(output.decisions, rest.decisions, DECISIONS),
-        windows=_joined(
-            output.arbitrage, rest.arbitrage, ("locked", "buy", "sell", "start_ns", "end_ns", "edge_bp", "qty")
-        ),
+        windows=_joined(output.arbitrage, rest.arbitrage, WINDOWS),
         **columns,
     )
 
@@ -238,6 +239,7 @@ class Habits:
     outages: float
     late: float
     coarse: bool
+    rates: bool = False
 
 
 HABITS = st.builds(
@@ -257,21 +259,33 @@ HABITS = st.builds(
     late=st.sampled_from([0.0, 0.5]),
     coarse=st.booleans(),
 )
+RATE_HABITS = st.builds(
+    lambda habits, streams: replace(
+        habits, rates=True, streams=streams, trades_only=0.0, trades=min(habits.trades, 0.3)
+    ),
+    HABITS,
+    st.integers(3, 6),
+)
+"""Markets in which streams 2 and 4 are USDT/USD, and convert between what 0 and 1 are quoted in."""
+ALL_HABITS = st.one_of(HABITS, RATE_HABITS)
 
 
 def adversarial(habits: Habits) -> Market:
     """A market of ties, gaps of hours, crossed quotes, trades only, zero quantities, late and lost streams."""
     rng = np.random.default_rng(habits.seed)
     n, streams = habits.events, habits.streams
-    kinds = ("BTC/USDT", "BTC/USDT:USDT", "BTC/USD:BTC")
+    spot, linear, inverse, dollars, rate = "BTC/USDT", "BTC/USDT:USDT", "BTC/USD:BTC", "BTC/USD", "USDT/USD"
+    kinds = (
+        (spot, dollars, rate, inverse, rate, spot) if habits.rates else (spot, linear, inverse, spot, linear, inverse)
+    )
     trades_only = rng.random(streams) < habits.trades_only
     instruments = tuple(
         Instrument(
-            f"venue{v}:{kinds[v % 3]}",
-            tick_size=float(rng.choice([0.01, 0.1])),
-            lot_size=0.001 if v % 3 < 2 else 1.0,
-            contract_value=1.0 if v % 3 < 2 else 100.0,
-            inverse=v % 3 == 2,
+            f"venue{v}:{kinds[v % 6]}",
+            tick_size=1e-6 if kinds[v % 6] == rate else float(rng.choice([0.01, 0.1])),
+            lot_size=0.001 if kinds[v % 6] not in (inverse, rate) else 1.0,
+            contract_value=100.0 if kinds[v % 6] == inverse else 1.0,
+            inverse=kinds[v % 6] == inverse,
             maker_fee_bp=0.1,
             taker_fee_bp=0.3,
             trades_only=bool(trades_only[v]),
@@ -302,7 +316,10 @@ def adversarial(habits: Habits) -> Market:
     true_bp = np.cumsum(rng.normal(0, 0.5, n) * (rng.random(n) >= habits.still))
     basis_bp = rng.normal(0, 3, streams) + np.cumsum(rng.normal(0, 0.2, (n, streams)), 0)
     noise_bp = rng.normal(0, 0.2, n)
-    price = 60_000.0 * np.exp(1e-4 * (true_bp + basis_bp[np.arange(n), stream] + noise_bp))
+    follows = np.array([kind != rate for kind in (kinds * 9)[:streams]])[stream]
+    price = np.where(follows, 60_000.0, 1.0) * np.exp(
+        1e-4 * (true_bp * follows + basis_bp[np.arange(n), stream] + noise_bp)
+    )
     tick = np.array([i.tick_size for i in instruments])[stream]
     width = rng.integers(0, 3 if habits.coarse else 200, n)
     bid = np.floor(price / tick).astype(np.int64)
@@ -314,6 +331,7 @@ def adversarial(habits: Habits) -> Market:
     lots = rng.integers(1, 5_000, (2, n))
     lots[:, rng.random(n) < habits.no_size] = 0
     lots[0, rng.random(n) < 0.5 * habits.no_size] = 0
+    lots[:, ~follows] *= 10
     trade = rng.random(n) < np.where(trades_only[stream], 0.9, habits.trades)
     latency = rng.choice([MISSING_NS, 0, 10 * MS, 400 * MS, 600 * MS], n, p=[0.4, 0.1, 0.3, 0.15, 0.05])
 

@@ -172,7 +172,8 @@ def test_realised_lag_and_arbitrage() -> None:
     assert cost[b, :2].tolist() == pytest.approx([0.0, _bp(dear)], abs=1e-9)
     assert cost[a, 2].isnan()
     assert run.windows["locked"].tolist() == [1]
-    assert (run.windows["buy"].tolist(), run.windows["sell"].tolist()) == ([0], [1])
+    assert run.windows["legs"].tolist() == [[0, 1, -1, -1]]
+    assert run.windows["sides"].tolist() == [[1, -1, 0, 0]]
     assert run.windows["edge_bp"].item() == pytest.approx(_bp(dear) - 2.0, abs=1e-9)  # two taker fees of 1 bp
     assert run.windows["qty"].item() == pytest.approx(0.4)
     assert run.windows["start_ns"].item() == run.batch.ts_ns[2].item()

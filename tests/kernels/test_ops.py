@@ -139,11 +139,11 @@ def test_refusals_say_what_was_wrong(calls: dict[str, Call]) -> None:
     with pytest.raises(ValueError, match="before the state's last event"):
         op(*_swap(call, 0, args[0] - 10**15))
     with pytest.raises(ValueError, match="the state has 3 parts, align takes 10: last_ns, x"):
-        op(*_swap(call, 16, args[16][:3]))
+        op(*_swap(call, 17, args[17][:3]))
     with pytest.raises(ValueError, match=r"state part align\.x has shape \(2,\)"):
-        op(*_swap(call, 16, [part[:2] if k == 1 else part for k, part in enumerate(args[16])]))
+        op(*_swap(call, 17, [part[:2] if k == 1 else part for k, part in enumerate(args[17])]))
     with pytest.raises(TypeError, match=r"state part align\.bad is torch\.int64"):
-        op(*_swap(call, 16, [part.long() if k == 7 else part for k, part in enumerate(args[16])]))
+        op(*_swap(call, 17, [part.long() if k == 7 else part for k, part in enumerate(args[17])]))
 
 
 @pytest.mark.parametrize("name", OPS)

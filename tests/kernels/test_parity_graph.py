@@ -16,7 +16,7 @@ from schwabot.ticks.capture import CaptureFeed
 from schwabot_kernels.graph.reference import graph
 from tests.kernels import making
 from tests.kernels.holding import hold
-from tests.kernels.making import HABITS, Habits, Run, adversarial, run_graph, synthetic
+from tests.kernels.making import HABITS, RATE_HABITS, Habits, Run, adversarial, run_graph, synthetic
 
 QUIET = {
     "ties": 0.2, "round_times": True, "gaps": 0.02, "trades": 0.3, "trades_only": 0.0, "crossed": 0.0, "no_size": 0.0,
@@ -31,6 +31,12 @@ QUIET = {
 def test_adversarial_markets(habits: Habits, estimator: str, code: tuple[int, int]) -> None:
     bits, tables = code
     hold(run_graph(adversarial(habits), making.settings(estimator, bits=bits, tables=tables)))
+
+
+@settings(max_examples=40)
+@given(RATE_HABITS, st.sampled_from(["weighted", "kalman"]))
+def test_adversarial_markets_with_rates(habits: Habits, estimator: str) -> None:
+    hold(run_graph(adversarial(habits), making.settings(estimator)))
 
 
 @settings(max_examples=10)
@@ -76,7 +82,7 @@ def test_synthetic_market_of_other_shapes(estimator: str, streams: int) -> None:
 def test_adversarial_markets_reach_every_branch() -> None:
     """What a comparison can't see it can't hold: routes, statuses, lanes, windows, decisions all occur."""
     loud = Habits(
-        events=4_000, streams=5, seed=4, ties=0.2, round_times=True, gaps=0.01, trades=0.3, trades_only=0.2,
+        events=4_000, streams=5, seed=5, ties=0.2, round_times=True, gaps=0.01, trades=0.3, trades_only=0.2,
         crossed=0.05, no_size=0.2, still=0.0, outages=0.5, late=0.5, coarse=True,
     )  # fmt: skip
     config = making.settings()
@@ -90,6 +96,21 @@ def test_adversarial_markets_reach_every_branch() -> None:
     assert len(run.decisions["ts_ns"]) > 100
     assert run.ghost.isnan().any()
     assert run.pays_fees.any()
+
+
+def test_markets_with_rates_reach_every_branch() -> None:
+    loud = Habits(
+        events=4_000, streams=6, seed=4, ties=0.2, round_times=True, gaps=0.01, trades=0.2, trades_only=0.0,
+        crossed=0.05, no_size=0.2, still=0.0, outages=0.5, late=0.5, coarse=True, rates=True,
+    )  # fmt: skip
+    run = run_graph(adversarial(loud), making.settings())
+    hold(run)
+    assert run.route[:, [2, 4]].unique().tolist() == [1, 3, 5]
+    lengths = (run.windows["sides"] != 0).sum(1)
+    assert set(lengths.tolist()) == {2, 3}
+    assert run.windows["realised_left_bp"].isfinite().float().mean() > 0.9
+    between = (run.windows["legs"][:, :3] == torch.tensor([2, 4, -1])).all(1)
+    assert between.any(), "no window between the two rates"
 
 
 def test_recorded_market(captures: Path) -> None:

@@ -17,6 +17,7 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS
 from schwabot.tensors.tick_batch import TickBatch
 from schwabot_kernels.align.reference import Aligned
+from schwabot_kernels.rings import LISTS
 
 A = Instrument("a:BTC/USDT", 0.01, 0.001, taker_fee_bp=1.0)
 B = Instrument("b:BTC/USDT", 0.01, 0.001, taker_fee_bp=1.0)
@@ -82,8 +83,10 @@ def live_parts(state: State) -> dict[str, np.ndarray]:
     for name, tensor in state.items():
         values = tensor.numpy()
         if is_ring(name):
-            oldest, newest = state[f"{name.partition('.')[0]}.head"].tolist()
-            values = values[np.arange(oldest, newest) & (len(values) - 1)]
+            op, _, field = name.partition(".")
+            oldest, newest, *listed = state[f"{op}.head"].tolist()
+            in_list = field in LISTS.get(op, ())
+            values = values[: listed[0]] if in_list else values[np.arange(oldest, newest) & (len(values) - 1)]
         parts[name] = values
     return parts
 

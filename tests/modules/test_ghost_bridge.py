@@ -49,7 +49,7 @@ def _run(
     graph = Graph(instruments, config)
     output, state = graph.by_module(quotes(instruments, rows).batch, graph.initial_state())
     if closed:
-        assert len(graph.finish(state).arbitrage.buy) == 0, "a window is still open"
+        assert len(graph.finish(state).arbitrage.legs) == 0, "a window is still open"
     return output
 
 
@@ -150,7 +150,7 @@ def _alternating(basis_bp: float, seconds: int = 5) -> list[Row]:
 
 def test_a_persistent_basis_is_no_arbitrage() -> None:
     output = _run((A, PERP), _alternating(30.0), _config())
-    assert len(output.arbitrage.buy) == 0
+    assert len(output.arbitrage.legs) == 0
 
 
 def test_a_jump_of_the_basis_is_one_until_the_phase_has_followed() -> None:
@@ -159,7 +159,7 @@ def test_a_jump_of_the_basis_is_one_until_the_phase_has_followed() -> None:
     rows += [_row(t0 + 5.0 * (k + 1), k % 2, 40.0 * (k % 2)) for k in range(2_000)]
     found = _run((A, PERP), rows, _config(tau_phase_s=2.0, stale_s=1.0)).arbitrage
     assert found.locked.tolist() == [0]
-    assert (found.buy.tolist(), found.sell.tolist()) == ([0], [1])
+    assert (found.legs.tolist(), found.sides.tolist()) == ([[0, 1, -1, -1]], [[1, -1, 0, 0]])
     # 10 bp of jump less two fees of 1 bp; over once the phase has taken 8 of the 10.
     assert found.edge_bp[0] == pytest.approx(8.0, abs=0.1)
     assert found.start_ns[0] == START_NS + round((t0 + 10.0) * MS)
@@ -179,7 +179,7 @@ def test_a_locked_crossing_between_fungible_streams_is_one() -> None:
     ]
     found = _run((A, B), rows, _config()).arbitrage
     assert found.locked.tolist() == [1]
-    assert (found.buy.tolist(), found.sell.tolist()) == ([0], [1])
+    assert (found.legs.tolist(), found.sides.tolist()) == ([[0, 1, -1, -1]], [[1, -1, 0, 0]])
     assert found.start_ns.tolist() == [START_NS + 100 * MS]
     assert found.end_ns.tolist() == [START_NS + 130 * MS]
     ticks = [round(_price(bp) * 100) for bp in (0.1, 5.0)]
@@ -193,13 +193,13 @@ def test_a_locked_crossing_between_fungible_streams_is_one() -> None:
 @pytest.mark.parametrize(("move_bp", "edge_bp"), [(0.0, 2.8), (0.7, 2.1), (-0.7, 2.1), (2.7, 0.1), (3.0, None)])
 def test_arbitrage_is_net_of_the_lag_of_both_legs(move_bp: float, edge_bp: float | None) -> None:
     """B's bid is 4.8 bp over A's ask, fees are 2 bp; a rise is missed by who buys, a fall by who sells."""
-    bridge = GhostBridge((A, B))
+    bridge = GhostBridge((A, B), latency_ms=5.0)
     batch = clock([0, 10])
     line = timeline(batch, [[0.0, 5.0], [0.0, 0.0]], half=0.1)
     move = torch.full((2,), move_bp, dtype=torch.float64)
     found, state = bridge.arbitrage(batch, line, move, bridge.initial_state())
     assert found.edge_bp.tolist() == ([] if edge_bp is None else pytest.approx([edge_bp], abs=1e-5))
-    assert len(bridge.finish(state, last_ns=10 * MS).buy) == 0
+    assert len(bridge.finish(state, last_ns=10 * MS).legs) == 0
 
 
 @pytest.mark.parametrize("without", ["a:BTC/USDT", "b:BTC/USDT"])
@@ -208,12 +208,12 @@ def test_a_stream_without_quotes_is_no_leg(without: str) -> None:
     batch = clock([0, 10])
     line = timeline(batch, [[0.0, 50.0], [0.0, 0.0]])
     found, state = bridge.arbitrage(batch, line, torch.zeros(2, dtype=torch.float64), bridge.initial_state())
-    assert len(found.buy) == len(bridge.finish(state, last_ns=10 * MS).buy) == 0
+    assert len(found.legs) == len(bridge.finish(state, last_ns=10 * MS).legs) == 0
 
 
 def test_a_crossing_smaller_than_fees_is_none() -> None:
     rows: list[Row] = [(0, 0, _price(0.0), _price(0.0), 1, 1), (10, 1, _price(1.9), _price(1.9), 1, 1)]
-    assert len(_run((A, B), rows, _config()).arbitrage.buy) == 0
+    assert len(_run((A, B), rows, _config()).arbitrage.legs) == 0
 
 
 def test_reliability_favours_the_stream_the_ghost_later_agrees_with() -> None:
@@ -268,4 +268,4 @@ def test_last_trades_are_no_arbitrage_and_no_decision(said_by: str) -> None:
     rest = graph.finish(state)
     assert np.nanmax(np.abs(output.signals.deviation_bp)) > graph.config.ghost_bridge.desync_bp
     for part in (output, rest):
-        assert len(part.arbitrage.buy) == len(part.decisions.stream) == 0
+        assert len(part.arbitrage.legs) == len(part.decisions.stream) == 0

@@ -24,7 +24,7 @@ from schwabot.modules.settings import ModulesConfig
 from schwabot.records.instrument import Instrument
 from schwabot.tensors.tick_batch import TickBatch
 from tests.kernels import making
-from tests.kernels.making import HABITS, Habits, adversarial
+from tests.kernels.making import ALL_HABITS, Habits, adversarial
 from tests.modules.making import A, B, assert_same_answers, assert_same_state, joined
 
 LIVELY = Habits(
@@ -34,7 +34,7 @@ LIVELY = Habits(
 
 
 @settings(max_examples=25)
-@given(HABITS, st.sampled_from(["weighted", "kalman"]), st.lists(st.integers(1, 599), max_size=4))
+@given(ALL_HABITS, st.sampled_from(["weighted", "kalman"]), st.lists(st.integers(1, 599), max_size=4))
 def test_five_modules_equal_the_fused_pass_however_it_is_cut(habits: Habits, estimator: str, edges: list[int]) -> None:
     market = adversarial(habits)
     graph = Graph(market.instruments, making.settings(estimator))

@@ -17,7 +17,7 @@ from schwabot.tensors.tick_batch import TickBatch
 from schwabot_kernels.align.cpu import Events
 from schwabot_kernels.graph.step import step
 from tests.kernels import making
-from tests.kernels.making import HABITS, Habits, adversarial
+from tests.kernels.making import ALL_HABITS, Habits, adversarial
 from tests.modules.making import A, B, assert_same_answers, assert_same_state, joined
 
 
@@ -42,7 +42,7 @@ def walk(live: LiveStep, batch: TickBatch, take_every: int = 50) -> GraphOutput:
 
 
 @settings(max_examples=20)
-@given(HABITS)
+@given(ALL_HABITS)
 def test_live_equals_batch(habits: Habits) -> None:
     market = adversarial(habits)
     graph = Graph(market.instruments, making.settings())

@@ -108,8 +108,9 @@ def records(events: int, cuts: tuple[int, ...] = ()) -> list[StepRecord]:
                     0.75 * long, 4.0 * long, np.array([[0.0625, 0.125, np.nan]])[:happened],
                 ),
                 arbitrage=ArbitrageEvents(
-                    small_, 0 * long.astype(np.int32), long.astype(np.int32), START_NS * long, START_NS * long + 1,
-                    0.25 * long, 0.5 * long,
+                    small_,
+                    np.array([[0, 1, -1, -1]], np.int32)[:happened], np.array([[1, -1, 0, 0]], np.int8)[:happened],
+                    START_NS * long, START_NS * long + 1, 0.125 * long, 0.25 * long, 0.5 * long, np.nan * long,
                 ),
                 drift_events=DriftEvents(
                     START_NS * np.ones(2 * happened, np.int64),

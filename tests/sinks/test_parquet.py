@@ -150,12 +150,13 @@ def test_what_happened(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "arbitrage.parquet").to_pylist() == [
         {
             "kind": "locked",
-            "buy": spot,
-            "sell": usdm,
+            "legs": f"buy {spot}, sell {usdm}",
             "start_ns": START_NS,
             "end_ns": START_NS + 1,
+            "start_edge_bp": 0.125,
             "edge_bp": 0.25,
             "qty_base": 0.5,
+            "realised_edge_left_bp": None,
         }
     ]
     drift = pq.read_table(tmp_path / "drift.parquet").to_pylist()

@@ -62,7 +62,10 @@ class Market:
             ts_event_ns=np.full(n, MISSING_NS),
             ts_venue_ns=np.full(n, MISSING_NS), stream=np.zeros(n, np.int32), kind=self.kind[start:stop],
             signals=signals, decisions=decisions([], [], np.zeros((0, 1))),
-            arbitrage=ArbitrageEvents(*(np.zeros(0, t) for t in ("i1", "i4", "i4", "i8", "i8", "f8", "f8"))),
+            arbitrage=ArbitrageEvents(
+                np.zeros(0, "i1"), np.zeros((0, 4), "i4"), np.zeros((0, 4), "i1"),
+                *(np.zeros(0, t) for t in ("i8", "i8", "f8", "f8", "f8", "f8")),
+            ),
             drift_events=DriftEvents(*(np.zeros(0, t) for t in ("i8", "i4", "i1", "i1", "i1", "f8"))),
         )  # fmt: skip
 

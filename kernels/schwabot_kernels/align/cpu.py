@@ -17,8 +17,8 @@ from schwabot_kernels.scalar import MISSING_NS, NJIT, log_pos
 from schwabot_kernels.simd import LANES, as_doubles, gather, lanes_from, load, padded, store, unknown, where
 
 BLOCK = 256
-OK, UNSEEN, STALE, CROSSED, DRIFTING = 0, 1, 2, 3, 4
-"""Routes; ``bad`` of an aligned stream is OK, UNSEEN or CROSSED."""
+OK, UNSEEN, STALE, CROSSED, DRIFTING, RATE = 0, 1, 2, 3, 4, 5
+"""Routes; ``bad`` of an aligned stream is OK, UNSEEN, CROSSED or, where all is well with a rate, RATE."""
 
 
 class Events(NamedTuple):
@@ -44,13 +44,15 @@ class StreamTable(NamedTuple):
     """What turns integers into prices and quantities, [V].
 
     ``unit`` is the lot in base asset (linear) or in quote currency (inverse); ``trades_only`` streams take
-    their price from trades.
+    their price from trades; a ``rate`` prices another asset: its log price is absolute, and it takes no part in the
+    asset's price.
     """
 
     tick: F64
     unit: F64
     inverse: I8
     trades_only: I8
+    rate: I8
 
 
 class AlignState(NamedTuple):
@@ -71,9 +73,10 @@ class AlignState(NamedTuple):
 class Aligned(NamedTuple):
     """As-of values after each event of a block, [BLOCK, W], and ``dt_s`` [BLOCK], time since the event before.
 
-    x: log mid, bp from the reference; half: half spread, bp; micro: microprice minus mid, bp;
+    x: log mid, bp from the reference, of a rate from 1; half: half spread, bp; micro: microprice minus mid, bp;
     imbalance in [-1, 1]; depth: mean of both touch quantities in base asset, NaN unknown;
-    bad: OK, UNSEEN or CROSSED; own: the event's own values before they are spread, [6, BLOCK]; stream: the event's;
+    bad: OK, UNSEEN, CROSSED or RATE; own: the event's own values before they are spread, [6, BLOCK]; stream: the
+    event's; fine: what ``bad`` is after a good quote, [W];
     quoting, pricing: the stream whose quote, and whose good price it is, else -1. [BLOCK]
     """
 
@@ -90,6 +93,7 @@ class Aligned(NamedTuple):
     stream: I64
     quoting: I64
     pricing: I64
+    fine: I8
 
 
 def empty_state(streams: int) -> AlignState:
@@ -128,6 +132,7 @@ def scratch(streams: int) -> Aligned:
         stream=aligned_zeros((BLOCK,), np.int64),
         quoting=aligned_zeros((BLOCK,), np.int64),
         pricing=aligned_zeros((BLOCK,), np.int64),
+        fine=aligned_zeros((padded(streams),), np.int8),
     )
 
 
@@ -229,17 +234,25 @@ def align(
     state.clock[0] = ts_ns[first + n - 1]
     state.clock[1] += n
     _own(first, n, events, table, latency_max_ns, out)
+    rates = False
+    for v in range(table.rate.size):
+        out.fine[v] = RATE if table.rate[v] == 1 else OK
+        rates = rates or table.rate[v] == 1
     if np.isnan(state.log_ref[0]):
         for j in range(n):
-            if pricing[j] >= 0:
+            if pricing[j] >= 0 and table.rate[pricing[j]] == 0:
                 state.log_ref[0] = own[0, j]
                 break
     reference = state.log_ref[0]
-    for j in range(n):
-        own[0, j] = 1e4 * (own[0, j] - reference)
+    if rates:
+        for j in range(n):
+            own[0, j] = 1e4 * (own[0, j] - (0.0 if table.rate[out.stream[j]] == 1 else reference))
+    else:
+        for j in range(n):
+            own[0, j] = 1e4 * (own[0, j] - reference)
     width = state.x.size
     for g in range(0, width, LANES):
-        lane = lanes_from(g)
+        lane, fine = lanes_from(g), load(out.fine, g)
         last, weight, bad = load(state.last_ns, g), load(state.latency_weight, g), load(state.bad, g)
         x, half, micro = load(state.x, g), load(state.half, g), load(state.micro, g)
         imbalance, depth = load(state.imbalance, g), load(state.depth, g)
@@ -254,7 +267,7 @@ def align(
             micro = where(good, own[2, j], micro)
             imbalance = where(good, own[3, j], imbalance)
             depth = where(good, own[4, j], depth)
-            bad = where(good, OK, where(mine & (bad != UNSEEN), CROSSED, bad))
+            bad = where(good, fine, where(mine & (bad != UNSEEN), CROSSED, bad))
             store(out.last_ns, k, last)
             store(out.latency_weight, k, weight)
             store(out.x, k, x)

@@ -75,6 +75,7 @@ def align(
     unit: torch.Tensor,
     inverse: torch.Tensor,
     trades_only: torch.Tensor,
+    rate: torch.Tensor,
     latency_max_ns: float,
     state: list[torch.Tensor],
 ) -> list[torch.Tensor]:
@@ -84,7 +85,7 @@ def align(
         ts_ns, stream, kind, bid_ticks, ask_ticks, bid_lots, ask_lots, price_ticks, qty_lots, side, latency_ns: events,
             see ``align.cpu.Events``. int64, ``stream`` int32, ``kind`` and ``side`` int8. [N]
         tick, unit: see ``align.cpu.StreamTable``. float64 [V]
-        inverse, trades_only: 0 or 1. int8 [V]
+        inverse, trades_only, rate: 0 or 1. int8 [V]
         latency_max_ns: feed delay at which a stream's weight reaches zero.
         state: ``align.cpu.AlignState``, as by ``tree.leaves``.
 
@@ -101,7 +102,7 @@ def align(
         >>> missing = torch.full((1,), -(2**63))
         >>> out = align(one, one.int() * 0, one.char() * 0, 99 * one, 101 * one, one, one, 0 * one, 0 * one,
         ...     one.char() * 0, missing,
-        ...     one.double(), one.double(), one.char() * 0, one.char() * 0, 5e8, leaves(empty_state(streams=1)))
+        ...     one.double(), one.double(), *[one.char() * 0] * 3, 5e8, leaves(empty_state(streams=1)))
         >>> dict(zip(COLUMNS, out))["half"].item()
         100.0
     """
@@ -125,6 +126,7 @@ def align(
         array("unit", unit, torch.float64, (streams,)),
         array("inverse", inverse, torch.int8, (streams,)),
         array("trades_only", trades_only, torch.int8, (streams,)),
+        array("rate", rate, torch.int8, (streams,)),
     )
     columns = _columns(events, streams, tick)
     _pass(batch, table, latency_max_ns, parts, scratch(streams), *(column.numpy() for column in columns))
@@ -134,6 +136,6 @@ def align(
 @align.register_fake
 def _(  # type: ignore[no-untyped-def]
     ts_ns, stream, kind, bid_ticks, ask_ticks, bid_lots, ask_lots, price_ticks, qty_lots, side, latency_ns, tick,
-    unit, inverse, trades_only, latency_max_ns, state,
+    unit, inverse, trades_only, rate, latency_max_ns, state,
 ):  # fmt: skip
     return _columns(ts_ns.shape[0], tick.shape[0], tick) + fake_state("align", AlignState._fields, state)

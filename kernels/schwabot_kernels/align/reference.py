@@ -16,7 +16,7 @@ from schwabot_kernels.outcomes import NS, last_row
 if TYPE_CHECKING:
     from schwabot_kernels.align.cpu import StreamTable
 
-OK, UNSEEN, CROSSED = 0, 1, 3
+OK, UNSEEN, CROSSED, RATE = 0, 1, 3, 5
 QUOTE, TRADE = 0, 1
 MISSING_NS = -(2**63)
 
@@ -49,8 +49,9 @@ class Aligned(NamedTuple):
 
     Shape: [N, V]; dt_s, the time since the event before, 0 for the first, [N].
 
-    x: log mid, bp from the first quote; half: half spread, bp; micro: microprice minus mid, bp; imbalance in [-1, 1];
-    depth: mean of both touch quantities in base asset, NaN unknown; bad: OK, UNSEEN or CROSSED.
+    x: log mid, bp from the asset's first quote, of a rate from 1; half: half spread, bp; micro: microprice minus mid,
+    bp; imbalance in [-1, 1]; depth: mean of both touch quantities in base asset, NaN unknown; bad: OK, UNSEEN,
+    CROSSED or RATE.
     """
 
     last_ns: torch.Tensor
@@ -64,12 +65,28 @@ class Aligned(NamedTuple):
     dt_s: torch.Tensor
 
 
+def reference_price(events: Events, table: StreamTable, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """Mid of the first good quote that is not a rate's, what 0 bp stands for; 1 where there is none. Shape: []."""
+    device = events.ts_ns.device
+    stream = events.stream.long()
+    quote = events.kind == QUOTE
+    bid = torch.where(quote, events.bid_ticks, events.price_ticks)
+    ask = torch.where(quote, events.ask_ticks, events.price_ticks)
+    takes = quote | (torch.as_tensor(table.trades_only, device=device)[stream] == 1)
+    good = takes & (bid <= ask) & (bid > 0) & (torch.as_tensor(table.rate, device=device)[stream] == 0)
+    if not bool(good.any()):
+        return torch.ones((), dtype=dtype, device=device)
+    first = int(good.byte().argmax())
+    tick = torch.as_tensor(table.tick, dtype=dtype, device=device)[stream[first]]
+    return 0.5 * (bid[first] + ask[first]).to(dtype) * tick
+
+
 def align(events: Events, table: StreamTable, latency_max_ns: float, dtype: torch.dtype = torch.float64) -> Aligned:
     """The last known quote of every stream at every event.
 
     Args:
         events: the batch.
-        table: per stream: tick, unit, inverse, trades_only. [V]
+        table: per stream: tick, unit, inverse, trades_only, rate. [V]
         latency_max_ns: feed delay at which a stream's weight reaches zero.
         dtype: of everything computed.
     """
@@ -79,7 +96,7 @@ def align(events: Events, table: StreamTable, latency_max_ns: float, dtype: torc
     unit = torch.as_tensor(table.unit, dtype=dtype, device=device)[stream]
     inverse = torch.as_tensor(table.inverse, device=device)[stream] == 1
     trades_only = torch.as_tensor(table.trades_only, device=device)[stream] == 1
-
+    rates = torch.as_tensor(table.rate, device=device) == 1
     quote = events.kind == QUOTE
     bid = torch.where(quote, events.bid_ticks, events.price_ticks)
     ask = torch.where(quote, events.ask_ticks, events.price_ticks)
@@ -90,7 +107,7 @@ def align(events: Events, table: StreamTable, latency_max_ns: float, dtype: torc
 
     total = (bid + ask).to(dtype)
     mid = 0.5 * total * tick[stream]
-    reference = mid[valid][0] if bool(valid.any()) else mid.new_ones(())
+    reference = torch.where(rates[stream], 1.0, reference_price(events, table, dtype))
     half = (ask - bid).to(dtype) / total
     lots = bid_lots + ask_lots
     imbalance = torch.where(lots > 0, (bid_lots - ask_lots) / lots, 0.0)
@@ -115,6 +132,8 @@ def align(events: Events, table: StreamTable, latency_max_ns: float, dtype: torc
         imbalance=as_of(quoted, imbalance, 0.0),
         depth=as_of(quoted, depth, torch.nan),
         latency_weight=as_of(updated, torch.where(events.latency_ns == MISSING_NS, 1.0, latency), 1.0),
-        bad=torch.where(never, UNSEEN, torch.where(updated == quoted, OK, CROSSED)).to(torch.int8),
+        bad=torch.where(never, UNSEEN, torch.where(updated == quoted, torch.where(rates, RATE, OK), CROSSED)).to(
+            torch.int8
+        ),
         dt_s=torch.cat((ts_ns.new_zeros(1), ts_ns.diff()))[: ts_ns.shape[0]].to(dtype) * NS,
     )

@@ -1,78 +1,54 @@
-"""Windows in which buying one stream and selling another pays after fees. V streams, n events of one block.
+"""Windows in which a pair or a cycle of trades pays after fees. V streams, C cycles, n events of one block.
 
 locked  ln(bid_b / ask_a) - fees - |move|                       where both deliver the same thing
 basis   ln(bid_b / ask_a) - (phi_b - phi_a) - fees - |move|     otherwise: a persistent basis is no edge
 
 move is what the price is expected to do within our latency: up costs the leg that buys, down the leg that sells, so
-that a pair pays max(0, move) + max(0, -move) = |move| whichever way it goes.
+that a pair pays max(0, move) + max(0, -move) = |move| whichever way it goes. Cycles: see cycles.py.
+
+The edge left after our latency is the same without the expected move, which has then happened, at the touches as last
+known start + our latency + the largest feed delay of the legs after the start.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from schwabot_kernels.align.cpu import Aligned
-from schwabot_kernels.arrays import F64, I8, I32, I64
+from schwabot_kernels.arbitrage.cycles import count_hot, cycle_bp, delay_ns, look_at_cycles
+from schwabot_kernels.arbitrage.windows import (
+    BEST,
+    DUE,
+    FAR_NS,
+    SIZE,
+    START,
+    WHICH,
+    ArbitrageParams,
+    ArbitrageState,
+    close_window,
+    empty_state,
+    open_window,
+    tell_rest,
+)
+from schwabot_kernels.arrays import F64, I8, I64
 from schwabot_kernels.lag.cpu import touch_bp
 from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import NJIT
-from schwabot_kernels.simd import LANES, largest, load, where
+from schwabot_kernels.simd import LANES, largest, load, store, where
 
-
-class ArbitrageState(NamedTuple):
-    """Open windows per ordered pair (buy, sell) and the ring of closed ones.
-
-    open_ns: start time, -1 when closed. [V, V]
-    best_bp, best_qty: largest edge so far and the size then. [V, V]
-    open_count: number of open windows. [1]
-    head: [next to hand out, next to write]. [2]
-    pair: buy * V + sell; start_ns, end_ns, edge_bp, qty: ring of closed windows. [capacity]
-    """
-
-    open_ns: I64
-    best_bp: F64
-    best_qty: F64
-    open_count: I64
-    head: I64
-    pair: I32
-    start_ns: I64
-    end_ns: I64
-    edge_bp: F64
-    qty: F64
-
-
-def empty_state(streams: int, capacity: int = 16384) -> ArbitrageState:
-    """State before the first event."""
-    shape = (streams, streams)
-    return ArbitrageState(
-        open_ns=np.full(shape, -1, np.int64),
-        best_bp=np.zeros(shape),
-        best_qty=np.zeros(shape),
-        open_count=np.zeros(1, np.int64),
-        head=np.zeros(2, np.int64),
-        pair=np.zeros(capacity, np.int32),
-        start_ns=np.zeros(capacity, np.int64),
-        end_ns=np.zeros(capacity, np.int64),
-        edge_bp=np.zeros(capacity),
-        qty=np.zeros(capacity),
-    )
+__all__ = ["ArbitrageParams", "ArbitrageState", "arbitrage", "empty_state", "end_windows"]
 
 
 @njit(**NJIT)
-def close_window(a: int, b: int, now_ns: int, state: ArbitrageState) -> None:
-    """Move the open window (a, b) to the ring."""
-    slot = state.head[1] & (state.pair.size - 1)
-    state.pair[slot] = a * state.open_ns.shape[0] + b
-    state.start_ns[slot] = state.open_ns[a, b]
-    state.end_ns[slot] = now_ns
-    state.edge_bp[slot] = state.best_bp[a, b]
-    state.qty[slot] = state.best_qty[a, b]
-    state.head[1] += 1
-    state.open_ns[a, b] = -1
-    state.open_count[0] -= 1
+def _keep_row(j: int, aligned: Aligned, phased: Phased, row: F64) -> None:
+    """What the next event calls the row before."""
+    width = row.shape[1]
+    for g in range(0, width, LANES):
+        k = j * width + g
+        store(row, g, load(aligned.x, k))
+        store(row, width + g, load(aligned.half, k))
+        store(row, 2 * width + g, load(phased.compensated, k))
 
 
 @njit(**NJIT)
@@ -83,16 +59,16 @@ def _all_pairs(
     phased: Phased,
     quoted: I8,
     lag_bp: float,
-    fungible: I8,
-    fee_bp: F64,
-    min_edge_bp: float,
+    latency_max_ns: float,
+    params: ArbitrageParams,
     state: ArbitrageState,
 ) -> None:
+    fungible, fee_bp = params.fungible, params.fee_bp
     streams = fungible.shape[0]
     x, half, compensated, route = aligned.x, aligned.half, phased.compensated, phased.route
     for a in range(streams):
         for b in range(streams):
-            if a == b:
+            if a == b or fungible[a, b] < 0:
                 continue
             edge = -1.0
             if route[j, a] == 0 and route[j, b] == 0 and quoted[a] == 1 and quoted[b] == 1:
@@ -100,19 +76,57 @@ def _all_pairs(
                 edge -= fee_bp[a] + fee_bp[b] + lag_bp
                 if fungible[a, b] == 0:
                     edge -= compensated[j, b] - compensated[j, a]
-            if edge > min_edge_bp:
-                if state.open_ns[a, b] < 0:
-                    state.open_ns[a, b] = t
-                    state.best_bp[a, b] = -1.0
-                    state.open_count[0] += 1
-                if edge > state.best_bp[a, b]:
-                    state.best_bp[a, b] = edge
+            window = a * streams + b
+            if edge > params.min_edge_bp:
+                if state.open_ns[START, window] < 0:
+                    delay = max(delay_ns(a, j, aligned, latency_max_ns), delay_ns(b, j, aligned, latency_max_ns))
+                    open_window(window, t, t + params.latency_ns + delay, edge, state)
+                if edge > state.open_bp[BEST, window]:
+                    state.open_bp[BEST, window] = edge
                     # Mean depth and imbalance together give back the quantity of each side.
                     buy = aligned.depth[j, a] * (1.0 - aligned.imbalance[j, a])
                     sell = aligned.depth[j, b] * (1.0 + aligned.imbalance[j, b])
-                    state.best_qty[a, b] = min(buy, sell) if buy == buy and sell == sell else np.nan
-            elif state.open_ns[a, b] >= 0:
-                close_window(a, b, t, state)
+                    state.open_bp[SIZE, window] = min(buy, sell) if buy == buy and sell == sell else np.nan
+            elif state.open_ns[START, window] >= 0:
+                close_window(window, t, state)
+
+
+@njit(**NJIT)
+def _settle(now_ns: int, fine: I8, reference_bp: float, params: ArbitrageParams, state: ArbitrageState) -> None:
+    """Write the edge left of every window whose time lies before ``now_ns``, at the touches of the row before."""
+    streams, row, fee_bp = params.fungible.shape[0], state.row, params.fee_bp
+    earliest = FAR_NS
+    place = 0
+    while place < state.head[2]:
+        if state.waiting[place, DUE] >= now_ns:
+            earliest = min(earliest, state.waiting[place, DUE])
+            place += 1
+            continue
+        window = state.waiting[place, WHICH]
+        if window < streams * streams:
+            a, b = window // streams, window % streams
+            rest = touch_bp(row[0, b], row[1, b], -1) - touch_bp(row[0, a], row[1, a], 1) - (fee_bp[a] + fee_bp[b])
+            if params.fungible[a, b] == 0:
+                rest -= row[2, b] - row[2, a]
+        else:
+            rest = cycle_bp(window - streams * streams, row, fine, reference_bp, params)
+        tell_rest(place, rest, state)
+    state.counts[2] = earliest
+
+
+@njit(**NJIT)
+def end_windows(last_ns: int, fine: I8, reference_bp: float, params: ArbitrageParams, state: ArbitrageState) -> None:
+    """The data has ended: close what is open; an edge left that lies beyond ``last_ns`` is NaN.
+
+    ``fine`` [W] is RATE where a stream is a rate.
+    """
+    for window in range(state.open_ns.shape[1]):
+        if state.open_ns[START, window] >= 0:
+            close_window(window, last_ns, state)
+    _settle(last_ns + 1, fine, reference_bp, params, state)
+    while state.head[2] > 0:
+        tell_rest(0, np.nan, state)
+    state.counts[2] = FAR_NS
 
 
 @njit(**NJIT)
@@ -123,18 +137,20 @@ def arbitrage(
     aligned: Aligned,
     phased: Phased,
     quoted: I8,
-    move: F64,
-    fungible: I8,
     fee_bp: F64,
-    min_edge_bp: float,
+    move: F64,
+    reference_bp: float,
+    latency_max_ns: float,
+    params: ArbitrageParams,
     state: ArbitrageState,
     bounds: F64,
 ) -> None:
-    """Open, widen and close windows. The ring must have n V V free places; ``bounds`` is scratch [BLOCK].
+    """Open, widen and close windows. Ring and list must have n K free places; ``bounds`` is scratch [BLOCK].
 
     ``quoted`` [W] is 1 where a stream has a touch: the others have no side to deal at. fee_bp: taker fee. [W]
+    reference_bp: log price that 0 bp stands for, bp.
     """
-    width = quoted.size
+    width, min_edge_bp = quoted.size, params.min_edge_bp
     for j in range(n):
         high, low, high_free, low_free = -np.inf, np.inf, -np.inf, np.inf
         for g in range(0, width, LANES):
@@ -150,6 +166,18 @@ def arbitrage(
             high_free = max(high_free, largest(where(use, bid - compensated, -np.inf)))
             low_free = min(low_free, -largest(where(use, less_ask + compensated, -np.inf)))
         bounds[j] = max(high - low, high_free - low_free)
+    cycles = state.gross.size > 0
+    hot = count_hot(state.gross, min_edge_bp) if cycles else 0
     for j in range(n):
-        if state.open_count[0] > 0 or bounds[j] > min_edge_bp:
-            _all_pairs(j, ts_ns[first + j], aligned, phased, quoted, abs(move[j]), fungible, fee_bp, min_edge_bp, state)
+        t = ts_ns[first + j]
+        if state.counts[2] < t:
+            if j > 0:
+                _keep_row(j - 1, aligned, phased, state.row)
+            _settle(t, aligned.fine, reference_bp, params, state)
+        if state.counts[0] > 0 or bounds[j] > min_edge_bp:
+            _all_pairs(j, t, aligned, phased, quoted, abs(move[j]), latency_max_ns, params, state)
+        if cycles:
+            hot = look_at_cycles(
+                j, t, aligned, phased, quoted, move[j], reference_bp, latency_max_ns, hot, params, state
+            )
+    _keep_row(n - 1, aligned, phased, state.row)

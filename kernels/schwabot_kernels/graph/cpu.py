@@ -13,7 +13,7 @@ from numba import njit
 from schwabot_kernels.align import cpu as align_op
 from schwabot_kernels.align.cpu import BLOCK, Aligned, AlignState, Events, StreamTable, align
 from schwabot_kernels.arbitrage import cpu as arbitrage_op
-from schwabot_kernels.arbitrage.cpu import ArbitrageState, arbitrage
+from schwabot_kernels.arbitrage.cpu import ArbitrageParams, ArbitrageState, arbitrage
 from schwabot_kernels.arrays import F64, I8, I64, aligned_zeros
 from schwabot_kernels.blocks import store, store_all
 from schwabot_kernels.consensus import cpu as consensus_op
@@ -41,7 +41,6 @@ WEIGHTED, KALMAN = 0, 1
 class GraphParams(NamedTuple):
     """Settings of every stage.
 
-    fungible: 1 where two streams deliver the same thing. [V, V]; fee_bp: taker fee. [V];
     style_fee_bp: fee of each lane's style. [3, V]; latencies_ns: of the realised lag curve. [L]; r_bp2: [V]
     """
 
@@ -54,9 +53,7 @@ class GraphParams(NamedTuple):
     registry: RegistryParams
     lag: LagParams
     latencies_ns: I64
-    fungible: I8
-    fee_bp: F64
-    min_edge_bp: float
+    arbitrage: ArbitrageParams
     lanes: LanesParams
     style_fee_bp: F64
     head: HeadParams
@@ -153,7 +150,15 @@ def workspace(streams: int, bits: int, tables: int, horizons: int) -> Workspace:
 
 
 def empty_state(
-    streams: int, bits: int, tables: int, seed: int, slots: int, latencies: int, v0: float, capacity: int = 4096
+    streams: int,
+    bits: int,
+    tables: int,
+    seed: int,
+    slots: int,
+    latencies: int,
+    v0: float,
+    capacity: int = 4096,
+    cycles: int = 0,
 ) -> GraphState:
     """State before the first event; ``capacity`` is the first size of every ring, a power of two."""
     return GraphState(
@@ -163,7 +168,7 @@ def empty_state(
         kalman=kalman_op.empty_state(streams),
         registry=registry_op.empty_state(streams, bits, tables, seed, slots, capacity),
         lag=lag_op.empty_state(streams, latencies, capacity),
-        arbitrage=arbitrage_op.empty_state(streams, capacity),
+        arbitrage=arbitrage_op.empty_state(streams, capacity, cycles),
         lanes=lanes_op.empty_state(streams, v0, capacity),
         forecast=forecast_op.empty_state(streams),
     )
@@ -196,7 +201,9 @@ def _room(rows: int, streams: int, state: GraphState) -> bool:
         and state.registry.due_ns.size - (state.registry.head[1] - state.registry.head[0]) >= rows
         and state.lanes.due_ns.size - (state.lanes.head[1] - state.lanes.head[0]) >= rows
         and state.lag.ts_ns.size - (state.lag.head[1] - state.lag.head[0]) >= rows * streams
-        and state.arbitrage.pair.size - (state.arbitrage.head[1] - state.arbitrage.head[0]) >= rows * streams * streams
+        and state.arbitrage.closed_ns.shape[0]
+        - max(state.arbitrage.head[1] - state.arbitrage.head[0], state.arbitrage.head[2])
+        >= rows * state.arbitrage.open_ns.shape[1]
     )
 
 
@@ -245,7 +252,7 @@ def graph_block(
     ts_ns, streams = events.ts_ns, table.tick.size
     for v in range(streams):
         work.quoted[v] = np.int8(1) - table.trades_only[v]
-        work.fee_bp[v] = params.fee_bp[v]
+        work.fee_bp[v] = params.arbitrage.fee_bp[v]
         for level in range(3):
             work.style_fee_bp[level, v] = params.style_fee_bp[level, v]
     align(first, n, events, table, params.latency_max_ns, state.align, aligned)
@@ -316,10 +323,11 @@ def graph_block(
         aligned,
         phased,
         work.quoted,
-        work.move,
-        params.fungible,
         work.fee_bp,
-        params.min_edge_bp,
+        work.move,
+        1e4 * state.align.log_ref[0],
+        params.latency_max_ns,
+        params.arbitrage,
         state.arbitrage,
         work.bounds,
     )

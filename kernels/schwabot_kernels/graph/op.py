@@ -33,7 +33,8 @@ Params = TypeVar("Params", bound=tuple[Any, ...])
 COLUMNS = GraphColumns._fields
 """Outputs before the state, stream-major: [N] or [V, N], forecasts [H, V, N]."""
 ARRAYS = (
-    "r_bp2", "latencies_ns", "fungible", "fee_bp", "style_fee_bp", "inverse_scale", "coefficients", "target",
+    "r_bp2", "latencies_ns", "fungible", "fee_bp", "leg", "through", "style_fee_bp", "inverse_scale",
+    "coefficients", "target",
 )  # fmt: skip
 """Settings that are arrays, in the order of ``GraphParams``."""
 
@@ -72,13 +73,13 @@ def full_params(kind: type[Params], numbers: Iterator[float], arrays: Iterator[t
 
 def grown_state(parts: GraphState, rows: int = BLOCK) -> GraphState:
     """The graph's state with room for ``rows`` more events in every ring."""
-    streams = parts.arbitrage.open_ns.shape[0]
+    streams = parts.arbitrage.value.shape[0] // 2
     return parts._replace(
         consensus=grown("consensus", parts.consensus, rows),
         registry=grown("registry", parts.registry, rows),
         lanes=grown("lanes", parts.lanes, rows),
         lag=grown("lag", parts.lag, rows * streams),
-        arbitrage=grown("arbitrage", parts.arbitrage, rows * streams * streams),
+        arbitrage=grown("arbitrage", parts.arbitrage, rows * parts.arbitrage.open_ns.shape[1]),
     )
 
 
@@ -121,12 +122,17 @@ def graph(
         shape = {
             "latencies_ns": given.shape,
             "fungible": (streams, streams),
+            "leg": given.shape,
+            "through": given.shape,
             "style_fee_bp": (3, streams),
             "inverse_scale": (FEATURES, padded(streams)),
             "coefficients": (streams, FEATURES, given.shape[2] if given.dim() == 4 else 0, padded(streams)),
             "target": (padded(streams),),
         }
-        kind = {"latencies_ns": torch.int64, "fungible": torch.int8, "target": torch.int8}
+        kind = {
+            "latencies_ns": torch.int64, "fungible": torch.int8, "leg": torch.int32,
+            "through": torch.int32, "target": torch.int8,
+        }  # fmt: skip
         array(name, given, kind.get(name, torch.float64), shape.get(name, (streams,)))
     parts = _own_copy(streams, params, state)
     small = {"stream": torch.int32, "kind": torch.int8, "side": torch.int8}
@@ -138,7 +144,7 @@ def graph(
     stream_numbers(events[1], total, streams)
     streams_table = StreamTable(
         *(
-            array(name, column, torch.int8 if name in ("inverse", "trades_only") else torch.float64, (streams,))
+            array(name, column, torch.int8 if name in ("inverse", "trades_only", "rate") else torch.float64, (streams,))
             for name, column in zip(StreamTable._fields, table, strict=True)
         )
     )
@@ -158,8 +164,9 @@ def _own_copy(streams: int, params: GraphParams, state: list[torch.Tensor]) -> G
     at = sum(_sizes(state)[: GraphState._fields.index("registry")]) + RegistryState._fields.index("table")
     tables, slots = state[at].shape[:2]
     like = empty_state(
-        streams, params.registry.bits, tables, 0, slots, params.latencies_ns.size, params.lanes.v0, capacity=1
-    )
+        streams, params.registry.bits, tables, 0, slots, params.latencies_ns.size, params.lanes.v0, capacity=1,
+        cycles=params.arbitrage.leg.shape[0],
+    )  # fmt: skip
     copies = []
     first = 0
     for (op, part), size in zip(like._asdict().items(), _sizes(state), strict=True):

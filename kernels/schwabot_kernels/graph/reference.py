@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from schwabot_kernels.align.reference import align
+from schwabot_kernels.align.reference import align, reference_price
 from schwabot_kernels.arbitrage.reference import Windows, edges, windows
 from schwabot_kernels.consensus.reference import consensus
 from schwabot_kernels.forecast.reference import Dealt, head
@@ -116,8 +116,14 @@ def graph(
     lag = expected_lag(stream, deviation, move)
     width = price_range(aligned.dt_s, ghost, params.lag.tau_range_s, params.lag.min_range_bp)
     latencies_ns = torch.as_tensor(params.latencies_ns, device=device)
-    fee_bp = torch.as_tensor(params.fee_bp, dtype=dtype, device=device)
-    edge = edges(aligned, compensated, route, quoted, move, torch.as_tensor(params.fungible, device=device), fee_bp)
+    traded = params.arbitrage
+    rate, leg = torch.as_tensor(table.rate, device=device), torch.as_tensor(traded.leg, device=device)
+    fee_bp = torch.as_tensor(traded.fee_bp, dtype=dtype, device=device)
+    reference_bp = 1e4 * torch.log(reference_price(events, table, dtype))[None]
+    edge = edges(
+        ts_ns, aligned, compensated, route, quoted, rate, move, torch.as_tensor(traded.fungible, device=device), fee_bp,
+        leg, reference_bp, traded.rate_stale_ns,
+    )  # fmt: skip
 
     trusted = torch.where(memory.skill > 0, memory.mean, 0.0)
     kept = lanes.turns(ts_ns, aligned.x, deviation, route, params.lanes.horizon_ns)
@@ -155,5 +161,7 @@ def graph(
     return Answer(
         columns,
         decisions(ts_ns, aligned, deviation, route, params.lag.desync_bp, latencies_ns, quoted, memory.entropy, width),
-        windows(ts_ns, aligned, edge, params.min_edge_bp),
+        windows(
+            ts_ns, aligned, edge, rate, leg, reference_bp, traded.min_edge_bp, traded.latency_ns, params.latency_max_ns
+        ),
     )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from schwabot_kernels import scan
-from schwabot_kernels.align.reference import OK, UNSEEN, Aligned
+from schwabot_kernels.align.reference import OK, Aligned
 from schwabot_kernels.outcomes import decay
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def phases(ts_ns: torch.Tensor, aligned: Aligned, tau_s: float, stale_ns: int) -
     apart = torch.zeros_like(keep)
     apart[1:] = torch.where(both[1:], (aligned.x[:, first] - aligned.x[:, second])[:-1], 0.0)
     added = torch.stack(((1.0 - keep) * apart, 1.0 - keep), -1)
-    seen = aligned.bad != UNSEEN
+    seen = (aligned.bad == OK).cumsum(0) > 0  # never of a rate
     offset = torch.zeros_like(aligned.dt_s)
 
     def sums(upto: int) -> torch.Tensor:
