@@ -16,7 +16,7 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.market import Kind, Ticks
 from schwabot.ticks.merge import blank, take
 from schwabot.training.leadlag import LeadLagConfig
-from schwabot.training.leadlag_streams import PriceCollector, all_pairs
+from schwabot.training.leadlag_streams import CLOCKS, PriceCollector, all_pairs
 from schwabot.training.price_series import to_series
 
 MS = 1_000_000
@@ -210,6 +210,23 @@ def test_memory_is_bounded_and_repeats_take_none() -> None:
     assert not prices.is_full
     prices.update(quotes((A, B), time + 10**10, np.zeros(5_000), np.arange(5_000) + 7))
     assert prices.is_full
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1_000, 9_999])
+def test_where_the_memory_is_full_does_not_depend_on_the_batches(batch: int) -> None:
+    """Of four equal prices in a row the two ends are kept, so rows say nothing of what is."""
+    rows = 4_000
+    mid = np.repeat(np.arange(rows // 8) + 7, 8)
+    ticks = quotes((A, B), np.arange(rows) * MS + 10**9, np.arange(rows) % 2, mid, np.full(rows, MS))
+    kept = []
+    for size in (batch, rows):
+        prices = PriceCollector((A, B), replace(EXACT, max_prices=1_000))
+        for start in range(0, rows, size):
+            prices.update(take(ticks, np.arange(start, min(rows, start + size))))
+        assert prices.is_full
+        kept.append([(one.ts_ns.tolist(), one.observations) for clock in CLOCKS for one in prices.series(clock)])
+    assert kept[0] == kept[1]
+    assert sum(len(times) for times, _ in kept[0][:2]) == 1_000
 
 
 def test_a_stop_keeps_the_pairs_that_were_done() -> None:
