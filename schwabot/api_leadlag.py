@@ -77,7 +77,8 @@ def leadlag(
     """Lead-lag of every pair of streams by the Hayashi-Yoshida contrast.
 
     Args:
-        source: a feed, what ``load`` takes, or plain series: name → (times in ns, prices), on one clock, ``receive``.
+        source: a feed, what ``load`` takes, or plain series: name → (times in whole ns or datetime64, prices), on one
+            clock, ``receive``.
         max_lag_s: lags from minus to plus this, s; default 1, or 30 where prices come every 100 ms or slower.
         step_ms: step between lags, ms; default 10, or 100 where prices come every 100 ms or slower.
         price: ``mid``, ``last``, or ``auto`` = mid where a stream has quotes; not for plain series.
@@ -129,11 +130,13 @@ def _of_arrays(
     given: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], config: LeadLagConfig, summary: dict[str, Any]
 ) -> LeadLagReport:
     if len(given) < 2:
-        raise ConfigError(f"lead-lag compares series, and there is one only ({', '.join(given)}): give two or more")
+        raise ConfigError(
+            f"lead-lag compares series, and there is one only ({', '.join(map(str, given))}): give two or more"
+        )
     series = []
     for name, pair in given.items():
-        if len(pair) != 2:
-            raise ConfigError(f"series {name!r}: use (times in ns, prices)")
+        if not isinstance(name, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise ConfigError(f"series {name!r}: use a name as text: (times in ns, prices)")
         series.append(to_series(*pair, name, returns=config.returns, resolution_ns=config.resolution_ns))
     streams: dict[str, dict[str, Any]] = {name: {"price": "given", "stamps": None} for name in given}
     report = compare({"receive": series}, streams, {"receive": {}}, config)

@@ -13,6 +13,7 @@ from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
     ConfigTypeError,
+    KeyValidationError,
     MissingMandatoryValue,
     OmegaConfBaseException,
     ReadonlyConfigError,
@@ -143,7 +144,7 @@ def explain(error: Exception) -> ConfigError:
         return _explain_key(inner)
     if isinstance(inner, MissingMandatoryValue):
         return ConfigError(f"{_dotted(inner.full_key)} has no value: add {_dotted(inner.full_key)}=...")
-    if isinstance(inner, ValidationError | ConfigTypeError):
+    if isinstance(inner, ValidationError | ConfigTypeError | KeyValidationError):
         return _explain_type(inner)
     if isinstance(inner, ReadonlyConfigError):
         return ConfigError(f"{_dotted(inner.full_key)} can't be changed")
@@ -184,7 +185,8 @@ def _explain_type(error: OmegaConfBaseException) -> ConfigError:
     parent = error.parent_node
     # A merge that fails names no key: then the setting itself is given.
     of_key = isinstance(parent, DictConfig) and error.key is not None
-    node = parent._get_node(error.key) if of_key else parent
+    # A name of one's own in a dict is not there yet, which is no error to report here.
+    node = parent._get_node(error.key, validate_access=False, validate_key=False) if of_key else parent
     if isinstance(node, ListConfig):
         now = OmegaConf.to_container(node)
         shown = ",".join(str(one).lower() for one in now) if isinstance(now, list) and now else "a,b"
@@ -194,6 +196,8 @@ def _explain_type(error: OmegaConfBaseException) -> ConfigError:
         return ConfigError(f"{name}: holds several settings, set one of them: {', '.join(names[:12])}")
     whole = re.search(r"Value '(\S+)' of type 'float' could not be converted to Integer", said)
     hint = f", write {float(whole[1]):.0f}" if whole and float(whole[1]).is_integer() else ""
+    if of_key and node is None and re.match(r"Value '\S+: ", said):
+        hint = "; within braces a colon that belongs to a name is written \\:, e.g. {venue\\:BASE/QUOTE: 1}"
     return ConfigError(f"{name}: {said}{hint}")
 
 

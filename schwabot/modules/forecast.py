@@ -6,6 +6,7 @@ Axis legend: N events, V streams, R roles, F features, H horizons.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -96,7 +97,8 @@ class ForecastHead:
             raise ConfigError(f"a head of {roles} roles and {horizons} horizons has shapes {wanted}, got {shapes}")
         if list(self.roles) != sorted(set(self.roles)):
             raise ConfigError(f"a head's roles are sorted and different, got {self.roles}")
-        if any(b <= a for a, b in zip((0.0, *self.horizons_ms), self.horizons_ms, strict=False)):
+        edges = (0.0, *self.horizons_ms, np.inf)
+        if not all(a < b for a, b in itertools.pairwise(edges)):  # NaN is not less either
             raise ConfigError(f"a head's horizons are positive and increase, got {self.horizons_ms}")
         finite = np.isfinite(self.scale).all() and np.isfinite(self.coefficients).all() and (self.scale >= 0).all()
         if not finite or not 0.0 < self.clip < np.inf:
@@ -194,20 +196,28 @@ class ForecastHead:
         again = "write one with mode=fit"
         try:
             with safe_open(str(file), framework="np") as opened:
-                said = json.loads((opened.metadata() or {}).get("schwabot", "{}"))
+                said = json.loads((opened.metadata() or {}).get("schwabot", "null"))
+                if not isinstance(said, dict) or "schwabot_head" not in said:
+                    raise StateError(f"{file}: holds no forecast head of Schwabot; {again}")
                 arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
         except FileNotFoundError:
             raise StateError(f"{file}: there is no such checkpoint; {again}") from None
-        except (SafetensorError, OSError, ValueError) as error:
+        except StateError:
+            raise
+        except (SafetensorError, OSError, ValueError, TypeError) as error:  # TypeError: bfloat16, unknown to numpy
             raise StateError(f"{file}: is no whole checkpoint ({error}); {again}") from error
-        if "schwabot_head" not in said:
-            raise StateError(f"{file}: holds no forecast head of Schwabot; {again}")
         if said["schwabot_head"] != FORMAT or said.get("features_version") != FEATURES_VERSION:
             raise StateError(
                 f"{file}: is of format {said['schwabot_head']} with features of version {said.get('features_version')},"
                 f" this version of Schwabot reads {FORMAT} and {FEATURES_VERSION}: fit again"
             )
         try:
+            if said["features"] != list(FEATURES):
+                raise ConfigError(f"features {said['features']}")
+            if not all(isinstance(said[name], dict) for name in ("settings", "provenance")):
+                raise ConfigError("settings and provenance must be names with values")
+            if not isinstance(said["roles"], list) or not all(isinstance(role, str) for role in said["roles"]):
+                raise ConfigError(f"roles {said['roles']}")
             return ForecastHead(
                 roles=tuple(said["roles"]),
                 horizons_ms=tuple(float(h) for h in said["horizons_ms"]),

@@ -41,6 +41,8 @@ from schwabot.ticks.synthetic_venue import (
 Value = TypeVar("Value")
 
 MOST_STREAMS = 256
+FARTHEST_MS = 1e11
+"""Times beyond this do not fit into ns beside the start of the market."""
 CONTRACTS = {
     # symbol, lot size, contract value, inverse, maker fee bp, taker fee bp
     "spot": ("BTC/USDT", 1e-5, 1.0, False, 2.0, 10.0),
@@ -334,6 +336,10 @@ def _check(config: SyntheticConfig) -> None:
                 raise ConfigError(f"source.{name}={one}: above 0")
             elif name in not_negative and one < 0:
                 raise ConfigError(f"source.{name}={one}: 0 or more")
+            elif name.endswith("_ms") and abs(one) > FARTHEST_MS:
+                raise ConfigError(f"source.{name}={one}: at most {FARTHEST_MS:g}, which is three years")
+            elif name == "clock_drift_ppm" and abs(one) > 1e6:
+                raise ConfigError(f"source.{name}={one}: at most 1e6 either way")
             elif name in shares and not 0 <= one < 1:
                 raise ConfigError(f"source.{name}={one}: at least 0 and below 1")
     if config.streams > MOST_STREAMS:

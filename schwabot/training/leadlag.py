@@ -3,7 +3,7 @@
 Axis legend: n + 1, m + 1 prices of X and Y, L lags, B blocks of time, R resamples.
 
     U(theta)   = sum_i sum_j dX_i dY_j 1{I_i and J_j - theta have a point in common}
-    contrast   = |U(theta)| / sqrt(sum dX^2 * sum dY^2)
+    contrast   = |U(theta)| / sqrt(sum dX^2 * sum dY^2), over the moves that can meet one of the other at some lag
     ratio      = sum_{theta > 0} |U| / sum_{theta < 0} |U|, turned over where Y leads
 
 I_i and J_j are the times between two prices. A peak at theta > 0 says that Y does theta later what X does. Nothing is
@@ -272,28 +272,33 @@ def lead_lag(
     told = progress or (lambda share: None)
     lags_ns = grid.lags_ns()
     slower_ms = max(x.interval_ms, y.interval_ms)
-    block_ns = min(config.block_s * 1e9, x.span_ns / WANTED_BLOCKS)
-    block_ns = max(block_ns, x.span_ns / MOST_BLOCKS, PRICES_PER_BLOCK * slower_ms * 1e6)
-    block_x = np.maximum(0, (x.ts_ns - x.ts_ns[0] - 1) // block_ns).astype(np.int64)  # a move belongs to its end
-    energy_x, energy_y = (np.diff(one.value) ** 2 for one in (x, y))
-    arrays = (x.ts_ns, x.value, y.ts_ns, y.value)
+    reach_ns = int(lags_ns[-1])
+    time_x, value_x = _within_reach(x, y, reach_ns)
+    time_y, value_y = _within_reach(y, x, reach_ns)
+    alone = DataError(f"{x.name} and {y.name} have no moves in common at any lag up to {reach_ns / 1e9:g} s")
+    if min(len(time_x), len(time_y)) < 2:
+        raise alone
+    span_ns = float(time_x[-1] - time_x[0])
+    block_ns = min(config.block_s * 1e9, span_ns / WANTED_BLOCKS)
+    block_ns = max(block_ns, span_ns / MOST_BLOCKS, PRICES_PER_BLOCK * slower_ms * 1e6)
+    block_x = np.maximum(0, (time_x - time_x[0] - 1) // block_ns).astype(np.int64)  # a move belongs to its end
+    energy_x, energy_y = (np.diff(values) ** 2 for values in (value_x, value_y))
+    arrays = (time_x, value_x, time_y, value_y)
     by_block = _over_lags(
         partial(_contrast, cpu.contrast, arrays, block_x),
         lags_ns,
-        len(x.ts_ns) + len(y.ts_ns),
+        len(time_x) + len(time_y),
         lambda share: told(0.5 * share),
     )
     covariance = by_block.sum(axis=1)
     if not covariance.any():
-        raise DataError(
-            f"{x.name} and {y.name} have no moves in common at any lag up to {grid.lags_ms()[-1] / 1e3:g} s"
-        )
+        raise alone
     width_ns = round(max(grid.step_ns, config.bin_ms * 1e6 if config.bin_ms else slower_ms * 1e6))
-    origin_ns = int(min(x.ts_ns[0], y.ts_ns[0] - lags_ns[-1]))
+    origin_ns = int(min(time_x[0], time_y[0] - reach_ns))
     correlations = _over_lags(
         lambda lags: cpu.bin_correlation(*arrays, lags, width_ns, origin_ns),
         lags_ns,
-        len(x.ts_ns) + len(y.ts_ns),
+        len(time_x) + len(time_y),
         lambda share: told(0.5 + 0.5 * share),
     )
     norm = math.sqrt(energy_x.sum() * energy_y.sum())
@@ -303,7 +308,7 @@ def lead_lag(
     bin_peak = peak_of(np.nan_to_num(np.abs(correlations)))
     lag_ns, bin_lag_ns = (int(lags_ns[at]) * side for at in (peak, bin_peak))
     blocks = by_block.shape[1]
-    block_y = np.clip((y.ts_ns[1:] - x.ts_ns[0] - 1) // block_ns, 0, block_x[-1]).astype(np.int64)
+    block_y = np.clip((time_y[1:] - time_x[0] - 1) // block_ns, 0, block_x[-1]).astype(np.int64)
     resampled = _bootstrap(
         by_block,
         _per_block(block_x[1:], energy_x, blocks),
@@ -343,6 +348,17 @@ def lead_lag(
         curve=covariance / norm,
         correlations=correlations,
     )
+
+
+def _within_reach(one: Series, other: Series, reach_ns: int) -> tuple[Int64, Float64]:
+    """The part of ``one`` whose moves can meet one of ``other`` at some lag.
+
+    The rest adds nothing to U at any lag. Left in, a stream that joined late would look less alike the longer the
+    other one ran without it, and its blocks would be few or many by which of the two comes first.
+    """
+    first = max(0, int(np.searchsorted(one.ts_ns, other.ts_ns[0] - reach_ns, side="right")) - 1)
+    last = int(np.searchsorted(one.ts_ns, other.ts_ns[-1] + reach_ns, side="left"))
+    return one.ts_ns[first : last + 1], one.value[first : last + 1]
 
 
 def peak_of(size: Float64) -> int:
@@ -428,10 +444,12 @@ class _Resamples:
 
 def _bootstrap(by_block: Float64, energy_x: Float64, energy_y: Float64, config: LeadLagConfig, side: int) -> _Resamples:
     """Draw whole blocks of X's moves, with what they met of Y at every lag, with replacement (Künsch 1989)."""
-    used = np.flatnonzero(by_block.any(axis=0))
+    met = int(np.count_nonzero(by_block.any(axis=0)))
+    # A block in which only one of them moved counts too: its energy is in the norm of the whole.
+    used = np.flatnonzero(by_block.any(axis=0) | (energy_x > 0) | (energy_y > 0))
     blocks, nothing = len(used), np.zeros(0)
-    if blocks < LEAST_BLOCKS or config.draws < 2:
-        return _Resamples(nothing, nothing, nothing, None, blocks)
+    if met < LEAST_BLOCKS or config.draws < 2:
+        return _Resamples(nothing, nothing, nothing, None, met)
     parts, energies = by_block[:, used].T, np.stack([energy_x[used], energy_y[used]], axis=1)
     centre = by_block.shape[0] // 2
     rng = np.random.default_rng(config.seed)
@@ -447,4 +465,4 @@ def _bootstrap(by_block: Float64, energy_x: Float64, energy_y: Float64, config: 
         lag_steps[draw] = (peak - centre) * side
         contrast[draw] = size[peak] / math.sqrt(x * y) if x > 0 and y > 0 else math.nan
         ratio[draw] = forward if side > 0 else _inverse(forward)
-    return _Resamples(lag_steps, contrast, ratio, float(np.mean(leads == side)), blocks)
+    return _Resamples(lag_steps, contrast, ratio, float(np.mean(leads == side)), met)

@@ -20,6 +20,7 @@ import numpy as np
 from schwabot.errors import ConfigError, DataError
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Float64, Int64, Kind, Ticks
+from schwabot.ticks.merge import cut
 from schwabot.ticks.venue_clock import VenueClock, VenueClockConfig
 from schwabot.training.leadlag import LagGrid, LeadLag, LeadLagConfig, lead_lag
 from schwabot.training.price_series import Series, last_of_stamp, repeats, to_series
@@ -119,7 +120,14 @@ class PriceCollector:
         """Clock → stream → why it is in no pair."""
 
     def update(self, ticks: Ticks) -> None:
-        """Take one batch."""
+        """Take one batch, up to the row at which there is no more room: the same one for any batches."""
+        start = 0
+        while start < len(ticks) and self.room > 0:
+            stop = min(len(ticks), start + self.room)  # a row takes one place at most
+            self._take(ticks if stop - start == len(ticks) else cut(ticks, start, stop))
+            start = stop
+
+    def _take(self, ticks: Ticks) -> None:
         ts_venue_ns, _ = self._clock.update(ticks)
         for number, instrument in enumerate(self.instruments):
             name = instrument.stream
@@ -140,9 +148,15 @@ class PriceCollector:
             self._prices[name]["event"].add(ts_venue_ns[rows][known], price[known])
 
     @property
+    def room(self) -> int:
+        """How many more prices can be kept."""
+        kept = max(sum(len(clocks[clock]) for clocks in self._prices.values()) for clock in CLOCKS)
+        return max(0, self.config.max_prices - kept)
+
+    @property
     def is_full(self) -> bool:
         """There is no room for more prices."""
-        return sum(len(clocks["receive"]) for clocks in self._prices.values()) >= self.config.max_prices
+        return self.room == 0
 
     def series(self, clock: str) -> list[Series]:
         """Series of the streams that can be compared, handed over: it can be asked once per clock.

@@ -58,7 +58,7 @@ def to_series(
     """Prices at times, checked. The last price of a stamp counts.
 
     Args:
-        ts_ns: never decreasing, ns. [n + 1]
+        ts_ns: never decreasing, whole ns or datetime64 of any unit. [n + 1]
         price: above 0 for log returns. [n + 1]
         name: of the stream.
         returns: ``log`` or ``simple`` (differences of prices).
@@ -66,7 +66,7 @@ def to_series(
         observations: how many stamps there were before repeats were left out; default those given.
 
     Raises:
-        DataError: fewer than two stamps, a price that never moves, or arrays of different lengths.
+        DataError: fewer than two stamps, a price that never moves, arrays of different lengths, or no times or numbers.
         BadPriceError: a price that is no number, or not above 0 for log returns.
         UnsortedTimeError: time that runs backwards.
 
@@ -74,8 +74,12 @@ def to_series(
         >>> to_series([10, 10, 20, 30, 40], [1.0, 2.0, 2.0, 2.0, 4.0], "a", returns="simple").ts_ns.tolist()
         [10, 30, 40]
     """
-    time, values = np.asarray(ts_ns, np.int64), np.asarray(price, np.float64)
     what = name or "a series"
+    time = _whole_ns(ts_ns, what)
+    try:
+        values = np.asarray(price, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what}: prices must be numbers ({error})") from None
     if time.ndim != 1 or time.shape != values.shape:
         raise DataError(f"{what}: times and prices must be two rows of one length, not {time.shape} and {values.shape}")
     good = np.isfinite(values) & ((values > 0) | (returns != "log"))
@@ -94,6 +98,26 @@ def to_series(
     if not np.diff(values).any():
         raise DataError(f"{what} stays at {values[0]:g}: a price that never moves neither leads nor follows")
     return Series(name, time, np.log(values / values[0]) if returns == "log" else values - values[0], seen)
+
+
+def _whole_ns(ts_ns: npt.ArrayLike, what: str) -> Int64:
+    """Times as int64 ns: dates by their own unit, and nothing that would have to be cut short."""
+    given = np.asarray(ts_ns)
+    if given.dtype.kind == "M":
+        if np.isnat(given).any():
+            raise DataError(f"{what}: a time is missing (NaT)")
+        time: Int64 = given.astype("datetime64[ns]").astype(np.int64)
+        whole = bool((time.astype("datetime64[ns]").astype(given.dtype) == given).all())  # ns end in 2262
+    elif given.dtype.kind in "iuf":
+        with np.errstate(invalid="ignore"):
+            time = given.astype(np.int64)
+        whole = bool((np.abs(given.astype(np.float64)) < 2.0**63).all() and (time == given).all())
+    else:
+        whole = not given.size
+        time = np.zeros(given.shape, np.int64)
+    if not whole:
+        raise DataError(f"{what}: times must be whole ns (int64) or datetime64, and some are not: {given.dtype}")
+    return time
 
 
 def last_of_stamp(ts_ns: Int64, price: Float64, resolution_ns: int = 1) -> tuple[Int64, Float64]:

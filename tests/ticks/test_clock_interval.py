@@ -142,3 +142,41 @@ def test_a_clock_that_wanders_has_a_wide_drift_interval() -> None:
     low, high = facts["clock_drift_ci_ppm"]
     assert low < 0.0 < high
     assert low < facts["clock_drift_ppm"] < high
+
+
+def test_slope_of_a_run_leaves_out_the_blocks_that_are_partly_seen() -> None:
+    """50 ppm, and the first and the last block miss their lowest message."""
+    run = RunSlope()
+    for second in range(10):
+        run.add((second * 10**9 + 1, 50_000 * second + (10**7 if second in (0, 9) else 0)))
+    assert run.slope() == pytest.approx(5e-5)
+
+
+def test_blocks_of_a_run_double_past_32() -> None:
+    run, found = RunSlope(), {}
+    for second in range(65):
+        run.add((second * 10**9, 0))
+        found[second + 1] = len(run.points()), run.block_ns // 10**9
+    assert [found[seconds] for seconds in (32, 33, 64, 65)] == [(32, 1), (17, 2), (32, 2), (17, 4)]
+
+
+def test_interval_of_a_slope_counts_blocks_that_follow_each_other_as_fewer() -> None:
+    """By the formula, written out: residuals that swing slowly make a wider interval than the same ones shuffled."""
+    seconds = np.arange(25)
+    swing = np.rint(1e6 * np.sin(seconds / 4.0))
+    widths = []
+    for rest in (swing, np.random.default_rng(1).permutation(swing)):
+        run = RunSlope()
+        for second, delay in zip(seconds.tolist(), rest.tolist(), strict=True):
+            run.add((second * 10**9, int(delay)))
+        t, y = seconds[1:-1] * 1e9, rest[1:-1]
+        slope, base = np.polyfit(t, y, 1)
+        left = y - slope * t - base
+        rho = max(0.0, sum(a * b for a, b in itertools.pairwise(left)) / sum(left**2))
+        free = len(t) * (1 - rho) / (1 + rho) - 2
+        quantile = {1: 12.706, 13: 2.160}[max(1, int(free))]  # of Student's t, from a table
+        error = np.sqrt(sum(left**2) / max(free, 1.0) / sum((t - t.mean()) ** 2))
+        low, high = run.slope_interval() or (np.nan, np.nan)
+        assert [low, high] == pytest.approx([slope - quantile * error, slope + quantile * error])
+        widths.append(high - low)
+    assert widths[0] > 3 * widths[1]

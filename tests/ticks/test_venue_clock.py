@@ -50,7 +50,7 @@ def random_ticks(seed: int, n: int) -> Ticks:
     recv = START_NS + np.cumsum(gaps)
     emit = (recv - 1_270_000_000 - draw.integers(0, 9_000_000, n)) // 1_000_000 * 1_000_000
     emit = np.where(draw.random(n) < 0.3, MISSING_NS, emit)
-    event = np.where(draw.random(n) < 0.7, emit, emit - 2_000_000)
+    event = emit + draw.choice([0, -2_000_000, 3_000_000], n, p=[0.7, 0.2, 0.1])  # some are even dated ahead
     event = np.where(emit == MISSING_NS, MISSING_NS, event)
     return replace(
         blank(TWO_VENUES, n),
@@ -67,6 +67,21 @@ def in_pieces(ticks: Ticks, cuts: list[int]) -> tuple[Int64, Int64, VenueClock]:
     edges = sorted({0, len(ticks), *(edge % len(ticks) for edge in cuts)})
     parts = [clock.update(cut(ticks, a, b)) for a, b in itertools.pairwise(edges)]
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]), clock
+
+
+def test_the_usual_delay_is_forgotten_within_its_memory() -> None:
+    """Ten messages a second are 10 ms late, then 40; of the step 1 - e^(-t / tau) is known after buckets of t together."""
+    for tau_s in (2.0, 5.0):
+        at_s = np.arange(0.05, 100.0 + tau_s, 0.1)
+        least = np.arange(len(at_s)) % 10 == 0  # one a second is not delayed at all
+        late_ns = np.where(least, 0.0, np.where(at_s < 100.0, 10e6, 40e6))
+        recv = START_NS + (at_s * 1e9).astype(np.int64)
+        stamp = recv - late_ns.astype(np.int64)
+        ticks = replace(blank(TWO_VENUES[:1], len(recv)), ts_recv_ns=recv, ts_emit_ns=stamp, ts_event_ns=stamp)
+        clock = VenueClock(TWO_VENUES[:1], VenueClockConfig(window_s=4.0, bucket_ms=500, delay_tau_s=tau_s))
+        latency_ms = clock.update(ticks)[1] / 1e6
+        assert latency_ms[np.searchsorted(at_s, 99.0)] == pytest.approx(10.0, abs=0.1)
+        assert latency_ms[-1] == pytest.approx(40.0 - 30.0 * np.exp(-(tau_s - 0.5) / tau_s), abs=0.1)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 300), st.lists(st.integers(0, 300), max_size=60))

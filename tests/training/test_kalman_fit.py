@@ -225,3 +225,49 @@ def test_a_fit_goes_into_the_settings(ticks: Ticks) -> None:
     graph = Graph(ticks.instruments, ModulesConfig(ghost_bridge=GhostBridgeConfig("kalman", **fit.settings())))
     assert graph.params.q_bp2_per_s == fit.q_bp2_per_s
     assert np.array_equal(graph.params.r_bp2, fit.r_bp2)
+
+
+def test_errors_are_those_of_the_whole_curvature() -> None:
+    """Minus the second derivatives of the joint normal density of the observations, inverted: no filter, no gradient."""
+    rng = np.random.default_rng(4)
+    n = 80
+    time_s = np.arange(n) * 0.5
+    stream = (np.arange(n) % 5 == 0).astype(np.int32)
+    y = np.cumsum(rng.normal(size=n)) * 0.6 + rng.normal(size=n) * np.where(stream == 0, 0.8, 0.5)
+    fit = fit_kalman(Observations((time_s * 1e9).astype(np.int64), y, stream), ("a:X/Y", "b:X/Y"), prior_r_bp2=0.3)
+    assert list(fit.held) == ["b:X/Y"]
+
+    def log_density(ln_q: float, ln_r: float) -> float:
+        noise = np.where(stream == 0, np.exp(ln_r), 0.3)
+        since = time_s[1:] - time_s[0]
+        covariance = np.exp(ln_q) * np.minimum.outer(since, since) + np.diag(noise[1:]) + noise[0]
+        moved = y[1:] - y[0]
+        return -0.5 * float(np.linalg.slogdet(2 * math.pi * covariance)[1] + moved @ np.linalg.solve(covariance, moved))
+
+    at = np.log([fit.q_bp2_per_s, fit.r_bp2[0]])
+    h = 1e-3
+    steps = np.eye(2) * h
+    information = -np.array(
+        [
+            [
+                sum(a * b * log_density(*(at + a * i + b * j)) for a in (1, -1) for b in (1, -1)) / (4 * h * h)
+                for j in steps
+            ]
+            for i in steps
+        ]
+    )
+    errors = np.sqrt(np.diag(np.linalg.inv(information)))
+    assert fit.log_likelihood == pytest.approx(log_density(*at))
+    assert [fit.q_error, fit.r_error[0]] == pytest.approx(errors, rel=1e-3)
+    assert errors[0] > 1.05 / math.sqrt(information[0, 0])  # q and r lean on each other
+
+
+def test_noise_above_the_range_is_at_the_upper_bound_and_said_to_be() -> None:
+    rng = np.random.default_rng(0)
+    y = np.concatenate([rng.normal(size=300) * 3e3, rng.normal(size=300)])
+    stream = np.repeat(np.array([0, 1], np.int32), 300)
+    order = rng.permutation(600)
+    fit = fit_kalman(Observations(np.arange(600) * 10**9, y[order], stream[order]), ("a:X/Y", "b:X/Y"))
+    assert fit.held["a:X/Y"].startswith("at the upper bound")
+    assert fit.r_bp2[0] == pytest.approx(1e6)
+    assert math.isnan(fit.r_error[0])

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from schwabot.errors import ConfigError, DataError
-from schwabot.training.leadlag import LagGrid, LeadLag, LeadLagConfig, lead_lag, peak_of
+from schwabot.training.leadlag import LagGrid, LeadLag, LeadLagConfig, _Resamples, lead_lag, peak_of
 from schwabot.training.price_series import Series, to_series
 
 MS = 1_000_000
@@ -34,6 +34,7 @@ def test_orientation_and_ratios_by_hand(swapped: bool) -> None:
     assert found.edge
     assert found.confidence is None
     assert (found.n_x, found.n_y, found.moves_x, found.moves_y) == (3, 3, 2, 2)
+    assert found.overlap_s == pytest.approx(0.025)
 
 
 def test_the_curve_is_that_of_the_pair_as_given() -> None:
@@ -66,6 +67,75 @@ def test_leader_on_random_times_either_way(lag: int, leader: str) -> None:
         assert abs(found.correlation) <= 1.0
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_intervals_hold_what_they_are_of(swapped: bool) -> None:
+    """Y in other units, so that no norm can take one stream's moves for the other's."""
+    x, y = walk(4, 30)
+    y = to_series(y.ts_ns, 100.0 * y.value, "y", returns="simple")
+    found = lead_lag(*((y, x) if swapped else (x, y)), LagGrid.of(0.1, 1.0))
+    for value, interval in (
+        (found.lag_ms, found.lag_ci_ms),
+        (found.contrast, found.contrast_ci),
+        (found.ratio, found.ratio_ci),
+    ):
+        assert interval is not None
+        assert interval[0] <= value <= interval[1]
+    assert found.ratio_ci is not None
+    assert found.ratio_ci[0] > 1.0
+
+
+def test_intervals_hold_95_percent() -> None:
+    draws = np.arange(1_001.0)
+    assert _Resamples(draws, draws, draws, 1.0, 20).interval(draws) == (25.0, 975.0)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_time_that_one_of_them_covers_alone_changes_nothing(swapped: bool) -> None:
+    """X joined for the tenth of Y's day in the middle: moves of Y that can meet none of X's are no reason for doubt."""
+    rng = np.random.default_rng(6)
+    path = np.cumsum(rng.normal(size=40_100))
+    time_y = np.sort(rng.choice(40_000, 12_000, replace=False))
+    time_x = np.sort(rng.choice(np.arange(18_000, 22_000), 1_000, replace=False))
+    x = to_series(time_x * MS, path[time_x + 30], "x", returns="simple")
+    y = to_series(time_y * MS, path[time_y], "y", returns="simple")
+    first, last = (int(np.searchsorted(time_y, at)) for at in (time_x[0] - 100, time_x[-1] + 101))
+    beside = np.arange(first - 1, last + 1)
+    y_beside = to_series(time_y[beside] * MS, path[time_y[beside]], "y", returns="simple")
+    whole, cut = (lead_lag(*((other, x) if swapped else (x, other)), LagGrid.of(0.1, 1.0)) for other in (y, y_beside))
+    assert (whole.leader, whole.lag_ms, whole.ratio) == (cut.leader, cut.lag_ms, pytest.approx(cut.ratio))
+    assert whole.contrast == pytest.approx(cut.contrast, rel=0.02)
+    assert whole.correlation == pytest.approx(cut.correlation, rel=0.05)
+    assert whole.contrast > 0.8
+    assert whole.confidence == 1.0
+    assert whole.contrast_ci is not None
+    assert whole.contrast_ci[0] <= whole.contrast <= whole.contrast_ci[1]
+    assert whole.contrast_ci[1] - whole.contrast_ci[0] < 0.3
+
+
+@pytest.mark.parametrize("gap_ms", [101, 10_000])
+def test_series_further_apart_than_the_longest_lag_are_refused(gap_ms: int) -> None:
+    x = to_series(np.arange(100) * MS, np.arange(100.0), "x", returns="simple")
+    y = to_series((np.arange(100) + 99 + gap_ms) * MS, np.arange(100.0), "y", returns="simple")
+    for pair in ((x, y), (y, x)):
+        with pytest.raises(DataError, match="no moves in common at any lag up to 0.1 s"):
+            lead_lag(*pair, LagGrid.of(0.1, 1.0))
+
+
+def test_blocks_are_neither_too_many_nor_too_short() -> None:
+    """A price a second: 500 blocks at most, and 10 prices in each of them."""
+    for seconds, block_s in ((6_000, 12.0), (100, 10.0)):
+        path = np.cumsum(np.random.default_rng(0).normal(size=seconds + 1))
+        x, y = (to_series(np.arange(seconds + 1) * 1_000 * MS, path, name, returns="simple") for name in "xy")
+        found = lead_lag(x, y, LagGrid.of(2.0, 1_000.0), LeadLagConfig(block_s=1.0, draws=0))
+        assert found.block_s == pytest.approx(block_s)
+
+
+def test_a_grid_of_more_lags_than_allowed_is_refused() -> None:
+    assert len(LagGrid.of(10.0, 1.0).lags_ns()) == 20_001
+    with pytest.raises(ConfigError, match="makes 20,003 lags, more than 20,001"):
+        LagGrid.of(10.001, 1.0)
+
+
 def test_lag_zero_is_ordered_by_the_ratio_and_nobody_is_sure() -> None:
     x, y = walk(3, 0)
     found = lead_lag(x, y, LagGrid.of(0.1, 1.0))
@@ -83,13 +153,32 @@ def test_a_lag_beyond_the_grid_shows_at_its_edge() -> None:
 
 
 def test_contrast_and_correlation_that_part_are_reported() -> None:
-    """Two leads of different size: many small moves 40 ms ahead, a few large ones 40 ms behind."""
-    x, y = walk(5, 40)
-    assert not lead_lag(x, y, LagGrid.of(0.1, 1.0)).disagree
-    wide = lead_lag(x, y, LagGrid.of(0.1, 1.0), LeadLagConfig(bin_ms=1.0))
-    assert wide.bin_ms == 1.0
-    apart = abs(wide.correlation_lag_ms - wide.lag_ms) > 1.0 or wide.correlation_lag_ms * wide.lag_ms < 0
-    assert wide.disagree == apart
+    """Few stamps meet within bins of 1 ms, so their correlation peaks anywhere; bins of 10 ms know 1 ms from -1 by luck."""
+    near, few = walk(5, 40), walk(0, 40, of_x=150, of_y=150)
+    grid = LagGrid.of(0.1, 1.0)
+    found = lead_lag(*near, grid)
+    assert not found.disagree
+    assert found.bin_ms == pytest.approx(max(found.refresh_x_ms, found.refresh_y_ms), abs=1e-5)
+    apart = lead_lag(*few, grid, LeadLagConfig(bin_ms=1.0))
+    assert (apart.bin_ms, apart.lag_ms, apart.correlation_lag_ms, apart.disagree) == (1.0, 43.0, 65.0, True)
+    other_side = lead_lag(*walk(0, 1), grid, LeadLagConfig(bin_ms=10.0))
+    assert (other_side.lag_ms, other_side.correlation_lag_ms, other_side.disagree) == (1.0, -1.0, True)
+
+
+def test_correlations_are_those_of_bins_counted_by_hand() -> None:
+    """Moves that meet in one bin, the bins from the earliest that any lag reaches, Y's moved on by the lag."""
+    (x, y), width, reach = walk(7, 30, n=600, of_x=100, of_y=150), 7, 20
+    found = lead_lag(x, y, LagGrid.of(reach / 1e3, 4.0), LeadLagConfig(bin_ms=width, draws=0))
+    origin = int(min(x.ts_ns[0], y.ts_ns[0] - reach * MS))
+    for lag_ms, correlation in zip(found.lags_ms.tolist(), found.correlations.tolist(), strict=True):
+        bins: list[dict[int, float]] = [{}, {}]
+        for moves, one, shift in zip(bins, (x, y), (0, round(lag_ms * MS)), strict=True):
+            for time, move in zip(one.ts_ns[1:].tolist(), np.diff(one.value).tolist(), strict=True):
+                number = (time - shift - origin) // (width * MS)
+                moves[number] = moves.get(number, 0.0) + move
+        product = sum(move * bins[1].get(number, 0.0) for number, move in bins[0].items())
+        energy = math.prod(sum(move**2 for move in moves.values()) for moves in bins)
+        assert correlation == pytest.approx(product / math.sqrt(energy))
 
 
 def test_returns_on_a_coarse_clock_peak_in_the_middle_of_the_plateau() -> None:

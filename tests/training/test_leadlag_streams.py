@@ -16,7 +16,7 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.market import Kind, Ticks
 from schwabot.ticks.merge import blank, take
 from schwabot.training.leadlag import LeadLagConfig
-from schwabot.training.leadlag_streams import PriceCollector, all_pairs
+from schwabot.training.leadlag_streams import CLOCKS, LeadLagReport, PriceCollector, all_pairs
 from schwabot.training.price_series import to_series
 
 MS = 1_000_000
@@ -144,6 +144,77 @@ def test_three_streams_make_three_pairs_per_clock_they_have() -> None:
     assert report.streams[A.stream]["stamps"] == "venue"
 
 
+def said(config: LeadLagConfig, *parts: Ticks) -> tuple[LeadLagReport, str]:
+    """What a report over these rows of A and B says, and its notes in one."""
+    prices = PriceCollector((A, B), config)
+    prices.update(together((A, B), *parts))
+    report = all_pairs(prices)
+    return report, "; ".join(report.notes)
+
+
+def later(lag_ms: int) -> tuple[Ticks, Ticks]:
+    """B does what A did, 400 prices over some 4 s."""
+    time, mid = moving(2)
+    delay = np.full(400, MS)
+    return quotes((A, B), time, np.zeros(400), mid, delay), quotes((A, B), time + lag_ms * MS, np.ones(400), mid, delay)
+
+
+def test_notes_say_what_a_reader_has_to_know() -> None:
+    fine = replace(EXACT, max_lag_s=0.2, step_ms=5.0)
+    _, notes = said(fine, *later(30))
+    for word in ("longer than the", "end of the grid", "above 1", "than the grid is wide", "try "):
+        assert word not in notes
+    _, notes = said(replace(fine, step_ms=50.0), *later(30))
+    assert "steps of 50 ms are longer than the 10 ms between prices of the quickest pair" in notes
+    assert "try leadlag.step_ms=2" in notes
+    _, notes = said(replace(fine, max_lag_s=0.02), *later(30))
+    assert "peak at the end of the grid, the true lag may lie beyond: a:X/Y ~ b:X/Y (receive)" in notes
+    assert "try leadlag.max_lag_s=0.04" in notes
+    _, notes = said(replace(fine, max_lag_s=2.5), *later(30))
+    assert "answers rest on less time than the grid is wide (4.01 s)" in notes
+
+
+def test_a_contrast_above_1_is_said() -> None:
+    """X climbs in 199 steps of 1, Y in 19 of 10: U is some 200 * 10, and the root of 199 * 19 * 100 is 615."""
+    time, mid = np.arange(200) * 10 * MS + 10**9, 100 + np.arange(200)
+    slow = np.arange(0, 200, 10)
+    found, notes = said(
+        replace(EXACT, max_lag_s=0.2, step_ms=5.0),
+        quotes((A, B), time, np.zeros(200), mid),
+        quotes((A, B), time[slow], np.ones(20), mid[slow]),
+    )
+    assert found.pairs[0].contrast == pytest.approx(3.2, abs=0.2)
+    assert "contrast above 1, as happens" in notes
+
+
+def test_prices_that_repeat_count_as_seen() -> None:
+    """Every price three times: the middle one is not kept, and still tells how often the stream has a price."""
+    time = np.arange(600) * 5 * MS + 10**9
+    mid = np.repeat(100 + np.arange(200) % 7, 3)
+    found, _ = said(
+        replace(EXACT, max_lag_s=0.2, step_ms=5.0),
+        *(quotes((A, B), time + v * MS, np.full(600, v), mid) for v in (0, 1)),
+    )
+    assert (found.pairs[0].n_x, found.streams[A.stream]["observations"]) == (600, 600)
+    assert found.streams[A.stream]["refresh_ms"] == pytest.approx(5.0)
+
+
+def test_one_slow_stream_of_three_does_not_coarsen_the_grid() -> None:
+    time, mid = moving(2)
+    slow = np.arange(0, 400, 20)
+    prices = PriceCollector((A, B, C), EXACT)
+    prices.update(
+        together(
+            (A, B, C),
+            quotes((A, B, C), time, np.zeros(400), mid),
+            quotes((A, B, C), time + 30 * MS, np.ones(400), mid),
+            quotes((A, B, C), time[slow] + MS, np.full(20, 2), mid[slow] + np.arange(20) * 10),
+        )
+    )
+    report = all_pairs(prices)
+    assert (report.grid.step_ns, report.grid.side) == (10 * MS, 100)
+
+
 def test_quotes_without_stamps_beside_trades_with_them_are_dated_by_the_usual_delay() -> None:
     parts = []
     for number in (0, 1):
@@ -210,6 +281,23 @@ def test_memory_is_bounded_and_repeats_take_none() -> None:
     assert not prices.is_full
     prices.update(quotes((A, B), time + 10**10, np.zeros(5_000), np.arange(5_000) + 7))
     assert prices.is_full
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1_000, 9_999])
+def test_where_the_memory_is_full_does_not_depend_on_the_batches(batch: int) -> None:
+    """Of four equal prices in a row the two ends are kept, so rows say nothing of what is."""
+    rows = 4_000
+    mid = np.repeat(np.arange(rows // 8) + 7, 8)
+    ticks = quotes((A, B), np.arange(rows) * MS + 10**9, np.arange(rows) % 2, mid, np.full(rows, MS))
+    kept = []
+    for size in (batch, rows):
+        prices = PriceCollector((A, B), replace(EXACT, max_prices=1_000))
+        for start in range(0, rows, size):
+            prices.update(take(ticks, np.arange(start, min(rows, start + size))))
+        assert prices.is_full
+        kept.append([(one.ts_ns.tolist(), one.observations) for clock in CLOCKS for one in prices.series(clock)])
+    assert kept[0] == kept[1]
+    assert sum(len(times) for times, _ in kept[0][:2]) == 1_000
 
 
 def test_a_stop_keeps_the_pairs_that_were_done() -> None:

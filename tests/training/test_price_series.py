@@ -57,3 +57,38 @@ def test_leaving_out_repeats_changes_no_contrast(x: list[int], y: list[int]) -> 
 def test_what_is_no_series_is_refused(time: list[int], price: list[float], error: type[DataError], said: str) -> None:
     with pytest.raises(error, match=said):
         to_series(time, price, "a")
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_dates_are_times_by_their_own_unit(unit: str) -> None:
+    time = np.array(["2026-01-01T00:00:01", "2026-01-01T00:00:03"], f"datetime64[{unit}]")
+    assert to_series(time, [1.0, 2.0]).ts_ns.tolist() == [1_767_225_601 * 10**9, 1_767_225_603 * 10**9]
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        [1.0, 2.5],
+        [1.0, np.nan],
+        [1.0, np.inf],
+        ["1", "2"],
+        [True, False],
+        [None, 2],
+        np.array([1, 2**63 + 5], np.uint64),
+        np.array(["2026-01-01", "NaT"], "datetime64[us]"),
+        np.array(["2026-01-01", "3026-01-01"], "datetime64[s]"),
+    ],
+)
+def test_times_that_would_have_to_be_cut_short_are_refused(time: object) -> None:
+    with pytest.raises(DataError, match="a: "):
+        to_series(time, [1.0, 2.0], "a")  # type: ignore[arg-type]
+
+
+def test_whole_numbers_are_times_in_any_type() -> None:
+    for kind in (np.int32, np.uint64, np.float64):
+        assert to_series(np.array([1, 20], kind), [1.0, 2.0]).ts_ns.tolist() == [1, 20]
+
+
+def test_prices_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(DataError, match="a: prices must be numbers"):
+        to_series([1, 2], ["x", "y"], "a")
