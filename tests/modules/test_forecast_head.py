@@ -30,7 +30,7 @@ SAID: dict[str, Any] = {
 
 
 def written(file: Path, arrays: dict[str, Any] = ARRAYS, **said: object) -> Path:
-    save_file(arrays, str(file), metadata={name: json.dumps(value) for name, value in (SAID | said).items()})
+    save_file(arrays, str(file), metadata={"schwabot": json.dumps(SAID | said)})
     return file
 
 
