@@ -134,10 +134,11 @@ def _of_arrays(
             f"lead-lag compares series, and there is one only ({', '.join(map(str, given))}): give two or more"
         )
     series = []
-    for name, pair in given.items():
+    unchecked: Mapping[Any, Any] = given
+    for name, pair in unchecked.items():
         if not isinstance(name, str) or not isinstance(pair, Sequence) or len(pair) != 2:
             raise ConfigError(f"series {name!r}: use a name as text: (times in ns, prices)")
-        series.append(to_series(*pair, name, returns=config.returns, resolution_ns=config.resolution_ns))
+        series.append(to_series(pair[0], pair[1], name, returns=config.returns, resolution_ns=config.resolution_ns))
     streams: dict[str, dict[str, Any]] = {name: {"price": "given", "stamps": None} for name in given}
     report = compare({"receive": series}, streams, {"receive": {}}, config)
     summary |= {"interrupted": False, "notes": [f"note: {note}" for note in report.notes]}

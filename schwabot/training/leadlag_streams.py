@@ -57,8 +57,13 @@ class _Prices:
         inner[-2:] = False
         time, values = time[~inner], values[~inner]
         # Three stay open, so that the first of them is the neighbour of the first that is not decided.
-        self._done.append((time[:-3], values[:-3]))
-        self._kept += len(time[:-3])
+        if len(time) > 3:
+            self._done.append((time[:-3], values[:-3]))
+            self._kept += len(time) - 3
+            # Each part is at least twice the next: a price takes 16 bytes even where batches hold one event each.
+            while len(self._done) > 1 and len(self._done[-2][0]) < 2 * len(self._done[-1][0]):
+                last, before_it = self._done.pop(), self._done.pop()
+                self._done.append((np.concatenate([before_it[0], last[0]]), np.concatenate([before_it[1], last[1]])))
         self._open = time[-3:], values[-3:]
 
     def __len__(self) -> int:

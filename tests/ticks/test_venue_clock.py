@@ -70,7 +70,7 @@ def in_pieces(ticks: Ticks, cuts: list[int]) -> tuple[Int64, Int64, VenueClock]:
 
 
 def test_the_usual_delay_is_forgotten_within_its_memory() -> None:
-    """Ten messages a second are 10 ms late, then 40; of the step 1 - e^(-t / tau) is known after buckets of t together."""
+    """Ten messages a second are 10 ms late, then 40; of the step 1 - e^(-t / tau) is known after buckets of t."""
     for tau_s in (2.0, 5.0):
         at_s = np.arange(0.05, 100.0 + tau_s, 0.1)
         least = np.arange(len(at_s)) % 10 == 0  # one a second is not delayed at all

@@ -228,7 +228,7 @@ def test_a_fit_goes_into_the_settings(ticks: Ticks) -> None:
 
 
 def test_errors_are_those_of_the_whole_curvature() -> None:
-    """Minus the second derivatives of the joint normal density of the observations, inverted: no filter, no gradient."""
+    """Minus the second derivatives of the joint normal density of the observations, inverted: no filter."""
     rng = np.random.default_rng(4)
     n = 80
     time_s = np.arange(n) * 0.5

@@ -117,7 +117,7 @@ def test_series_further_apart_than_the_longest_lag_are_refused(gap_ms: int) -> N
     x = to_series(np.arange(100) * MS, np.arange(100.0), "x", returns="simple")
     y = to_series((np.arange(100) + 99 + gap_ms) * MS, np.arange(100.0), "y", returns="simple")
     for pair in ((x, y), (y, x)):
-        with pytest.raises(DataError, match="no moves in common at any lag up to 0.1 s"):
+        with pytest.raises(DataError, match=r"no moves in common at any lag up to 0\.1 s"):
             lead_lag(*pair, LagGrid.of(0.1, 1.0))
 
 
@@ -153,7 +153,7 @@ def test_a_lag_beyond_the_grid_shows_at_its_edge() -> None:
 
 
 def test_contrast_and_correlation_that_part_are_reported() -> None:
-    """Few stamps meet within bins of 1 ms, so their correlation peaks anywhere; bins of 10 ms know 1 ms from -1 by luck."""
+    """Few stamps meet within bins of 1 ms, so the correlation peaks anywhere; of 10 ms, they tell 1 from -1 by luck."""
     near, few = walk(5, 40), walk(0, 40, of_x=150, of_y=150)
     grid = LagGrid.of(0.1, 1.0)
     found = lead_lag(*near, grid)

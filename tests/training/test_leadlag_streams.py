@@ -144,6 +144,20 @@ def test_three_streams_make_three_pairs_per_clock_they_have() -> None:
     assert report.streams[A.stream]["stamps"] == "venue"
 
 
+def test_batches_of_one_event_take_no_more_memory() -> None:
+    """3,000 prices one at a time: a dozen parts, and nothing beside them."""
+    prices = PriceCollector((A, B), EXACT)
+    ticks = quotes((A, B), np.arange(3_000) * MS + 10**9, np.zeros(3_000), np.arange(3_000) + 7)
+    for row in range(3_000):
+        prices.update(take(ticks, np.array([row])))
+    kept = prices._prices[A.stream]["receive"]
+    assert len(kept) == 3_000
+    assert len(kept._done) <= 12
+    held = sum(array.nbytes if array.base is None else array.base.nbytes for part in kept._done for array in part)
+    assert held < 16 * 3_000 + 12 * 64
+    assert kept.take()[0].tolist() == ticks.ts_recv_ns.tolist()
+
+
 def said(config: LeadLagConfig, *parts: Ticks) -> tuple[LeadLagReport, str]:
     """What a report over these rows of A and B says, and its notes in one."""
     prices = PriceCollector((A, B), config)

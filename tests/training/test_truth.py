@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schwabot.records.audit import StepRecord
-from schwabot.records.market import Float64
+from schwabot.records.market import MISSING_NS, Float64
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed, SyntheticTruth
+from schwabot.training.meters import TruthEntry
 from schwabot.training.truth import TruthMeter, clock_errors
 from tests.training.making import EPOCH_NS, Market, instruments
 
@@ -118,3 +119,18 @@ def test_the_true_drift_of_a_clock_that_wanders() -> None:
     clock = {stream: {"clock_offset_ms": None, "clock_drift_ppm": 5.0 + slope_ppm}}
     found = clock_errors(clock, feed.truth_summary(), since_s={stream: 120.0})[stream]["drift_ppm"]
     assert found == pytest.approx(0.0, abs=1.0)
+
+
+def test_a_clock_is_compared_at_its_last_stamp() -> None:
+    """The venue's quotes carry no time, its trades do: after the last of those nothing more is known of its clock."""
+    feed = SyntheticFeed(SyntheticConfig(events=3_000, stamped_quotes=[False], trade_share=0.02))
+    entry, last_ns = TruthEntry(feed, dict), {}
+    for ticks in feed.batches(500):
+        market = Market(EPOCH_NS + np.arange(1), np.zeros((1, 4)), np.zeros((1, 4)), np.zeros(1, np.int8))
+        entry.update(ticks, replace(market.records([])[0], ts_recv_ns=np.zeros(0, np.int64)))
+        for v, instrument in enumerate(feed.instruments):
+            stamped = (ticks.stream == v) & (ticks.ts_emit_ns != MISSING_NS)
+            if stamped.any():
+                last_ns[instrument.stream] = int(ticks.ts_recv_ns[stamped].max())
+    assert entry._last_ns == last_ns
+    assert len(set(last_ns.values())) == 4
