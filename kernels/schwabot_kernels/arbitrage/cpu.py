@@ -150,7 +150,7 @@ def arbitrage(
     ``quoted`` [W] is 1 where a stream has a touch: the others have no side to deal at. fee_bp: taker fee. [W]
     reference_bp: log price that 0 bp stands for, bp.
     """
-    width, min_edge_bp = quoted.size, params.min_edge_bp
+    width, min_edge_bp, top = quoted.size, params.min_edge_bp, -np.inf
     for j in range(n):
         high, low, high_free, low_free = -np.inf, np.inf, -np.inf, np.inf
         for g in range(0, width, LANES):
@@ -166,8 +166,12 @@ def arbitrage(
             high_free = max(high_free, largest(where(use, bid - compensated, -np.inf)))
             low_free = min(low_free, -largest(where(use, less_ask + compensated, -np.inf)))
         bounds[j] = max(high - low, high_free - low_free)
+        top = max(top, bounds[j])
     cycles = state.gross.size > 0
     hot = count_hot(state.gross, min_edge_bp) if cycles else 0
+    if not cycles and state.counts[0] == 0 and top <= min_edge_bp and state.counts[2] >= ts_ns[first + n - 1]:
+        _keep_row(n - 1, aligned, phased, state.row)
+        return
     for j in range(n):
         t = ts_ns[first + j]
         if state.counts[2] < t:
