@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, cast
 import pyarrow as pa
 
 from schwabot import engine
-from schwabot.api import Graph, Place, load
+from schwabot.api import Graph, Place, _settings, load
 from schwabot.errors import ConfigError
 from schwabot.modules.forecast import ForecastHead
 from schwabot.records.market import Ticks
@@ -78,8 +78,7 @@ def fit(
     wrong = sorted(given.keys() - FitConfig.__dataclass_fields__.keys())
     if wrong:
         raise ConfigError(f"fit.{wrong[0]}: there is no such setting; use {', '.join(FitConfig.__dataclass_fields__)}")
-    config = FitConfig(**given)
-    config.check()
+    config = _settings({"fit": given}).fit  # typed and checked as on the command line
     run = (graph or Graph()).settings
     first = [opened()]
     task = ForecastFit(first[0].instruments, config, run.modules, run.latency, run.skill)
@@ -91,8 +90,10 @@ def fit(
         if stop.wanted:
             raise KeyboardInterrupt
 
-    head = task.run(read)
-    if config.out:
-        head.save(Path(config.out))
+    def keep(head: ForecastHead) -> None:
+        if config.out:
+            head.save(Path(config.out))
+
+    head = task.run(read, keep)
     summary = task.summary()
     return Fit(head, fit_table(task.skill_tables("forecast"), summary), summary)

@@ -35,7 +35,7 @@ from schwabot.training.kalman_fit import KalmanCollector, KalmanFit
 from schwabot.training.ridge import Part
 from schwabot.training.skill_settings import SkillConfig
 from schwabot.training.time_split import Split, measure
-from schwabot.training.validation import Choice, Fold, near, train, walk_forward
+from schwabot.training.validation import Choice, Fold, Window, near, touches, train, walk_forward
 
 Read = Callable[[str], Iterator[Ticks]]
 """Opens the source anew; what is being done is told to the user."""
@@ -79,7 +79,7 @@ class ForecastFit:
         self.latency = latency or VenueClockConfig()
         self.skill = replace(skill, enabled="on", horizons_ms=tuple(sorted(skill.horizons_ms)))
         self.assets = assets_of(instruments)
-        self.roles = tuple(sorted({role_of(one) for asset in self.assets for one in asset.instruments}))
+        self._embargo_ns = round(self.config.embargo_s * 1e9)
         self.splits: tuple[Split, ...] = ()
         self.head: ForecastHead | None = None
         self.choice: Choice | None = None
@@ -89,6 +89,8 @@ class ForecastFit:
         self.notes: list[str] = []
         self._rows: dict[str, dict[str, int]] = {}
         self._fitted_on = self._wanted()
+        # Only these: a stream whose like was not fitted on has no forecast, which is not one of 0 bp.
+        self.roles = tuple(sorted({role_of(one) for k in self._fitted_on for one in self.assets[k].instruments}))
         self._check_horizons()
 
     def _wanted(self) -> tuple[int, ...]:
@@ -159,9 +161,12 @@ class ForecastFit:
                 if len(own) and own.ts_recv_ns[0] <= self.splits[k].cut_ns:
                     columns = passes[k].step(own)
                     collector.update(columns.ts_ns, columns.quote, columns.mid_bp, columns.features)
+                    counts = ~touches(columns.ts_ns, 0, self._scoring(k), self._embargo_ns)
                     kalman[k].take(
-                        columns.ts_ns, columns.stream, columns.mid_bp, columns.route,
-                        columns.ghosts["weighted"], columns.baselines["weighted"],
+                        *(column[counts] for column in (
+                            columns.ts_ns, columns.stream, columns.mid_bp, columns.route,
+                            columns.ghosts["weighted"], columns.baselines["weighted"],
+                        ))
                     )  # fmt: skip
             if ticks.ts_recv_ns[-1] > until_ns:
                 break
@@ -199,14 +204,14 @@ class ForecastFit:
         kalman = self._fitted_kalman()
         return self.modules if kalman is None else with_kalman(self.modules, kalman, instruments)
 
+    def _scoring(self, k: int) -> list[Window]:
+        """What scores the other assets."""
+        return [(one.score_ns, one.last_ns) for j, one in enumerate(self.splits) if j != k and one.scores]
+
     def _part(self, k: int, collector: RowCollector) -> Part:
         """Rows that count: none near what scores any asset, because prices of two assets move together."""
         asset, rows = self.assets[k], collector.rows()
-        embargo_ns = round(self.config.embargo_s * 1e9)
-        others = [one for j, one in enumerate(self.splits) if j != k and one.scores]
-        counts = ~near(rows, [(one.score_ns, one.last_ns) for one in others], embargo_ns) if others else None
-        if counts is None:
-            counts = np.ones(len(rows), np.bool_)
+        counts = ~near(rows, self._scoring(k), self._embargo_ns)
         quotes = int(np.count_nonzero(counts & rows.quote))
         name = asset.base or "the source"
         if quotes < self.config.min_rows:
@@ -276,11 +281,14 @@ class ForecastFit:
     def _score(self, batches: Iterator[Ticks]) -> None:
         """Serve the head over the whole source; only what lies behind cut and embargo counts."""
         assert self.head is not None
-        self.scores = {
-            asset.base: AssetScore(asset, split, self.head, self._modules, self.latency, self.skill, self.config)
-            for asset, split in zip(self.assets, self.splits, strict=True)
-            if split.scores
-        }
+        self.scores = {}
+        for asset, split in zip(self.assets, self.splits, strict=True):
+            if not any(role_of(one) in self.roles for one in asset.instruments):
+                self.notes.append(f"{asset.base}: nothing like its streams was fitted on, so it is not scored")
+            elif split.scores:
+                self.scores[asset.base] = AssetScore(
+                    asset, split, self.head, self._modules, self.latency, self.skill, self.config
+                )
         for ticks in batches:
             for asset in self.assets:
                 own = asset.part(ticks)

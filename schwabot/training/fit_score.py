@@ -85,7 +85,7 @@ class AssetScore:
             return _Run(part, served, meter)
 
         whole = run(asset, self.predictors, skill)
-        assert whole is not None, "the head was fitted on, or checked against, these roles"
+        assert whole is not None, "it has a role that the head knows"
         self._whole = whole
         self._missing: dict[str, _Run] = {}
         if config.missing and 1 < len(asset.instruments) <= _MOST_MISSING:

@@ -33,9 +33,14 @@ def near(rows: Rows, windows: Sequence[Window], embargo_ns: int) -> Bool:
         >>> near(rows, [(10, 18)], embargo_ns=3)
         array([False,  True,  True,  True, False])
     """
-    found = np.zeros(len(rows), np.bool_)
+    return touches(rows.ts_ns, rows.reach_ns, windows, embargo_ns)
+
+
+def touches(ts_ns: Int64, reach_ns: int, windows: Sequence[Window], embargo_ns: int) -> Bool:
+    """Whether [t, t + reach] lies in a window or less than the embargo from it: bool [n]."""
+    found = np.zeros(len(ts_ns), np.bool_)
     for first, last in windows:
-        found |= (rows.ts_ns + rows.reach_ns >= first - embargo_ns) & (rows.ts_ns <= last + embargo_ns)
+        found |= (ts_ns + reach_ns >= first - embargo_ns) & (ts_ns <= last + embargo_ns)
     return found
 
 
@@ -146,16 +151,17 @@ def walk_forward(parts: Sequence[Part], roles: int, config: FitConfig) -> list[F
     """Fit on what came before, score what comes next, step by step; the penalty is chosen anew each time.
 
     Each asset's time is cut into one piece more than there are folds; fold k is fitted on pieces 0 to k and scored on
-    the next.
+    the next. Where the assets' times differ, what comes after the first moment scored of any asset is left out for all.
     """
     embargo_ns = round(config.embargo_s * 1e9)
     pieces = [split_evenly(span(part), config.folds + 1) for part in parts]
     found = []
     for k in range(config.folds):
         windows = tuple(piece[k + 1] for piece in pieces)
+        begins = min(first for first, _ in windows)  # one asset's past may be the future of another
         before = [
-            replace(part, counts=part.counts & (part.rows.ts_ns < window[0]) & ~near(part.rows, windows, embargo_ns))
-            for part, window in zip(parts, windows, strict=True)
+            replace(part, counts=part.counts & (part.rows.ts_ns < begins) & ~near(part.rows, windows, embargo_ns))
+            for part in parts
         ]
         before = [part for part in before if np.count_nonzero(part.counts & part.rows.quote) >= config.min_rows]
         if not before:

@@ -82,7 +82,6 @@ def test_a_replay_serves_it_and_scores_what_it_was_not_fitted_on(done: Path, tmp
     ("override", "said"),
     [
         ("modules.tensor_harness.tau_phase_s=5", "tau_phase_s is 5.0 here and was 10.0"),
-        ("modules/ghost_bridge=kalman", "estimator is kalman here and was weighted"),
         ("modules.voltage_lanes.horizon_ms=200", "horizon_ms=200 is not a horizon"),
     ],
 )
@@ -145,3 +144,6 @@ def test_in_python() -> None:
         schwabot.fit(schwabot.load("synthetic", events=1000))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"fit.fold: there is no such setting"):
         schwabot.fit("synthetic", {"fold": 2})
+    for name, value in (("split", "most"), ("folds", 2.5), ("ridge", 1.0), ("ridge", ["x"]), ("kalman", 7.5)):
+        with pytest.raises(ConfigError, match=rf"fit.{name}"):
+            schwabot.fit("synthetic", {name: value})

@@ -156,10 +156,12 @@ def test_everything_fitted_scores_nothing(tmp_path: Path) -> None:
     assert all(cell["n"] == 0 and cell["r2"] is None for cells in meter.summary().values() for cell in cells.values())
 
 
-def two_assets(market: SyntheticConfig) -> tuple[tuple[Instrument, ...], Callable[[str], Iterator[Ticks]]]:
-    """The market under two names at the same time, ETH at a price of its own."""
+def two_assets(
+    market: SyntheticConfig, venue: str = "synthetic", eth_ends_ns: int | None = None
+) -> tuple[tuple[Instrument, ...], Callable[[str], Iterator[Ticks]]]:
+    """The market under two names at the same time; ETH at venues of another name, or for a part of the time."""
     btc = SyntheticFeed(market).instruments
-    eth = tuple(replace(one, stream=one.stream.replace("BTC", "ETH")) for one in btc)
+    eth = tuple(replace(one, stream=one.stream.replace("BTC", "ETH").replace("synthetic", venue)) for one in btc)
     both = tuple(sorted(btc + eth, key=lambda one: one.stream))
     place = {one.stream: k for k, one in enumerate(both)}
     numbers = [np.array([place[one.stream] for one in part], np.int32) for part in (btc, eth)]
@@ -172,6 +174,9 @@ def two_assets(market: SyntheticConfig) -> tuple[tuple[Instrument, ...], Callabl
                 if isinstance(column, np.ndarray):
                     columns[one.name] = np.repeat(column, 2)
             columns["stream"] = np.stack([number[ticks.stream] for number in numbers], axis=1).ravel()
+            if eth_ends_ns is not None:
+                kept = (columns["ts_recv_ns"] <= eth_ends_ns) | np.isin(columns["stream"], numbers[0])
+                columns = {name: column[kept] for name, column in columns.items()}
             yield replace(ticks, **columns, instruments=both, levels=None)
 
     return both, read
@@ -190,6 +195,34 @@ def test_transfer_fits_on_one_asset_and_scores_both(whole: ForecastFit) -> None:
     assert len(scores) == 6
     for stream, cells in whole.skill_tables("forecast").items():
         assert scores[stream]["100"]["r2"] == scores[stream.replace("BTC", "ETH")]["100"]["r2"] == cells["100"]["r2"]
+
+
+def test_a_head_knows_only_what_it_was_fitted_on() -> None:
+    """ETH at other venues is in the source, but BTC is fitted on: no forecast of 0 bp for those nobody has learnt."""
+    instruments, read = two_assets(MARKET, venue="elsewhere")
+    fit = ForecastFit(instruments, replace(CONFIG, assets=["BTC"], folds=0), skill=SKILL)
+    head = fit.run(read)
+    assert all(role.startswith("synthetic_") for role in head.roles)
+    assert list(fit.scores) == ["BTC"]
+    assert "ETH: nothing like its streams was fitted on, so it is not scored" in fit.notes
+    assert set(fit.summary()["mean_r2"]) == {"BTC"}
+
+
+def test_what_scores_one_asset_is_fitted_on_in_no_other(whole: ForecastFit) -> None:
+    """ETH ends at half of BTC's time: the 20 % of it that score ETH, and 1 s either way, are left out of BTC's fit."""
+    (btc,) = whole.splits
+    ends_ns = btc.first_ns + (btc.last_ns - btc.first_ns) // 2
+    instruments, read = two_assets(MARKET, eth_ends_ns=ends_ns)
+    fit = ForecastFit(instruments, replace(CONFIG, assets=["BTC"], folds=0), skill=SKILL)
+    fit.run(read)
+    (eth,) = (split for asset, split in zip(fit.assets, fit.splits, strict=True) if asset.base == "ETH")
+    span_ns = btc.cut_ns - btc.first_ns
+    out = (min(eth.last_ns + 10**9, btc.cut_ns) - (eth.score_ns - 10**9)) / span_ns
+    assert 0.2 < out < 0.6
+    rows, plain = fit.summary()["assets"]["BTC"]["rows"], whole.summary()["assets"]["BTC"]["rows"]
+    assert rows["quotes"] / plain["quotes"] == pytest.approx(1 - out, abs=0.1)
+    seen, all_seen = (one.kalman["BTC"].observations.sum() for one in (fit, whole))
+    assert seen / all_seen == pytest.approx(1 - out, abs=0.1)
 
 
 def test_two_assets_together(whole: ForecastFit) -> None:

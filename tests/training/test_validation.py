@@ -118,6 +118,19 @@ def test_what_comes_later_changes_no_fold() -> None:
     assert not np.array_equal(before[3].r2[0], after[3].r2[0])
 
 
+def test_no_fold_is_fitted_on_what_comes_later_in_another_asset() -> None:
+    """Of an asset seen for 12 s beside one seen for 40 s, 4 to 8 s and 8 to 12 s are scored: the other's 8th second on
+    is too late for both."""
+    long, short = follower(10), follower(11, seconds=12)
+    before = walk_forward([long, short], 1, replace(CONFIG, folds=2))
+    outcome = long.rows.outcome_bp.copy()
+    outcome[long.rows.ts_ns > 8_200 * MS] *= -3.0
+    after = walk_forward([replace(long, rows=replace(long.rows, outcome_bp=outcome)), short], 1, replace(CONFIG, folds=2))
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one.r2[1], other.r2[1])
+        assert not np.array_equal(one.r2[0], other.r2[0])
+
+
 def test_the_other_asset_is_purged_in_the_same_minutes() -> None:
     """A twin that knows the scored minutes' outcomes by heart is of no use: its rows of those minutes are left out."""
     part = follower(4, share=0.0)
