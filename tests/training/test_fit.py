@@ -216,13 +216,21 @@ def test_what_scores_one_asset_is_fitted_on_in_no_other(whole: ForecastFit) -> N
     fit = ForecastFit(instruments, replace(CONFIG, assets=["BTC"], folds=0), skill=SKILL)
     fit.run(read)
     (eth,) = (split for asset, split in zip(fit.assets, fit.splits, strict=True) if asset.base == "ETH")
-    span_ns = btc.cut_ns - btc.first_ns
-    out = (min(eth.last_ns + 10**9, btc.cut_ns) - (eth.score_ns - 10**9)) / span_ns
-    assert 0.2 < out < 0.6
-    rows, plain = fit.summary()["assets"]["BTC"]["rows"], whole.summary()["assets"]["BTC"]["rows"]
-    assert rows["quotes"] / plain["quotes"] == pytest.approx(1 - out, abs=0.1)
+
+    ts, kind = (
+        np.concatenate([getattr(ticks, name) for ticks in SyntheticFeed(MARKET).batches()])
+        for name in ("ts_recv_ns", "kind")
+    )
+    reach = ts + 10**9  # the longest horizon
+    fitted_on = (kind == Kind.QUOTE) & (ts >= btc.first_ns) & (reach <= btc.cut_ns)
+    far = (reach < eth.score_ns - 10**9) | (ts > eth.last_ns + 10**9)
+    quotes = [one.summary()["assets"]["BTC"]["rows"]["quotes"] for one in (fit, whole)]
+    assert quotes == [np.count_nonzero(fitted_on & far), np.count_nonzero(fitted_on)]
+    assert 0.3 < quotes[0] / quotes[1] < 0.8
     seen, all_seen = (one.kalman["BTC"].observations.sum() for one in (fit, whole))
-    assert seen / all_seen == pytest.approx(1 - out, abs=0.1)
+    inside = (ts <= btc.cut_ns) & (ts >= btc.first_ns)
+    away = (ts < eth.score_ns - 10**9) | (ts > eth.last_ns + 10**9)
+    assert seen / all_seen == pytest.approx(np.count_nonzero(inside & away) / np.count_nonzero(inside), abs=0.03)
 
 
 def test_two_assets_together(whole: ForecastFit) -> None:

@@ -143,6 +143,50 @@ def test_the_other_asset_is_purged_in_the_same_minutes() -> None:
         assert fold.rows == 2 * np.count_nonzero((part.rows.ts_ns < window[0]) & ~near(part.rows, [window], 10**9))
 
 
+def test_the_other_asset_is_purged_from_the_blocks_that_choose() -> None:
+    """A twin whose future is noise but for the block that is scored: known there by heart, it would be of use."""
+    part = follower(4, share=1.0)
+    window = split_evenly(span(part), 4)[1]
+    inside = near(part.rows, [window], 10**9)
+    outcome = part.rows.outcome_bp.copy()
+    outcome[~inside] = 0.0
+    quiet = replace(part, rows=replace(part.rows, outcome_bp=outcome))
+    alone, both = (block_scores(parts, 1, replace(CONFIG, ridge=[0.01])) for parts in ([quiet], [quiet, quiet]))
+    np.testing.assert_array_equal(both[0][1].error, both[0][1].energy[None])  # nobody has seen anything move
+    np.testing.assert_array_equal(both[1][1].error, alone[0][1].error)
+    shifted = replace(part, rows=replace(part.rows, ts_ns=part.rows.ts_ns + 10**10))  # its blocks lie 10 s later
+    own = [replace(quiet, counts=part.counts), shifted]
+    marked = replace(shifted, rows=replace(shifted.rows, outcome_bp=shifted.rows.outcome_bp.copy()))
+    marked.rows.outcome_bp[near(marked.rows, [window], 0)] *= -3.0
+    plain, other = (block_scores([own[0], one], 1, replace(CONFIG, ridge=[0.01])) for one in (shifted, marked))
+    np.testing.assert_array_equal(plain[0][1].error, other[0][1].error)
+
+
+def test_rows_that_reach_out_of_a_window_do_not_score_it() -> None:
+    data = Rows(np.array([9, 10, 17, 18, 20]), *(np.zeros(0),) * 3, reach_ns=3)  # type: ignore[arg-type]
+    assert within(data, (10, 20)).tolist() == [False, True, True, False, False]
+
+
+def test_a_fold_scores_its_window_and_nothing_it_was_fitted_on() -> None:
+    """By count, and by planting outcomes nobody could forecast in the first piece, which no fold scores."""
+    part = follower(12)
+    pieces = split_evenly(span(part), 3)
+    folds = walk_forward([part], 1, replace(CONFIG, folds=2))
+    for fold, piece in zip(folds, pieces[1:], strict=True):
+        mine = within(part.rows, piece)
+        assert fold.windows == (piece,)
+        wanted = [np.count_nonzero(mine & part.rows.quote), np.count_nonzero(mine & ~part.rows.quote)]
+        assert fold.scored[0].tolist() == wanted
+    outcome = part.rows.outcome_bp.copy()
+    far = np.flatnonzero(part.rows.ts_ns < pieces[0][1] - 2 * 10**9)[::400]
+    outcome[far] += 300.0
+    features = part.rows.features.copy()
+    features[far] = 0.0  # and of no influence on the fit
+    loud = replace(part, rows=replace(part.rows, outcome_bp=outcome, features=features))
+    for fold in walk_forward([loud], 1, replace(CONFIG, folds=2)):
+        assert fold.r2[0].min() > 0.3
+
+
 def test_noise_is_no_better_than_silence_and_takes_the_largest_penalty() -> None:
     choice = choose([follower(6, share=0.0)], 1, replace(CONFIG, ridge=[0.01, 1.0, 1e6]))
     assert choice.penalty == 1e6
