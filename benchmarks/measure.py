@@ -87,7 +87,7 @@ def machine() -> dict[str, str]:
     versions |= {"numpy": np.__version__, "pyarrow": pa.__version__, "polars": pl.__version__}
     return {
         "processor": f"{_cpu_model()}, {os.cpu_count()} logical cores, {_memory_gib():.0f} GiB",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "commit": _commit(),
         "load average at the start": f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown",
