@@ -163,10 +163,8 @@ class ForecastFit:
                     collector.update(columns.ts_ns, columns.quote, columns.mid_bp, columns.features)
                     counts = ~touches(columns.ts_ns, 0, self._scoring(k), self._embargo_ns)
                     kalman[k].take(
-                        *(column[counts] for column in (
-                            columns.ts_ns, columns.stream, columns.mid_bp, columns.route,
-                            columns.ghosts["weighted"], columns.baselines["weighted"],
-                        ))
+                        columns.ts_ns[counts], columns.stream[counts], columns.mid_bp[counts], columns.route[counts],
+                        columns.ghosts["weighted"][counts], columns.baselines["weighted"][counts],
                     )  # fmt: skip
             if ticks.ts_recv_ns[-1] > until_ns:
                 break

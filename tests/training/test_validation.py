@@ -125,7 +125,8 @@ def test_no_fold_is_fitted_on_what_comes_later_in_another_asset() -> None:
     before = walk_forward([long, short], 1, replace(CONFIG, folds=2))
     outcome = long.rows.outcome_bp.copy()
     outcome[long.rows.ts_ns > 8_200 * MS] *= -3.0
-    after = walk_forward([replace(long, rows=replace(long.rows, outcome_bp=outcome)), short], 1, replace(CONFIG, folds=2))
+    changed = replace(long, rows=replace(long.rows, outcome_bp=outcome))
+    after = walk_forward([changed, short], 1, replace(CONFIG, folds=2))
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one.r2[1], other.r2[1])
         assert not np.array_equal(one.r2[0], other.r2[0])
