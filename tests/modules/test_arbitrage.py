@@ -279,6 +279,19 @@ def test_the_edge_left_of_a_pair() -> None:
         assert [w.left_bp for w in found] == pytest.approx([bp(bid / 10_000) - 2.0], abs=1e-6)
 
 
+def test_size_of_a_pair_is_in_coins_where_a_leg_is_contracts_of_dollars() -> None:
+    """300 contracts of 100 dollars are bid for at a mid of 10,015.5: 2.995 coins; 5 coins are offered."""
+    spot = Instrument("a:BTC/USD", 0.5, 0.001)
+    coin = Instrument("b:BTC/USD:BTC", 0.5, 1.0, contract_value=100.0, inverse=True)
+    rows: list[Row] = [
+        (0, 0, 9_999, 10_000, 4, 5), (0, 1, 9_999, 10_000, 700, 700), (10, 1, 10_015, 10_016, 300, 900),
+        (20, 1, 9_999, 10_000, 700, 700),
+    ]  # fmt: skip
+    (found,) = watch((spot, coin), rows)
+    assert (found.legs, found.locked) == ("buy a:BTC/USD, sell b:BTC/USD:BTC", 0)
+    assert found.qty == pytest.approx(300 * 100 / 10_015.5, rel=1e-9)
+
+
 def test_contracts_of_one_name_are_not_locked() -> None:
     pair = tuple(Instrument(f"{venue}:BTC/USDT:USDT", 0.01, 0.001) for venue in "ab")
     rows: list[Row] = [(0, 0, 9_999, 10_000, 1, 1), (0, 1, 9_999, 10_000, 1, 1), (10, 1, 10_005, 10_006, 1, 1)]
