@@ -82,7 +82,6 @@ def test_a_replay_serves_it_and_scores_what_it_was_not_fitted_on(done: Path, tmp
     ("override", "said"),
     [
         ("modules.tensor_harness.tau_phase_s=5", "tau_phase_s is 5.0 here and was 10.0"),
-        ("modules/ghost_bridge=kalman", "estimator is kalman here and was weighted"),
         ("modules.voltage_lanes.horizon_ms=200", "horizon_ms=200 is not a horizon"),
     ],
 )
