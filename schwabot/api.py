@@ -310,6 +310,8 @@ class Graph:
         if overrides is not None and not isinstance(overrides, Mapping):
             raise ConfigError(f"overrides={overrides!r}: use a dict by module, e.g. {{'tensor_harness': {{...}}}}")
         self.settings = _settings(_tree([overrides or {}, settings]) | {"device": {"kind": device}})
+        if checkpoint is not None and not isinstance(checkpoint, str | Path | ForecastHead):
+            raise ConfigError(f"checkpoint={checkpoint!r}: use a file that mode=fit wrote, or the head of a fit")
         self.head = ForecastHead.load(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
         self._checkpoint = str(checkpoint) if isinstance(checkpoint, str | Path) else "head"
 

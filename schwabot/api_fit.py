@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, cast
 import pyarrow as pa
 
 from schwabot import engine
-from schwabot.api import Graph, Place, _settings, load
+from schwabot.api import Graph, Place, _checked_names, _settings, load
 from schwabot.errors import ConfigError
 from schwabot.modules.forecast import ForecastHead
 from schwabot.records.market import Ticks
@@ -41,6 +41,7 @@ class Fit:
         return f"Fit({', '.join(self.head.roles)}; {self.skill.num_rows:,} scores)"
 
 
+@_checked_names
 def fit(
     source: Source,
     settings: Mapping[str, Any] | None = None,

@@ -109,6 +109,7 @@ def _compose(config: DictConfig) -> None:
     try:
         settings = to_settings(config)
         _check_folder(run_dir)
+        _check_checkpoint(settings.checkpoint, run_dir)
         _remove_results(run_dir)
         mode = getattr(import_module(f"schwabot.modes.{settings.mode}"), settings.mode)
         summary = mode(settings, run_dir, started_s)
@@ -140,6 +141,19 @@ def _check_folder(run_dir: Path) -> None:
         raise ConfigError(
             f"{run_dir} holds {', '.join(taken[:3])}, but no config.yaml of a run of Schwabot beside it, so it is"
             f" somebody else's and would be overwritten; say {_folder_setting()}=NEW, a folder of its own"
+        )
+
+
+def _check_checkpoint(checkpoint: str | None, run_dir: Path) -> None:
+    """A checkpoint that is served from the folder of its own fit would be removed before it is read.
+
+    Raises:
+        ConfigError: it is among the files that this run replaces.
+    """
+    if checkpoint and Path(checkpoint).name in RESULTS and Path(checkpoint).resolve().parent == run_dir.resolve():
+        raise ConfigError(
+            f"checkpoint={checkpoint} lies in the folder of this run, which replaces the results there: say"
+            f" {_folder_setting()}=NEW, or copy the checkpoint elsewhere"
         )
 
 

@@ -9,10 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from schwabot.config import RunConfig
+from schwabot.errors import ConfigError
 from schwabot.modes.opening import compile_by, describe, open_feed, say, write_config
 from schwabot.records.market import Ticks
 
 CHECKPOINT = "checkpoint.safetensors"
+HEADER_BYTES = 1 << 20
+"""A checkpoint says what it is well before this."""
+
+
+def _check_out(out: str | None) -> None:
+    """Say what is wrong with ``fit.out`` before a fit that may take long, not after it.
+
+    Raises:
+        ConfigError: it is a folder, lies in none, or is a file that is no checkpoint.
+    """
+    if not out:
+        return
+    file = Path(out)
+    if file.is_dir():
+        raise ConfigError(f"fit.out={out} is a folder: name a file in it, such as {file / 'head.safetensors'}")
+    if not file.absolute().parent.is_dir():
+        raise ConfigError(f"fit.out={out}: there is no folder {file.absolute().parent}; make it, or name another file")
+    if file.is_file() and file.stat().st_size:
+        with file.open("rb") as opened:
+            if b"schwabot_head" not in opened.read(HEADER_BYTES):
+                raise ConfigError(f"fit.out={out} is a file that is no checkpoint and would be lost: name another one")
 
 
 def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
@@ -29,6 +51,7 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
     from schwabot.sinks.summary import write_json
     from schwabot.training.fit import ForecastFit
 
+    _check_out(settings.fit.out)
     feed = open_feed(settings)
     task = ForecastFit(feed.instruments, settings.fit, settings.modules, settings.latency, settings.skill)
     notes = say([f"note: {note}" for note in getattr(feed, "notes", ())])

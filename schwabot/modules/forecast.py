@@ -194,6 +194,10 @@ class ForecastHead:
             StateError: there is no such file, or it is no whole head of this version.
         """
         again = "write one with mode=fit"
+        if Path(file).is_dir():
+            raise StateError(
+                f"{file}: is a folder; name the file in it, such as {Path(file) / 'checkpoint.safetensors'}"
+            )
         try:
             with safe_open(str(file), framework="np") as opened:
                 said = json.loads((opened.metadata() or {}).get("schwabot", "null"))

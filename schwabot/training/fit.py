@@ -212,6 +212,11 @@ class ForecastFit:
         counts = ~near(rows, self._scoring(k), self._embargo_ns)
         quotes = int(np.count_nonzero(counts & rows.quote))
         name = asset.base or "the source"
+        if not np.any(rows.quote):
+            raise FitError(
+                f"{name}: no quote to fit on in the first {self.config.split:.0%} of the time: rows begin once all"
+                " streams have a price, and are quotes, so use more data, with bid and ask; last prices alone won't do"
+            )
         if quotes < self.config.min_rows:
             raise FitError(
                 f"{name}: {quotes:,} quotes in the first {self.config.split:.0%} of its"

@@ -99,6 +99,10 @@ def test_what_does_not_fit_is_refused_with_the_reason(
     ("arguments", "code", "said"),
     [
         (["checkpoint=nowhere.safetensors"], 1, "nowhere.safetensors: there is no such checkpoint"),
+        (["checkpoint=/"], 1, "/: is a folder; name the file in it"),
+        (["mode=fit", "fit.out=/nowhere/x"], 2, "fit.out=/nowhere/x: there is no folder /nowhere"),
+        (["mode=fit", "fit.out=/"], 2, "fit.out=/ is a folder"),
+        (["mode=fit", f"fit.out={__file__}"], 2, "is a file that is no checkpoint and would be lost"),
         (["fit.out=x"], 2, "fit.out=x does nothing in mode=replay: add mode=fit"),
         (["mode=fit", "checkpoint=x"], 2, "checkpoint=x does nothing in mode=fit"),
         (["mode=fit", "fit.split=1.5"], 2, "fit.split=1.5 is out of range: use 0.05 to 1"),
@@ -113,6 +117,19 @@ def test_mistakes(
         main([*arguments, f"hydra.run.dir={tmp_path}/new"])
     assert ended.value.code == code
     assert said in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_not_served_into_the_folder_that_holds_it(
+    done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would be removed, as the result of an earlier run, before it is read."""
+    file = done / "run" / "checkpoint.safetensors"
+    before = file.read_bytes()
+    with pytest.raises(SystemExit) as ended:
+        main([*MARKET, f"checkpoint={file}", f"hydra.run.dir={done}/run"])
+    assert ended.value.code == 2
+    assert "lies in the folder of this run" in capsys.readouterr().err
+    assert file.read_bytes() == before
 
 
 def test_ctrl_c_keeps_the_checkpoint_and_no_half_score(
