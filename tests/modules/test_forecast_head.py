@@ -83,7 +83,9 @@ def test_files_that_hold_no_head(tmp_path: Path) -> None:
     save_file({"x": np.ones(2)}, str(tmp_path / "other"), metadata={"format": "pt"})
     half = {"scale": torch.ones(2, 9, dtype=torch.bfloat16), "coefficients": torch.ones(2, 2, 2, 9)}
     save_tensors(half, str(tmp_path / "half"), metadata={"schwabot": json.dumps(SAID)})
-    for name in ("empty", "random", "short", "folder", "half"):
+    with pytest.raises(StateError, match="folder: is a folder; name the file in it"):
+        ForecastHead.load(tmp_path / "folder")
+    for name in ("empty", "random", "short", "half"):
         with pytest.raises(StateError, match=f"{name}: is no whole checkpoint"):
             ForecastHead.load(tmp_path / name)
     with pytest.raises(StateError, match="other: holds no forecast head"):
