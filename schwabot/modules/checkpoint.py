@@ -13,7 +13,7 @@ import torch
 from schwabot.errors import StateError
 from schwabot.modules.stateful import State
 
-FORMAT = 5
+FORMAT = 6
 
 
 def save_state(file: str | Path, streams: Sequence[str], state: State) -> None:

@@ -32,11 +32,11 @@ from schwabot_kernels.forecast.op import forecast as forecast_op
 from schwabot_kernels.simd import padded
 
 FEATURES = (
-    "deviation", "microprice", "order_flow_20ms", "order_flow_100ms", "trade_flow_20ms", "trade_flow_100ms",
-    "momentum_20ms", "momentum_100ms", "beyond_touch",
+    "deviation", "microprice", "order_flow_5ms", "order_flow_30ms", "trade_flow_5ms", "trade_flow_30ms",
+    "momentum_5ms", "momentum_30ms", "last_trade",
 )  # fmt: skip
 """Per stream, in the order of the last axis; formulas in ``schwabot_kernels.forecast.cpu``."""
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 """Goes up when a feature changes its meaning, so that no head is served what it was not fitted on."""
 FORMAT = 1
 

@@ -83,9 +83,9 @@ def test_module_by_module_live_and_in_any_split_the_bits_are_the_same(habits: Ha
     assert_same_state(after, state)
 
 
-def _features(batch: TickBatch, x: list[list[float]], deviation: list[list[float]], half: float = 0.1) -> torch.Tensor:
+def _features(batch: TickBatch, x: list[list[float]], deviation: list[list[float]]) -> torch.Tensor:
     """Features of given mids and deviations [N, V], which add up to 0, all streams quoted at every event."""
-    part, seen = Forecast([A, B]), timeline(batch, x, half)
+    part, seen = Forecast([A, B]), timeline(batch, x)
     phase = seen.aligned.x + torch.tensor(deviation).double()
     return part(batch, seen._replace(phase=phase), part.initial_state())[0].features
 
@@ -103,7 +103,7 @@ def _trade(batch: TickBatch, row: int, price: float, qty: float, side: int) -> T
 def test_order_flow_by_hand() -> None:
     """Bid stands and grows from 2 to 3: +1. Ask falls onto a new level of 4: -4. L = (2+2)/2, then means of 2 and 2.5.
 
-    Decays of 20 and 100 ms over 10 ms; L decays with 30 s: weights e^{-1/3000} and 1.
+    L decays with 30 s: weights e^{-1/3000} and 1.
     """
     batch = quotes((A, B), [(0, 0, 100.0, 100.05, 2, 2), (10, 0, 100.0, 100.04, 3, 4), (10, 1, 99.0, 99.1, 1, 1)]).batch
     found = _features(batch, [[0, 0]] * 3, [[0.0, 0.0]] * 3)
@@ -126,39 +126,48 @@ def test_order_flow_of_prices_that_move() -> None:
 
 
 def test_trades_by_hand() -> None:
-    """A sale of 3 at 99.90 against a mid of 100: 10.005 bp below, 9.905 beyond the half spread of 0.1 bp; L = 2.
+    """A sale of 3 at 99.90 against a mid of 100: ln(99.9/100) = -10.005 bp; L = 2.
 
-    20 ms later half of e fades; 80 ms at tau 100 ms.
+    10 ms later the mid has moved 2 bp towards it, and e^{-1/5} of what is left shows; the flow has e^{-2} and e^{-1/3}.
     """
-    rows = [(0, 0, 99.99, 100.01, 2, 2), (0, 0, 1, 1, 1, 1), (20, 1, 99.0, 99.1, 1, 1)]
+    rows = [(0, 0, 99.99, 100.01, 2, 2), (0, 0, 1, 1, 1, 1), (10, 1, 99.0, 99.1, 1, 1)]
     batch = _trade(quotes((A, B), rows).batch, 1, 99.90, 3, -1)
-    found = _features(batch, [[0, 0]] * 3, [[0.0, 0.0]] * 3)
-    away = -(1e4 * math.log(100.0 / 99.9) - 0.1)
+    found = _features(batch, [[0, 0], [0, 0], [-2, 0]], [[0.0, 0.0]] * 3)
+    away = 1e4 * math.log(99.9 / 100.0)
+    assert found[0, 0, 8].item() == 0.0
     assert found[1, 0, [4, 5]].tolist() == pytest.approx([math.asinh(-1.5)] * 2, rel=1e-12)
     assert found[1, 0, 8].item() == pytest.approx(away, rel=1e-9)
-    faded = [math.asinh(-1.5 * math.exp(-1)), math.asinh(-1.5 * math.exp(-0.2)), away * math.exp(-1)]
+    faded = [math.asinh(-1.5 * math.exp(-2)), math.asinh(-1.5 * math.exp(-1 / 3)), (away + 2) * math.exp(-0.2)]
     assert found[2, 0, [4, 5, 8]].tolist() == pytest.approx(faded, rel=1e-9)
     assert found[2, 1].abs().max().item() == 0.0
 
 
-@pytest.mark.parametrize(("price", "beyond"), [(100.0, 0.0), (100.0005 + 0.01, 0.0), (120.0, 20.0 - 1.5)])
-def test_a_trade_within_the_touch_is_not_beyond_it_and_far_ones_are_cut_at_20_bp(price: float, beyond: float) -> None:
-    batch = _trade(quotes((A, B), [(0, 0, 99.99, 100.01, 2, 2), (0, 0, 1, 1, 1, 1)]).batch, 1, price, 1, 1)
-    found = _features(batch, [[0, 0]] * 2, [[0.0, 0.0]] * 2, half=1.5)
-    assert found[1, 0, 8].item() == pytest.approx(beyond, abs=1e-9)
+@pytest.mark.parametrize(("price", "side", "away"), [(100.0, 1, 0.0), (120.0, 1, 20.0), (80.0, -1, -20.0)])
+def test_a_trade_far_from_the_mid_is_cut_at_20_bp(price: float, side: int, away: float) -> None:
+    batch = _trade(quotes((A, B), [(0, 0, 99.99, 100.01, 2, 2), (0, 0, 1, 1, 1, 1)]).batch, 1, price, 1, side)
+    found = _features(batch, [[0, 0]] * 2, [[0.0, 0.0]] * 2)
+    assert found[1, 0, 8].item() == pytest.approx(away, abs=1e-9)
 
 
-def test_a_trade_of_unknown_side_says_nothing() -> None:
-    batch = _trade(quotes((A, B), [(0, 0, 99.99, 100.01, 2, 2), (0, 0, 1, 1, 1, 1)]).batch, 1, 101.0, 5, 0)
-    assert _features(batch, [[0, 0]] * 2, [[0.0, 0.0]] * 2)[1].abs().max().item() == 0.0
+def test_the_side_of_a_trade_says_nothing_to_its_price_and_an_unknown_one_nothing_to_the_flow() -> None:
+    batch = _trade(quotes((A, B), [(0, 0, 99.99, 100.01, 2, 2), (0, 0, 1, 1, 1, 1)]).batch, 1, 100.1, 5, 0)
+    found = _features(batch, [[0, 0]] * 2, [[0.0, 0.0]] * 2)[1]
+    assert found[0, 8].item() == pytest.approx(1e4 * math.log(100.1 / 100.0), rel=1e-9)
+    assert found[:, :8].abs().max().item() == found[1].abs().max().item() == 0.0
+
+
+def test_a_trade_before_the_first_quote_has_no_price_to_compare() -> None:
+    rows = [(0, 0, 1, 1, 1, 1), (0, 0, 99.99, 100.01, 2, 2)]
+    early = _features(_trade(quotes((A, B), rows).batch, 0, 99.9, 1, -1), [[0, 0]] * 2, [[0.0, 0.0]] * 2)
+    assert early[..., 8].abs().max().item() == 0.0
 
 
 def test_momentum_and_deviation_by_hand() -> None:
-    """The price stood at 0 for 50 ms and jumps to 4: the mean has not moved. It stands for 20 ms: 4 e^{-1} are left."""
-    batch = quotes((A, B), [(t, 0, 10.0, 10.1, 1, 1) for t in (0, 50, 70)]).batch
+    """The price stood at 0 for 50 ms and jumps to 4: the mean has not moved. It stands for 15 ms: 4 e^{-3} are left."""
+    batch = quotes((A, B), [(t, 0, 10.0, 10.1, 1, 1) for t in (0, 50, 65)]).batch
     found = _features(batch, [[0, 7], [4, 7], [4, 7]], [[0, 0], [-2, 2], [-2, 2]])
     assert found[1, 0, [6, 7]].tolist() == pytest.approx([4.0, 4.0], rel=1e-12)
-    assert found[2, 0, [6, 7]].tolist() == pytest.approx([4 * math.exp(-1), 4 * math.exp(-0.2)], rel=1e-12)
+    assert found[2, 0, [6, 7]].tolist() == pytest.approx([4 * math.exp(-3), 4 * math.exp(-0.5)], rel=1e-12)
     assert found[:, 1, 6:8].abs().max().item() == 0.0
     assert found[2, :, 0].tolist() == pytest.approx([-2.0, 2.0], rel=1e-12)  # quoted at this event: no age
 
@@ -208,7 +217,7 @@ def test_all_features_change_sign_with_the_price() -> None:
         part = Forecast(fine)
         found.append(part(batch, seen, part.initial_state())[0].features)
     assert found[0].abs().amax((0, 1)).min() > 1e-3  # every feature occurs
-    assert_close(found[0], -found[1], 1e-4, "flipped")  # half spreads of p and 1/p differ in the second order
+    assert_close(found[0], -found[1], 1e-4, "flipped")  # mids of p and 1/p differ in the second order
 
 
 def test_the_head_by_hand() -> None:

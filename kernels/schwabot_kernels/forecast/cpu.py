@@ -4,10 +4,10 @@ Nine features per stream, all odd under a flip of the price, in plain bp or in u
 
     0  d e^{-age / 100 ms},  d = mean of (x - phi) + phi - x   deviation from the plain mean of those that take part
     1  microprice - mid
-    2, 3  asinh(sum of order-flow imbalance / L)          decayed with 20 and 100 ms
-    4, 5  asinh(sum of signed trade quantity / L)         decayed with 20 and 100 ms
-    6, 7  x - its decayed mean                            20 and 100 ms
-    8  side max(|trade - mid| - half spread, 0) e^{-age / 20 ms}    the last trade, at most 20 bp from the mid
+    2, 3  asinh(sum of order-flow imbalance / L)          decayed with 5 and 30 ms
+    4, 5  asinh(sum of signed trade quantity / L)         decayed with 5 and 30 ms
+    6, 7  x - its decayed mean                            5 and 30 ms
+    8  (last trade - x) e^{-age / 50 ms}                  of the trade; at most 20 bp from today's mid
 
 L is the decayed (30 s) mean of (bid + ask quantity) / 2. A stream that takes no part in the ghost gives zeros.
 The head:
@@ -44,8 +44,8 @@ from schwabot_kernels.simd import (
 )
 
 FEATURES = 9
-FAST_S, SLOW_S = 0.02, 0.1
-DEVIATION_AGE_S, TRADE_AGE_S = 0.1, 0.02
+FAST_S, SLOW_S = 0.005, 0.03
+DEVIATION_AGE_S, TRADE_AGE_S = 0.1, 0.05
 LOTS_S = 30.0
 FAR_BP = 20.0
 
@@ -76,7 +76,7 @@ class ForecastState(NamedTuple):
     lots_mean, lots_count: L and the decayed number of quotes it is made of. [W]
     flow_fast, flow_slow, deal_fast, deal_slow: decayed sums, lots. [W]
     mean_fast, mean_slow: decayed means of x, NaN before the first. [W]; x: the row before. [W]
-    beyond, beyond_ns: the last trade beyond the touch, bp, and its time. [W]
+    deal_x, deal_ns: log price of the last trade, bp, NaN where it can't be told, and its time. [W]
     """
 
     bid: I64
@@ -92,8 +92,8 @@ class ForecastState(NamedTuple):
     mean_fast: F64
     mean_slow: F64
     x: F64
-    beyond: F64
-    beyond_ns: I64
+    deal_x: F64
+    deal_ns: I64
 
 
 class Foreseen(NamedTuple):
@@ -101,7 +101,7 @@ class Foreseen(NamedTuple):
 
     predicted: the ghost's expected move over the memory's horizon, 0 without a head. [BLOCK]
     Scratch: fair, the mean of x - phi over the streams that take part [BLOCK]; scaled [FEATURES, BLOCK, W]; what the
-    event itself adds: lots (0 = no quote), flow, deal, beyond, and 1 where it is a trade; decays. [BLOCK]
+    event itself adds: lots (0 = no quote), flow, deal, its log price, and 1 where it is a trade; decays. [BLOCK]
     """
 
     features: F64
@@ -112,7 +112,7 @@ class Foreseen(NamedTuple):
     lots: F64
     flow: F64
     deal: F64
-    beyond: F64
+    deal_x: F64
     traded: I8
     keep_fast: F64
     keep_slow: F64
@@ -149,8 +149,8 @@ def empty_state(streams: int) -> ForecastState:
         mean_fast=unknown(streams),
         mean_slow=unknown(streams),
         x=unknown(streams),
-        beyond=np.zeros(width),
-        beyond_ns=np.zeros(width, np.int64),
+        deal_x=unknown(streams),
+        deal_ns=np.zeros(width, np.int64),
     )
 
 
@@ -166,7 +166,7 @@ def scratch(streams: int, horizons: int) -> Foreseen:
         lots=aligned_zeros((BLOCK,)),
         flow=aligned_zeros((BLOCK,)),
         deal=aligned_zeros((BLOCK,)),
-        beyond=aligned_zeros((BLOCK,)),
+        deal_x=aligned_zeros((BLOCK,)),
         traded=aligned_zeros((BLOCK,), np.int8),
         keep_fast=aligned_zeros((BLOCK,)),
         keep_slow=aligned_zeros((BLOCK,)),
@@ -176,19 +176,19 @@ def scratch(streams: int, horizons: int) -> Foreseen:
 
 @njit(**NJIT)
 def _own(first: int, n: int, events: Events, aligned: Aligned, quoted: I8, state: ForecastState, out: Foreseen) -> None:
-    """What each event adds by itself: quantity and imbalance of a good quote, quantity and distance of a trade."""
+    """What each event adds by itself: quantity and imbalance of a good quote, quantity and log price of a trade."""
     bid, ask, bid_lots, ask_lots = state.bid, state.ask, state.bid_lots, state.ask_lots
     for j in range(n):
         i = first + j
         v = events.stream[i]
-        lots = flow = deal = beyond = 0.0
+        lots = flow = deal = 0.0
+        deal_x = np.nan
         traded = events.kind[i] == 1
         if traded:
-            side = events.side[i]
-            deal = float(side) * float(events.qty_lots[i])
+            deal = float(events.side[i]) * float(events.qty_lots[i])
             if quoted[v] == 1 and bid[v] > 0 and events.price_ticks[i] > 0:
                 price = float(2 * events.price_ticks[i]) / float(bid[v] + ask[v])
-                beyond = float(side) * max(min(abs(1e4 * log_pos(price)), FAR_BP) - aligned.half[j, v], 0.0)
+                deal_x = aligned.x[j, v] + 1e4 * log_pos(price)
         elif aligned.pricing[j] >= 0:
             lots = 0.5 * float(events.bid_lots[i] + events.ask_lots[i])
             if bid[v] > 0:
@@ -205,7 +205,7 @@ def _own(first: int, n: int, events: Events, aligned: Aligned, quoted: I8, state
         out.lots[j] = lots
         out.flow[j] = flow
         out.deal[j] = deal
-        out.beyond[j] = beyond
+        out.deal_x[j] = deal_x
         out.traded[j] = 1 if traded else 0
 
 
@@ -256,7 +256,7 @@ def features(
         flow_fast, flow_slow = load(state.flow_fast, g), load(state.flow_slow, g)
         deal_fast, deal_slow = load(state.deal_fast, g), load(state.deal_slow, g)
         mean_fast, mean_slow, before = load(state.mean_fast, g), load(state.mean_slow, g), load(state.x, g)
-        beyond, beyond_ns = load(state.beyond, g), load(state.beyond_ns, g)
+        deal_x, deal_ns = load(state.deal_x, g), load(state.deal_ns, g)
         for j in range(n):
             k = j * width + g
             t = splat(ts_ns[first + j])
@@ -273,13 +273,13 @@ def features(
             mean_fast, mean_slow = _follow(mean_fast, fast, before, x), _follow(mean_slow, slow, before, x)
             before = x
             dealt = mine & (splat(np.int64(out.traded[j])) == 1)
-            beyond = where(dealt, splat(out.beyond[j]), beyond)
-            beyond_ns = where(dealt, t, beyond_ns)
+            deal_x = where(dealt, splat(out.deal_x[j]), deal_x)
+            deal_ns = where(dealt, t, deal_ns)
 
             d = out.fair[j] + load(phased.phase, k) - x
             live = load(phased.route, k) == 0
             age_s = as_doubles(t - load(aligned.last_ns, k)) * 1e-9
-            dealt_s = as_doubles(t - beyond_ns) * 1e-9
+            dealt_s = as_doubles(t - deal_ns) * 1e-9
             per_lot = where(usual > 0.0, 1.0 / usual, 0.0)
             store(found, k, where(live, d * exp_neg(age_s * (-1.0 / DEVIATION_AGE_S)), 0.0))
             store(found, size + k, where(live, load(aligned.micro, k), 0.0))
@@ -289,7 +289,8 @@ def features(
             store(found, 5 * size + k, where(live, _asinh(deal_slow * per_lot), 0.0))
             store(found, 6 * size + k, where(live, x - mean_fast, 0.0))
             store(found, 7 * size + k, where(live, x - mean_slow, 0.0))
-            store(found, 8 * size + k, where(live, beyond * exp_neg(dealt_s * (-1.0 / TRADE_AGE_S)), 0.0))
+            away = min(max(deal_x - x, -FAR_BP), FAR_BP) * exp_neg(dealt_s * (-1.0 / TRADE_AGE_S))
+            store(found, 8 * size + k, where(live & (deal_x == deal_x), away, 0.0))
         store(state.lots_mean, g, usual)
         store(state.lots_count, g, count)
         store(state.flow_fast, g, flow_fast)
@@ -299,8 +300,8 @@ def features(
         store(state.mean_fast, g, mean_fast)
         store(state.mean_slow, g, mean_slow)
         store(state.x, g, before)
-        store(state.beyond, g, beyond)
-        store(state.beyond_ns, g, beyond_ns)
+        store(state.deal_x, g, deal_x)
+        store(state.deal_ns, g, deal_ns)
 
 
 @njit(**NJIT)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from schwabot_kernels.align.cpu import StreamTable
     from schwabot_kernels.forecast.cpu import HeadParams
 
-FAST_S, SLOW_S = 0.02, 0.1
-DEVIATION_AGE_S, TRADE_AGE_S = 0.1, 0.02
+FAST_S, SLOW_S = 0.005, 0.03
+DEVIATION_AGE_S, TRADE_AGE_S = 0.1, 0.05
 LOTS_S = 30.0
 FAR_BP = 20.0
 
@@ -103,15 +103,15 @@ def features(
     def decayed(values: torch.Tensor, tau_s: float) -> torch.Tensor:
         return scan.affine(decay(aligned.dt_s, tau_s)[:, None], values)
 
-    # The mid of a quoted stream at a trade is that of its last good quote, so the distance is that of two prices.
+    # A trade's log price: that of the mid as of it, and the distance of two prices.
     quote = last_row(mine & good[:, None])[rows, own]
     mid = 0.5 * (events.bid_ticks + events.ask_ticks)[quote.clamp(min=0)].to(dtype)
-    distance = (1e4 * torch.log(torch.where(trade, events.price_ticks.to(dtype), 1.0) / mid)).abs()
-    distance = torch.where(quote >= 0, distance, torch.nan)
-    outside = (distance.clamp(max=FAR_BP) - aligned.half[rows, own]).clamp(min=0.0) * events.side.to(dtype)
-    outside = torch.where(trade & quoted & (events.price_ticks > 0) & ~distance.isnan(), outside, 0.0)
+    distance = 1e4 * torch.log(torch.where(trade, events.price_ticks.to(dtype), 1.0) / mid)
+    told = trade & quoted & (events.price_ticks > 0) & (quote >= 0)
+    dealt_x = torch.where(told, aligned.x[rows, own] + distance, torch.nan)
     last_trade = last_row(mine & trade[:, None])
-    beyond = torch.where(last_trade >= 0, outside[last_trade.clamp(min=0)], 0.0)
+    deal_x = torch.where(last_trade >= 0, dealt_x[last_trade.clamp(min=0)], torch.nan)
+    away = (deal_x - aligned.x).clamp(-FAR_BP, FAR_BP).nan_to_num(0.0)
     dealt_s = (events.ts_ns[:, None] - events.ts_ns[last_trade.clamp(min=0)]).to(dtype) * NS
     taking = route == OK
     own_price = aligned.x - phase
@@ -128,7 +128,7 @@ def features(
         torch.asinh(decayed(deal, SLOW_S) * per_lot),
         decayed(step, FAST_S),
         decayed(step, SLOW_S),
-        beyond * torch.exp(-dealt_s / TRADE_AGE_S),
+        away * torch.exp(-dealt_s / TRADE_AGE_S),
     )
     return torch.where(taking[..., None], torch.stack(parts, -1), 0.0)
 
