@@ -42,9 +42,13 @@ $(STAMP): pyproject.toml requirements.txt requirements-torch.txt
 run: venv
 	$(PY) -m schwabot.run $(ARGS)
 
+# As many processes as there are processors, four at most: more would compile the same kernels side by side the first
+# time. The examples go first and without coverage, because compiling under coverage takes far longer.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
+
 test: venv
-	$(PY) -m pytest schwabot kernels --doctest-modules --quiet
-	$(PY) -m pytest --cov --cov-report=term
+	$(PY) -m pytest schwabot kernels --doctest-modules --quiet $(PARALLEL)
+	$(PY) -m pytest --cov --cov-report=term $(PARALLEL)
 
 test-all: venv
 	$(PY) -m pytest -m "not gpu and not bench" $(ARGS)

@@ -1,0 +1,54 @@
+"""Compiled kernels on disk, shared by processes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numba.core.caching
+
+import schwabot_kernels.scalar  # noqa: F401, what sets numba's cache up
+
+BOTH = threading.Barrier(2, timeout=30)
+
+
+@dataclass(frozen=True)
+class Key:
+    """A signature that is written down once both writers have read what is there: the worst moment."""
+
+    name: str
+    met: list[bool] = field(default_factory=list, compare=False)
+
+    def __reduce__(self) -> tuple[Callable[[str], Key], tuple[str]]:
+        if not self.met:
+            self.met.append(True)
+            BOTH.wait()
+        return Key, (self.name,)
+
+
+def test_two_writers_at_once_never_swap_their_code(tmp_path: Path) -> None:
+    def cache() -> numba.core.caching.IndexDataCacheFile:
+        return numba.core.caching.IndexDataCacheFile(str(tmp_path), "function-1.py311", "stamp")
+
+    keys = [Key("float64"), Key("int64")]
+    threads = [threading.Thread(target=cache().save, args=(key, f"code for {key.name}")) for key in keys]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(list(tmp_path.glob("*.nbc"))) == 2, "each has a file of its own"
+    said = [cache().load(key) for key in keys]
+    assert sorted(map(str, said)) in (["None", "code for float64"], ["None", "code for int64"])
+    for key, code in zip(keys, said, strict=True):
+        assert code in (None, f"code for {key.name}")
+
+
+def test_what_was_saved_is_loaded_and_saved_over(tmp_path: Path) -> None:
+    cache = numba.core.caching.IndexDataCacheFile(str(tmp_path), "function-1.py311", "stamp")
+    for key in ("float64", "int64"):
+        cache.save(key, f"code for {key}")
+    cache.save("float64", "newer code")
+    assert [cache.load(key) for key in ("float64", "int64", "int32")] == ["newer code", "code for int64", None]
+    assert len(list(tmp_path.glob("*.nbc"))) == 2
