@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from schwabot_kernels.align.cpu import BLOCK
-from schwabot_kernels.align.reference import UNSEEN, reference_price
+from schwabot_kernels.align.reference import OK, UNSEEN, reference_price
 from schwabot_kernels.arbitrage.reference import edges, windows
 from schwabot_kernels.consensus.reference import consensus
 from schwabot_kernels.forecast.reference import features, head
@@ -150,7 +150,10 @@ def memory_of(run: Run, keys: torch.Tensor) -> registry.Remembered:
 def hold_registry(run: Run) -> registry.Remembered:
     """Returns the reference's memory of the kernel's keys."""
     ours, in_doubt = keys_of(run)
-    assert_few(in_doubt.flatten(), "key in doubt")
+    # A stream that is alone is its own ghost: features of 0 up to rounding or in fixed proportion, so ties are usual.
+    # Such keys are compared like all others, but many ties of theirs hide nothing.
+    alone = (run.route == OK).sum(1) <= 1
+    assert_few(in_doubt.any(1) & ~alone, "key in doubt")
     theirs = compiled_keys(run)
     assert_same(theirs[:, 0], run.key, NEVER, "key shown")
     assert_same(ours, theirs, in_doubt, "key")
