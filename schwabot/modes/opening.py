@@ -184,10 +184,8 @@ def unused_reference(settings: RunConfig, instruments: tuple[Instrument, ...]) -
     wanted = reference_of(settings.source.reference, instruments)
     if wanted is None:
         return []
-    return [
-        f"note: source.reference={wanted} changes nothing in mode={settings.mode}, which compares every pair of"
-        " streams: it is what basis_bp of mode=replay is measured against"
-    ]
+    note = f"source.reference={wanted} changes nothing in mode={settings.mode}, which compares every pair of streams"
+    return [f"note: {note}: it is what basis_bp of mode=replay is measured against"]
 
 
 def another_stream(settings: RunConfig) -> str:

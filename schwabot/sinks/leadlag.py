@@ -32,11 +32,9 @@ CURVES = pa.schema(
 MOST_ROWS = 60
 LEGEND = (
     "leads in %: share of the resamples of this very recording in which the leader leads; a peak at lag 0 is no lead",
-    "no lead: none seen, as the peak is at lag 0 or its 95 % hold 0; the names in brackets only tell how to read the rest",
+    "no lead: none seen, as the peak is at lag 0 or its 95 % hold 0; names in brackets only tell how to read the rest",
 )
-ESTIMATED = (
-    "event*: estimated; a stream of the pair lacks exchange time stamps, and has receive time minus the usual delay instead"
-)
+ESTIMATED = "event*: estimated; a stream of the pair lacks exchange time stamps, and has receive time minus usual delay"
 
 
 def curves_table(pairs: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -58,9 +58,7 @@ def leadlag_figure(pairs: Sequence[Mapping[str, Any]]) -> Figure:
     figure.supylabel("size of contrast or correlation", fontsize=9)
     if shown:
         known = {
-            label: line
-            for axes in figure.axes
-            for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+            label: line for axes in figure.axes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
         figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure

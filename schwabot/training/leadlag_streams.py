@@ -108,9 +108,7 @@ class PriceCollector:
         self.instruments, self.config = tuple(instruments), config
         names = [instrument.stream for instrument in self.instruments]
         if len(names) < 2:
-            raise ConfigError(
-                f"lead-lag compares streams, and the source has one only ({', '.join(names)}): {another}"
-            )
+            raise ConfigError(f"lead-lag compares streams, and the source has one only ({', '.join(names)}): {another}")
         without = [instrument.stream for instrument in self.instruments if instrument.trades_only]
         if config.price == MID and without:
             raise ConfigError(
@@ -333,7 +331,7 @@ def _notes(
     if by_delay:
         notes.append(
             f"{', '.join(by_delay)}: quotes or trades without an exchange time stamp, whose event time is an estimate:"
-            " the receive time minus the venue's median feed delay; pairs with them on that clock are marked as estimated"
+            " the receive time minus the venue's median feed delay; their pairs on that clock are marked as estimated"
         )
     step_ms = grid.step_ns / 1e6
     quick = min((pair.refresh_x_ms + pair.refresh_y_ms for pair in pairs), default=math.inf) / 2

@@ -109,8 +109,8 @@ def keys_of(run: Run) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The reference's keys [N, T], whether a projection lies within tolerance of zero [N, T], and events that tie [N].
 
     All keys are compared, but not all that are in doubt count as ties. A stream that is alone is its own ghost: its
-    features are 0 up to rounding or in fixed proportion, so that it ties often. And an event that changes no feature
-    repeats the tie of the one before.
+    features are 0 up to rounding or in fixed proportion, so that it ties often. An event that changes no feature
+    repeats the tie of the one before, and where all are 0 there is nothing to round.
     """
     params = run.graph.params.registry
     z, use = registry.features(run.aligned, run.deviation, run.route, params.momentum_tau_s)
@@ -122,7 +122,7 @@ def keys_of(run: Run) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     in_doubt = (projected.abs() <= noise[:, None, None]).any(1) & (noise > 0)[:, None]
     hashed = (torch.arange(len(z)) >= scale.first) & ~run.ghost.isnan()
     in_doubt &= hashed[:, None]
-    ties = in_doubt.any(1) & ((run.route == OK).sum(1) > 1)
+    ties = in_doubt.any(1) & ((run.route == OK).sum(1) > 1) & (scaled != 0).any(1)
     ties[1:] &= (scaled[1:] != scaled[:-1]).any(1)
     return torch.where(hashed[:, None], registry.hash_keys(scaled, run.planes), -1), in_doubt, ties
 

@@ -121,7 +121,9 @@ def test_kalman_ghost() -> None:
 def test_kalman_ghost_after_a_night() -> None:
     """Three hours let P grow to 10,800; what the first price after them leaves of it decides over the next one."""
     run = run_graph(
-        quotes((A,), [(0, 0, 100, 100, 1, 1), (10_800_000, 0, 0.01, 0.01, 1, 1), (10_800_000, 0, 100.01, 100.01, 1, 1)]),
+        quotes(
+            (A,), [(0, 0, 100, 100, 1, 1), (10_800_000, 0, 0.01, 0.01, 1, 1), (10_800_000, 0, 100.01, 100.01, 1, 1)]
+        ),
         _config(estimator="kalman", kalman_q_bp2_per_s=1.0, kalman_r_bp2=0.05),
     )
     before = 0.05 + 10_800.0

@@ -3,7 +3,7 @@
     predict  P <- P + q dt
     update   at a routed stream's mid change, y = x - phase:  K = P / (P + r_v),  m <- m + K (y - m),  P <- K r_v
 
-K r is (1 - K) P, and loses no digits where K is close to 1, as after a night. A mid that repeats is not a new observation.
+K r is (1 - K) P, and loses no digits where K is close to 1, as after a night. A mid that repeats is no new observation.
 """
 
 from __future__ import annotations
