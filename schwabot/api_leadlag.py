@@ -30,8 +30,9 @@ PAIRS = pa.schema(
         *((name, pa.string()) for name in ("leader", "follower", "clock")),
         *((name, pa.float64()) for name in ("lag_ms", "contrast", "ratio", "ratio_sq")),
         *((f"{name}_{end}", pa.float64()) for name in ("lag_ms", "contrast", "ratio") for end in ("ci_low", "ci_high")),
-        *((name, pa.float64()) for name in ("confidence", "correlation", "correlation_lag_ms", "bin_ms")),
-        *((name, pa.bool_()) for name in ("disagree", "edge")),
+        *((name, pa.float64()) for name in ("confidence", "reverse_confidence")),
+        *((name, pa.float64()) for name in ("correlation", "correlation_lag_ms", "bin_ms")),
+        *((name, pa.bool_()) for name in ("event_estimated", "lead_seen", "disagree", "edge")),
         *((name, pa.int64()) for name in ("n_leader", "n_follower", "blocks")),
         *((name, pa.float64()) for name in ("refresh_leader_ms", "refresh_follower_ms", "overlap_s")),
     ]
@@ -59,7 +60,12 @@ class LeadLagResult:
         return leadlag_figure([vars(pair) for pair in self._found])
 
     def __repr__(self) -> str:
-        said = [f"{one.leader} leads {one.follower} by {one.lag_ms:g} ms ({one.clock})" for one in self._found[:3]]
+        said = [
+            f"no lead seen between {one.leader} and {one.follower} ({one.clock})"
+            if one.lead_seen is False
+            else f"{one.leader} leads {one.follower} by {one.lag_ms:g} ms ({one.clock})"
+            for one in self._found[:3]
+        ]
         return f"LeadLagResult({'; '.join(said)}{'; ...' * (len(self._found) > 3)})"
 
 

@@ -49,7 +49,7 @@ def oriented(pairs: list[Pair], clock: str, lead: str, follow: str) -> Pair:
     (pair,) = (one for one in pairs if one["clock"] == clock and {book(one["x"]), book(one["y"])} == {lead, follow})
     sign = 1 if book(pair["leader"]) == lead else -1
     ends = sorted(sign * end for end in pair["lag_ci_ms"])
-    sure = pair["confidence"] if sign > 0 else 1.0 - pair["confidence"]
+    sure = pair["confidence" if sign > 0 else "reverse_confidence"]
     ratio = pair["ratio"] if sign > 0 else 1.0 / pair["ratio"]
     lags = {"lag": sign * pair["lag_ms"] + 0.0, "bins": sign * pair["correlation_lag_ms"] + 0.0}
     return pair | lags | {"ci": ends, "sure": sure, "lean": ratio}

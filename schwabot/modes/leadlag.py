@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schwabot.config import RunConfig
-from schwabot.modes.opening import describe, open_feed, say, write_config
+from schwabot.modes.opening import another_stream, describe, open_feed, say, unused_reference, write_config
 
 if TYPE_CHECKING:
     from schwabot.sinks.progress import Progress
@@ -28,9 +28,10 @@ def leadlag(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
     from schwabot.sinks.summary import write_json
 
     feed = open_feed(settings)
-    say([f"note: {note}" for note in getattr(feed, "notes", ())])
+    unused = unused_reference(settings, feed.instruments)
+    say([*(f"note: {note}" for note in getattr(feed, "notes", ())), *unused])
     write_config(settings, run_dir)
-    summary: dict[str, Any] = {"mode": settings.mode, "device": "cpu"}
+    summary: dict[str, Any] = {"mode": settings.mode, "device": "cpu", "notes": unused}
     wanted = settings.sinks
     try:
         if wanted.console:
@@ -41,6 +42,7 @@ def leadlag(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
             settings.latency,
             summary,
             batch_events=settings.batch_events,
+            another=another_stream(settings),
             bars=(
                 Progress(enabled=wanted.progress, label="leadlag: reading"),
                 Progress(enabled=wanted.progress, label="leadlag: pairs", unit="pairs"),
@@ -71,6 +73,7 @@ def measure(
     *,
     batch_events: int,
     bars: tuple[Progress, Progress],
+    another: str = "add another one of the same asset",
 ) -> LeadLagReport:
     """Read a feed to its end, then compare its streams; Ctrl-C ends either part after what is at hand.
 
@@ -81,6 +84,7 @@ def measure(
         summary: gets what summary.json holds, as far as it comes.
         batch_events: events per batch.
         bars: progress of reading and of comparing.
+        another: what to do where the feed has one stream only.
 
     Raises:
         ConfigError: one stream only, or a price that the source does not have.
@@ -89,9 +93,9 @@ def measure(
     from schwabot.engine import StopRequest, WatchedFeed
     from schwabot.training.leadlag_streams import PriceCollector, all_pairs
 
-    notes = [f"note: {note}" for note in getattr(feed, "notes", ())]
+    notes = [*summary.get("notes", ()), *(f"note: {note}" for note in getattr(feed, "notes", ()))]
     summary |= {"interrupted": False, "notes": notes}
-    prices = PriceCollector(feed.instruments, config, clock)
+    prices = PriceCollector(feed.instruments, config, clock, another)
     with StopRequest() as stop:
         watched = WatchedFeed(feed, bars[0], stop)
         try:

@@ -175,6 +175,35 @@ def reference_of(wanted: str | None, instruments: tuple[Instrument, ...]) -> str
     return wanted
 
 
+def unused_reference(settings: RunConfig, instruments: tuple[Instrument, ...]) -> list[str]:
+    """Notes of a mode in which ``source.reference`` changes nothing; it stays allowed, as sources are shared by modes.
+
+    Raises:
+        ConfigError: the source has no such stream.
+    """
+    wanted = reference_of(settings.source.reference, instruments)
+    if wanted is None:
+        return []
+    note = f"source.reference={wanted} changes nothing in mode={settings.mode}, which compares every pair of streams"
+    return [f"note: {note}: it is what basis_bp of mode=replay is measured against"]
+
+
+def another_stream(settings: RunConfig) -> str:
+    """What to set where the source has one stream and more are needed."""
+    source = settings.source
+    if isinstance(source, SyntheticSource):
+        return "use source.streams=2 or more"
+    if isinstance(source, StoreSource):
+        narrowed = [f"source.{name}" for name in ("venues", "symbols") if getattr(source, name)]
+        return (
+            f"let {' and '.join(narrowed)} take in another one"
+            if narrowed
+            else "convert another one to that store too (mode=convert convert.existing=append)"
+        )
+    files = "let source.glob match the files of another one too"
+    return f"{files}, and name it in source.streams" if isinstance(source, CaptureSource) and source.streams else files
+
+
 def expected_events(settings: RunConfig, feed: Feed) -> int | None:
     """Quotes and trades to come; the synthetic feed knows its depth rows only as it goes."""
     return settings.source.events if isinstance(settings.source, SyntheticSource) else feed.expected_events

@@ -21,6 +21,7 @@ CURVES = pa.schema(
         pa.field("x", pa.string(), nullable=False),
         pa.field("y", pa.string(), nullable=False),
         pa.field("clock", pa.string(), nullable=False),
+        pa.field("event_estimated", pa.bool_(), nullable=False),
         pa.field("lag_ms", pa.float64(), nullable=False),
         pa.field("contrast", pa.float64(), nullable=False),
         pa.field("signed_contrast", pa.float64(), nullable=False),
@@ -29,33 +30,39 @@ CURVES = pa.schema(
 )
 """Columns of leadlag.parquet; ``lag_ms`` above 0: x leads."""
 MOST_ROWS = 60
+LEGEND = (
+    "leads in %: share of the resamples of this very recording in which the leader leads; a peak at lag 0 is no lead",
+    "no lead: none seen, as the peak is at lag 0 or its 95 % hold 0; names in brackets only tell how to read the rest",
+)
+ESTIMATED = "event*: estimated; a stream of the pair lacks exchange time stamps, and has receive time minus usual delay"
 
 
 def curves_table(pairs: Sequence[Mapping[str, Any]]) -> pa.Table:
     """One row per pair, clock and lag.
 
     Args:
-        pairs: one per pair and clock: x, y, clock, lags_ms, curve (signed), correlations [L].
+        pairs: one per pair and clock: x, y, clock, event_estimated, lags_ms, curve (signed), correlations [L].
 
     Example:
         >>> grid = np.array([-1.0, 0.0, 1.0])
-        >>> one = {"x": "a", "y": "b", "clock": "receive", "lags_ms": grid, "curve": -grid, "correlations": grid}
+        >>> one = {"x": "a", "y": "b", "clock": "receive", "event_estimated": False}
+        >>> one |= {"lags_ms": grid, "curve": -grid, "correlations": grid}
         >>> curves_table([one]).column("contrast").to_pylist()
         [1.0, 0.0, 1.0]
     """
     parts = []
     for pair in pairs:
         rows = len(pair["lags_ms"])
-        text = [f"{pair['x']} ~ {pair['y']}", pair["x"], pair["y"], pair["clock"]]
+        same = [f"{pair['x']} ~ {pair['y']}", pair["x"], pair["y"], pair["clock"], pair["event_estimated"]]
         correlation = pa.array(pair["correlations"], from_pandas=True)  # NaN is null: one of the two did not move
         numbers = [pair["lags_ms"], np.abs(pair["curve"]), pair["curve"]]
-        columns = [*(pa.repeat(one, rows) for one in text), *map(pa.array, numbers), correlation]
+        columns = [*(pa.repeat(one, rows) for one in same), *map(pa.array, numbers), correlation]
         parts.append(pa.Table.from_arrays(columns, schema=CURVES))
     return pa.concat_tables(parts) if parts else CURVES.empty_table()
 
 
 def print_leadlag(summary: Mapping[str, Any], run_dir: object, stream: TextIO | None = None) -> None:
-    """Print one line per pair and clock, leader first, with 95 % intervals.
+    """Print one line per pair and clock, leader first, with 95 % intervals; in brackets where no lead is seen.
 
     Args:
         summary: what summary.json holds.
@@ -76,7 +83,7 @@ def print_leadlag(summary: Mapping[str, Any], run_dir: object, stream: TextIO | 
         "clock",
         "lag\nms",
         "95 %",
-        "sure\n%",
+        "leads\nin %",
         "con-\ntrast",
         "ratio",
         "corr.\nlag ms",
@@ -90,6 +97,10 @@ def print_leadlag(summary: Mapping[str, Any], run_dir: object, stream: TextIO | 
     lines = ["", table, ""]
     if len(found["pairs"]) > MOST_ROWS:
         lines.append(Text(f"... {len(found['pairs']) - MOST_ROWS} more in summary.json"))
+    if found["pairs"]:
+        lines += map(Text, LEGEND)
+    if any(pair["event_estimated"] for pair in found["pairs"]):
+        lines.append(Text(ESTIMATED))
     lines.append(
         Text(
             f"lags to {found['max_lag_s']:g} s in steps of {found['step_ms']:g} ms; {summary['events']:,} events over"
@@ -111,22 +122,24 @@ def pair_row(pair: Mapping[str, Any]) -> list[str]:
     Example:
         >>> pair = dict.fromkeys(["lag_ci_ms", "confidence"]) | {"leader": "a", "follower": "b"}
         >>> pair |= {"clock": "event", "lag_ms": 30.0, "contrast": 0.5, "ratio": 2.0, "correlation_lag_ms": 10.0}
-        >>> pair_row(pair | {"disagree": True, "edge": False})
-        ['a', 'b', 'event', '30', '-', '-', '0.500', '2.00', '10', 'disagree']
+        >>> pair |= {"disagree": True, "edge": False}
+        >>> pair_row(pair | {"event_estimated": True, "lead_seen": None})
+        ['a', 'b', 'event*', '30', '-', '-', '0.500', '2.00', '10', 'disagree']
+        >>> pair_row(pair | {"event_estimated": False, "lead_seen": False})[-1]
+        'no lead, disagree'
     """
-    sure = pair["confidence"]
-    flags = [name for name in ("disagree", "edge") if pair[name]]
+    sure, seen = pair["confidence"], pair["lead_seen"] is not False
+    flags = ["no lead"] * (not seen) + [name for name in ("disagree", "edge") if pair[name]]
     return [
-        pair["leader"],
-        pair["follower"],
-        pair["clock"],
+        *(pair[name] if seen else f"({pair[name]})" for name in ("leader", "follower")),
+        pair["clock"] + "*" * pair["event_estimated"],
         f"{pair['lag_ms']:g}",
         _interval(pair["lag_ci_ms"]),
-        DASH if sure is None else f"{100 * sure:.0f}",
+        DASH if sure is None or pair["lag_ms"] == 0 else f"{100 * sure:.0f}",
         f"{pair['contrast']:.3f}",
         f"{pair['ratio']:.2f}",
         f"{pair['correlation_lag_ms']:g}",
-        " ".join(flags),
+        ", ".join(flags),
     ]
 
 

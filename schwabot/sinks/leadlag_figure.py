@@ -13,19 +13,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_PANELS = 36
-COLOURS = {"receive": "tab:blue", "event": "tab:orange"}
-SAID = {"receive": "receive time", "event": "exchange time"}
+COLOURS = {("receive", False): "tab:blue", ("event", False): "tab:orange", ("event", True): "tab:brown"}
+SAID = {
+    ("receive", False): "receive time",
+    ("event", False): "exchange time",
+    ("event", True): "exchange time, estimated: a stream without stamps",
+}
 
 
 def leadlag_figure(pairs: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw the contrast of each pair over the lag, on both clocks, and the correlation of bins beside it.
 
     Args:
-        pairs: one per pair and clock: x, y, clock, leader, lag_ms, edge, and by lag lags_ms, curve (signed),
-            correlations [L].
+        pairs: one per pair and clock: x, y, clock, event_estimated, leader, lag_ms, lead_seen, edge, and by lag
+            lags_ms, curve (signed), correlations [L].
 
     Example:
         >>> one = {"x": "a:X/Y", "y": "b:X/Y", "clock": "receive", "leader": "b:X/Y", "lag_ms": 10.0, "edge": True}
+        >>> one |= {"event_estimated": False, "lead_seen": True}
         >>> grid = np.array([-10.0, 0.0, 10.0])
         >>> figure = leadlag_figure([one | {"lags_ms": grid, "curve": grid, "correlations": grid}])
         >>> len(figure.axes)
@@ -52,15 +57,18 @@ def leadlag_figure(pairs: Sequence[Mapping[str, Any]]) -> Figure:
     figure.suptitle(f"Lead-lag: to the right of 0 the upper stream leads, to the left the lower one{left}", fontsize=11)
     figure.supylabel("size of contrast or correlation", fontsize=9)
     if shown:
-        lines, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(lines, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+        known = {
+            label: line for axes in figure.axes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
 
 
 def _panel(axes: Axes, names: tuple[str, str], pairs: Sequence[Mapping[str, Any]], size: int) -> None:
     axes.axvline(0.0, color="0.6", linewidth=0.8, zorder=0)
     for pair in pairs:
-        colour, said = COLOURS.get(pair["clock"], "0.3"), SAID.get(pair["clock"], pair["clock"])
+        which = pair["clock"], pair["event_estimated"]
+        colour, said = COLOURS.get(which, "0.3"), SAID.get(which, pair["clock"])
         lags_ms = pair["lags_ms"]
         axes.plot(lags_ms, np.abs(pair["curve"]), color=colour, linewidth=1.1, label=f"contrast (peak dotted), {said}")
         axes.plot(
@@ -74,12 +82,21 @@ def _panel(axes: Axes, names: tuple[str, str], pairs: Sequence[Mapping[str, Any]
         )
         peak_ms = _signed(pair)
         axes.axvline(peak_ms, color=colour, linewidth=0.9, linestyle=":")
-    peaks = ", ".join(f"{pair['clock']} {_signed(pair):g} ms" + " (edge)" * pair["edge"] for pair in pairs)
-    axes.set_title("\n".join([*names, peaks]), loc="left", fontsize=size)
+    axes.set_title("\n".join([*names, *map(_verdict, pairs)]), loc="left", fontsize=size)
     axes.set_ylim(bottom=0.0)
     axes.tick_params(labelsize=size - 1)
     axes.grid(visible=True, which="major", linewidth=0.4, alpha=0.6)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _verdict(pair: Mapping[str, Any]) -> str:
+    """Which of the two leads on that clock, and by how much."""
+    clock = pair["clock"] + " (estimated)" * pair["event_estimated"]
+    if pair["lead_seen"] is False:
+        said = f"no lead seen (peak at {_signed(pair):g} ms)"
+    else:
+        said = f"{'upper' if pair['leader'] == pair['x'] else 'lower'} leads by {pair['lag_ms']:g} ms"
+    return f"{clock}: {said}{' (edge)' * pair['edge']}"
 
 
 def _signed(pair: Mapping[str, Any]) -> float:

@@ -173,13 +173,17 @@ class LeadLag:
     """Lead-lag of a pair on one clock. Lags are from leader to follower; below 0 they say the opposite.
 
     Attributes:
-        leader, follower: by the sign of the peak's lag; at lag 0 by the ratio, so that it is at least 1.
+        leader, follower: by the sign of the peak's lag; at lag 0 by the ratio, so that it is at least 1, which orients
+            the ratio and says nothing about a lead.
         lag_ms: where |U| peaks, at least 0; of equal ones the middle, and the closest to 0.
         contrast: |U| there over sqrt(sum dX^2 * sum dY^2); above 1 on bursty paths.
         ratio, ratio_sq: sum of |U| (of U^2) over lags at which the leader leads, over that at which it follows.
         clock: receive or event.
+        event_estimated: the times of one of the two are estimates: its venue does not stamp all of its prices.
+        lead_seen: the peak lies beside lag 0 and its interval is on that side too; None where there is no interval.
         lag_ci_ms, contrast_ci, ratio_ci: 95 % of the resamples; None without enough blocks.
-        confidence: share of resamples in which the same stream leads; None likewise.
+        confidence: share of resamples that peak where the leader leads, lag 0 not among them; None likewise.
+        reverse_confidence: share of those that peak where the follower leads.
         blocks, block_s: of the bootstrap.
         correlation, correlation_lag_ms, bin_ms: peak of the correlation of moves within bins.
         disagree: the two peaks lie more than a bin apart, or on different sides of 0.
@@ -201,10 +205,13 @@ class LeadLag:
     ratio: float
     ratio_sq: float
     clock: str
+    event_estimated: bool
+    lead_seen: bool | None
     lag_ci_ms: tuple[float, float] | None
     contrast_ci: tuple[float, float] | None
     ratio_ci: tuple[float, float] | None
     confidence: float | None
+    reverse_confidence: float | None
     blocks: int
     block_s: float
     correlation: float
@@ -238,6 +245,7 @@ def lead_lag(
     config: LeadLagConfig | None = None,
     *,
     clock: str = "receive",
+    event_estimated: bool = False,
     progress: Progress | None = None,
 ) -> LeadLag:
     """Lead-lag of two series over a grid of lags.
@@ -248,6 +256,7 @@ def lead_lag(
         grid: which lags.
         config: bins and bootstrap.
         clock: what the stamps are; told in the answer.
+        event_estimated: they are estimates for some prices; told in the answer.
         progress: told the share of the work that is done; may raise to end it.
 
     Raises:
@@ -304,7 +313,7 @@ def lead_lag(
     norm = math.sqrt(energy_x.sum() * energy_y.sum())
     peak = peak_of(np.abs(covariance))
     ratio, ratio_sq = (_ratio(np.abs(covariance) ** power, grid.side) for power in (1, 2))
-    side = _leads(peak - grid.side, ratio)
+    side = int(np.sign(peak - grid.side)) or (1 if ratio >= 1.0 else -1)
     bin_peak = peak_of(np.nan_to_num(np.abs(correlations)))
     lag_ns, bin_lag_ns = (int(lags_ns[at]) * side for at in (peak, bin_peak))
     blocks = by_block.shape[1]
@@ -317,6 +326,7 @@ def lead_lag(
         side,
     )
     names = (x.name, y.name) if side > 0 else (y.name, x.name)
+    lag_ci_ms = resampled.interval(resampled.lag_steps * (grid.step_ns / 1e6))
     return LeadLag(
         *names,
         lag_ms=lag_ns / 1e6,
@@ -324,10 +334,13 @@ def lead_lag(
         ratio=ratio if side > 0 else _inverse(ratio),
         ratio_sq=ratio_sq if side > 0 else _inverse(ratio_sq),
         clock=clock,
-        lag_ci_ms=resampled.interval(resampled.lag_steps * (grid.step_ns / 1e6)),
+        event_estimated=event_estimated,
+        lead_seen=_lead_seen(lag_ns, lag_ci_ms),
+        lag_ci_ms=lag_ci_ms,
         contrast_ci=resampled.interval(resampled.contrast),
         ratio_ci=resampled.interval(resampled.ratio),
-        confidence=resampled.confidence,
+        confidence=resampled.share(1),
+        reverse_confidence=resampled.share(-1),
         blocks=resampled.blocks,
         block_s=block_ns / 1e9,
         correlation=float(correlations[bin_peak]),
@@ -380,9 +393,11 @@ def peak_of(size: Float64) -> int:
     return min(middles, key=lambda at: (abs(at - centre), -at))
 
 
-def _leads(steps: int, ratio: float) -> int:
-    """+1 where X leads, -1 where Y does: by the peak, at lag 0 by the ratio."""
-    return (1 if steps > 0 else -1) if steps else (1 if ratio >= 1.0 else -1)
+def _lead_seen(lag_ns: int, lag_ci_ms: tuple[float, float] | None) -> bool | None:
+    """Whether lag 0 is told from the peak; a peak at 0 shows no lead, however little is known."""
+    if lag_ns == 0:
+        return False
+    return None if lag_ci_ms is None else lag_ci_ms[0] > 0
 
 
 def _ratio(size: Float64, side: int) -> float:
@@ -431,15 +446,18 @@ class _Resamples:
     lag_steps: Float64
     contrast: Float64
     ratio: Float64
-    confidence: float | None
     blocks: int
 
     def interval(self, values: Float64) -> tuple[float, float] | None:
         """95 % of the values lie in it."""
-        if self.confidence is None:
+        if not len(values):
             return None
         low, high = np.quantile(values, [0.025, 0.975], method="nearest")
         return float(low), float(high)
+
+    def share(self, side: int) -> float | None:
+        """How many of the peaks lie on that side of lag 0, which is on neither."""
+        return float(np.mean(np.sign(self.lag_steps) == side)) if len(self.lag_steps) else None
 
 
 def _bootstrap(by_block: Float64, energy_x: Float64, energy_y: Float64, config: LeadLagConfig, side: int) -> _Resamples:
@@ -449,20 +467,18 @@ def _bootstrap(by_block: Float64, energy_x: Float64, energy_y: Float64, config: 
     used = np.flatnonzero(by_block.any(axis=0) | (energy_x > 0) | (energy_y > 0))
     blocks, nothing = len(used), np.zeros(0)
     if met < LEAST_BLOCKS or config.draws < 2:
-        return _Resamples(nothing, nothing, nothing, None, met)
+        return _Resamples(nothing, nothing, nothing, met)
     parts, energies = by_block[:, used].T, np.stack([energy_x[used], energy_y[used]], axis=1)
     centre = by_block.shape[0] // 2
     rng = np.random.default_rng(config.seed)
     lag_steps, contrast, ratio = (np.empty(config.draws) for _ in range(3))
-    leads = np.empty(config.draws, np.int64)
     for draw in range(config.draws):
         times = np.bincount(rng.integers(blocks, size=blocks), minlength=blocks).astype(np.float64)
         size = np.abs(times @ parts)
         peak = peak_of(size)
         x, y = times @ energies
         forward = _ratio(size, centre)
-        leads[draw] = _leads(peak - centre, forward)
         lag_steps[draw] = (peak - centre) * side
         contrast[draw] = size[peak] / math.sqrt(x * y) if x > 0 and y > 0 else math.nan
         ratio[draw] = forward if side > 0 else _inverse(forward)
-    return _Resamples(lag_steps, contrast, ratio, float(np.mean(leads == side)), met)
+    return _Resamples(lag_steps, contrast, ratio, met)

@@ -83,6 +83,7 @@ class PriceCollector:
         instruments: V instruments of the feed.
         config: which price, how many.
         clock: settings of the venue clocks.
+        another: what to do where there is one stream only.
 
     Raises:
         ConfigError: one stream only, or a price that a stream does not have.
@@ -98,15 +99,16 @@ class PriceCollector:
     """
 
     def __init__(
-        self, instruments: Sequence[Instrument], config: LeadLagConfig, clock: VenueClockConfig | None = None
+        self,
+        instruments: Sequence[Instrument],
+        config: LeadLagConfig,
+        clock: VenueClockConfig | None = None,
+        another: str = "add another one of the same asset",
     ) -> None:
         self.instruments, self.config = tuple(instruments), config
         names = [instrument.stream for instrument in self.instruments]
         if len(names) < 2:
-            raise ConfigError(
-                f"lead-lag compares streams, and the source has one only ({', '.join(names)}): let source.glob match"
-                " the files of another one too"
-            )
+            raise ConfigError(f"lead-lag compares streams, and the source has one only ({', '.join(names)}): {another}")
         without = [instrument.stream for instrument in self.instruments if instrument.trades_only]
         if config.price == MID and without:
             raise ConfigError(
@@ -293,8 +295,10 @@ def compare(
                 if progress is not None:
                     progress(number, len(todo), (before + share * size) / whole)
 
+            estimated = clock == "event" and any(is_estimated(streams[one.name]) for one in (x, y))
             try:
-                done.append(lead_lag(x, y, grid, config, clock=clock, progress=told))
+                found = lead_lag(x, y, grid, config, clock=clock, event_estimated=estimated, progress=told)
+                done.append(found)
             except DataError as error:
                 left_out[clock][f"{x.name} ~ {y.name}"] = error.what
             before += size
@@ -304,6 +308,11 @@ def compare(
         raise DataError("no pair has moves in common: " + "; ".join(left_out["receive"].values()))
     notes = tuple(_notes(done, left_out, streams, grid, config))
     return LeadLagReport(grid, config.resolution_ns / 1e6, tuple(done), left_out, streams, notes, complete)
+
+
+def is_estimated(facts: Mapping[str, Any]) -> bool:
+    """Whether a stream's times on the event clock are, in part at least, receive times minus the usual delay."""
+    return "receive_minus_delay" in (facts["stamps"] or "")
 
 
 def _notes(
@@ -318,11 +327,11 @@ def _notes(
     without = [name for name in left_out.get("event", ()) if name not in left_out["receive"]]
     if without:
         notes.append(f"receive time only, for want of exchange time stamps or of enough of them: {', '.join(without)}")
-    by_delay = [name for name, facts in streams.items() if "receive_minus_delay" in (facts["stamps"] or "")]
+    by_delay = [name for name, facts in streams.items() if is_estimated(facts)]
     if by_delay:
         notes.append(
-            f"{', '.join(by_delay)}: quotes or trades without an exchange time stamp, whose event time is the receive"
-            " time minus the venue's median feed delay"
+            f"{', '.join(by_delay)}: quotes or trades without an exchange time stamp, whose event time is an estimate:"
+            " the receive time minus the venue's median feed delay; their pairs on that clock are marked as estimated"
         )
     step_ms = grid.step_ns / 1e6
     quick = min((pair.refresh_x_ms + pair.refresh_y_ms for pair in pairs), default=math.inf) / 2

@@ -75,7 +75,7 @@ def test_last_prices_of_a_second_each(tmp_path: Path, capsys: pytest.CaptureFixt
     curve = pq.read_table("run/leadlag.parquet")
     assert curve.num_rows == 601
     assert curve.column_names == [
-        "pair", "x", "y", "clock", "lag_ms", "contrast", "signed_contrast", "correlation",
+        "pair", "x", "y", "clock", "event_estimated", "lag_ms", "contrast", "signed_contrast", "correlation",
     ]  # fmt: skip
     peak = curve.sort_by([("contrast", "descending")]).slice(0, 1).to_pylist()[0]
     assert peak["contrast"] == pytest.approx(pair["contrast"])
@@ -108,7 +108,7 @@ def pairs_of(folder: str) -> dict[tuple[str, frozenset[str]], dict[str, Any]]:
     return {(pair["clock"], frozenset((pair["leader"], pair["follower"]))): pair for pair in pairs}
 
 
-def test_known_leads_of_the_captures(captures: Path) -> None:
+def test_known_leads_of_the_captures(captures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     glob = f"source.glob={captures}/binance/*/btc*.gz"
     main(["mode=leadlag", "source=capture", glob, "leadlag.max_lag_s=1", "leadlag.step_ms=10", "hydra.run.dir=fine"])
     fine = pairs_of("fine")
@@ -122,6 +122,14 @@ def test_known_leads_of_the_captures(captures: Path) -> None:
         assert pair["leader"] == leader
         assert abs(pair["lag_ms"] - lag_ms) <= 10
     assert summary_of("fine")["leadlag"]["streams"][SPOT]["stamps"] == "receive_minus_delay"
+    curves = pq.read_table("fine/leadlag.parquet").group_by(["x", "y", "clock"]).aggregate([("event_estimated", "min")])
+    estimated = {(row["x"], row["y"]) for row in curves.to_pylist() if row["event_estimated_min"]}
+    assert estimated == {(SPOT, COINM), (SPOT, USDM)}
+    assert {(pair["x"], pair["y"]) for pair in fine.values() if pair["event_estimated"]} == estimated
+    shown = capsys.readouterr().out
+    assert sum("event*" in line for line in shown.splitlines()) == 3  # two pairs, and what it means
+    assert max(map(len, (line.rstrip() for line in shown.splitlines() if line.startswith(("binance", "("))))) <= 120
+    assert "..." not in shown.split("lags to")[0].replace("…", "...")
     main(["mode=leadlag", "source=capture", glob, "leadlag.max_lag_s=1", "leadlag.step_ms=100", "hydra.run.dir=coarse"])
     assert {pair["lag_ms"] for pair in pairs_of("coarse").values()} == {0.0}
     assert any("try leadlag.step_ms=" in note for note in summary_of("coarse")["notes"])
@@ -139,7 +147,8 @@ def test_synthetic_market_and_a_second_run_into_the_folder_of_another_mode() -> 
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["source.streams=1"], 2, "lead-lag compares streams, and the source has one only"),
+        (["source.streams=1"], 2, "the source has one only (synthetic_a:BTC/USDT): use source.streams=2 or more\n"),
+        (["source.reference=synthetic_a:BTC/USD"], 2, "not in the source, did you mean synthetic_a:BTC/USDT?"),
         (["leadlag.price=bid"], 2, "leadlag.price=bid is not a choice; use auto, mid or last"),
         (["leadlag.step_ms=2000", "leadlag.max_lag_s=1"], 2, "make it a fraction of it"),
         (["leadlag.step=1"], 2, "did you mean step_ms?"),
@@ -152,6 +161,52 @@ def test_settings_that_cannot_be_used(
         main(["mode=leadlag", "source.events=2000", *arguments, "hydra.run.dir=run"])
     assert ended.value.code == code
     assert said in capsys.readouterr().err
+
+
+def test_one_stream_of_files_or_of_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(tmp_path / "a.csv", range(60), [7.0 + second % 3 for second in range(60)])
+    main(["mode=convert", "source.events=500", "source.streams=1", "convert.out=store", "hydra.run.dir=c"])
+    store = ["mode=leadlag", "source=store", "source.path=store"]
+    for arguments, said in (
+        ([*TABLE, f"source.glob={tmp_path}/*.csv"], "let source.glob match the files of another one too"),
+        (store, "convert another one to that store too"),
+        ([*store, "source.venues=[synthetic_a]"], "let source.venues take in another one"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*arguments, "hydra.run.dir=run"])
+        shown = capsys.readouterr().err
+        assert said in shown
+        assert ("source.glob" in shown) == ("source=table" in arguments)
+
+
+def test_a_reference_changes_nothing_and_a_note_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["mode=leadlag", "source.events=20000", "source.streams=3", "leadlag.draws=20"]
+    main([*asked, "hydra.run.dir=without"])
+    assert "source.reference" not in capsys.readouterr().err
+    main([*asked, "source.reference=synthetic_a:BTC/USDT", "hydra.run.dir=with"])
+    said = "note: source.reference=synthetic_a:BTC/USDT changes nothing in mode=leadlag"
+    assert said in capsys.readouterr().err
+    assert sum(said in note for note in summary_of("with")["notes"]) == 1
+    assert summary_of("with")["leadlag"] == summary_of("without")["leadlag"]
+
+
+def test_what_is_no_lead_and_what_is_estimated_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two copies of one path, level; a third that comes 7 s later."""
+    rng = np.random.default_rng(0)
+    path = 60_000 + np.cumsum(rng.normal(size=2_100))
+    for name, delay in (("a", 0), ("b", 0), ("late", 7)):
+        write_csv(tmp_path / f"{name}.csv", range(2_000), path[50 - delay : 2_050 - delay])
+    main([*TABLE, f"source.glob={tmp_path}/*.csv", "leadlag.step_ms=1000", "hydra.run.dir=run"])
+    seen = {(pair["x"], pair["y"]): pair["lead_seen"] for pair in summary_of("run")["leadlag"]["pairs"]}
+    a, b, late = "table:a", "table:b", "table:late"
+    assert seen == {(a, b): False, (a, late): True, (b, late): True}
+    lines = capsys.readouterr().out.splitlines()
+    (level,) = (line for line in lines if line.startswith("(table"))
+    assert level.rstrip().endswith("no lead")
+    assert "100" not in level
+    assert any("share of the resamples" in line for line in lines)
+    assert not any("event*" in line for line in lines)
+    assert not any(pq.read_table("run/leadlag.parquet")["event_estimated"].to_pylist())
 
 
 @pytest.mark.parametrize(

@@ -381,7 +381,7 @@ def assert_same(ours: torch.Tensor, kernel: torch.Tensor, in_doubt: torch.Tensor
     assert events <= max(1, 1e-4 * len(differ)), f"{what}: {events} of {len(differ)} events differ by rounding"
 
 
-def assert_few(in_doubt: torch.Tensor, what: str) -> None:
-    """What may be excused lies within tolerance of its threshold in 1e-4 of cases, or one."""
-    excused = int(in_doubt.sum())
-    assert excused <= max(1, 1e-4 * in_doubt.numel()), f"{what}: {excused} of {in_doubt.numel()}"
+def assert_few(in_doubt: torch.Tensor, what: str, of: int | None = None) -> None:
+    """What may be excused lies within tolerance of its threshold in 1e-4 of cases (``of`` so many), or one."""
+    excused, cases = int(in_doubt.sum()), in_doubt.numel() if of is None else of
+    assert excused <= max(1, 1e-4 * cases), f"{what}: {excused} of {cases}"

@@ -9,7 +9,7 @@ import torch
 
 from schwabot.modules.settings import GhostBridgeConfig, HashRegistryConfig, ModulesConfig, TensorHarnessConfig
 from schwabot.records.instrument import Instrument
-from schwabot_kernels.lag.reference import penalty
+from schwabot_kernels.lag.reference import Decisions, expected_costs, penalty
 from schwabot_kernels.lanes.reference import bits_of, bits_of_voltage, voltage
 from schwabot_kernels.phase.reference import phases
 from schwabot_kernels.registry.reference import entropy
@@ -116,6 +116,33 @@ def test_kalman_ghost() -> None:
     )
     # P = 0.25, then 0.75: gain 0.75 / (0.75 + 0.25). A repeated mid is no observation.
     assert run.ghost.tolist() == pytest.approx([0.0, 0.75 * _bp(100.01), 0.75 * _bp(100.01)], abs=1e-9)
+
+
+def test_kalman_ghost_after_a_night() -> None:
+    """Three hours let P grow to 10,800; what the first price after them leaves of it decides over the next one."""
+    run = run_graph(
+        quotes(
+            (A,), [(0, 0, 100, 100, 1, 1), (10_800_000, 0, 0.01, 0.01, 1, 1), (10_800_000, 0, 100.01, 100.01, 1, 1)]
+        ),
+        _config(estimator="kalman", kalman_q_bp2_per_s=1.0, kalman_r_bp2=0.05),
+    )
+    before = 0.05 + 10_800.0
+    first = before / (before + 0.05) * _bp(0.01)
+    left = 0.05 * before / (before + 0.05)
+    gain = left / (left + 0.05)
+    wanted = [0.0, first, first + gain * (_bp(100.01) - first)]
+    assert run.ghost.tolist() == pytest.approx(wanted, abs=1e-9)
+
+
+def test_cost_expected_of_a_share_of_the_horizon() -> None:
+    """20 of 100 ms of an outlook of 10,000 bp: 2,000 bp to the last digit, which float32 has not."""
+    none = torch.zeros(1, 1, dtype=torch.float64)
+    index = torch.zeros(1, dtype=torch.int64)
+    found = Decisions(index, index, torch.ones(1, dtype=torch.int64), none[0], none[0], none * torch.nan, none)
+    outlook = [torch.full((1,), bp, dtype=torch.float64) for bp in (12_000.0, 0.0, 4_000.0)]
+    latencies = torch.tensor([20_000_000])
+    cost = expected_costs(index, found, *outlook, latencies, horizon_ns=1e8, tau_s=1.0, prior_decisions=1.0)
+    assert cost.item() == pytest.approx(2_000.0, rel=1e-14)
 
 
 @pytest.fixture(scope="module")

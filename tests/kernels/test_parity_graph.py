@@ -28,6 +28,90 @@ QUIET = {
 @given(HABITS, st.sampled_from(["weighted", "kalman"]), st.sampled_from([(4, 1), (8, 1), (8, 3), (16, 1), (16, 2)]))
 @example(Habits(events=1, streams=1, seed=0, **QUIET), "weighted", (8, 1))
 @example(Habits(events=600, streams=6, seed=1, **QUIET), "kalman", (16, 2))
+@example(
+    # A price that falls to a tick after three hours without one.
+    Habits(
+        events=129,
+        streams=1,
+        seed=2927,
+        ties=0.7,
+        round_times=True,
+        gaps=0.02,
+        trades=0.0,
+        trades_only=1.0,
+        crossed=0.1,
+        no_size=0.0,
+        still=0.0,
+        outages=0.5,
+        late=0.0,
+        coarse=False,
+    ),
+    "kalman",
+    (16, 2),
+)
+@example(
+    # One stream is left for 48 events: its deviation from itself is 0 up to rounding, and so are all projections.
+    Habits(
+        events=600,
+        streams=6,
+        seed=5313,
+        ties=0.0,
+        round_times=True,
+        gaps=0.0,
+        trades=1.0,
+        trades_only=1.0,
+        crossed=0.1,
+        no_size=0.2,
+        still=0.5,
+        outages=0.5,
+        late=0.0,
+        coarse=False,
+    ),
+    "weighted",
+    (8, 3),
+)
+@example(
+    # Two of the three projections of one event are ties.
+    Habits(
+        events=600,
+        streams=4,
+        seed=3187,
+        ties=0.7,
+        round_times=False,
+        gaps=0.02,
+        trades=0.0,
+        trades_only=1.0,
+        crossed=0.1,
+        no_size=1.0,
+        still=0.0,
+        outages=0.5,
+        late=0.0,
+        coarse=False,
+    ),
+    "kalman",
+    (8, 3),
+)
+@example(
+    # Outlooks of thousands of bp, a fifth of which is expected within 20 ms.
+    Habits(
+        events=257,
+        streams=6,
+        seed=4161140481,
+        ties=0.7,
+        round_times=False,
+        gaps=0.0,
+        trades=0.0,
+        trades_only=0.3,
+        crossed=0.1,
+        no_size=1.0,
+        still=0.5,
+        outages=0.0,
+        late=0.5,
+        coarse=False,
+    ),
+    "weighted",
+    (16, 2),
+)
 def test_adversarial_markets(habits: Habits, estimator: str, code: tuple[int, int]) -> None:
     bits, tables = code
     hold(run_graph(adversarial(habits), making.settings(estimator, bits=bits, tables=tables)))

@@ -265,6 +265,22 @@ def test_the_edge_left_is_that_after_our_latency_and_the_slowest_feed(
 def test_the_edge_left_past_the_end_is_unknown() -> None:
     assert np.isnan(_edge_left(51.0, None, 80.0)).tolist() == [True]
     assert np.isnan(_edge_left(50.0, None, 80.0)).tolist() == [False]
+    assert np.isnan(_edge_left(50.000001, None, 80.0)).tolist() == [True]
+
+
+def test_an_edge_left_that_is_due_at_an_event_includes_it_though_others_were_due_before() -> None:
+    """B bids 5 bp over A's ask from 10 ms, C from 12 ms; 5 ms of our own and 3 ms of feed are up at 18 and at 20 ms.
+
+    At 20 ms C's bid falls to 3 bp, and B's edge has to be told as it was before.
+    """
+    venues = tuple(replace(TETHER, stream=f"{name}:BTC/USDT") for name in "abc")
+    same: list[Row] = [(0, v, 9_999, 10_000, 1, 1) for v in range(3)]
+    rows = [*same, (10, 1, 10_005, 10_006, 1, 1), (12, 2, 10_005, 10_006, 1, 1), (20, 2, 10_003, 10_004, 1, 1)]
+    rows += [(30, 1, 9_999, 10_000, 1, 1), (30, 2, 9_999, 10_000, 1, 1)]
+    found = watch(venues, rows, latency_ms=5.0, delay_ms={1: 3.0, 2: 3.0})  # type: ignore[arg-type]
+    left = {w.legs.split("sell ")[1]: w.left_bp for w in found if w.legs.startswith("buy a")}
+    wanted = {"b:BTC/USDT": bp(10_005 / 10_000) - 2.0, "c:BTC/USDT": bp(10_003 / 10_000) - 2.0}
+    assert left == pytest.approx(wanted, abs=1e-6)
 
 
 def test_the_edge_left_of_a_pair() -> None:

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from schwabot.ticks.clock_interval import envelope_interval
+from schwabot.ticks.clock_interval import _least_squares, _thinned, envelope_interval
 from schwabot.ticks.envelope import RunSlope
 from schwabot.ticks.merge import blank
 from schwabot.ticks.venue_clock import VenueClock
@@ -97,6 +97,85 @@ def test_one_edge_by_hand() -> None:
     found = envelope_interval(points, points[-1][0], unrest * 1e6, 1e-12)
     assert found[1] / 1e6 == pytest.approx(high, abs=0.03)
     assert found[0] / 1e6 == pytest.approx(low, rel=0.12)
+
+
+def on_a_grid(points: list[tuple[int, int]], at_ns: int, unrest_ns: float, max_slope: float) -> list[float]:
+    """2.5 % and 97.5 % of the edge at a time, summed over even grids of b, c, a and the log of the gap, ns.
+
+    The scale is integrated out by the formula at the top of clock_interval.py.
+    """
+    times, delays = np.array(points, float).T
+    middle, half = (times[-1] + times[0]) / 2, (times[-1] - times[0]) / 2
+    u, at = (times - middle) / half, (at_ns - middle) / half
+    limit = max_slope * half
+    b = np.linspace(-limit, limit, 121)
+    c = np.linspace(-limit / 2, limit / 2, 61) if len(points) >= 4 else np.zeros(1)
+    b, c = (grid.ravel() for grid in np.meshgrid(b, c))
+    above = delays - b[:, None] * u - c[:, None] * u**2  # of q = 0
+    lowest = above.min(axis=1, keepdims=True)
+    gap = unrest_ns * np.geomspace(1e-4, 3e2, 80)
+    x = (above - lowest)[:, None, :] + gap[:, None]
+    m, weight = len(points), np.zeros(x.shape[:2])
+    for a in 2.0 ** (0.5 * np.arange(8)):
+        total = 1.0 + ((x / unrest_ns) ** a).sum(axis=2)
+        likelihood = a**m * np.prod((x / unrest_ns) ** (a - 1), axis=2) / total ** (m + 1 / a)
+        weight += likelihood * math.gamma(m + 1 / a) / math.gamma(1 / a)
+    weight *= gap  # the grid is even in the gap's log
+    edge = (lowest + (b * at + c * at**2)[:, None]) - gap
+    order = np.argsort(edge, axis=None)
+    share = np.cumsum(weight.ravel()[order])
+    return edge.ravel()[order[np.searchsorted(share, np.array([0.025, 0.975]) * share[-1])]].tolist()
+
+
+LINE = [(0, 300_000), (250_000_000, 0), (500_000_000, 100_000)]
+BEND = [(250_000_000 * i, 40_000 * (i - 4) ** 2 + (0, 90_000, 20_000)[i % 3]) for i in range(9)]
+STEEP = [(250_000_000 * i, -200_000 * i + (50_000, 0, 150_000, 20_000)[i % 4]) for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("points", "later_ns", "unrest", "max_slope"),
+    [
+        (LINE, 0, 2e5, 1e-3), (LINE, 400_000_000, 1e5, 3e-4), (BEND, 0, 5e4, 2e-4), (BEND, 300_000_000, 5e4, 1e-3),
+        (BEND, 300_000_000, 5e4, 4e-4), (BEND[:4], 0, 5e4, 1e-3), (STEEP, 500_000_000, 1e5, 1e-3),
+    ],
+)  # fmt: skip
+def test_intervals_of_lines_and_bends_are_those_summed_on_a_grid(
+    points: list[tuple[int, int]], later_ns: int, unrest: float, max_slope: float
+) -> None:
+    """Far from 0 in time and delay. The interval's far end lies in a thin tail, where few of its 192 shapes are."""
+    moved = [(time + 10**18, delay - 7_000_000_000) for time, delay in points]
+    low, high = on_a_grid(points, points[-1][0] + later_ns, unrest, max_slope)
+    found = envelope_interval(moved, moved[-1][0] + later_ns, unrest, max_slope)
+    assert found[0] + 7e9 == pytest.approx(low, abs=0.05 * (high - low))
+    assert found[1] + 7e9 == pytest.approx(high, abs=0.02 * (high - low))
+
+
+def test_no_interval_is_narrower_than_a_microsecond() -> None:
+    low, high = envelope_interval([(0, 5_000), (250_000_000, 5_000)] * 30, 250_000_000, 1.0, 1e-9)
+    assert high - low == pytest.approx(1_000.0, rel=1e-9)
+    assert low < 5_000 < high + 1_000
+
+
+def test_long_windows_keep_the_lowest_of_every_few() -> None:
+    points = [(i, (7 * i) % 10) for i in range(129)]
+    assert _thinned(points[:64]) == points[:64]
+    assert [len(_thinned(points[:count])) for count in (65, 128, 129)] == [33, 64, 43]
+    assert _thinned(points)[:3] == [(0, 0), (3, 1), (6, 2)]
+
+
+def test_shapes_are_looked_for_about_the_least_squares() -> None:
+    """Delays 0, 1, 5 at u = -1, 0, 1: slope 5/2, residuals 1/2, -1, 1/2, so a variance of 3/2 with one to spare."""
+    basis, delays = np.array([[-1.0], [0.0], [1.0]]), 1e6 * np.array([0.0, 1.0, 5.0])
+    mean, spread = _least_squares(basis, delays, np.array([1e12]), 2e6)
+    assert mean.tolist() == pytest.approx([2.5e6])
+    assert spread.ravel().tolist() == pytest.approx([1.5e12 / 2])
+    # A slope of at most 3: one third of that squared is its variance beforehand, and 4 that of the noise.
+    mean, spread = _least_squares(basis[::2], delays[::2], np.array([3e6]), 2e6)
+    share = (2 / 4) / (2 / 4 + 3 / 9)
+    assert mean.tolist() == pytest.approx([2.5e6 * share])
+    assert spread.ravel().tolist() == pytest.approx([1e12 / (2 / 4 + 3 / 9)])
+    assert _least_squares(basis, -4e6 * basis[:, 0], np.array([1e6]), 1e3)[0].tolist() == [-1e6]
+    assert _least_squares(basis, 1e6 * basis[:, 0], np.array([1e12]), 2e6)[1].item() == pytest.approx(1e6 / 2)
 
 
 def test_a_long_window_takes_no_more_memory() -> None:

@@ -33,6 +33,7 @@ def test_orientation_and_ratios_by_hand(swapped: bool) -> None:
     assert found.lags_ms.tolist() == [-5.0, 0.0, 5.0]
     assert found.edge
     assert found.confidence is None
+    assert found.lead_seen is None
     assert (found.n_x, found.n_y, found.moves_x, found.moves_y) == (3, 3, 2, 2)
     assert found.overlap_s == pytest.approx(0.025)
 
@@ -86,7 +87,7 @@ def test_intervals_hold_what_they_are_of(swapped: bool) -> None:
 
 def test_intervals_hold_95_percent() -> None:
     draws = np.arange(1_001.0)
-    assert _Resamples(draws, draws, draws, 1.0, 20).interval(draws) == (25.0, 975.0)
+    assert _Resamples(draws, draws, draws, 20).interval(draws) == (25.0, 975.0)
 
 
 @pytest.mark.parametrize("swapped", [False, True])
@@ -137,11 +138,36 @@ def test_a_grid_of_more_lags_than_allowed_is_refused() -> None:
 
 
 def test_lag_zero_is_ordered_by_the_ratio_and_nobody_is_sure() -> None:
+    """The curve leans one way in every resample, and peaks at 0 in all of them: that is no lead."""
     x, y = walk(3, 0)
     found = lead_lag(x, y, LagGrid.of(0.1, 1.0))
     assert found.lag_ms == 0.0
     assert found.ratio >= 1.0
     assert lead_lag(y, x, LagGrid.of(0.1, 1.0)).leader == found.leader
+    assert (found.lag_ci_ms, found.confidence, found.reverse_confidence) == ((0.0, 0.0), 0.0, 0.0)
+    assert found.lead_seen is False
+    assert lead_lag(x, y, LagGrid.of(0.1, 1.0), LeadLagConfig(draws=0)).lead_seen is False
+
+
+def test_shares_are_those_of_the_peaks_and_one_that_holds_zero_shows_no_lead() -> None:
+    """Y follows by 30 ms for four seconds; for four more it leads by 20 ms, is level, or follows still."""
+    for last_lag, seen in ((-20, False), (0, False), (30, True)):
+        x, y = (joined_in_time(*parts) for parts in zip(walk(1, 30), walk(2, last_lag), strict=True))
+        found = lead_lag(x, y, LagGrid.of(0.1, 1.0), LeadLagConfig(draws=400))
+        assert found.lag_ci_ms is not None
+        assert found.confidence is not None
+        assert found.reverse_confidence is not None
+        assert found.lead_seen is seen
+        assert (found.lag_ci_ms[0] > 0) is seen
+        level = 1.0 - found.confidence - found.reverse_confidence
+        assert (found.reverse_confidence > 0.05, level > 0.05) == (last_lag < 0, last_lag == 0)
+
+
+def joined_in_time(first: Series, second: Series) -> Series:
+    """The second after the first, at the price at which that ended."""
+    time = np.concatenate([first.ts_ns, second.ts_ns + 4_100 * MS])
+    value = np.concatenate([first.value, second.value - second.value[0] + first.value[-1]])
+    return to_series(time, value, first.name, returns="simple")
 
 
 def test_a_lag_beyond_the_grid_shows_at_its_edge() -> None:

@@ -142,6 +142,7 @@ def test_three_streams_make_three_pairs_per_clock_they_have() -> None:
     assert any(C.stream in note and "receive time only" in note for note in report.notes)
     assert report.streams[C.stream]["stamps"] is None
     assert report.streams[A.stream]["stamps"] == "venue"
+    assert not any(pair.event_estimated for pair in report.pairs)
 
 
 def test_batches_of_one_event_take_no_more_memory() -> None:
@@ -244,6 +245,7 @@ def test_quotes_without_stamps_beside_trades_with_them_are_dated_by_the_usual_de
     assert report.streams[A.stream]["stamps"] == "receive_minus_delay"
     assert any("receive time minus" in note for note in report.notes)
     assert [pair.lag_ms for pair in report.pairs] == [0.0, 0.0]
+    assert [(pair.clock, pair.event_estimated) for pair in report.pairs] == [("receive", False), ("event", True)]
 
 
 def test_streams_that_say_nothing_are_left_out_and_named() -> None:
@@ -275,7 +277,7 @@ def test_too_little_of_a_second_stream_is_an_error_that_names_it(mid: npt.NDArra
 
 
 def test_one_stream_and_prices_that_are_not_there_are_refused() -> None:
-    with pytest.raises(ConfigError, match="has one only"):
+    with pytest.raises(ConfigError, match=r"has one only \(a:X/Y\): add another one of the same asset$"):
         PriceCollector((A,), EXACT)
     trades = replace(B, trades_only=True)
     with pytest.raises(ConfigError, match=r"b:X/Y has prices only, no bid and ask: use leadlag.price=last"):

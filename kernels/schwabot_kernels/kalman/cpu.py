@@ -1,9 +1,9 @@
 """Random-walk efficient price seen through noisy mids: a scalar Kalman filter. V streams, n events of one block.
 
     predict  P <- P + q dt
-    update   at a routed stream's mid change, y = x - phase:  K = P / (P + r_v),  m <- m + K (y - m),  P <- (1 - K) P
+    update   at a routed stream's mid change, y = x - phase:  K = P / (P + r_v),  m <- m + K (y - m),  P <- K r_v
 
-A mid that repeats is not a new observation.
+K r is (1 - K) P, and loses no digits where K is close to 1, as after a night. A mid that repeats is no new observation.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def kalman(
             else:
                 gain = variance / (variance + r_bp2[v])
                 mean += gain * (y - mean)
-                variance *= 1.0 - gain
+                variance = gain * r_bp2[v]
             last_x[v] = x[j, v]
         routed = False
         for k in range(j * width, (j + 1) * width, LANES):

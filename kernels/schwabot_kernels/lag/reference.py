@@ -160,7 +160,7 @@ def expected_costs(
     Shape: [D, L]
     """
     outlook = found.side * (predicted + 0.5 * (mean + echo))[found.row]
-    prior = outlook[:, None] * (latencies_ns / horizon_ns).clamp(max=1.0)
+    prior = outlook[:, None] * (latencies_ns.to(outlook) / horizon_ns).clamp(max=1.0)
     at = ts_ns[found.row]
     same = found.stream[:, None] == found.stream[None, :]
     columns = []
