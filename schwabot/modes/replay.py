@@ -88,6 +88,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
 
 def _sinks(settings: RunConfig, progress: Progress) -> list[Sink]:
     from schwabot.sinks.console import ConsoleSink
+    from schwabot.sinks.lag_figure import LagFigureSink
     from schwabot.sinks.parquet import ParquetSink
     from schwabot.sinks.summary import SummarySink
     from schwabot.sinks.tensorboard import TensorBoardSink
@@ -98,7 +99,7 @@ def _sinks(settings: RunConfig, progress: Progress) -> list[Sink]:
         sinks.append(ParquetSink(wanted, say=progress.note))
     if wanted.tensorboard:
         sinks.append(TensorBoardSink(wanted.tensorboard_points))
-    sinks.append(SummarySink())
+    sinks += [SummarySink(), LagFigureSink()]
     if wanted.console:
         sinks.append(ConsoleSink())
     return sinks
