@@ -111,7 +111,9 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
                 "dropped_examples": list(getattr(feed, "examples", ())),
             }
         told = list(task.notes)
-        ended = f"interrupted while {doing}: {'there is a checkpoint, but no score' if files else 'no head was written'}"
+        ended = (
+            f"interrupted while {doing}: {'there is a checkpoint, but no score' if files else 'no head was written'}"
+        )
         if state["interrupted"]:
             told.append(ended)
         if had_one and "checkpoint" not in files:

@@ -99,7 +99,9 @@ def _sinks(settings: RunConfig, progress: Progress) -> list[Sink]:
         sinks.append(ParquetSink(wanted, say=progress.note))
     if wanted.tensorboard:
         sinks.append(TensorBoardSink(wanted.tensorboard_points))
-    sinks += [SummarySink(), LagFigureSink()]
+    sinks.append(SummarySink())
+    if wanted.figures:
+        sinks.append(LagFigureSink())
     if wanted.console:
         sinks.append(ConsoleSink())
     return sinks

@@ -228,7 +228,9 @@ def _check_rates(instruments: Sequence[Instrument], quoted: Int8, rate: Int8, le
     if idle:
         names = [instruments[v].stream for v in idle]
         asset = next((one.base for v, one in enumerate(instruments) if not rate[v]), "")
-        said = f"{', '.join(names[:6])}{', ...' if len(names) > 6 else ''}: not a price of {asset}, which the graph prices"
+        said = (
+            f"{', '.join(names[:6])}{', ...' if len(names) > 6 else ''}: not a price of {asset}, which the graph prices"
+        )
         because, instead = "", ""
         first = instruments[idle[0]]
         spot = [v for v, one in enumerate(instruments) if one.is_spot and quoted[v] and "/" in one.symbol]
@@ -238,7 +240,8 @@ def _check_rates(instruments: Sequence[Instrument], quoted: Int8, rate: Int8, le
             because = f", because spot {asset} is there in {', '.join(sorted(there))} only"
             instead = f"add a spot stream of {asset}/{lacks[0]}, or "
         raise ConfigError(
-            f"{said}, and part of no cycle of up to {max_legs} trades{because}: {instead}leave it out; one run per asset"
+            f"{said}, and part of no cycle of up to {max_legs} trades{because}: {instead}leave it out;"
+            " one run per asset"
         )
 
 

@@ -156,22 +156,20 @@ def beaten(tables: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]) 
         >>> def table(r2, grid):
         ...     return {"a:X/Y": {"100": {"r2": r2, "r2_grid": grid}}}
         >>> beaten({"forecast": table(0.125, 0.1), "microprice": table(0.25, 0.05)})
-        ['a:X/Y: on what was held out the trained forecast does worse than its own microprice on quotes (mean R² 0.125...
+        ['a:X/Y: on what was held out the trained forecast does worse than its own microprice on quotes (mean ...
     """
     forecast, *others = tables
     notes = []
     for stream, cells in tables[forecast].items():
         own = mean_r2({stream: cells})
-        worse = []
+        worse: dict[str, list[str]] = {}
         for where, rows in (("quotes", "quotes"), ("grid", "a 10 ms grid")):
-            r2 = own[where]
-            if r2 is None:
-                continue
             found = {name: mean_r2({stream: tables[name][stream]})[where] for name in others}
-            known = {name: value for name, value in found.items() if value is not None} | {NO_MOVE: 0.0}
-            best = max(known, key=lambda name: known[name])
-            if known[best] > r2:
-                worse.append(f"{BEATEN_BY.get(best, best)} on {rows} (mean R² {r2:.3f} against {known[best]:.3f})")
+            known = {BEATEN_BY[name]: value for name, value in found.items() if value is not None} | {NO_MOVE: 0.0}
+            best, r2 = max(known, key=lambda name: known[name]), own[where]
+            if r2 is not None and known[best] > r2:
+                worse.setdefault(best, []).append(f"on {rows} (mean R² {r2:.3f} against {known[best]:.3f})")
         if worse:
-            notes.append(f"{stream}: on what was held out the trained forecast does worse than {' and '.join(worse)}")
+            said = " and ".join(f"than {name} {' and '.join(rows)}" for name, rows in worse.items())
+            notes.append(f"{stream}: on what was held out the trained forecast does worse {said}")
     return notes

@@ -9,7 +9,7 @@ near it, of no asset: prices of two assets move together, so the other asset's s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 

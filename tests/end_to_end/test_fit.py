@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import signal
@@ -60,6 +61,22 @@ def test_everything_is_written(done: Path) -> None:
     stream = head.provenance["streams"].popitem()[0]
     assert held_out["forecast", stream, 100.0]["r2"] == summary(run)["skill"][stream]["100"]["r2"]
     assert {one["part"] for one in scores} >= {"fold_0", "fold_1", f"without {stream}"}
+
+
+def test_streams_on_which_something_simpler_does_better_are_named(done: Path) -> None:
+    found = summary(done / "run")
+
+    def mean(table: dict[str, Any], stream: str, name: str) -> float:
+        return float(np.mean([table[stream][h][name] for h in ("50", "100", "500")]))
+
+    for stream in found["skill"]:
+        said = [note for note in found["notes"] if note.startswith(f"note: {stream}: on what was held out")]
+        for name, rows in (("r2", "quotes"), ("r2_grid", "a 10 ms grid")):
+            own = mean(found["skill"], stream, name)
+            best = max(0.0, *(mean(table, stream, name) for table in found["fit"]["baselines"].values()))
+            assert (f"on {rows} (mean R² {own:.3f} against {best:.3f})" in "".join(said)) is (best > own)
+        assert [note.removeprefix("note: ") for note in said] == [one for one in found["fit"]["notes"] if stream in one]
+    assert any("does worse than the Kalman ghost price on quotes" in note for note in found["notes"])
 
 
 def test_tensorboard_has_loss_skill_hparams_and_figure(done: Path) -> None:
@@ -177,7 +194,7 @@ def test_a_head_of_somebody_else_is_not_replaced(tmp_path: Path, capsys: pytest.
 def test_a_fit_that_is_stopped_says_what_there_is(
     tmp_path: Path, while_it: str, number: signal.Signals, *, head: bool
 ) -> None:
-    """A real process and a real signal, in each stage: while it reads there is no head, and none is fitted to a part."""
+    """A real process and a real signal, stage by stage: while it reads there is no head, and none of a part."""
     command = [sys.executable, "-m", "schwabot.run", "mode=fit", "hydra.run.dir=run", "source.events=60000",
                "source.streams=2", "fit.folds=0", "fit.missing=false"]  # fmt: skip
     child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -229,3 +246,23 @@ def test_in_python() -> None:
     for name, value in (("split", "most"), ("folds", 2.5), ("ridge", 1.0), ("ridge", ["x"]), ("kalman", 7.5)):
         with pytest.raises(ConfigError, match=rf"fit.{name}"):
             schwabot.fit("synthetic", {name: value})
+
+
+def test_in_python_settings_are_keywords_as_everywhere() -> None:
+    market = functools.partial(schwabot.load, "synthetic", events=20_000, streams=2)
+    one = schwabot.fit(market, folds=0, blocks=2, missing=False)
+    two = schwabot.fit(market, {"folds": 3, "blocks": 2, "missing": False}, folds=0)
+    assert one.head.fingerprint == two.head.fingerprint
+    assert one.summary["folds"] == two.summary["folds"] == []
+    with pytest.raises(ConfigError, match=r"fit.fold: there is no such setting, did you mean folds\?"):
+        schwabot.fit(market, fold=2)
+    with pytest.raises(ConfigError, match=r"settings=3: use keywords, fit\(..., folds=3\), or a dict"):
+        schwabot.fit(market, 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("nothing", [3, None, "synthetic"])
+def test_in_python_a_function_that_opens_nothing_is_told_so(nothing: object) -> None:
+    with pytest.raises(
+        ConfigError, match=r"a function that returned .* and no feed: let it open one, lambda: schwabot"
+    ):
+        schwabot.fit(lambda: nothing)  # type: ignore[arg-type,return-value]
