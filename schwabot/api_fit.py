@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from schwabot import engine
 from schwabot.api import Graph, Place, _checked_names, _settings, load
+from schwabot.config import closest
 from schwabot.errors import ConfigError
 from schwabot.modules.forecast import ForecastHead
 from schwabot.records.market import Ticks
@@ -48,6 +49,7 @@ def fit(
     *,
     graph: Graph | None = None,
     progress: bool = False,
+    **options: Any,
 ) -> Fit:
     """Train a forecast on the first part of the data and score it on the rest.
 
@@ -57,15 +59,16 @@ def fit(
         settings: as under ``fit.`` in the configuration, e.g. ``{"split": 0.7, "folds": 3}``.
         graph: whose settings the features are made with; default those of ``Graph()``.
         progress: show a progress bar.
+        options: the same as ``settings`` by keyword: ``split=0.7, folds=3``.
 
     Raises:
-        ConfigError: a setting that can't be used, or a feed, which can be read only once.
+        ConfigError: a setting that can't be used, a feed, which can be read only once, or a function that opens none.
         FitError: too little data.
         DataError: bad input that the policy calls an error.
 
     Example:
         >>> market = lambda: load("synthetic", events=20_000, streams=2)
-        >>> trained = fit(market, {"folds": 2, "blocks": 2})
+        >>> trained = fit(market, folds=2, blocks=2)
         >>> trained.head.roles
         ('synthetic_a:*/USDT', 'synthetic_b:*/USDT:USDT')
         >>> result = Graph(checkpoint=trained.head).run(market())
@@ -74,19 +77,31 @@ def fit(
     """
     if hasattr(source, "batches"):
         raise ConfigError("a feed is read once and a fit reads three times: give lambda: schwabot.load(...)")
-    opened = cast(Callable[[], Feed], source) if callable(source) else lambda: load(cast(Place, source))
-    given = dict(settings or {})
-    wrong = sorted(given.keys() - FitConfig.__dataclass_fields__.keys())
+    if settings is not None and not isinstance(settings, Mapping):
+        raise ConfigError(f"settings={settings!r}: use keywords, fit(..., folds=3), or a dict, {{'folds': 3}}")
+    opened = _opener(source)
+    given = dict(settings or {}) | options
+    known = tuple(FitConfig.__dataclass_fields__)
+    wrong = [str(name) for name in given if name not in known]
     if wrong:
-        raise ConfigError(f"fit.{wrong[0]}: there is no such setting; use {', '.join(FitConfig.__dataclass_fields__)}")
+        raise ConfigError(
+            f"fit.{wrong[0]}: there is no such setting{closest(wrong[0], known)}; arguments: source, settings, graph,"
+            f" progress; settings: {', '.join(known)}"
+        )
     config = _settings({"fit": given}).fit  # typed and checked as on the command line
     run = (graph or Graph()).settings
     first = [opened()]
     task = ForecastFit(first[0].instruments, config, run.modules, run.latency, run.skill)
 
+    stop = engine.StopRequest()
+
+    def tell(doing: str) -> None:
+        if stop.wanted:  # while the last batch was read: what comes next would fit to a part
+            raise KeyboardInterrupt
+
     def read(doing: str) -> Iterator[Ticks]:
         feed = first.pop() if first else opened()
-        with Progress(enabled=progress, label=f"fit: {doing}") as bar, engine.StopRequest() as stop:
+        with Progress(enabled=progress, label=f"fit: {doing}") as bar, stop:
             yield from engine.WatchedFeed(feed, bar, stop).batches(run.batch_events)
         if stop.wanted:
             raise KeyboardInterrupt
@@ -95,6 +110,23 @@ def fit(
         if config.out:
             head.save(Path(config.out))
 
-    head = task.run(read, keep)
+    head = task.run(read, keep, tell)
     summary = task.summary()
     return Fit(head, fit_table(task.skill_tables("forecast"), summary), summary)
+
+
+def _opener(source: Source) -> Callable[[], Feed]:
+    """A function that opens the source and gives a feed, or says that it gave none."""
+    if not callable(source):
+        return lambda: load(cast(Place, source))
+
+    def opened() -> Feed:
+        feed = source()
+        if not (hasattr(feed, "batches") and hasattr(feed, "instruments")):
+            raise ConfigError(
+                f"the source of fit is a function that returned {feed!r:.80}, of type {type(feed).__name__}, and no"
+                " feed: let it open one, lambda: schwabot.load(...), or give what load takes without a function"
+            )
+        return feed
+
+    return opened

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 TABLES = ("signals", "lag_decisions", "lag_curve", "arbitrage", "drift", "memory", "leadlag", "fit")
+HEAD = "checkpoint.safetensors"
 RESULTS = (
-    "summary.json", "config.yaml", "checkpoint.safetensors", *(f"{table}.parquet" for table in TABLES), "leadlag.png",
+    "summary.json", "config.yaml", HEAD, *(f"{table}.parquet" for table in TABLES), "leadlag.png", "lag_curve.png",
 )  # fmt: skip
 """Files of a run."""
 _started_s: list[float] = []
@@ -109,7 +110,6 @@ def _compose(config: DictConfig) -> None:
     try:
         settings = to_settings(config)
         _check_folder(run_dir)
-        _check_checkpoint(settings.checkpoint, run_dir)
         _remove_results(run_dir)
         mode = getattr(import_module(f"schwabot.modes.{settings.mode}"), settings.mode)
         summary = mode(settings, run_dir, started_s)
@@ -144,19 +144,6 @@ def _check_folder(run_dir: Path) -> None:
         )
 
 
-def _check_checkpoint(checkpoint: str | None, run_dir: Path) -> None:
-    """A checkpoint that is served from the folder of its own fit would be removed before it is read.
-
-    Raises:
-        ConfigError: it is among the files that this run replaces.
-    """
-    if checkpoint and Path(checkpoint).name in RESULTS and Path(checkpoint).resolve().parent == run_dir.resolve():
-        raise ConfigError(
-            f"checkpoint={checkpoint} lies in the folder of this run, which replaces the results there: say"
-            f" {_folder_setting()}=NEW, or copy the checkpoint elsewhere"
-        )
-
-
 def _folder_setting() -> str:
     return "hydra.sweep.dir" if HydraConfig.get().mode == RunMode.MULTIRUN else "hydra.run.dir"
 
@@ -171,13 +158,18 @@ def _is_ours(file: Path) -> bool:
 
 
 def _remove_results(run_dir: Path) -> None:
-    """Remove what an earlier run left in the same folder, so that no result stands beside another run's summary."""
+    """Remove what an earlier run left in the same folder, so that no result stands beside another run's summary.
+
+    A trained head stays until a fit has written another: it took long, and ``checkpoint=`` elsewhere may point to it.
+    So does config.yaml beside it, which says that the folder is ours should this run end before it writes its own.
+    """
+    kept = {HEAD, "config.yaml"} if (run_dir / HEAD).exists() else set()
     parts = [name for name in (f"{one}.part" for one in RESULTS) if (run_dir / name).exists()]
     if parts:
         sys.stderr.write(f"note: the run before in {run_dir} was killed: removing what it left, {', '.join(parts)}\n")
     for old in run_dir.glob("events.out.tfevents.*"):
         old.unlink()
-    for name in (*RESULTS, *parts):
+    for name in {*RESULTS, *parts} - kept:
         (run_dir / name).unlink(missing_ok=True)
 
 

@@ -97,11 +97,13 @@ def test_readme_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     names: dict[str, Any] = {}
     exec(compile(first, "README.md", "exec"), names)
     assert names["result"].signals.num_rows == 20_000
-    (resume,) = more
+    resume, fit = more
     exec(compile(resume, "README.md", "exec"), names)
     assert names["record"].first_event + len(names["record"].ts_recv_ns) == 20_000
     ghost_bp = names["result"].signals["ghost_bp"].to_numpy()
     assert names["record"].signals.ghost_bp[-1] == ghost_bp[-1], "went on as if it had never stopped"
+    exec(compile(fit, "README.md", "exec"), names)
+    assert set(names["served"].skill["predictor"].to_pylist()) == {"forecast", "ghost"}
 
 
 def test_example_of_outputs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def test_main_job_from_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFix
     names = {path.name.partition(".tfevents")[0] for path in run_dir.iterdir()}
     assert names == {
         "summary.json", "config.yaml", "signals.parquet", "lag_curve.parquet", "lag_decisions.parquet",
-        "arbitrage.parquet", "drift.parquet", "events.out", "memory.parquet",
+        "arbitrage.parquet", "drift.parquet", "events.out", "memory.parquet", "lag_curve.png",
     }  # fmt: skip
     summary = summary_of(str(run_dir))
     assert summary.keys() >= SUMMARY_NAMES
@@ -189,6 +189,33 @@ print(len(before), graph_pass.signatures == before)
     assert summary["events_per_s"] == pytest.approx(summary["events"] / summary["loop_s"])
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_compiling_is_said_only_of_what_is_compiled(tmp_path: Path, *, cached: bool) -> None:
+    """Whatever takes long: here a kernel of one's own, new or read from disk, and a long pause after it."""
+    (tmp_path / "kernel.py").write_text(
+        """
+from numba import njit
+
+@njit(cache=True)
+def add(x):
+    return x + 1
+"""
+    )
+    code = """
+import time
+from kernel import add
+from schwabot.modes import opening
+from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+opening.COMPILING_S = 0.5
+opening.compile_by(lambda quote: (add(1), time.sleep(1.5)), SyntheticFeed(SyntheticConfig()).instruments)
+"""
+    if cached:
+        run_alone(code="from kernel import add; add(1)")
+    done = run_alone(code=code)
+    assert done.returncode == 0, done.stderr
+    assert ("compiling the kernels" in done.stderr) is not cached
+
+
 def test_many_streams_are_worth_a_word() -> None:
     assert notes_of(SyntheticFeed(SyntheticConfig(streams=4))) == []
     (note,) = notes_of(SyntheticFeed(SyntheticConfig(streams=100)))
@@ -280,7 +307,13 @@ def test_a_second_run_leaves_no_table_of_the_first(tmp_path: Path) -> None:
 
 def test_nor_anything_of_one_that_was_killed(tmp_path: Path) -> None:
     """It had finished tables, and no summary yet."""
-    quiet = ["source.events=300", "sinks.console=false", "sinks.tensorboard=false", f"hydra.run.dir={tmp_path}"]
+    quiet = [
+        "source.events=300",
+        "sinks.console=false",
+        "sinks.tensorboard=false",
+        "sinks.figures=false",
+        f"hydra.run.dir={tmp_path}",
+    ]
     main([*quiet, "sinks.parquet=false"])
     (tmp_path / "summary.json").unlink()
     for name in ("memory.parquet", "events.out.tfevents.1.host"):

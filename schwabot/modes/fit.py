@@ -38,7 +38,7 @@ def _check_out(out: str | None) -> None:
 
 
 def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
-    """mode=fit: train, score, write; Ctrl-C keeps what was done.
+    """mode=fit: train, score, write; Ctrl-C while it reads ends it without a head, later it keeps the head.
 
     Returns:
         What summary.json holds.
@@ -56,6 +56,7 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
     task = ForecastFit(feed.instruments, settings.fit, settings.modules, settings.latency, settings.skill)
     notes = say([f"note: {note}" for note in getattr(feed, "notes", ())])
     config = write_config(settings, run_dir)
+    had_one = (run_dir / CHECKPOINT).exists()
     if settings.sinks.console:
         print(f"schwabot fit on cpu: {describe(settings)}")  # noqa: T201
     compile_s = compile_by(task.warm_up, task.assets[0].instruments)
@@ -64,15 +65,20 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
     files: dict[str, str] = {}
     first: list[engine.WatchedFeed] = []
     given = [feed]
+    doing = ""
 
-    def tell(doing: str) -> None:
+    def tell(now: str) -> None:
+        if stop.wanted:
+            raise KeyboardInterrupt  # also where the last batch was at hand, and a fit to half the rows would follow
+        nonlocal doing
+        doing = now
         if settings.sinks.progress:
-            sys.stderr.write(f"fit: {doing}\n")
+            sys.stderr.write(f"fit: {now}\n")
 
-    def read(doing: str) -> Iterator[Ticks]:
+    def read(now: str) -> Iterator[Ticks]:
+        tell(now)
         source = given.pop() if given else open_feed(settings)
-        with Progress(enabled=settings.sinks.progress, label=f"fit: {doing}") as bar:
-            tell(doing)
+        with Progress(enabled=settings.sinks.progress, label=f"fit: {now}") as bar:
             watched = engine.WatchedFeed(source, bar, stop)
             if not first:
                 first.append(watched)
@@ -104,7 +110,15 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
                 "dropped": dict(first[0].dropped),
                 "dropped_examples": list(getattr(feed, "examples", ())),
             }
-        notes += say([f"note: {note}" for note in task.notes])
+        told = list(task.notes)
+        ended = (
+            f"interrupted while {doing}: {'there is a checkpoint, but no score' if files else 'no head was written'}"
+        )
+        if state["interrupted"]:
+            told.append(ended)
+        if had_one and "checkpoint" not in files:
+            told.append(f"this fit wrote no head: the {CHECKPOINT} there is of an earlier fit")
+        notes += say([f"note: {note}" for note in told])
         summary |= {"skill": skill, "fit": found}
         if task.scores:
             share = f"{100 * (1 - settings.fit.split):g} %"
@@ -130,8 +144,7 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
     if settings.sinks.console:
         show_fit(skill, found)
         if state["interrupted"]:
-            done = "there is a checkpoint, but no score" if files else "before anything was fitted"
-            print(f"interrupted: {done}")  # noqa: T201
+            print(ended)  # noqa: T201
         print(f"checkpoint: {files.get('out') or files.get('checkpoint')}" if files else "no checkpoint")  # noqa: T201
         print(f"files: {run_dir}")  # noqa: T201
     sys.stdout.flush()

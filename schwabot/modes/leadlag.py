@@ -154,6 +154,7 @@ def _write(report: LeadLagReport, run_dir: Path, settings: RunConfig) -> None:
         for pair in pairs:
             table.append(curves_table([pair]))
         table.close()
-    part = run_dir / "leadlag.png.part"
-    leadlag_figure(pairs).savefig(part, format="png")
-    part.replace(run_dir / "leadlag.png")
+    if settings.sinks.figures:
+        part = run_dir / "leadlag.png.part"
+        leadlag_figure(pairs).savefig(part, format="png")
+        part.replace(run_dir / "leadlag.png")

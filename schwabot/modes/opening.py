@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ MANY_STREAMS = 16
 PAIR_NS = 9.0
 """What a pair of streams costs per event: measured at 64 and 128 streams on one core of a Zen4 server."""
 COMPILING_S = 3.0
-"""Kernels that are not ready after this are being compiled, and the user is told so."""
+"""Compiling that takes longer than this is worth a word; so does reading kernels from a slow disk, and is not."""
 
 
 def open_feed(settings: RunConfig) -> Feed:
@@ -86,7 +86,7 @@ def compile_kernels(instruments: tuple[Instrument, ...], modules: ModulesConfig,
     Args:
         instruments: V instruments of the run.
         modules: settings of the run.
-        say: tell the user when this takes long, that is, when they are not compiled yet.
+        say: tell the user when they are not compiled yet and that takes long.
 
     Returns:
         How long it took, s: a minute or two the first time, a second or two when they are read from disk.
@@ -107,22 +107,17 @@ def compile_by(run: Callable[[Ticks], None], instruments: tuple[Instrument, ...]
     Args:
         run: given the quote.
         instruments: V instruments of the run.
-        say: tell the user when this takes long.
+        say: tell the user when they are not compiled yet and that takes long.
     """
+    from schwabot.modes.compiling import said_when_compiling
     from schwabot.ticks.merge import blank
 
-    said = "compiling the kernels, once per version of Schwabot: this takes a minute or two\n"
-    timer = threading.Timer(COMPILING_S, sys.stderr.write, [said])
     started_s = time.perf_counter()
-    if say:
-        timer.start()
-    try:
+    with said_when_compiling(COMPILING_S) if say else nullcontext():
         quote = blank(instruments, 1)
         for column in (quote.bid_ticks, quote.ask_ticks, quote.bid_lots, quote.ask_lots):
             column[:] = 1
         run(quote)
-    finally:
-        timer.cancel()
     return time.perf_counter() - started_s
 
 

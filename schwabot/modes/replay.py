@@ -88,6 +88,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
 
 def _sinks(settings: RunConfig, progress: Progress) -> list[Sink]:
     from schwabot.sinks.console import ConsoleSink
+    from schwabot.sinks.lag_figure import LagFigureSink
     from schwabot.sinks.parquet import ParquetSink
     from schwabot.sinks.summary import SummarySink
     from schwabot.sinks.tensorboard import TensorBoardSink
@@ -99,6 +100,8 @@ def _sinks(settings: RunConfig, progress: Progress) -> list[Sink]:
     if wanted.tensorboard:
         sinks.append(TensorBoardSink(wanted.tensorboard_points))
     sinks.append(SummarySink())
+    if wanted.figures:
+        sinks.append(LagFigureSink())
     if wanted.console:
         sinks.append(ConsoleSink())
     return sinks

@@ -146,7 +146,7 @@ def currencies(
     leg = np.full((len(paths), LEGS), -1, np.int32)
     for c, path in enumerate(paths):
         leg[c, : len(path)] = path
-    _check_rates(instruments, rate, leg, max_legs)
+    _check_rates(instruments, quoted, rate, leg, max_legs)
     fungible = np.array(
         [[a.delivers == b.delivers and a.quote.upper() == b.quote.upper() for b in instruments] for a in instruments],
         np.int8,
@@ -222,15 +222,26 @@ def _check_number(loops: list[tuple[str, ...]], edges: dict[tuple[str, str], lis
         )
 
 
-def _check_rates(instruments: Sequence[Instrument], rate: Int8, leg: Int32, max_legs: int) -> None:
+def _check_rates(instruments: Sequence[Instrument], quoted: Int8, rate: Int8, leg: Int32, max_legs: int) -> None:
     """Refuse streams of another asset that are of no use."""
     idle = sorted(set(np.flatnonzero(rate).tolist()) - set((leg[leg >= 0] >> 1).tolist()))
     if idle:
         names = [instruments[v].stream for v in idle]
         asset = next((one.base for v, one in enumerate(instruments) if not rate[v]), "")
+        said = (
+            f"{', '.join(names[:6])}{', ...' if len(names) > 6 else ''}: not a price of {asset}, which the graph prices"
+        )
+        because, instead = "", ""
+        first = instruments[idle[0]]
+        spot = [v for v, one in enumerate(instruments) if one.is_spot and quoted[v] and "/" in one.symbol]
+        there = {instruments[v].quote.upper() for v in spot if not rate[v]}
+        lacks = sorted({first.base.upper(), first.quote.upper()} - there)
+        if there and idle[0] in spot and len(lacks) == 1 and is_money(lacks[0]):  # one side of what it converts
+            because = f", because spot {asset} is there in {', '.join(sorted(there))} only"
+            instead = f"add a spot stream of {asset}/{lacks[0]}, or "
         raise ConfigError(
-            f"{', '.join(names[:6])}{', ...' if len(names) > 6 else ''}: not a price of {asset}, which the graph"
-            f" prices, and part of no cycle of up to {max_legs} trades: leave it out; one run per asset"
+            f"{said}, and part of no cycle of up to {max_legs} trades{because}: {instead}leave it out;"
+            " one run per asset"
         )
 
 

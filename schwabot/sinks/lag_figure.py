@@ -5,12 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from schwabot.records.audit import StepRecord
+from schwabot.sinks.base import RunHeader
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+FILE = "lag_curve.png"
 MOST_PANELS = 12
 Cell = Mapping[str, Any]
+
+
+class LagFigureSink:
+    """Writes lag_curve.png at the end, whole or not at all; none where nothing was decided."""
+
+    def open(self, header: RunHeader) -> None:
+        """Remember where to write."""
+        self._path = header.run_dir / FILE
+
+    def write(self, record: StepRecord) -> None:
+        """Nothing per batch."""
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """Draw the lag curve."""
+        curve = summary.get("lag_curve") or {}
+        if any(cell["n"] for cells in curve.values() for cell in cells.values()):
+            part = self._path.with_name(f"{FILE}.part")
+            lag_figure(curve).savefig(part, format="png")
+            part.replace(self._path)
 
 
 def lag_figure(summary: Mapping[str, Mapping[str, Cell]]) -> Figure:

@@ -22,6 +22,7 @@ class SinksConfig:
         signals: rows of signals.parquet: ``all``, ``off``, ``every_n`` (each ``signals_n``-th event), ``every_100``
             and the like, or ``auto`` = all, but off above 5 million events.
         signals_n: the n of ``every_n``.
+        figures: lag_curve.png or leadlag.png.
         tensorboard: TensorBoard events.
         tensorboard_points: about how many points a scalar gets before they are spread wider.
     """
@@ -31,6 +32,7 @@ class SinksConfig:
     parquet: bool = True
     signals: str = "auto"
     signals_n: int = 100
+    figures: bool = True
     tensorboard: bool = True
     tensorboard_points: int = 400
 

@@ -356,8 +356,14 @@ def _check(config: SyntheticConfig) -> None:
         if not least <= getattr(config, name) <= most:
             raise ConfigError(f"source.{name}={getattr(config, name)}: between {least} and {most}")
     for v in range(config.streams):
-        price, tick = 1.0 if _of(config.contract, v) == "rate" else config.price, _of(config.tick_size, v)
-        if price / tick < 1_000:
-            raise ConfigError(f"source.price={price}: at least 1000 ticks of {tick}")
+        tick = _of(config.tick_size, v)
+        if _of(config.contract, v) == "rate" and tick > 0.001:
+            raise ConfigError(
+                f"source.tick_size={tick} of stream {v + 1}, which source.contract makes a rate: a rate is quoted near"
+                " 1 and needs at least 1000 ticks to it; lists go by stream, so give source.tick_size one entry per"
+                " stream, this one 0.001 or less, e.g. 0.0001"
+            )
+        if config.price / tick < 1_000 and _of(config.contract, v) != "rate":
+            raise ConfigError(f"source.price={config.price}: at least 1000 ticks of {tick}")
     if sum(_of(config.rate_per_s, v) for v in range(config.streams)) < 1:
         raise ConfigError("source.rate_per_s: at least one event a second over all streams")

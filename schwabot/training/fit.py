@@ -26,7 +26,7 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.market import Ticks
 from schwabot.ticks.venue_clock import VenueClockConfig
 from schwabot.training.assets import Asset, assets_of
-from schwabot.training.fit_score import AssetScore, mean_r2
+from schwabot.training.fit_score import AssetScore, beaten, mean_r2
 from schwabot.training.fit_settings import FitConfig
 from schwabot.training.forecast_pass import ForecastPass
 from schwabot.training.forecast_rows import RowCollector
@@ -124,7 +124,7 @@ class ForecastFit:
         Args:
             read: opens the source anew, three times.
             keep: is given the head as soon as it stands, before it is scored.
-            tell: is told what is being done between the readings.
+            tell: is told what is being done between the readings, and may end the fit there by raising.
 
         Raises:
             FitError: too little data, or a stream without a price.
@@ -136,6 +136,8 @@ class ForecastFit:
             keep(self.head)
         if any(split.scores for split in self.splits):
             self._score(read("scoring the rest"))
+            for score in self.scores.values():
+                self.notes += beaten({name: score.summary(name) for name in score.predictors})
         else:
             self.notes.append("fit.split=1: everything was fitted on, so nothing is left to score it")
         return self.head
@@ -246,8 +248,7 @@ class ForecastFit:
     def _train(self, parts: Sequence[Part], tell: Callable[[str], None]) -> ForecastHead:
         roles, config = len(self.roles), self.config
         if config.folds:
-            tell(f"walking forward over {config.folds} folds")
-            self.folds = walk_forward(parts, roles, config)
+            self.folds = walk_forward(parts, roles, config, tell)
             if len(self.folds) < config.folds:
                 self.notes.append(
                     f"{config.folds - len(self.folds)} of {config.folds} folds have too few rows before them and are"

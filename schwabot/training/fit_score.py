@@ -24,6 +24,13 @@ from schwabot.training.time_split import Split
 FORECAST = "forecast"
 MEAN_MS = (50.0, 100.0, 500.0)
 """Horizons of the mean by which fits are compared."""
+BEATEN_BY = {
+    "microprice": "its own microprice",
+    "mean": "the plain mean of mids",
+    "weighted": "the weighted ghost price",
+    "kalman": "the Kalman ghost price",
+}
+NO_MOVE = "expecting no move"
 _MOST_MISSING = 8
 """With more streams than this, leaving out one after the other would take longer than the fit."""
 
@@ -87,6 +94,7 @@ class AssetScore:
         whole = run(asset, self.predictors, skill)
         assert whole is not None, "it has a role that the head knows"
         self._whole = whole
+        self._tables: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
         self._missing: dict[str, _Run] = {}
         if config.missing and 1 < len(asset.instruments) <= _MOST_MISSING:
             for v, one in enumerate(asset.instruments):
@@ -96,13 +104,16 @@ class AssetScore:
 
     def update(self, ticks: Ticks) -> None:
         """Take one batch of the asset's ticks."""
+        self._tables.clear()
         self._whole.update(ticks)
         for run in self._missing.values():
             run.update(ticks)
 
     def summary(self, predictor: str = FORECAST) -> dict[str, dict[str, dict[str, Any]]]:
         """Stream → horizon in ms → numbers; see ``SkillMeter.summary``."""
-        return self._whole.meter.summary(predictor)
+        if predictor not in self._tables:  # it takes a bootstrap
+            self._tables[predictor] = self._whole.meter.summary(predictor)
+        return self._tables[predictor]
 
     def missing(self) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
         """Stream that is missing → the forecast's skill on the others."""
@@ -131,3 +142,34 @@ def mean_r2(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, f
         return float(np.mean(known)) if known else None
 
     return {"quotes": mean("r2"), "grid": mean("r2_grid")}
+
+
+def beaten(tables: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]) -> list[str]:
+    """What has to be said of each stream on which the head does worse than something that needs no training.
+
+    Means as ``mean_r2``'s, of one stream; an R² of 0 is that of expecting no move.
+
+    Args:
+        tables: predictor → stream → horizon in ms → numbers; the first is the forecast.
+
+    Example:
+        >>> def table(r2, grid):
+        ...     return {"a:X/Y": {"100": {"r2": r2, "r2_grid": grid}}}
+        >>> beaten({"forecast": table(0.125, 0.1), "microprice": table(0.25, 0.05)})
+        ['a:X/Y: on what was held out the trained forecast does worse than its own microprice on quotes (mean ...
+    """
+    forecast, *others = tables
+    notes = []
+    for stream, cells in tables[forecast].items():
+        own = mean_r2({stream: cells})
+        worse: dict[str, list[str]] = {}
+        for where, rows in (("quotes", "quotes"), ("grid", "a 10 ms grid")):
+            found = {name: mean_r2({stream: tables[name][stream]})[where] for name in others}
+            known = {BEATEN_BY[name]: value for name, value in found.items() if value is not None} | {NO_MOVE: 0.0}
+            best, r2 = max(known, key=lambda name: known[name]), own[where]
+            if r2 is not None and known[best] > r2:
+                worse.setdefault(best, []).append(f"on {rows} (mean R² {r2:.3f} against {known[best]:.3f})")
+        if worse:
+            said = " and ".join(f"than {name} {' and '.join(rows)}" for name, rows in worse.items())
+            notes.append(f"{stream}: on what was held out the trained forecast does worse {said}")
+    return notes

@@ -9,7 +9,7 @@ near it, of no asset: prices of two assets move together, so the other asset's s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -147,7 +147,9 @@ def train(parts: Sequence[Part], roles: int, config: FitConfig) -> tuple[Fitted,
     return fit_ridge(parts, roles, [choice.penalty], ridge_config(config)), choice
 
 
-def walk_forward(parts: Sequence[Part], roles: int, config: FitConfig) -> list[Fold]:
+def walk_forward(
+    parts: Sequence[Part], roles: int, config: FitConfig, tell: Callable[[str], None] = lambda doing: None
+) -> list[Fold]:
     """Fit on what came before, score what comes next, step by step; the penalty is chosen anew each time.
 
     Each asset's time is cut into one piece more than there are folds; fold k is fitted on pieces 0 to k and scored on
@@ -157,6 +159,7 @@ def walk_forward(parts: Sequence[Part], roles: int, config: FitConfig) -> list[F
     pieces = [split_evenly(span(part), config.folds + 1) for part in parts]
     found = []
     for k in range(config.folds):
+        tell(f"walking forward, fold {k + 1} of {config.folds}")
         windows = tuple(piece[k + 1] for piece in pieces)
         begins = min(first for first, _ in windows)  # one asset's past may be the future of another
         before = [

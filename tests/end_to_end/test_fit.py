@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +61,22 @@ def test_everything_is_written(done: Path) -> None:
     stream = head.provenance["streams"].popitem()[0]
     assert held_out["forecast", stream, 100.0]["r2"] == summary(run)["skill"][stream]["100"]["r2"]
     assert {one["part"] for one in scores} >= {"fold_0", "fold_1", f"without {stream}"}
+
+
+def test_streams_on_which_something_simpler_does_better_are_named(done: Path) -> None:
+    found = summary(done / "run")
+
+    def mean(table: dict[str, Any], stream: str, name: str) -> float:
+        return float(np.mean([table[stream][h][name] for h in ("50", "100", "500")]))
+
+    for stream in found["skill"]:
+        said = [note for note in found["notes"] if note.startswith(f"note: {stream}: on what was held out")]
+        for name, rows in (("r2", "quotes"), ("r2_grid", "a 10 ms grid")):
+            own = mean(found["skill"], stream, name)
+            best = max(0.0, *(mean(table, stream, name) for table in found["fit"]["baselines"].values()))
+            assert (f"on {rows} (mean R² {own:.3f} against {best:.3f})" in "".join(said)) is (best > own)
+        assert [note.removeprefix("note: ") for note in said] == [one for one in found["fit"]["notes"] if stream in one]
+    assert any("does worse than the Kalman ghost price on quotes" in note for note in found["notes"])
 
 
 def test_tensorboard_has_loss_skill_hparams_and_figure(done: Path) -> None:
@@ -119,25 +140,86 @@ def test_mistakes(
     assert said in capsys.readouterr().err
 
 
-def test_a_checkpoint_is_not_served_into_the_folder_that_holds_it(
-    done: Path, capsys: pytest.CaptureFixture[str]
+def test_a_head_stays_until_a_fit_has_written_another(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It would be removed, as the result of an earlier run, before it is read."""
-    file = done / "run" / "checkpoint.safetensors"
+    """Somebody may serve it: neither a fit that fails, nor one that is stopped, nor another mode takes it away."""
+    file = tmp_path / "checkpoint.safetensors"
+    into = f"hydra.run.dir={tmp_path}"
+    for name in ("config.yaml", file.name):
+        (tmp_path / name).write_bytes((done / "run" / name).read_bytes())
     before = file.read_bytes()
-    with pytest.raises(SystemExit) as ended:
-        main([*MARKET, f"checkpoint={file}", f"hydra.run.dir={done}/run"])
-    assert ended.value.code == 2
-    assert "lies in the folder of this run" in capsys.readouterr().err
+
+    for fails in (["source.events=2000"], ["source=capture", "source.glob=nowhere/*.gz"], ["fit.out=/nowhere/x"]):
+        with pytest.raises(SystemExit):
+            main(["mode=fit", *fails, into])
+        assert file.read_bytes() == before, fails
+    in_the_way = tmp_path / "checkpoint.safetensors.partial"
+    in_the_way.mkdir()  # the head stands and can't be written
+    with pytest.raises(SystemExit):
+        main(["mode=fit", *MARKET, *SMALL, "fit.folds=0", into])
+    in_the_way.rmdir()
     assert file.read_bytes() == before
+    said = capsys.readouterr().err
+    assert "the checkpoint.safetensors there is of an earlier fit" in said
+
+    main([*MARKET, f"checkpoint={file}", into])  # served into its own folder, too
+    assert file.read_bytes() == before
+    assert summary(tmp_path)["mode"] == "replay"
+    assert not (tmp_path / "fit.parquet").exists()
+
+    main(["mode=fit", *MARKET, *SMALL, "fit.folds=0", "fit.clip=3", into])
+    assert ForecastHead.load(file).clip == 3.0
+    assert summary(tmp_path)["fit"]["checkpoint"] == str(file)
+    assert not any("earlier fit" in note for note in summary(tmp_path)["notes"])
+
+
+def test_a_head_of_somebody_else_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "checkpoint.safetensors").write_text("mine")
+    with pytest.raises(SystemExit) as ended:
+        main(["mode=fit", *MARKET, f"hydra.run.dir={tmp_path}"])
+    assert ended.value.code == 2
+    assert "somebody else's" in capsys.readouterr().err
+    assert (tmp_path / "checkpoint.safetensors").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("while_it", "number", "head"),
+    [
+        ("finding the split", signal.SIGTERM, False),
+        ("reading what is fitted on", signal.SIGINT, False),
+        ("choosing a penalty", signal.SIGINT, True),
+    ],
+)
+def test_a_fit_that_is_stopped_says_what_there_is(
+    tmp_path: Path, while_it: str, number: signal.Signals, *, head: bool
+) -> None:
+    """A real process and a real signal, stage by stage: while it reads there is no head, and none of a part."""
+    command = [sys.executable, "-m", "schwabot.run", "mode=fit", "hydra.run.dir=run", "source.events=60000",
+               "source.streams=2", "fit.folds=0", "fit.missing=false"]  # fmt: skip
+    child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    said = ""
+    while f"fit: {while_it}" not in said:
+        said += (line := child.stderr.readline())
+        assert line, said
+    child.send_signal(number)
+    out, rest = child.communicate(timeout=300)
+    assert child.returncode == 130, said + rest
+    found = summary(tmp_path / "run")
+    assert found["interrupted"] is True
+    assert found["skill"] == {}
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists() is head
+    ending = "there is a checkpoint, but no score" if head else "no head was written"
+    assert re.search(rf"interrupted while {while_it}.*: {ending}", out)
+    assert any(ending in note for note in found["notes"])
+    assert ("fit: choosing a penalty" in said + rest) is head, "nothing is fitted to what was half read"
 
 
 def test_ctrl_c_keeps_the_checkpoint_and_no_half_score(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Interrupted as soon as the checkpoint is there."""
-    import signal
-
     save = ForecastHead.save
 
     def save_and_interrupt(self: ForecastHead, file: str | Path) -> None:
@@ -164,3 +246,23 @@ def test_in_python() -> None:
     for name, value in (("split", "most"), ("folds", 2.5), ("ridge", 1.0), ("ridge", ["x"]), ("kalman", 7.5)):
         with pytest.raises(ConfigError, match=rf"fit.{name}"):
             schwabot.fit("synthetic", {name: value})
+
+
+def test_in_python_settings_are_keywords_as_everywhere() -> None:
+    market = functools.partial(schwabot.load, "synthetic", events=20_000, streams=2)
+    one = schwabot.fit(market, folds=0, blocks=2, missing=False)
+    two = schwabot.fit(market, {"folds": 3, "blocks": 2, "missing": False}, folds=0)
+    assert one.head.fingerprint == two.head.fingerprint
+    assert one.summary["folds"] == two.summary["folds"] == []
+    with pytest.raises(ConfigError, match=r"fit.fold: there is no such setting, did you mean folds\?"):
+        schwabot.fit(market, fold=2)
+    with pytest.raises(ConfigError, match=r"settings=3: use keywords, fit\(..., folds=3\), or a dict"):
+        schwabot.fit(market, 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("nothing", [3, None, "synthetic"])
+def test_in_python_a_function_that_opens_nothing_is_told_so(nothing: object) -> None:
+    with pytest.raises(
+        ConfigError, match=r"a function that returned .* and no feed: let it open one, lambda: schwabot"
+    ):
+        schwabot.fit(lambda: nothing)  # type: ignore[arg-type,return-value]

@@ -100,6 +100,11 @@ def test_two_venues_of_a_rate_are_a_cycle_of_their_own() -> None:
         (("a:BTC/USDT", "a:ETH/USDT"), {}, r"2 assets in one graph.*source\.glob.*modules\.ghost_bridge\.asset=BTC"),
         (("a:BTC/USDT", "a:ETH/USDT"), {"asset": "BTC"}, r"a:ETH/USDT: not a price of BTC.*leave it out"),
         (("a:BTC/USDT", "a:USDT/USD:USD"), {}, "a:USDT/USD:USD: not a price of BTC"),
+        (
+            ("a:BTC/USDT", "a:USDT/USD"),
+            {},
+            "a:USDT/USD: not a price of BTC.* because spot BTC is there in USDT only: add a spot stream of BTC/USD, or",
+        ),
         (("a:BTC/USDT",), {"asset": "SOL"}, r"asset=SOL is the base asset of no stream; there are BTC: a:BTC/USDT"),
         (("a:BTC/USDT",), {"max_legs": 5}, r"max_legs=5 is not a choice: use one of 2, 3, 4"),
         (("a:BTC/USDT",), {"rate_stale_ms": 0.0}, "rate_stale_ms=0.0 is out of range"),

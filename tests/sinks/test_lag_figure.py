@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from schwabot.sinks.lag_figure import lag_figure
+from pathlib import Path
+
+from matplotlib.image import imread
+
+from schwabot.sinks.lag_figure import LagFigureSink, lag_figure
+from tests.sinks.making import header
 
 FULL = {
     "n": 3, "mean": 0.2, "ci_low": 0.1, "ci_high": 0.3,
@@ -33,3 +38,17 @@ def test_nothing_and_too_much_to_draw() -> None:
     many = {f"{k:02}:X/Y": {"1": FULL | {"n": k}} for k in range(30)}
     titles = [axes.get_title() for axes in lag_figure(many).axes]
     assert titles == [f"{k}:X/Y (n = {k})" for k in range(18, 30)]
+
+
+def test_the_picture_is_a_file_of_the_run(tmp_path: Path) -> None:
+    sink = LagFigureSink()
+    sink.open(header(tmp_path))
+    sink.close({"lag_curve": {"a:X/Y": {"1": NOTHING}}})
+    sink.close({})
+    assert list(tmp_path.iterdir()) == [], "no decision, no picture"
+    sink.close({"lag_curve": {"a:X/Y": {"1": FULL, "10": FULL}}})
+    (file,) = tmp_path.iterdir()
+    assert file.name == "lag_curve.png"
+    image = imread(file)
+    assert image.std() > 0.05, "something is drawn"
+    assert image.shape[1] > 500

@@ -206,7 +206,11 @@ def test_instruments() -> None:
         ({"contract": ["option"]}, "choose from spot, linear, inverse"),
         ({"basis_bp": []}, "source.basis_bp is empty"),
         ({"trade_share": 1.0}, "source.trade_share=1.0"),
-        ({"price": 5.0}, "at least 1000 ticks"),
+        ({"price": 5.0}, "source.price=5.0: at least 1000 ticks of 0.01"),
+        (
+            {"contract": ["spot", "rate"]},
+            r"source.tick_size=0.1 of stream 2, which source.contract makes a rate: .*0.001",
+        ),
     ],
 )
 def test_refuses(setting: dict[str, object], message: str) -> None:
