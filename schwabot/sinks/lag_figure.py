@@ -114,6 +114,6 @@ def _dress(axes: Axes, *, is_left: bool, is_lowest: bool) -> None:
         axes.set_xlabel("acting later than the decision (ms)")
         axes.xaxis.set_tick_params(labelbottom=True)
     if is_left:
-        axes.set_ylabel("cost of the touch (bp)")
+        axes.set_ylabel("extra cost of the touch (bp)")
     axes.grid(visible=True, which="major", linewidth=0.4, alpha=0.6)
     axes.spines[["top", "right"]].set_visible(False)
