@@ -164,7 +164,9 @@ def _remove_results(run_dir: Path) -> None:
     So does config.yaml beside it, which says that the folder is ours should this run end before it writes its own.
     """
     kept = {HEAD, "config.yaml"} if (run_dir / HEAD).exists() else set()
-    parts = [name for name in (f"{one}.part" for one in RESULTS) if (run_dir / name).exists()]
+    if kept:
+        sys.stderr.write(f"note: {run_dir / HEAD} is of an earlier run, and stays until a fit has written another\n")
+    parts = [name for name in (f"{one}.part" for one in RESULTS) if (run_dir / name).is_file()]
     if parts:
         sys.stderr.write(f"note: the run before in {run_dir} was killed: removing what it left, {', '.join(parts)}\n")
     for old in run_dir.glob("events.out.tfevents.*"):

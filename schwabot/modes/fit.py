@@ -62,6 +62,7 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
     compile_s = compile_by(task.warm_up, task.assets[0].instruments)
     stop = engine.StopRequest()
     state: dict[str, Any] = {"interrupted": False}
+    whole = False
     files: dict[str, str] = {}
     first: list[engine.WatchedFeed] = []
     given = [feed]
@@ -95,6 +96,8 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
     try:
         with stop:
             task.run(read, keep, tell)
+        whole = True
+        state["interrupted"] = stop.wanted
     except KeyboardInterrupt:
         state["interrupted"] = True
         task.scores.clear()  # of a part of what was held out only
@@ -111,9 +114,11 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
                 "dropped_examples": list(getattr(feed, "examples", ())),
             }
         told = list(task.notes)
-        ended = (
-            f"interrupted while {doing}: {'there is a checkpoint, but no score' if files else 'no head was written'}"
-        )
+        if whole:
+            left = "all was done by then"
+        else:
+            left = "there is a checkpoint, but no score" if files else "no head was written"
+        ended = f"interrupted while {doing}: {left}"
         if state["interrupted"]:
             told.append(ended)
         if had_one and "checkpoint" not in files:

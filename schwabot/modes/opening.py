@@ -35,7 +35,7 @@ MANY_STREAMS = 16
 PAIR_NS = 9.0
 """What a pair of streams costs per event: measured at 64 and 128 streams on one core of a Zen4 server."""
 COMPILING_S = 3.0
-"""Compiling that takes longer than this is worth a word; so does reading kernels from a slow disk, and is not."""
+"""Compiling that takes longer than this is worth a word."""
 
 
 def open_feed(settings: RunConfig) -> Feed:

@@ -174,7 +174,7 @@ class ForecastHead:
             {name: np.ascontiguousarray(values, np.float64) for name, values in arrays.items()},
             metadata={"schwabot": json.dumps(said, sort_keys=True)},  # one entry: several come in random order
         )
-        partial = file.with_name(file.name + ".partial")
+        partial = file.with_name(file.name + ".part")
         try:
             with partial.open("wb") as written:
                 written.write(content)

@@ -32,7 +32,10 @@ CURVES = pa.schema(
 MOST_ROWS = 60
 LEGEND = (
     "leads in %: share of the resamples of this very recording in which the leader leads; a peak at lag 0 is no lead",
-    "no lead: none seen, as the peak is at lag 0 or its 95 % hold 0; names in brackets only tell how to read the rest",
+    (
+        "no lead: none seen, as the peak is at lag 0 or its 95 % reach 0 or the other side; names in brackets only tell"
+        " how to read the rest"
+    ),
 )
 ESTIMATED = "event*: estimated; a stream of the pair lacks exchange time stamps, and has receive time minus usual delay"
 

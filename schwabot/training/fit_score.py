@@ -157,6 +157,10 @@ def beaten(tables: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]) 
         ...     return {"a:X/Y": {"100": {"r2": r2, "r2_grid": grid}}}
         >>> beaten({"forecast": table(0.125, 0.1), "microprice": table(0.25, 0.05)})
         ['a:X/Y: on what was held out the trained forecast does worse than its own microprice on quotes (mean ...
+        >>> beaten({"forecast": table(-0.125, 0.1), "microprice": table(-0.25, 0.05)})[0][-58:]
+        'expecting no move on quotes (mean R² -0.125 against 0.000)'
+        >>> beaten({"forecast": table(-0.0001, 0.1), "microprice": table(-0.25, 0.1002)})
+        []
     """
     forecast, *others = tables
     notes = []
@@ -167,7 +171,7 @@ def beaten(tables: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]) 
             found = {name: mean_r2({stream: tables[name][stream]})[where] for name in others}
             known = {BEATEN_BY[name]: value for name, value in found.items() if value is not None} | {NO_MOVE: 0.0}
             best, r2 = max(known, key=lambda name: known[name]), own[where]
-            if r2 is not None and known[best] > r2:
+            if r2 is not None and round(known[best], 3) > round(r2, 3):  # as shown
                 worse.setdefault(best, []).append(f"on {rows} (mean R² {r2:.3f} against {known[best]:.3f})")
         if worse:
             said = " and ".join(f"than {name} {' and '.join(rows)}" for name, rows in worse.items())

@@ -154,7 +154,7 @@ def test_a_head_stays_until_a_fit_has_written_another(
         with pytest.raises(SystemExit):
             main(["mode=fit", *fails, into])
         assert file.read_bytes() == before, fails
-    in_the_way = tmp_path / "checkpoint.safetensors.partial"
+    in_the_way = tmp_path / "checkpoint.safetensors.part"
     in_the_way.mkdir()  # the head stands and can't be written
     with pytest.raises(SystemExit):
         main(["mode=fit", *MARKET, *SMALL, "fit.folds=0", into])
