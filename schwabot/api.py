@@ -312,6 +312,8 @@ class Graph:
         self.settings = _settings(_tree([overrides or {}, settings]) | {"device": {"kind": device}})
         if checkpoint is not None and not isinstance(checkpoint, str | Path | ForecastHead):
             raise ConfigError(f"checkpoint={checkpoint!r}: use a file that mode=fit wrote, or the head of a fit")
+        if checkpoint is not None and not isinstance(checkpoint, ForecastHead) and not str(checkpoint).strip():
+            raise ConfigError("checkpoint is empty: name a file that mode=fit wrote, or leave it out")
         self.head = ForecastHead.load(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
         self._checkpoint = str(checkpoint) if isinstance(checkpoint, str | Path) else "head"
 

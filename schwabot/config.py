@@ -185,6 +185,8 @@ class RunConfig:
         for name in ("convert", "fit"):
             if self.mode != name and (out := getattr(self, name).out):
                 raise ConfigError(f"{name}.out={out} does nothing in mode={self.mode}: add mode={name}")
+        if self.checkpoint is not None and not self.checkpoint.strip():
+            raise ConfigError("checkpoint= is empty: name a file that mode=fit wrote, or leave it out")
         if self.checkpoint and self.mode in ("convert", "fit", "leadlag"):
             raise ConfigError(
                 f"checkpoint={self.checkpoint} does nothing in mode={self.mode}: it is served by mode=replay"

@@ -168,6 +168,7 @@ class ForecastHead:
             "clip": self.clip,
             "settings": dict(self.settings),
             "provenance": dict(self.provenance),
+            "fingerprint": self.fingerprint,
         }
         arrays = {"scale": self.scale, "coefficients": self.coefficients}
         content = save(
@@ -222,7 +223,7 @@ class ForecastHead:
                 raise ConfigError("settings and provenance must be names with values")
             if not isinstance(said["roles"], list) or not all(isinstance(role, str) for role in said["roles"]):
                 raise ConfigError(f"roles {said['roles']}")
-            return ForecastHead(
+            head = ForecastHead(
                 roles=tuple(said["roles"]),
                 horizons_ms=tuple(float(h) for h in said["horizons_ms"]),
                 scale=arrays["scale"],
@@ -231,6 +232,9 @@ class ForecastHead:
                 settings=said["settings"],
                 provenance=said["provenance"],
             )
+            if said["fingerprint"] != head.fingerprint:
+                raise ConfigError("its numbers are not those that were written: it was changed or damaged")
+            return head
         except (KeyError, TypeError, ValueError) as error:  # ConfigError is one
             raise StateError(f"{file}: is no whole checkpoint ({error}); {again}") from error
 

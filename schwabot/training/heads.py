@@ -91,3 +91,18 @@ def spans_note(head: ForecastHead, instruments: Sequence[Instrument], first_ns: 
     others = head.provenance.get("streams", {})
     same = [name for name, (first, last) in others.items() if first <= last_ns and last >= first_ns]
     return f"the checkpoint was fitted on other streams of these hours: {', '.join(sorted(same))}" if same else ""
+
+
+def missing_note(head: ForecastHead, instruments: Sequence[Instrument]) -> str:
+    """Which streams of its training a served head has to do without; empty when all are there.
+
+    Example:
+        >>> import numpy as np
+        >>> head = ForecastHead(("a:*/USD", "b:*/USD"), (100.0,), np.ones((2, 9)), np.zeros((1, 2, 2, 9)))
+        >>> missing_note(head, [Instrument("a:ETH/USD", 0.01, 1.0)])
+        'the checkpoint was fitted with streams that are not here and count as missing: b:*/USD'
+    """
+    here = {role_of(one) for one in instruments}
+    away = [role for role in head.roles if role not in here]
+    said = "the checkpoint was fitted with streams that are not here and count as missing: "
+    return said + ", ".join(away) if away else ""

@@ -14,7 +14,7 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Float64, Ticks
 from schwabot.ticks.base import Feed
 from schwabot.ticks.synthetic import SyntheticFeed
-from schwabot.training.heads import fitted_spans, spans_note
+from schwabot.training.heads import fitted_spans, missing_note, spans_note
 from schwabot.training.lag_curve import LagCurve
 from schwabot.training.latency_meter import LatencyCostMeter
 from schwabot.training.skill import Predictor, SkillMeter, ghost_deviation
@@ -61,6 +61,7 @@ class SkillEntry:
             notes.append("skill is that of the checkpoint's forecast, skill_ghost that of the deviation")
             if self._span is not None:
                 notes.append(spans_note(self._head, self._instruments, *self._span))
+                notes.append(missing_note(self._head, self._instruments))
         note = "; ".join(one for one in notes if one)
         return skill | ({"skill_note": note} if note else {})
 

@@ -26,6 +26,7 @@ SAID: dict[str, Any] = {
     "clip": 12.0,
     "settings": {"modules.ghost_bridge.estimator": "weighted"},
     "provenance": {"events": 3},
+    "fingerprint": ForecastHead(ROLES, (50.0, 100.0), **ARRAYS).fingerprint,
 }
 
 
@@ -68,6 +69,9 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
         ({"arrays": ARRAYS | {"scale": ARRAYS["scale"][:1]}}, "shapes"),
         ({"arrays": ARRAYS | {"scale": -ARRAYS["scale"]}}, "not negative"),
         ({"arrays": ARRAYS | {"scale": ARRAYS["scale"] * np.nan}}, "finite"),
+        ({"arrays": ARRAYS | {"coefficients": -ARRAYS["coefficients"]}}, "changed or damaged"),
+        ({"clip": 11.0}, "changed or damaged"),
+        ({"fingerprint": None}, "changed or damaged"),
     ],
 )
 def test_a_file_that_says_something_else_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
