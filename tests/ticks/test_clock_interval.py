@@ -173,6 +173,11 @@ def test_shapes_are_looked_for_about_the_least_squares() -> None:
     mean, spread = _least_squares(basis, delays, np.array([1e12]), 2e6)
     assert mean.tolist() == pytest.approx([2.5e6])
     assert spread.ravel().tolist() == pytest.approx([1.5e12 / 2])
+    # Four points leave two to spare: residuals -1, 1, -2, 2, a variance of 10 / 2, and of the slope a quarter of that.
+    four = np.array([[-1.0], [-1.0], [1.0], [1.0]])
+    mean, spread = _least_squares(four, 1e6 * np.array([0.0, 2.0, 4.0, 8.0]), np.array([1e12]), 2e6)
+    assert mean.tolist() == pytest.approx([2.5e6])
+    assert spread.ravel().tolist() == pytest.approx([5e12 / 4])
     # A slope of at most 3: one third of that squared is its variance beforehand, and 4 that of the noise.
     mean, spread = _least_squares(basis[::2], delays[::2], np.array([3e6]), 2e6)
     share = (2 / 4) / (2 / 4 + 3 / 9)
