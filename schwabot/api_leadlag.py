@@ -11,16 +11,18 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schwabot.api import Place, _checked_names, _feed, _settings
-from schwabot.errors import ConfigError
+from schwabot.errors import ConfigError, DataError
 from schwabot.modes.leadlag import close, measure
 from schwabot.sinks.leadlag import curves_table
 from schwabot.sinks.leadlag_figure import leadlag_figure
 from schwabot.sinks.progress import Progress
 from schwabot.sinks.summary import plain
 from schwabot.ticks.base import Feed
+from schwabot.ticks.overlap import utc
+from schwabot.ticks.plausible import FROM_NS, likely_unit
 from schwabot.training.leadlag import LeadLag, LeadLagConfig
 from schwabot.training.leadlag_streams import LeadLagReport, compare
-from schwabot.training.price_series import to_series
+from schwabot.training.price_series import Series, to_series, whole_ns
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,8 +85,8 @@ def leadlag(
     """Lead-lag of every pair of streams by the Hayashi-Yoshida contrast.
 
     Args:
-        source: a feed, what ``load`` takes, or plain series: name → (times in whole ns or datetime64, prices), on one
-            clock, ``receive``.
+        source: a feed, what ``load`` takes, or plain series: name → (times, prices), on one clock, ``receive``; times
+            are whole ns since 1970 or since a start of one's own, or datetime64.
         max_lag_s: lags from minus to plus this, s; default 1, or 30 where prices come every 100 ms or slower.
         step_ms: step between lags, ms; default 10, or 100 where prices come every 100 ms or slower.
         price: ``mid``, ``last``, or ``auto`` = mid where a stream has quotes; not for plain series.
@@ -95,7 +97,7 @@ def leadlag(
 
     Raises:
         ConfigError: one stream only, or a setting that can't be used.
-        DataError: bad input, or too little of it.
+        DataError: bad input, or too little of it; times that are no dates as ns, and are in another unit.
 
     Source: Hayashi, Yoshida (2005); Hoffmann, Rosenbaum, Yoshida (2013); Huth, Abergel (2014).
 
@@ -144,12 +146,27 @@ def _of_arrays(
     for name, pair in unchecked.items():
         if not isinstance(name, str) or not isinstance(pair, Sequence) or len(pair) != 2:
             raise ConfigError(f"series {name!r}: use a name as text: (times in ns, prices)")
-        series.append(to_series(pair[0], pair[1], name, returns=config.returns, resolution_ns=config.resolution_ns))
+        time = whole_ns(pair[0], name)
+        if time.size and (unit := likely_unit(int(time.min()), int(time.max()))):
+            raise DataError(
+                f"series {name!r}: read as ns its times go from {utc(time.min())} to {utc(time.max())}, but from 2000"
+                f" to 2100 if they are {unit.name}: give int64 ns (times * {unit.ns:,}) or datetime64"
+            )
+        series.append(to_series(time, pair[1], name, returns=config.returns, resolution_ns=config.resolution_ns))
     streams: dict[str, dict[str, Any]] = {name: {"price": "given", "stamps": None} for name in given}
     report = compare({"receive": series}, streams, {"receive": {}}, config)
-    summary |= {"interrupted": False, "notes": [f"note: {note}" for note in report.notes]}
+    notes = [*_own_clock(series), *report.notes]
+    summary |= {"interrupted": False, "notes": [f"note: {note}" for note in notes]}
     summary["leadlag"] = report.entries()
     return report
+
+
+def _own_clock(series: Sequence[Series]) -> list[str]:
+    """How long the series are where no date says that their times are ns."""
+    if all(one.ts_ns[0] >= FROM_NS for one in series):
+        return []
+    span_s = float(max(one.ts_ns[-1] for one in series) - min(one.ts_ns[0] for one in series)) / 1e9
+    return [f"times are read as ns on a clock of their own: the series span {span_s:.4g} s"]
 
 
 def _row(pair: LeadLag) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,7 @@ def leadlag(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
 
     feed = open_feed(settings)
     unused = unused_reference(settings, feed.instruments)
-    say([*(f"note: {note}" for note in getattr(feed, "notes", ())), *unused])
+    said = say([*_notes(feed), *unused])
     write_config(settings, run_dir)
     summary: dict[str, Any] = {"mode": settings.mode, "device": "cpu", "notes": unused}
     wanted = settings.sinks
@@ -58,10 +57,9 @@ def leadlag(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
     if wanted.console:
         from schwabot.sinks.leadlag import print_leadlag
 
-        print_leadlag(summary, run_dir)
+        print_leadlag(summary, run_dir, said=said)
     else:
-        for note in report.notes:
-            sys.stderr.write(f"note: {note}\n")
+        say([note for note in summary["notes"] if note not in said])
     return summary
 
 
@@ -93,7 +91,7 @@ def measure(
     from schwabot.engine import StopRequest, WatchedFeed
     from schwabot.training.leadlag_streams import PriceCollector, all_pairs
 
-    notes = [*summary.get("notes", ()), *(f"note: {note}" for note in getattr(feed, "notes", ()))]
+    notes = [*summary.get("notes", ()), *_notes(feed)]
     summary |= {"interrupted": False, "notes": notes}
     prices = PriceCollector(feed.instruments, config, clock, another)
     with StopRequest() as stop:
@@ -124,6 +122,12 @@ def measure(
     notes += [f"note: {note}" for note in report.notes]
     summary["leadlag"] = report.entries()
     return report
+
+
+def _notes(feed: Feed) -> list[str]:
+    """What the source had to assume; not of sizes, fees and steps of the price, which no lead-lag depends on."""
+    trading = getattr(feed, "trading_notes", ())
+    return [f"note: {note}" for note in getattr(feed, "notes", ()) if note not in trading]
 
 
 def _share(feed: Feed) -> str:

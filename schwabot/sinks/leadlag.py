@@ -33,8 +33,8 @@ MOST_ROWS = 60
 LEGEND = (
     "leads in %: share of the resamples of this very recording in which the leader leads; a peak at lag 0 is no lead",
     (
-        "no lead: none seen, as the peak is at lag 0 or its 95 % reach 0 or the other side; names in brackets only tell"
-        " how to read the rest"
+        "no lead: none seen, as the peak is at lag 0, its 95 % reach 0 or the other side, or that of bins disagrees;"
+        " names in brackets only tell how to read the rest"
     ),
 )
 ESTIMATED = "event*: estimated; a stream of the pair lacks exchange time stamps, and has receive time minus usual delay"
@@ -64,13 +64,16 @@ def curves_table(pairs: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.concat_tables(parts) if parts else CURVES.empty_table()
 
 
-def print_leadlag(summary: Mapping[str, Any], run_dir: object, stream: TextIO | None = None) -> None:
+def print_leadlag(
+    summary: Mapping[str, Any], run_dir: object, stream: TextIO | None = None, *, said: Sequence[str] = ()
+) -> None:
     """Print one line per pair and clock, leader first, with 95 % intervals; in brackets where no lead is seen.
 
     Args:
         summary: what summary.json holds.
         run_dir: where the files are.
         stream: where to; standard output by default.
+        said: notes that were shown before.
     """
     from rich.console import Console
     from rich.table import Table
@@ -110,7 +113,7 @@ def print_leadlag(summary: Mapping[str, Any], run_dir: object, stream: TextIO | 
             f" {summary['span_s']:,.1f} s of market in {summary['wall_s']:.1f} s, {summary['peak_rss_mib']:,.0f} MiB"
         )
     )
-    lines += [Text(note) for note in summary["notes"]]
+    lines += [Text(note) for note in summary["notes"] if note not in said]
     if summary.get("interrupted"):
         lines.append(Text("interrupted: the numbers cover what was done"))
     lines.append(Text(f"files: {run_dir}"))
@@ -125,10 +128,10 @@ def pair_row(pair: Mapping[str, Any]) -> list[str]:
     Example:
         >>> pair = dict.fromkeys(["lag_ci_ms", "confidence"]) | {"leader": "a", "follower": "b"}
         >>> pair |= {"clock": "event", "lag_ms": 30.0, "contrast": 0.5, "ratio": 2.0, "correlation_lag_ms": 10.0}
-        >>> pair |= {"disagree": True, "edge": False}
+        >>> pair |= {"disagree": False, "edge": True}
         >>> pair_row(pair | {"event_estimated": True, "lead_seen": None})
-        ['a', 'b', 'event*', '30', '-', '-', '0.500', '2.00', '10', 'disagree']
-        >>> pair_row(pair | {"event_estimated": False, "lead_seen": False})[-1]
+        ['a', 'b', 'event*', '30', '-', '-', '0.500', '2.00', '10', 'edge']
+        >>> pair_row(pair | {"event_estimated": False, "lead_seen": False, "disagree": True, "edge": False})[-1]
         'no lead, disagree'
     """
     sure, seen = pair["confidence"], pair["lead_seen"] is not False

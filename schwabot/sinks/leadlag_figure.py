@@ -25,12 +25,13 @@ def leadlag_figure(pairs: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw the contrast of each pair over the lag, on both clocks, and the correlation of bins beside it.
 
     Args:
-        pairs: one per pair and clock: x, y, clock, event_estimated, leader, lag_ms, lead_seen, edge, and by lag
+        pairs: one per pair and clock: x, y, clock, event_estimated, leader, lag_ms, lead_seen, disagree, edge,
+            and by lag
             lags_ms, curve (signed), correlations [L].
 
     Example:
         >>> one = {"x": "a:X/Y", "y": "b:X/Y", "clock": "receive", "leader": "b:X/Y", "lag_ms": 10.0, "edge": True}
-        >>> one |= {"event_estimated": False, "lead_seen": True}
+        >>> one |= {"event_estimated": False, "lead_seen": True, "disagree": False}
         >>> grid = np.array([-10.0, 0.0, 10.0])
         >>> figure = leadlag_figure([one | {"lags_ms": grid, "curve": grid, "correlations": grid}])
         >>> len(figure.axes)
@@ -93,7 +94,7 @@ def _verdict(pair: Mapping[str, Any]) -> str:
     """Which of the two leads on that clock, and by how much."""
     clock = pair["clock"] + " (estimated)" * pair["event_estimated"]
     if pair["lead_seen"] is False:
-        said = f"no lead seen (peak at {_signed(pair):g} ms)"
+        said = f"no lead seen (peak at {_signed(pair):g} ms{', bins disagree' * pair['disagree']})"
     else:
         said = f"{'upper' if pair['leader'] == pair['x'] else 'lower'} leads by {pair['lag_ms']:g} ms"
     return f"{clock}: {said}{' (edge)' * pair['edge']}"

@@ -5,6 +5,8 @@ Axis legend: N rows.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from schwabot.records.market import MISSING_NS, Int64
@@ -14,8 +16,30 @@ FAR_NS = 86_400 * 10**9
 """A venue's stamp is never this far from the time of receipt."""
 DROP_SUCH = "source.policy.bad_time=drop leaves such rows out"
 _UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
-_FROM_NS, _TO_NS = 946_684_800 * 10**9, 4_102_444_800 * 10**9
+FROM_NS, TO_NS = 946_684_800 * 10**9, 4_102_444_800 * 10**9
 """2000-01-01 and 2100-01-01."""
+
+
+class Unit(NamedTuple):
+    """A unit of time; ns: how many of them it is."""
+
+    name: str
+    ns: int
+
+
+def likely_unit(first_ns: int, last_ns: int) -> Unit | None:
+    """The unit that makes both ends of a span dates from 2000 to 2100 which are none in ns; None = ns will do.
+
+    Example:
+        >>> likely_unit(1_723_161_600_000_000, 1_723_165_200_000_000)
+        Unit(name='us', ns=1000)
+        >>> likely_unit(0, 3_600 * 10**9), likely_unit(10**9, 3_600 * 10**9)
+        (None, None)
+    """
+    for name, ns in _UNITS.items():
+        if first_ns * ns >= FROM_NS and last_ns * ns < TO_NS:
+            return None if ns == 1 else Unit(name, ns)
+    return None
 
 
 def odd_times(
@@ -43,12 +67,12 @@ def odd_times(
     found: dict[int, str] = {}
     stated = _UNITS.get(read_as)
     for factor in (10**9, 10**6, 10**3) if read_as != "iso" else ():
-        if starts_ns is not None and not _FROM_NS // factor <= starts_ns < _TO_NS // factor:
+        if starts_ns is not None and not FROM_NS // factor <= starts_ns < TO_NS // factor:
             continue
         unit = next((name for name, ns in _UNITS.items() if stated and ns == factor * stated), "")
         if not unit and (stated or factor > 10**3):
             continue
-        other = (recv_ns >= _FROM_NS // factor) & (recv_ns < _TO_NS // factor)
+        other = (recv_ns >= FROM_NS // factor) & (recv_ns < TO_NS // factor)
         for row in np.flatnonzero(other).tolist():
             recv = int(recv_ns[row])
             in_unit = f"in {unit}, not {read_as}" if unit else f"in a unit {factor:,} times as large"

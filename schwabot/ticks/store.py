@@ -105,6 +105,8 @@ class StoreFeed:
         self._rows = sum(file.rows for files in self._files for file in files)
         self.notes = _fee_notes(self._instruments)
         """What a reader of the results has to know, in words."""
+        self.trading_notes = list(self.notes)
+        """Those of them that matter only where sizes or fees do."""
         self._read = 0
         self._once = ReadOnce()
 

@@ -144,6 +144,8 @@ class TableFeed:
         self.config = config
         self.notes: list[str] = []
         """What was found rather than stated, in words."""
+        self.trading_notes: list[str] = []
+        """Those of them that matter only where sizes, fees or steps of the price do."""
         self._bad = BadInput(config.policy)
         self._overlaps = Overlaps()
         self._once = ReadOnce()
@@ -171,6 +173,7 @@ class TableFeed:
         names = sorted({run.stream for run in self._table_runs})
         self._instruments = tuple(self._instrument(name, known) for name in names)
         self._note_fees([name for name in names if name not in known])
+        self.notes += self.trading_notes
         self._index = {name: v for v, name in enumerate(names)}
 
     @property
@@ -285,13 +288,19 @@ class TableFeed:
         files = ", ".join(run.file.path.name for run in runs[:3]) + (", ..." if len(runs) > 3 else "")
         if tick is None:
             tick = _finest([run.price_places for run in runs], "prices", "tick", files)
-            self.notes.append(f"{name}: tick size {tick:g} is the finest decimal in {files}; state it as source.tick")
+            self.trading_notes.append(
+                f"{name}: tick size {tick:g} is the finest decimal in {files}; state it as source.tick"
+            )
         if lot is None and not any(run.has_quantities for run in runs):
             lot = 1.0
-            self.notes.append(f"{name}: no column of quantities is stated, so every size is unknown and taken as 0")
+            self.trading_notes.append(
+                f"{name}: no column of quantities is stated, so every size is unknown and taken as 0"
+            )
         if lot is None:
             lot = _finest([run.quantity_places for run in runs], "quantities", "lot", files)
-            self.notes.append(f"{name}: lot size {lot:g} is the finest decimal in {files}; state it as source.lot")
+            self.trading_notes.append(
+                f"{name}: lot size {lot:g} is the finest decimal in {files}; state it as source.lot"
+            )
         return Instrument(
             name,
             tick,
@@ -307,7 +316,7 @@ class TableFeed:
         """Say once that fees are assumed to be 0: a table does not hold them."""
         if names and None in (self.config.maker_fee_bp, self.config.taker_fee_bp):
             said = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-            self.notes.append(
+            self.trading_notes.append(
                 f"{said}: fees are not stated and taken as 0 bp; state source.maker_fee_bp and source.taker_fee_bp,"
                 " or describe the streams under instruments"
             )

@@ -28,6 +28,8 @@ import numpy as np
 
 from schwabot.errors import ConfigError, DataError
 from schwabot.records.market import Float64, Int64
+from schwabot.ticks.overlap import utc
+from schwabot.training.lag_peak import contrast_peak, peak_of
 from schwabot.training.price_series import Series
 
 FINE_S, FINE_MS = 1.0, 10.0
@@ -41,8 +43,6 @@ LEAST_BLOCKS = 8
 """Fewer blocks of time say nothing about how sure the answer is."""
 PRICES_PER_BLOCK = 10
 STEPS_PER_CALL = 20_000_000
-SAME = 1e-12
-"""Contrasts this close, relative to the larger, are one plateau."""
 Progress = Callable[[float], None]
 """Told the share of the work that is done."""
 
@@ -175,12 +175,13 @@ class LeadLag:
     Attributes:
         leader, follower: by the sign of the peak's lag; at lag 0 by the ratio, so that it is at least 1, which orients
             the ratio and says nothing about a lead.
-        lag_ms: where |U| peaks, at least 0; of equal ones the middle, and the closest to 0.
+        lag_ms: where |U| peaks, at least 0; of a plateau the middle, of its two halves where they meet.
         contrast: |U| there over sqrt(sum dX^2 * sum dY^2); above 1 on bursty paths.
         ratio, ratio_sq: sum of |U| (of U^2) over lags at which the leader leads, over that at which it follows.
         clock: receive or event.
         event_estimated: the times of one of the two are estimates: its venue does not stamp all of its prices.
-        lead_seen: the peak lies beside lag 0 and its interval is on that side too; None where there is no interval.
+        lead_seen: the peak lies beside lag 0, its interval is on that side too, and the two peaks do not disagree;
+            None where there is no interval.
         lag_ci_ms, contrast_ci, ratio_ci: 95 % of the resamples; None without enough blocks.
         confidence: share of resamples that peak where the leader leads, lag 0 not among them; None likewise.
         reverse_confidence: share of those that peak where the follower leads.
@@ -284,7 +285,8 @@ def lead_lag(
     reach_ns = int(lags_ns[-1])
     time_x, value_x = _within_reach(x, y, reach_ns)
     time_y, value_y = _within_reach(y, x, reach_ns)
-    alone = DataError(f"{x.name} and {y.name} have no moves in common at any lag up to {reach_ns / 1e9:g} s")
+    spans = (f"{one.name} ({utc(one.ts_ns[0])} to {utc(one.ts_ns[-1])})" for one in (x, y))
+    alone = DataError(f"{' and '.join(spans)} have no moves in common at any lag up to {reach_ns / 1e9:g} s")
     if min(len(time_x), len(time_y)) < 2:
         raise alone
     span_ns = float(time_x[-1] - time_x[0])
@@ -303,7 +305,9 @@ def lead_lag(
     if not covariance.any():
         raise alone
     width_ns = round(max(grid.step_ns, config.bin_ms * 1e6 if config.bin_ms else slower_ms * 1e6))
-    origin_ns = int(min(time_x[0], time_y[0] - reach_ns))
+    # The first price of X in the middle of a bin: on common stamps the bins then peak around the lag, not beside it.
+    origin_ns = int(time_x[0]) - width_ns // 2
+    origin_ns -= max(0, -(-(origin_ns - int(time_y[0]) + reach_ns) // width_ns)) * width_ns
     correlations = _over_lags(
         lambda lags: cpu.bin_correlation(*arrays, lags, width_ns, origin_ns),
         lags_ns,
@@ -311,11 +315,12 @@ def lead_lag(
         lambda share: told(0.5 + 0.5 * share),
     )
     norm = math.sqrt(energy_x.sum() * energy_y.sum())
-    peak = peak_of(np.abs(covariance))
+    peak = contrast_peak(np.abs(covariance))
     ratio, ratio_sq = (_ratio(np.abs(covariance) ** power, grid.side) for power in (1, 2))
     side = int(np.sign(peak - grid.side)) or (1 if ratio >= 1.0 else -1)
     bin_peak = peak_of(np.nan_to_num(np.abs(correlations)))
     lag_ns, bin_lag_ns = (int(lags_ns[at]) * side for at in (peak, bin_peak))
+    disagree = abs(lag_ns - bin_lag_ns) > width_ns or lag_ns * bin_lag_ns < 0
     blocks = by_block.shape[1]
     block_y = np.clip((time_y[1:] - time_x[0] - 1) // block_ns, 0, block_x[-1]).astype(np.int64)
     resampled = _bootstrap(
@@ -335,7 +340,7 @@ def lead_lag(
         ratio_sq=ratio_sq if side > 0 else _inverse(ratio_sq),
         clock=clock,
         event_estimated=event_estimated,
-        lead_seen=_lead_seen(lag_ns, lag_ci_ms),
+        lead_seen=_lead_seen(lag_ns, lag_ci_ms, disagree),
         lag_ci_ms=lag_ci_ms,
         contrast_ci=resampled.interval(resampled.contrast),
         ratio_ci=resampled.interval(resampled.ratio),
@@ -346,7 +351,7 @@ def lead_lag(
         correlation=float(correlations[bin_peak]),
         correlation_lag_ms=bin_lag_ns / 1e6,
         bin_ms=width_ns / 1e6,
-        disagree=abs(lag_ns - bin_lag_ns) > width_ns or lag_ns * bin_lag_ns < 0,
+        disagree=disagree,
         edge=bool(lag_ns == lags_ns[-1]),
         x=x.name,
         y=y.name,
@@ -374,28 +379,9 @@ def _within_reach(one: Series, other: Series, reach_ns: int) -> tuple[Int64, Flo
     return one.ts_ns[first : last + 1], one.value[first : last + 1]
 
 
-def peak_of(size: Float64) -> int:
-    """Where a curve over a symmetric grid is largest; of a plateau the middle, of several the one closest to lag 0.
-
-    A series whose stamps lie on a coarse grid has plateaus: between two such stamps no lag can be told from another.
-
-    Example:
-        >>> peak_of(np.array([0.0, 3.0, 3.0, 3.0, 0.0, 1.0, 3.0])), peak_of(np.array([2.0, 0.0, 2.0]))
-        (2, 2)
-    """
-    centre = len(size) // 2
-    top = np.flatnonzero(size >= size.max() * (1.0 - SAME))
-    if len(top) == 1:
-        return int(top[0])
-    plateaus = np.split(top, np.flatnonzero(np.diff(top) > 1) + 1)
-    ends = [(int(plateau[0]), int(plateau[-1])) for plateau in plateaus]
-    middles = [(low + high + (low + high < 2 * centre)) // 2 for low, high in ends]  # half a step: towards lag 0
-    return min(middles, key=lambda at: (abs(at - centre), -at))
-
-
-def _lead_seen(lag_ns: int, lag_ci_ms: tuple[float, float] | None) -> bool | None:
-    """Whether lag 0 is told from the peak; a peak at 0 shows no lead, however little is known."""
-    if lag_ns == 0:
+def _lead_seen(lag_ns: int, lag_ci_ms: tuple[float, float] | None, disagree: bool) -> bool | None:
+    """Whether lag 0 is told from the peak; a peak at 0, or two that disagree, show no lead, however little is known."""
+    if lag_ns == 0 or disagree:
         return False
     return None if lag_ci_ms is None else lag_ci_ms[0] > 0
 
@@ -475,7 +461,7 @@ def _bootstrap(by_block: Float64, energy_x: Float64, energy_y: Float64, config: 
     for draw in range(config.draws):
         times = np.bincount(rng.integers(blocks, size=blocks), minlength=blocks).astype(np.float64)
         size = np.abs(times @ parts)
-        peak = peak_of(size)
+        peak = contrast_peak(size)
         x, y = times @ energies
         forward = _ratio(size, centre)
         lag_steps[draw] = (peak - centre) * side

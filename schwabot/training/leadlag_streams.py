@@ -179,7 +179,10 @@ class PriceCollector:
                 time, values = prices.take()
                 one = to_series(time, values, name, returns=self.config.returns, observations=prices.stamps)
                 if one.moves < LEAST_MOVES:
-                    raise DataError(f"{name} moved {one.moves} times, which is too little: {LEAST_MOVES} at least")
+                    raise DataError(
+                        f"{name} moved {one.moves} time{'s' * (one.moves != 1)}, which is too little: {LEAST_MOVES} at"
+                        " least; leave it out, or give more of it"
+                    )
             except DataError as error:
                 self.left_out[clock][name] = error.what
             else:
@@ -305,7 +308,7 @@ def compare(
     except KeyboardInterrupt:
         complete = False
     if not done and complete:
-        raise DataError("no pair has moves in common: " + "; ".join(left_out["receive"].values()))
+        raise DataError("no pair can be compared: " + "; ".join(left_out["receive"].values()))
     notes = tuple(_notes(done, left_out, streams, grid, config))
     return LeadLagReport(grid, config.resolution_ns / 1e6, tuple(done), left_out, streams, notes, complete)
 
@@ -355,14 +358,14 @@ def _notes(
             for pair in apart[:3]
         )
         notes.append(
-            "contrast and correlation of bins peak at different lags, trust neither of them alone:"
+            "contrast and correlation of bins peak at different lags, so that no lead is shown:"
             f" {said}{', ...' * (len(apart) > 3)}"
         )
     above = [f"{pair.x} ~ {pair.y} ({pair.clock})" for pair in pairs if pair.contrast > 1]
     if above:
         notes.append(
-            f"contrast above 1, as happens where quotes bounce within bursts: {', '.join(above[:3])}"
-            f"{', ...' * (len(above) > 3)}; it is a score and no correlation, which stands beside it"
+            f"contrast above 1: {', '.join(above[:3])}{', ...' * (len(above) > 3)}; it is a score, which nothing bounds"
+            " where a move of one meets several of the other; the correlation of bins beside it is bounded"
         )
     unsure = config.draws >= 2 and [pair for pair in pairs if pair.confidence is None]
     if unsure:

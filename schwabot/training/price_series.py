@@ -75,7 +75,7 @@ def to_series(
         [10, 30, 40]
     """
     what = name or "a series"
-    time = _whole_ns(ts_ns, what)
+    time = whole_ns(ts_ns, what)
     try:
         values = np.asarray(price, np.float64)
     except (TypeError, ValueError) as error:
@@ -91,16 +91,20 @@ def to_series(
         raise UnsortedTimeError(f"{what}: time runs backwards after index {int(np.argmax(np.diff(time) < 0))}: sort it")
     time, values = last_of_stamp(time, values, resolution_ns)
     if len(time) < 2:
-        raise DataError(f"{what} has {len(time)} prices at different times, and its moves need two at least")
+        has = f"{len(time) or 'no'} price{'s' * (len(time) != 1)}"
+        raise DataError(f"{what} has {has} at different times, and a move needs two: leave it out, or give more of it")
     seen = len(time) if observations is None else observations
     inner = repeats(values)
     time, values = time[~inner], values[~inner]
     if not np.diff(values).any():
-        raise DataError(f"{what} stays at {values[0]:g}: a price that never moves neither leads nor follows")
+        raise DataError(
+            f"{what} stays at {values[0]:g}: a price that never moves neither leads nor follows; leave it out, or give"
+            " a stretch in which it moves"
+        )
     return Series(name, time, np.log(values / values[0]) if returns == "log" else values - values[0], seen)
 
 
-def _whole_ns(ts_ns: npt.ArrayLike, what: str) -> Int64:
+def whole_ns(ts_ns: npt.ArrayLike, what: str) -> Int64:
     """Times as int64 ns: dates by their own unit, and nothing that would have to be cut short."""
     given = np.asarray(ts_ns)
     if given.dtype.kind == "M":
@@ -108,10 +112,14 @@ def _whole_ns(ts_ns: npt.ArrayLike, what: str) -> Int64:
             raise DataError(f"{what}: a time is missing (NaT)")
         time: Int64 = given.astype("datetime64[ns]").astype(np.int64)
         whole = bool((time.astype("datetime64[ns]").astype(given.dtype) == given).all())  # ns end in 2262
-    elif given.dtype.kind in "iuf":
-        with np.errstate(invalid="ignore"):
-            time = given.astype(np.int64)
+    elif given.dtype.kind in "iu":
+        time = given.astype(np.int64)
         whole = bool((np.abs(given.astype(np.float64)) < 2.0**63).all() and (time == given).all())
+    elif given.dtype.kind == "f" and given.size:
+        raise DataError(
+            f"{what}: times are {given.dtype}, whose unit and rounding nobody knows: give whole ns (int64) or"
+            " datetime64; of seconds: np.round(times * 1e9).astype(np.int64)"
+        )
     else:
         whole = not given.size
         time = np.zeros(given.shape, np.int64)

@@ -15,7 +15,8 @@ LAGS_MS = np.array([-10.0, 0.0, 10.0])
 def _pair(clock: str, leader: str, lag_ms: float, **changes: Any) -> dict[str, Any]:
     curve = np.array([0.1, 0.2, 0.3])
     one = {"x": "a:X/Y", "y": "b:X/Y", "clock": clock, "leader": leader, "lag_ms": lag_ms, "edge": False}
-    one |= {"event_estimated": False, "lead_seen": True, "lags_ms": LAGS_MS, "curve": curve, "correlations": curve}
+    one |= {"event_estimated": False, "disagree": False, "lead_seen": True}
+    one |= {"lags_ms": LAGS_MS, "curve": curve, "correlations": curve}
     return one | changes
 
 
@@ -25,6 +26,10 @@ def _pair(clock: str, leader: str, lag_ms: float, **changes: Any) -> dict[str, A
         (_pair("receive", "a:X/Y", 10.0), "receive: upper leads by 10 ms"),
         (_pair("receive", "b:X/Y", 10.0, edge=True), "receive: lower leads by 10 ms (edge)"),
         (_pair("event", "b:X/Y", 10.0, lead_seen=False), "event: no lead seen (peak at -10 ms)"),
+        (
+            _pair("event", "a:X/Y", 10.0, lead_seen=False, disagree=True),
+            "event: no lead seen (peak at 10 ms, bins disagree)",
+        ),
         (
             _pair("event", "a:X/Y", 0.0, event_estimated=True, lead_seen=False),
             "event (estimated): no lead seen (peak at 0 ms)",

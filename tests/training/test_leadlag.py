@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from schwabot.errors import ConfigError, DataError
-from schwabot.training.leadlag import LagGrid, LeadLag, LeadLagConfig, _Resamples, lead_lag, peak_of
+from schwabot.training.leadlag import LagGrid, LeadLag, LeadLagConfig, _Resamples, lead_lag
 from schwabot.training.price_series import Series, to_series
 
 MS = 1_000_000
@@ -187,15 +187,20 @@ def test_contrast_and_correlation_that_part_are_reported() -> None:
     assert found.bin_ms == pytest.approx(max(found.refresh_x_ms, found.refresh_y_ms), abs=1e-5)
     apart = lead_lag(*few, grid, LeadLagConfig(bin_ms=1.0))
     assert (apart.bin_ms, apart.lag_ms, apart.correlation_lag_ms, apart.disagree) == (1.0, 43.0, 65.0, True)
-    other_side = lead_lag(*walk(0, 1), grid, LeadLagConfig(bin_ms=10.0))
+    other_side = lead_lag(*walk(9, 1), grid, LeadLagConfig(bin_ms=10.0))
     assert (other_side.lag_ms, other_side.correlation_lag_ms, other_side.disagree) == (1.0, -1.0, True)
+    assert other_side.lag_ci_ms == (1.0, 1.0)  # sure of itself, and no lead for that
+    assert other_side.lead_seen is False
+    assert lead_lag(*walk(9, 1), grid, LeadLagConfig(bin_ms=10.0, draws=0)).lead_seen is False
 
 
 def test_correlations_are_those_of_bins_counted_by_hand() -> None:
-    """Moves that meet in one bin, the bins from the earliest that any lag reaches, Y's moved on by the lag."""
+    """Moves that meet in one bin, the bins from before the earliest that any lag reaches, Y's moved on by the lag."""
     (x, y), width, reach = walk(7, 30, n=600, of_x=100, of_y=150), 7, 20
     found = lead_lag(x, y, LagGrid.of(reach / 1e3, 4.0), LeadLagConfig(bin_ms=width, draws=0))
-    origin = int(min(x.ts_ns[0], y.ts_ns[0] - reach * MS))
+    origin = int(x.ts_ns[0]) - width * MS // 2  # the first price of X in the middle of a bin
+    while origin > y.ts_ns[0] - reach * MS:
+        origin -= width * MS
     for lag_ms, correlation in zip(found.lags_ms.tolist(), found.correlations.tolist(), strict=True):
         bins: list[dict[int, float]] = [{}, {}]
         for moves, one, shift in zip(bins, (x, y), (0, round(lag_ms * MS)), strict=True):
@@ -218,21 +223,52 @@ def test_returns_on_a_coarse_clock_peak_in_the_middle_of_the_plateau() -> None:
         assert abs(found.lag_ms - 5_000) <= 500
 
 
-@pytest.mark.parametrize(
-    ("size", "peak"),
-    [
-        ([0, 0, 0, 0, 9], 4),
-        ([9, 0, 0, 0, 9], 4),  # equally far: the one at which X leads
-        ([0, 9, 9, 0, 0], 2),  # half a step: towards lag 0
-        ([0, 0, 9, 9, 0], 2),
-        ([0, 0, 0, 9, 9], 3),
-        ([9, 9, 9, 0, 0], 1),
-        ([9, 0, 0, 9, 0], 3),
-        ([1, 1, 1, 1, 1], 2),
-    ],
-)
-def test_peak_of_plateaus_and_ties(size: list[float], peak: int) -> None:
-    assert peak_of(np.array(size, np.float64)) == peak
+def on_common_stamps(seed: int, ma: float, lag_s: int, n: int = 600) -> tuple[Series, Series]:
+    """A price a second whose moves are white noise plus ``ma`` times the one before, and an exact copy later."""
+    noise = np.random.default_rng(seed).normal(size=n + 1)
+    price = 60_000.0 + np.cumsum(noise[1:] + ma * noise[:-1])
+    time = np.arange(n) * 1_000 * MS
+    return to_series(time, price, "x"), to_series(time + lag_s * 1_000 * MS, price, "y")
+
+
+@pytest.mark.parametrize("ma", [0.0, 0.3, 1.0, -0.3])
+@pytest.mark.parametrize("step_ms", [100.0, 300.0])
+def test_an_exact_shift_on_common_stamps_is_found_to_a_step(ma: float, step_ms: float) -> None:
+    """U is level for a second on either side of it, with a notch or a spike between, and the two sides differ."""
+    grid = LagGrid.of(30.0, step_ms)
+    for seed in range(8):
+        for late in (on_common_stamps(seed, ma, 2), on_common_stamps(seed, ma, 2)[::-1]):
+            found = lead_lag(*late, grid, LeadLagConfig(draws=100))
+            assert (found.leader, found.lead_seen, found.disagree) == ("x", True, False)
+            assert abs(found.lag_ms - 2_000) <= step_ms
+            assert abs(found.correlation_lag_ms - 2_000) <= step_ms
+            assert found.lag_ci_ms is not None
+            assert found.lag_ci_ms[1] - found.lag_ci_ms[0] <= 2 * step_ms
+        same = lead_lag(*on_common_stamps(seed, ma, 0), grid, LeadLagConfig(draws=100))
+        assert (same.lag_ms, same.correlation_lag_ms, same.lead_seen, same.disagree) == (0.0, 0.0, False, False)
+
+
+@pytest.mark.parametrize(("lag_ms", "wanted_ms"), [(2_500, 2_500), (2_100, 2_000), (2_900, 3_000)])
+def test_a_lag_between_common_stamps_is_found_to_a_quarter_of_them(lag_ms: int, wanted_ms: int) -> None:
+    """A path of 100 ms seen on whole seconds: half way the plateau between the two stamps, else the nearer stamp."""
+    for seed in range(8):
+        path = np.cumsum(np.random.default_rng(seed).normal(size=20_100))
+        seen = np.arange(2_000) * 10 + 50
+        x, y = (
+            to_series(np.arange(2_000) * 1_000 * MS, path[seen - late], name, returns="simple")
+            for name, late in (("x", 0), ("y", lag_ms // 100))
+        )
+        found = lead_lag(x, y, LagGrid.of(30.0, 100.0), LeadLagConfig(draws=0))
+        assert (found.leader, found.lag_ms) == ("x", wanted_ms)
+
+
+def test_stamps_a_few_ms_off_the_second_find_the_shift_too() -> None:
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        x, y = on_common_stamps(seed, 0.3, 2)
+        jittered = (Series(one.name, one.ts_ns + rng.integers(0, 40, 600) * MS, one.value, 600) for one in (x, y))
+        found = lead_lag(*jittered, LagGrid.of(30.0, 100.0), LeadLagConfig(draws=0))
+        assert abs(found.lag_ms - 2_000) <= 100
 
 
 def test_a_seed_gives_one_answer_and_the_blocks_are_said() -> None:
@@ -255,7 +291,9 @@ def test_no_lead_is_not_sure() -> None:
 def test_series_without_a_common_time_are_refused() -> None:
     x, y = walk(1, 0)
     later = Series("y", y.ts_ns + 10**12, y.value, y.observations)
-    with pytest.raises(DataError, match="x and y have no moves in common"):
+    with pytest.raises(
+        DataError, match=r"x \(1970-01-01T00:00:00.* to .*Z\) and y \(1970-01-01T00:16:40.*\) have no moves in common"
+    ):
         lead_lag(x, later, LagGrid.of(0.1, 1.0))
 
 

@@ -45,10 +45,10 @@ def test_leaving_out_repeats_changes_no_contrast(x: list[int], y: list[int]) -> 
     ("time", "price", "error", "said"),
     [
         ([1, 2], [1.0], DataError, "one length"),
-        ([1], [1.0], DataError, "a has 1 prices at different times"),
-        ([], [], DataError, "a has 0 prices"),
-        ([5, 5], [1.0, 2.0], DataError, "a has 1 prices"),
-        ([1, 2, 3], [4.0, 4.0, 4.0], DataError, "a stays at 4"),
+        ([1], [1.0], DataError, "a has 1 price at different times, and a move needs two: leave it out"),
+        ([], [], DataError, "a has no prices at"),
+        ([5, 5], [1.0, 2.0], DataError, "a has 1 price at"),
+        ([1, 2, 3], [4.0, 4.0, 4.0], DataError, "a stays at 4: .*leave it out"),
         ([3, 2], [1.0, 2.0], UnsortedTimeError, "runs backwards after index 0"),
         ([1, 2], [1.0, float("nan")], BadPriceError, "price nan at index 1"),
         ([1, 2], [1.0, 0.0], BadPriceError, "returns=simple"),
@@ -85,8 +85,13 @@ def test_times_that_would_have_to_be_cut_short_are_refused(time: object) -> None
 
 
 def test_whole_numbers_are_times_in_any_type() -> None:
-    for kind in (np.int32, np.uint64, np.float64):
+    for kind in (np.int32, np.uint64):
         assert to_series(np.array([1, 20], kind), [1.0, 2.0]).ts_ns.tolist() == [1, 20]
+
+
+def test_floats_are_no_times_and_what_to_give_is_said() -> None:
+    with pytest.raises(DataError, match=r"a: times are float64, .*int64.* or datetime64; of seconds: np.round"):
+        to_series(np.array([1.0, 2.0]), [1.0, 2.0], "a")
 
 
 def test_prices_that_are_no_numbers_are_refused() -> None:
