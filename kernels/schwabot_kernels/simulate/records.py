@@ -123,7 +123,7 @@ class Result(NamedTuple):
 
 
 class Fills(NamedTuple):
-    """Every fill and every order of a run, if asked for; see FILL_* and ORDER_* in README. [capacity, columns] int64."""
+    """Every fill and every order of a run, if asked for; columns in README. [capacity, columns] int64."""
 
     fills: I64
     orders: I64
