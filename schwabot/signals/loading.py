@@ -13,10 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from schwabot.errors import PolicyError, SchwabotError
+from schwabot.errors import PolicyError
 from schwabot.signals.builtin import NAMES
 from schwabot.signals.declaring import Policy, Signal
 from schwabot.signals.parameters import closest
+
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def load_policy(name: str) -> Policy:
@@ -151,8 +153,12 @@ def _is_there(stem: str) -> bool:
 def _run(execute: Callable[[], ModuleType], name: str, what: str) -> ModuleType:
     try:
         return execute()
-    except SchwabotError:
-        raise
+    except PolicyError as error:
+        frames = [one for one in traceback.extract_tb(error.__traceback__) if not _is_inside(one.filename)]
+        own = [one for one in frames if PACKAGE not in Path(one.filename).parents]
+        if error.file is not None or not own:
+            raise
+        raise PolicyError(error.what, file=own[-1].filename, line=own[-1].lineno) from error
     except SyntaxError as error:
         raise PolicyError(
             f"{error.msg} (while reading {what} {name})", file=error.filename, line=error.lineno
@@ -165,7 +171,7 @@ def _run(execute: Callable[[], ModuleType], name: str, what: str) -> ModuleType:
 
 
 def _is_inside(file: str) -> bool:
-    return file.startswith("<frozen importlib") or file == __file__ or Path(file).parent.name == "importlib"
+    return file.startswith("<") or file == __file__ or Path(file).parent.name == "importlib"
 
 
 def _named(module: ModuleType, function: str, kind: type[Any], what: str) -> Any:

@@ -3,6 +3,7 @@
 numba says where it stops, in its own words and often at another line. So the common mistakes are looked for here, in
 the source, before anything is compiled.
 """
+
 # ruff: noqa: N802  # methods are named after the nodes of ast that they visit
 
 from __future__ import annotations
@@ -277,7 +278,8 @@ class _Reader:
             return False
         value = self._value(base.id)
         if value is math and not hasattr(math, node.attr):
-            self.fail(f"math.{node.attr} does not exist{closest(node.attr, dir(math))}", node)
+            near = closest(f"math.{node.attr}", [f"math.{name}" for name in dir(math)])
+            self.fail(f"math.{node.attr} does not exist{near}", node)
         if value is np:
             self._refuse_numpy(node)
         if isinstance(value, types.ModuleType) and value is not math:
@@ -288,6 +290,8 @@ class _Reader:
                 self._refuse(node, f"{base.id}.{node.attr}", "use math, + - * / and functions of your own")
         if isinstance(value, type) and issubclass(value, enum.Enum):
             return True
+        if isinstance(value, type):
+            self._refuse(node, f"{base.id}.{node.attr}, of a class,", "use a parameter, or a number at the top of the file")
         self._check_global(base, value)
         return True
 
