@@ -18,6 +18,7 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from schwabot.errors import ConfigError
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.instrument import Instrument
+from schwabot.simulation.settings import SimulationConfig
 from schwabot.sinks.settings import SinksConfig
 from schwabot.tensors.device import DeviceConfig
 from schwabot.ticks.store import StoreConfig
@@ -29,11 +30,11 @@ from schwabot.training.fit_settings import FitConfig
 from schwabot.training.leadlag import LeadLagConfig
 from schwabot.training.skill_settings import SkillConfig
 
-MODES = ("replay", "convert", "leadlag", "fit")
-PLANNED_MODES = ("backtest", "sweep", "record", "paper", "live", "serve")
+MODES = ("replay", "convert", "leadlag", "fit", "backtest", "sweep")
+PLANNED_MODES = ("record", "paper", "live", "serve")
 GROUPS = (
-    "source", "instruments", "sinks", "leadlag", "fit", "experiment", "modules/tensor_harness", "modules/ghost_bridge",
-    "modules/hash_registry", "modules/phantom_lag", "modules/voltage_lanes",
+    "source", "instruments", "sinks", "leadlag", "fit", "simulation", "experiment",
+    "modules/tensor_harness", "modules/ghost_bridge", "modules/hash_registry", "modules/phantom_lag", "modules/voltage_lanes",
 )  # fmt: skip
 FEES = ("maker_fee_bp", "taker_fee_bp")
 
@@ -155,6 +156,7 @@ class RunConfig:
         instruments: what is known about each stream: any name → ``InstrumentConfig``.
         skill: how forecasts are scored.
         leadlag: mode=leadlag: grid of lags, price, bootstrap.
+        simulation: the simulated exchange of mode=backtest and mode=sweep.
         checkpoint: a forecast that mode=fit trained, as a file; every mode that runs the graph serves it.
     """
 
@@ -171,6 +173,7 @@ class RunConfig:
     sinks: SinksConfig = field(default_factory=SinksConfig)
     convert: ConvertConfig = field(default_factory=ConvertConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    simulation: SimulationConfig = field(default_factory=SimulationConfig)
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""

@@ -9,17 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from schwabot_kernels.simulate.cpu import grown, make_simulator, new_state
 
 from schwabot.records.audit import StepRecord
-from schwabot.records.market import Float64, Ticks
 from schwabot.records.instrument import Instrument
+from schwabot.records.market import Float64, Ticks
 from schwabot.signals.columns import resolve
 from schwabot.signals.compiling import CompiledPolicy
 from schwabot.simulation.market import MarketBuilder
-from schwabot.simulation.outcome import Outcome
 from schwabot.simulation.rules import make_rules
 from schwabot.simulation.settings import SimulationConfig
-from schwabot_kernels.simulate.cpu import grown, make_simulator, new_state
 
 FIRST_LOG = 1 << 12
 

@@ -25,12 +25,18 @@ MOST_FILLS = 4_000
 BLUE, RED, GREEN, GREY = "#1f5fa8", "#c0392b", "#1d8348", "#8795a5"
 ASSUMPTIONS = (
     "Our orders leave the recorded market as it was: no impact, and nobody answers to us.",
-    "A taking order fills at the touch it meets at the exchange, no more than the size shown there; the rest is"
-    " cancelled. Depth behind the touch is not used.",
-    "A resting order joins the queue at the back of the shown size. It fills when recorded trades eat through what is"
-    " ahead of it, when a trade goes through its price, or when the other side's quote reaches it.",
-    "Venue times are the venue's stamps on our clock, as good as the clock estimate; streams without stamps use their"
-    " venue's median feed delay.",
+    (
+        "A taking order fills at the touch it meets at the exchange, no more than the size shown there; the rest is"
+        " cancelled. Depth behind the touch is not used."
+    ),
+    (
+        "A resting order joins the queue at the back of the shown size. It fills when recorded trades eat through what is"
+        " ahead of it, when a trade goes through its price, or when the other side's quote reaches it."
+    ),
+    (
+        "Venue times are the venue's stamps on our clock, as good as the clock estimate; streams without stamps use their"
+        " venue's median feed delay."
+    ),
     "No interest, no borrowing cost, no liquidation, no rate limits; funding only where a file of it was given.",
 )
 
