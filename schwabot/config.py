@@ -34,7 +34,8 @@ MODES = ("replay", "convert", "leadlag", "fit", "backtest", "sweep")
 PLANNED_MODES = ("record", "paper", "live", "serve")
 GROUPS = (
     "source", "instruments", "sinks", "leadlag", "fit", "simulation", "experiment",
-    "modules/tensor_harness", "modules/ghost_bridge", "modules/hash_registry", "modules/phantom_lag", "modules/voltage_lanes",
+    "modules/tensor_harness", "modules/ghost_bridge", "modules/hash_registry", "modules/phantom_lag",
+    "modules/voltage_lanes",
 )  # fmt: skip
 FEES = ("maker_fee_bp", "taker_fee_bp")
 

@@ -30,12 +30,12 @@ ASSUMPTIONS = (
         " cancelled. Depth behind the touch is not used."
     ),
     (
-        "A resting order joins the queue at the back of the shown size. It fills when recorded trades eat through what is"
-        " ahead of it, when a trade goes through its price, or when the other side's quote reaches it."
+        "A resting order joins the queue at the back of the shown size. It fills when recorded trades eat through what"
+        " is ahead of it, when a trade goes through its price, or when the other side's quote reaches it."
     ),
     (
-        "Venue times are the venue's stamps on our clock, as good as the clock estimate; streams without stamps use their"
-        " venue's median feed delay."
+        "Venue times are the venue's stamps on our clock, as good as the clock estimate; streams without stamps use"
+        " their venue's median feed delay."
     ),
     "No interest, no borrowing cost, no liquidation, no rate limits; funding only where a file of it was given.",
 )
