@@ -28,7 +28,7 @@ class MarketBuilder:
     Args:
         instruments: V instruments of the source.
         legs: streams that are traded.
-        signals: per leg the signals the policy reads, in its order: how to take each from a record.
+        signals: per leg the signals the policy reads, in its order: how to take each from a record; None = NaN for now.
         max_notional: see ``schwabot.simulation.settings.SimulationConfig``.
         rows: rows to come, if known: then nothing has to be copied.
 
@@ -51,7 +51,7 @@ class MarketBuilder:
         self,
         instruments: Sequence[Instrument],
         legs: Sequence[str],
-        signals: Sequence[Sequence[Column]],
+        signals: Sequence[Sequence[Column | None]],
         max_notional: float,
         rows: int | None = None,
     ) -> None:
@@ -136,7 +136,8 @@ class MarketBuilder:
         for v in range(len(self.instruments)):
             self._mark(v, first + np.flatnonzero(leg == v))
             for s, column in enumerate(self._columns[v]):
-                market.signals[v, s, rows] = column(record)
+                if column is not None:
+                    market.signals[v, s, rows] = column(record)
         self._lanes.append(record.signals.lane[:, self._stream_of].T.copy())
         self.rows = end
 
