@@ -142,7 +142,7 @@ def make_params_of(parameters: Sequence[Parameter]) -> tuple[Any, Any]:
 
 def _generated(head: str, answer: str, **names: Any) -> Any:
     space: dict[str, Any] = dict(names)
-    exec(f"def {head}:\n    return {answer}", space)  # nosec B102: names were checked, see declaring
+    exec(f"def {head}:\n    return {answer}", space)  # noqa: S102  # nosec B102: names were checked, see declaring
     return numba.njit(**OPTIONS)(space[head.partition("(")[0]])
 
 
@@ -228,7 +228,7 @@ def _in_python(declared: Declared, function: Function, *given: Any) -> Any:
         return function(*given)
     except (ZeroDivisionError, OverflowError, ValueError):
         return None
-    except Exception as error:  # whatever a user's function raises is told with its line
+    except Exception as error:  # noqa: BLE001  # whatever a user's function raises is told with its line
         at = next(
             (one for one in reversed(traceback.extract_tb(error.__traceback__)) if one.filename == declared.file), None
         )
