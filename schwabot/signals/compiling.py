@@ -178,7 +178,7 @@ def _check(policy: Policy, compiled: Any, quiet: Any, event: Any, params: Any) -
             explain(policy, error)
         if number == 0:
             _check_answer(policy, compiled, got)
-        said = _in_python(policy, policy.function, again, e, values)
+        said = in_python(policy, policy.function, again, e, values)
         if said is not None and not _same(said, got):
             raise policy.error(
                 f"{policy.name} answers {_words(got)} compiled and {_words(said)} in plain Python: does it use something"
@@ -205,7 +205,7 @@ def _check_quiet(policy: Policy, quiet: Any, standing: Standing, e: Any, values:
         low, high = quiet(standing, values)
     except NumbaError as error:
         explain(policy, error, policy.quiet)
-    said = _in_python(policy, policy.quiet, standing, values)
+    said = in_python(policy, policy.quiet, standing, values)
     if said is not None and (float(said[0]), float(said[1])) != (low, high):
         raise policy.error(f"quiet answers {(low, high)} compiled and {tuple(said)} in plain Python")
     if standing.in_flight and (low, high) != (-math.inf, math.inf):
@@ -222,7 +222,7 @@ def _check_quiet(policy: Policy, quiet: Any, standing: Standing, e: Any, values:
             )
 
 
-def _in_python(declared: Declared, function: Function, *given: Any) -> Any:
+def in_python(declared: Declared, function: Function, *given: Any) -> Any:
     """The answer of the plain function, or None where Python refuses what IEEE arithmetic answers."""
     try:
         return function(*given)

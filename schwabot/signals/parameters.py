@@ -25,6 +25,7 @@ class Parameter:
         log: search in equal ratios rather than equal steps.
         unit: e.g. "bp", for tables.
         about: one line, for tables.
+        searched: False = a sweep leaves it alone unless told, as what says what is to be done, not how.
         name: filled in from the declaration.
 
     Raises:
@@ -45,6 +46,7 @@ class Parameter:
     log: bool = False
     unit: str = ""
     about: str = ""
+    searched: bool = True
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -98,6 +100,8 @@ class Parameter:
     @property
     def range(self) -> tuple[float, float] | None:
         """What a sweep searches by itself; None = it leaves the parameter alone."""
+        if not self.searched:
+            return None
         if self.kind is bool:
             return (0, 1)
         if self.search is not None:
@@ -119,6 +123,7 @@ class Parameter:
             Traceback (most recent call last):
             schwabot.errors.ConfigError: edge_bp=30 is out of range: use 0.0 to 20.0
         """
+        given = given.item() if hasattr(given, "item") else given  # numpy's numbers
         said = f"{where or self.name}={given}"
         if self.kind is bool:
             if isinstance(given, bool):

@@ -3,6 +3,7 @@
 numba says where it stops, in its own words and often at another line. So the common mistakes are looked for here, in
 the source, before anything is compiled.
 """
+# ruff: noqa: N802  # methods are named after the nodes of ast that they visit
 
 from __future__ import annotations
 
