@@ -61,7 +61,7 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
         What summary.json holds.
     """
     desk = open_desk(settings)
-    parameters = desk.policy.values(settings.policy.parameters)
+    parameters = desk.parameters(settings)
     broker = SimulatedBroker(desk.recorder(settings), parameters)
     config = write_config(settings, run_dir)
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)

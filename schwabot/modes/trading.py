@@ -14,8 +14,9 @@ from schwabot.modules.forecast import ForecastHead
 from schwabot.modules.settings import ModulesConfig
 from schwabot.pipeline import Pipeline
 from schwabot.records.instrument import Instrument
-from schwabot.signals import CompiledPolicy, compile_policy, load_policy
-from schwabot.signals.loading import load_signal
+from schwabot.signals.compiling import CompiledPolicy, compile_policy
+from schwabot.signals.loading import load_policy, load_signal
+from schwabot.signals.own_signals import split_parameters
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot.tensors.device import resolve_device
 from schwabot.ticks.base import Feed
@@ -37,6 +38,10 @@ class Desk:
     reference: str | None
     compile_s: float
 
+    def parameters(self, settings: RunConfig) -> dict[str, float]:
+        """Every parameter of the policy with its value."""
+        return self.policy.values(split_parameters(settings.policy.parameters)[0])
+
     def recorder(self, settings: RunConfig) -> MarketRecorder:
         """Keeps the market that the policy trades on."""
         return MarketRecorder(
@@ -47,6 +52,7 @@ class Desk:
             self.pipeline.graph.horizons_ms,
             settings.policy.leader,
             expected_events(settings, self.feed),
+            split_parameters(settings.policy.parameters)[1],
         )
 
 
@@ -63,7 +69,7 @@ def open_desk(settings: RunConfig) -> Desk:
         )
     own = [load_signal(name) for name in settings.policy.signals]
     policy = compile_policy(load_policy(settings.policy.name), own)
-    policy.values(settings.policy.parameters)  # before anything is read
+    policy.values(split_parameters(settings.policy.parameters)[0])  # refused before anything is read
     feed = open_feed(settings)
     reference = reference_of(settings.source.reference, feed.instruments)
     device, reason = resolve_device(settings.device)
@@ -87,7 +93,3 @@ def _legs(wanted: Any, instruments: tuple[Instrument, ...], rates: tuple[str, ..
         raise ConfigError("the source has no stream that can be traded: quotes are needed, not trades alone")
     return (min(able, key=lambda one: (one.taker_fee_bp, one.stream)).stream,)
 
-
-def parameters_of(desk: Desk, settings: RunConfig) -> dict[str, float]:
-    """Every parameter of the policy with its value."""
-    return desk.policy.values(settings.policy.parameters)

@@ -175,7 +175,7 @@ def trades_table(outcome: Outcome) -> pa.Table:
                 )
                 if entry is None:
                     entry, cash, fees, largest = fill, 0, 0, 0
-                value = int(worth(np.int64(fill[FILL_PRICE]), scale, instrument.inverse))
+                value = int(worth(np.array(fill[FILL_PRICE]), scale, instrument.inverse))
                 cash -= fill[FILL_SIDE] * part * value + fee
                 fees += fee
                 position += fill[FILL_SIDE] * part

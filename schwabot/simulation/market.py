@@ -6,6 +6,7 @@ Axis legend: N rows (quotes and trades in receive order), V streams, L legs (tra
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -154,11 +155,10 @@ class MarketBuilder:
         if not len(quotes):
             return
         bid, ask = market.bid[quotes], market.ask[quotes]
-        if self.accounts[v] is None:
+        account = self.accounts[v]
+        if account is None:
             account = open_account(self.instruments[v], int(ask[0]), self._max_notional)
             self.accounts[v], self.scale[v], self.max_lots[v] = account, account.scale, account.max_lots
-        account = self.accounts[v]
-        assert account is not None
         least = account.max_ticks // (16 * 16)
         if (far := (ask > account.max_ticks) | (bid < least)).any():
             row = int(quotes[np.argmax(far)])
@@ -186,7 +186,7 @@ class MarketBuilder:
 
 def _empty(legs: int, signals: int, capacity: int) -> Market:
     bytes_ = ("leg", "kind", "side")
-    arrays = {name: np.zeros(capacity, np.int8 if name in bytes_ else np.int64) for name in Market._fields[:-2]}
+    arrays: dict[str, Any] = {name: np.zeros(capacity, np.int8 if name in bytes_ else np.int64) for name in Market._fields[:-2]}
     return Market(
         **arrays, next_row=np.full(capacity, -1, np.int32), signals=np.full((legs, signals, capacity), np.nan)
     )

@@ -188,7 +188,7 @@ def _by_lane(trades: pa.Table, shortfall: pa.Table) -> Section:
 
 def _by_hour(currency: str, curve: EquityCurve, money: Float64) -> Section:
     total = money.sum(axis=0)
-    rows = []
+    rows, gains = [], np.empty(0)
     if len(total):
         hour = curve.ts_ns // 3_600_000_000_000
         ends = np.append(np.flatnonzero(np.diff(hour)), len(hour) - 1)
@@ -201,7 +201,7 @@ def _by_hour(currency: str, curve: EquityCurve, money: Float64) -> Section:
         go.Bar(
             x=[row["hour (UTC)"] for row in rows],
             y=[row["net"] for row in rows],
-            marker_color=[RED if row["net"] < 0 else GREEN for row in rows],
+            marker_color=[RED if gain < 0 else GREEN for gain in gains],
         )
     )
     figure.update_yaxes(title_text=f"net, {currency}")
