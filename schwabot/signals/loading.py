@@ -11,13 +11,14 @@ from collections.abc import Callable
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TypeVar
 
 from schwabot.errors import PolicyError
 from schwabot.signals.builtin import NAMES
 from schwabot.signals.declaring import Policy, Signal
 from schwabot.signals.parameters import closest
 
+Kind = TypeVar("Kind", Policy, Signal)
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -64,7 +65,7 @@ def _own_form(name: str) -> str:
     return f"{head}:{tail}" if dot else "my_module:my_policy"
 
 
-def _load(name: str, kind: type[Any], what: str) -> Any:
+def _load(name: str, kind: type[Kind], what: str) -> Kind:
     where, _, function = name.rpartition(":")
     if not where or not function:
         raise PolicyError(f"{what} {name!r} is not complete: write my_module:my_{what}")
@@ -174,7 +175,7 @@ def _is_inside(file: str) -> bool:
     return file.startswith("<") or file == __file__ or Path(file).parent.name == "importlib"
 
 
-def _named(module: ModuleType, function: str, kind: type[Any], what: str) -> Any:
+def _named(module: ModuleType, function: str, kind: type[Kind], what: str) -> Kind:
     found = getattr(module, function, None)
     if isinstance(found, kind):
         return found
@@ -192,6 +193,6 @@ def _named(module: ModuleType, function: str, kind: type[Any], what: str) -> Any
         raise PolicyError(f"{function} is {other}", file=file, line=found.line)
     line = found.__code__.co_firstlineno if callable(found) and hasattr(found, "__code__") else None
     if callable(found) and not isinstance(found, type):
-        raise PolicyError(f"{function} is not declared: put @{what}(...) above it (from schwabot.signals import {what})",
-                          file=file, line=line)  # fmt: skip
+        hint = f"put @{what}(...) above it (from schwabot.signals import {what})"
+        raise PolicyError(f"{function} is not declared: {hint}", file=file, line=line)
     raise PolicyError(f"{function} is a {type(found).__name__}, not a function declared with @{what}(...)", file=file)

@@ -100,9 +100,7 @@ PARENTS = {"every_s": 10.0, "window_ms": 1000.0, "ahead_ms": 20.0, "lots": 5}
         (10.98, 0, 0.0, {"mode": 1}, take(BUY, 5)),
     ],
 )
-def test_timed_execution(
-    after_s: float, position: int, forecast_bp: float, given: dict[str, Any], answer: Any
-) -> None:
+def test_timed_execution(after_s: float, position: int, forecast_bp: float, given: dict[str, Any], answer: Any) -> None:
     e = {"ts_ns": 10**18 + round(after_s * S), "forecast_bp": forecast_bp}
     assert ask("timed_execution", {"position": position}, e, **PARENTS, **given) == answer
     assert ask("timed_execution", {"position": position, "in_flight": 1}, e, **PARENTS, **given) == nothing()

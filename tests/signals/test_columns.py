@@ -75,5 +75,3 @@ def test_what_can_not_be_had() -> None:
         takers(["forecast_100ms_bp"], ["a:B/C"], streams, (), None)
     with pytest.raises(ConfigError, match="has forecast_0_5ms_bp, forecast_50ms_bp"):
         takers(["forecast_100ms_bp"], ["a:B/C"], streams, (0.5, 50.0), None)
-
-

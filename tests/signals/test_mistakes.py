@@ -10,7 +10,7 @@ from schwabot.errors import ConfigError, PolicyError
 from schwabot.signals import load_policy, load_signal
 from schwabot.signals.compiling import compile_policy
 from schwabot.signals.own_signals import make_pass
-from tests.signals.making import written
+from tests.signals.making import event, standing, written
 
 # In each, the marked line is the one that has to be named; {} is the head @policy(...) def mine(s, e, p):
 MISTAKES = {
@@ -129,12 +129,25 @@ def test_mistake_is_told_with_its_line(tmp_path: Path, mistake: str) -> None:
 
 
 def test_memory_outside_what_was_declared(tmp_path: Path) -> None:
-    file = written(tmp_path, "\n@policy(memory=2)\ndef mine(s, e, p):\n    s.memory[2] = 1.0\n    return nothing()\n", "memo.py")
+    file = written(
+        tmp_path, "\n@policy(memory=2)\ndef mine(s, e, p):\n    s.memory[2] = 1.0\n    return nothing()\n", "memo.py"
+    )
     assert said(file).startswith(f"{file}:7: s.memory[2] is outside the memory of 2: declare @policy(memory=3")
-    by_index = "\n@policy(memory=2)\ndef mine(s, e, p):\n    i = 1 + e.bid_ticks\n    s.memory[i] = 1.0\n    return nothing()\n"
+    by_index = "\n@policy(memory=2)\ndef mine(s, e, p):\n    i = 1 + e.bid_ticks\n    s.memory[i] = 1.0\n"
+    by_index += "    return nothing()\n"
     file = written(tmp_path, by_index, "memo2.py")
     assert said(file).startswith(f"{file}:8: ")
     assert "declare more with memory=N" in said(file)
+
+
+def test_an_index_that_runs_out_later_is_caught(tmp_path: Path) -> None:
+    text = "\n@policy(memory=2)\ndef mine(s, e, p):\n    s.memory[e.bid_lots] += 1.0\n    return nothing()\n"
+    file = written(tmp_path, text.replace("e.bid_lots", "int(e.bid_lots == 9) * 5"), "later.py")
+    compiled = compile_policy(load_policy(f"{file}:mine"))
+    s, p = standing(memory_size=2), compiled.params_of(compiled.row()[None], 0)
+    compiled.policy(s, event(bid_lots=1), p)
+    with pytest.raises(IndexError):
+        compiled.policy(s, event(bid_lots=9), p)
 
 
 def test_a_promise_of_quiet_that_does_not_hold(tmp_path: Path) -> None:
@@ -158,23 +171,23 @@ def mine(s, e, p):
 
 
 DECLARATIONS = {
-    "@policy\ndef mine(s, e):\n    return nothing()": ("takes (s, e)", "def mine(s, e, p)"),
-    "@policy(edge_bp=1.0)\ndef mine(s, e, p):\n    return nothing()": ("edge_bp=1.0 is not a Parameter", "edge_bp=Parameter(1.0)"),
-    "@policy(edge_bp=Parameter(30.0, low=0.0, high=20.0))\ndef mine(s, e, p):\n    return nothing()": ("more than high=20.0",),
-    "@policy(edge_bp=Parameter('1'))\ndef mine(s, e, p):\n    return nothing()": ("must be a float",),
-    "@policy(n=Parameter(1, low=0.5))\ndef mine(s, e, p):\n    return nothing()": ("must be whole",),
-    "@policy(n=Parameter(1.0, log=True))\ndef mine(s, e, p):\n    return nothing()": ("log=True needs a range",),
-    "@policy(n=Parameter(True, low=0))\ndef mine(s, e, p):\n    return nothing()": ("has no range",),
-    "@policy(memory=-1)\ndef mine(s, e, p):\n    return nothing()": ("memory=-1",),
-    "@policy(inputs='x')\ndef mine(s, e, p):\n    return nothing()": ("write a list of names",),
-    "@policy(signal='x')\ndef mine(s, e, p):\n    return nothing()": ("belong together",),
-}  # fmt: skip
+    "@policy\ndef mine(s, e):": ("takes (s, e)", "def mine(s, e, p)"),
+    "@policy(edge_bp=1.0)\ndef mine(s, e, p):": ("edge_bp=1.0 is not a Parameter", "edge_bp=Parameter(1.0)"),
+    "@policy(edge_bp=Parameter(30.0, low=0.0, high=20.0))\ndef mine(s, e, p):": ("more than high=20.0",),
+    "@policy(edge_bp=Parameter('1'))\ndef mine(s, e, p):": ("must be a float",),
+    "@policy(n=Parameter(1, low=0.5))\ndef mine(s, e, p):": ("must be whole",),
+    "@policy(n=Parameter(1.0, log=True))\ndef mine(s, e, p):": ("log=True needs a range",),
+    "@policy(n=Parameter(True, low=0))\ndef mine(s, e, p):": ("has no range",),
+    "@policy(memory=-1)\ndef mine(s, e, p):": ("memory=-1",),
+    "@policy(inputs='x')\ndef mine(s, e, p):": ("write a list of names",),
+    "@policy(signal='x')\ndef mine(s, e, p):": ("belong together",),
+}
 
 
 @pytest.mark.parametrize("number", range(len(DECLARATIONS)))
 def test_wrong_declarations(tmp_path: Path, number: int) -> None:
     text, words = list(DECLARATIONS.items())[number]
-    text = said(written(tmp_path, text + "\n", f"declared_{number}.py"))
+    text = said(written(tmp_path, text + "\n    return nothing()\n", f"declared_{number}.py"))
     for word in words:
         assert word in text
     assert f"declared_{number}.py:" in text, "says the file"
@@ -214,8 +227,8 @@ def test_values_of_parameters_are_checked(tmp_path: Path) -> None:
 
 def test_a_policy_from_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    written(tmp_path, "\n@policy\ndef first(s, e, p):\n    return nothing()\n\ndef plain(s, e, p):\n    return nothing()\n\n"
-            "@signal\ndef sig(s, e, p):\n    return 1.0\n", "from_here_a.py")  # fmt: skip
+    text = "\n@policy\ndef first(s, e, p):\n    return nothing()\n\ndef plain(s, e, p):\n    return nothing()\n"
+    written(tmp_path, text + "\n@signal\ndef sig(s, e, p):\n    return 1.0\n", "from_here_a.py")
     (tmp_path / "from_here_b.py").write_text("import math\nx = 1 / 0\n")
     (tmp_path / "from_here_c.py").write_text("def f(:\n")
     (tmp_path / "from_here_d.py").write_text("import not_installed_anywhere\n")

@@ -102,13 +102,15 @@ def test_what_comes_later_changes_nothing_before(tmp_path: Path) -> None:
 
 
 def test_the_leaders_move() -> None:
-    """The leader jumps by 3 bp and the follower goes along 40 ms later: 3 bp, fading by half a time constant, then 0."""
+    """The leader jumps by 3 bp and the follower goes along 40 ms later; each row fades by half a time constant."""
     ts_ns = 10**18 + np.array([0, 100, 120, 140, 160]) * MS
     given = market(5)._replace(
         ts_ns=ts_ns, leg=np.zeros(5, np.int8), kind=np.zeros(5, np.int8), bid=np.full(5, 10), ask=np.full(5, 11)
     )
     leader, own = np.array([1.0, 4.0, 4.0, 4.0, 4.0]), np.array([7.0, 7.0, 7.0, 10.0, 10.0])
-    got = compute_signal(leader_move_bp, given, inputs={"mid_bp_of_leader": leader, "mid_bp": own}, given={"tau_ms": 40.0})
+    got = compute_signal(
+        leader_move_bp, given, inputs={"mid_bp_of_leader": leader, "mid_bp": own}, given={"tau_ms": 40.0}
+    )
     fade = math.exp(-0.5)
     want = [0.0, 3.0, 3.0 * fade, 3.0 * fade**2 - 3.0, 3.0 * fade**3 - 3.0 * fade]
     np.testing.assert_allclose(got, want, atol=1e-12)
@@ -127,6 +129,8 @@ def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="in a circle: a → b → a"):
         compile_policy(load_policy(f"{written(tmp_path, circle, 'circle.py')}:mine"))
     taken = "\n@signal\ndef ghost_bp(s, e, p):\n    return 1.0\n"
-    taken += "\n@policy(signals=(ghost_bp,))\ndef mine(s, e, p):\n    return take(BUY, 1) if e.ghost_bp > 0 else nothing()\n"
+    taken += (
+        "\n@policy(signals=(ghost_bp,))\ndef mine(s, e, p):\n    return take(BUY, 1) if e.ghost_bp > 0 else nothing()\n"
+    )
     with pytest.raises(PolicyError, match="give the signal another name"):
         compile_policy(load_policy(f"{written(tmp_path, taken, 'taken.py')}:mine"))
