@@ -186,7 +186,9 @@ class MarketBuilder:
 
 def _empty(legs: int, signals: int, capacity: int) -> Market:
     bytes_ = ("leg", "kind", "side")
-    arrays: dict[str, Any] = {name: np.zeros(capacity, np.int8 if name in bytes_ else np.int64) for name in Market._fields[:-2]}
+    arrays: dict[str, Any] = {
+        name: np.zeros(capacity, np.int8 if name in bytes_ else np.int64) for name in Market._fields[:-2]
+    }
     return Market(
         **arrays, next_row=np.full(capacity, -1, np.int32), signals=np.full((legs, signals, capacity), np.nan)
     )
