@@ -1,8 +1,8 @@
 """Schwabot: what is the asset worth right now, what does acting late cost, is this moment good enough to trade?
 
 ``load`` opens ticks, ``Graph`` runs them through the modules and gives Arrow tables back, ``leadlag`` says who leads
-whom, ``fit`` trains a forecast, ``backtest`` trades on what was recorded. All are imported on first use, so that ``import schwabot`` alone needs nothing but
-Python.
+whom, ``fit`` trains a forecast, ``backtest`` trades on what was recorded. All are imported on first use, so that
+``import schwabot`` alone needs nothing but Python.
 
 Example:
     >>> import schwabot
