@@ -40,6 +40,8 @@ def test_the_example_runs(page: str, tmp_path: Path) -> None:
 
 def test_everything_is_named(page: str) -> None:
     named = set(re.findall(r"\w+", page))
-    assert [name for name in (*Seen._fields, *Standing._fields, *PER_EVENT, *PER_STREAM, *PAST) if name not in named] == []
+    assert [
+        name for name in (*Seen._fields, *Standing._fields, *PER_EVENT, *PER_STREAM, *PAST) if name not in named
+    ] == []
     assert [name for name in NAMES if f"| `{name}` |" not in page] == []
     assert Past._fields == PAST
