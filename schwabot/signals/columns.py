@@ -129,7 +129,8 @@ def takers(
         leader: stream of ``_of_leader``, or None.
 
     Raises:
-        ConfigError: a leg that is not in the source, a leader that is needed and not there, a horizon that the head does not have.
+        ConfigError: a leg that is not in the source, a leader that is needed and not there, a horizon that the head
+            does not have.
     """
     for leg in legs:
         if leg not in streams:

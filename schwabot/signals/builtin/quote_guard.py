@@ -36,7 +36,7 @@ def meets(s: Any, side: int, wanted: int, other: int) -> bool:
     if other < 0:
         return False
     change = s.orders[other, CHANGE_PRICE]
-    return side * (wanted - s.orders[other, PRICE]) >= 0 or (change > 0 and side * (wanted - change) >= 0)
+    return bool(side * (wanted - s.orders[other, PRICE]) >= 0 or (change > 0 and side * (wanted - change) >= 0))
 
 
 def bring(s: Any, side: int, order: int, other: int, wanted: int, lots: int) -> Any:
