@@ -24,10 +24,10 @@ def _market(draw: np.random.Generator, rules: Rules, rows: int, legs: int, busy:
     """A walk with ties in time, wide and locked quotes, unknown sizes; venue time behind, or ahead of, receive time."""
     ts, mid, told = 1_000_000, 60, []
     clocks = dict.fromkeys(range(-1, legs), 0)
-    trades, ahead = draw.random(), draw.random() < 0.2
+    trades, ahead, moves = draw.random(), draw.random() < 0.2, draw.choice([0.1, 1.0])
     for _ in range(rows):
         ts += int(draw.integers(0, 12) * (draw.random() < busy))
-        mid = max(20, mid + int(draw.integers(-1, 2)))
+        mid = max(20, mid + int(draw.integers(-1, 2) * (draw.random() < moves)))
         leg = int(draw.integers(-1, legs))
         venue = clocks[leg] = max(clocks[leg], ts - int(draw.integers(0, 15)) + (10 if ahead else 0))
         sizes = [int(x) for x in draw.integers(0, 12, 2)]
