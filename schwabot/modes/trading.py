@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -14,8 +14,9 @@ from schwabot.modules.forecast import ForecastHead
 from schwabot.modules.settings import ModulesConfig
 from schwabot.pipeline import Pipeline
 from schwabot.records.instrument import Instrument
-from schwabot.signals import CompiledPolicy, compile_policy, load_policy
-from schwabot.signals.loading import load_signal
+from schwabot.signals.compiling import CompiledPolicy, compile_policy
+from schwabot.signals.loading import load_policy, load_signal
+from schwabot.signals.own_signals import split_parameters
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot.tensors.device import resolve_device
 from schwabot.ticks.base import Feed
@@ -37,6 +38,10 @@ class Desk:
     reference: str | None
     compile_s: float
 
+    def parameters(self, settings: RunConfig) -> dict[str, float]:
+        """Every parameter of the policy with its value."""
+        return self.policy.values(split_parameters(settings.policy.parameters)[0])
+
     def recorder(self, settings: RunConfig) -> MarketRecorder:
         """Keeps the market that the policy trades on."""
         return MarketRecorder(
@@ -47,6 +52,7 @@ class Desk:
             self.pipeline.graph.horizons_ms,
             settings.policy.leader,
             expected_events(settings, self.feed),
+            split_parameters(settings.policy.parameters)[1],
         )
 
 
@@ -63,7 +69,7 @@ def open_desk(settings: RunConfig) -> Desk:
         )
     own = [load_signal(name) for name in settings.policy.signals]
     policy = compile_policy(load_policy(settings.policy.name), own)
-    policy.values(settings.policy.parameters)  # before anything is read
+    policy.values(split_parameters(settings.policy.parameters)[0])  # refused before anything is read
     feed = open_feed(settings)
     reference = reference_of(settings.source.reference, feed.instruments)
     device, reason = resolve_device(settings.device)
@@ -73,12 +79,12 @@ def open_desk(settings: RunConfig) -> Desk:
         head = ForecastHead.load(settings.checkpoint)
         modules = serve(head, settings.checkpoint, modules, feed.instruments)
     pipeline = Pipeline(feed.instruments, modules, settings.latency, device=device, head=head)
-    legs = _legs(settings.policy.trade, feed.instruments, pipeline.rates)
+    legs = legs_of(settings.policy.trade, feed.instruments, pipeline.rates)
     compile_s = compile_kernels(feed.instruments, modules)
     return Desk(feed, pipeline, head, modules, device, policy, legs, notes, reference, compile_s)
 
 
-def _legs(wanted: Any, instruments: tuple[Instrument, ...], rates: tuple[str, ...]) -> tuple[str, ...]:
+def legs_of(wanted: Sequence[str], instruments: tuple[Instrument, ...], rates: tuple[str, ...]) -> tuple[str, ...]:
     """Streams to trade: those asked for, else the derivative with the lowest taker fee, else any with the lowest."""
     if wanted:
         return tuple(wanted)
@@ -86,8 +92,3 @@ def _legs(wanted: Any, instruments: tuple[Instrument, ...], rates: tuple[str, ..
     if not able:
         raise ConfigError("the source has no stream that can be traded: quotes are needed, not trades alone")
     return (min(able, key=lambda one: (one.taker_fee_bp, one.stream)).stream,)
-
-
-def parameters_of(desk: Desk, settings: RunConfig) -> dict[str, float]:
-    """Every parameter of the policy with its value."""
-    return desk.policy.values(settings.policy.parameters)

@@ -25,6 +25,7 @@ class Parameter:
         log: search in equal ratios rather than equal steps.
         unit: e.g. "bp", for tables.
         about: one line, for tables.
+        searched: False = a sweep leaves it alone unless told, as what says what is to be done, not how.
         name: filled in from the declaration.
 
     Raises:
@@ -45,11 +46,13 @@ class Parameter:
     log: bool = False
     unit: str = ""
     about: str = ""
+    searched: bool = True
     name: str = ""
 
     def __post_init__(self) -> None:
         said = f"Parameter({self.default!r})"
-        if not isinstance(self.default, bool | int | float) or not isfinite(self.default):
+        given: object = self.default
+        if not isinstance(given, bool | int | float) or not isfinite(given):
             raise PolicyError(f"{said}: the default must be a float, an int or a bool, e.g. 1.0, 1 or True")
         if self.kind is bool:
             if (self.low, self.high, self.search, self.log) != (None, None, None, False):
@@ -63,7 +66,8 @@ class Parameter:
         if self.kind is int and abs(self.default) > EXACT:
             raise PolicyError(f"{said}: integers go up to {EXACT}")
         if self.search is not None:
-            if not isinstance(self.search, Sequence) or len(self.search) != 2:
+            pair: object = self.search
+            if not isinstance(pair, Sequence) or len(pair) != 2:
                 raise PolicyError(f"{said}: search={self.search!r} is not a pair: write search=(low, high)")
             for bound in self.search:
                 self._check_bound(said, "search", bound)
@@ -98,6 +102,8 @@ class Parameter:
     @property
     def range(self) -> tuple[float, float] | None:
         """What a sweep searches by itself; None = it leaves the parameter alone."""
+        if not self.searched:
+            return None
         if self.kind is bool:
             return (0, 1)
         if self.search is not None:
@@ -119,6 +125,7 @@ class Parameter:
             Traceback (most recent call last):
             schwabot.errors.ConfigError: edge_bp=30 is out of range: use 0.0 to 20.0
         """
+        given = given.item() if hasattr(given, "item") else given  # numpy's numbers
         said = f"{where or self.name}={given}"
         if self.kind is bool:
             if isinstance(given, bool):

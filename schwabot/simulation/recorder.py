@@ -5,13 +5,15 @@ Axis legend: N rows, L legs (traded streams), S signals.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from schwabot.records.audit import StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Ticks
 from schwabot.signals.columns import takers
 from schwabot.signals.compiling import CompiledPolicy
+from schwabot.signals.own_signals import OwnSignals
 from schwabot.simulation.market import MarketBuilder
 from schwabot.simulation.settings import SimulationConfig
 
@@ -27,6 +29,7 @@ class MarketRecorder:
         horizons_ms: of a trained forecast, if there is one.
         leader: stream of the signals ``..._of_leader``.
         rows: rows to come, if known.
+        own: parameters of signals of the user's own, by the signal's name.
 
     Raises:
         ConfigError: a leg or signal that is not there.
@@ -41,16 +44,20 @@ class MarketRecorder:
         horizons_ms: Sequence[float] = (),
         leader: str | None = None,
         rows: int | None = None,
+        own: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         streams = [one.stream for one in instruments]
-        columns = takers(policy.signals, legs, streams, horizons_ms, leader)
+        self._own = OwnSignals.of(policy, len(legs), own)
+        columns = takers(self._own.names, legs, streams, horizons_ms, leader)
         self.policy = policy
         self.config = config
         self.builder = MarketBuilder(instruments, legs, columns, config.max_notional, rows)
 
     def step(self, ticks: Ticks, record: StepRecord) -> None:
         """Take one batch of the market and what the graph said of it."""
+        before = self.builder.rows
         self.builder.append(ticks, record)
+        self._own.fill(self.builder.room, before, self.builder.rows)
 
     def finish(self) -> None:
         """Nothing is left to do."""
