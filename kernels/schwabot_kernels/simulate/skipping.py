@@ -46,7 +46,7 @@ from schwabot_kernels.simulate.records import (
     Standing,
 )
 
-BARE: dict[str, Any] = NJIT | {"_nrt": False}
+BARE: dict[str, Any] = NJIT | {"_nrt": False, "forceinline": True}
 """For functions that allocate nothing: without counting references to arrays, which costs more than the work."""
 ORDER_COLUMNS = 8
 """Of ``Standing.orders``; an order in flight is never seen here, so they are all 0."""

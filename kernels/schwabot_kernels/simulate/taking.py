@@ -13,7 +13,7 @@ from numba import njit
 from schwabot_kernels.scalar import NJIT
 from schwabot_kernels.simulate.records import DATA, TABLE
 
-BARE: dict[str, Any] = NJIT | {"_nrt": False}
+BARE: dict[str, Any] = NJIT | {"_nrt": False, "forceinline": True}
 TEN7 = 10_000_000
 TWO_E9 = 2_000_000_000
 
