@@ -46,6 +46,7 @@ from schwabot_kernels.simulate.records import (
     Standing,
 )
 
+COLD: dict[str, Any] = NJIT | {"_nrt": False}
 BARE: dict[str, Any] = NJIT | {"_nrt": False, "forceinline": True}
 """For functions that allocate nothing: without counting references to arrays, which costs more than the work."""
 ORDER_COLUMNS = 8
@@ -319,14 +320,14 @@ _ENTRY, _LOW, _HIGH = 0, 1, 2
 _NO_TIME = -(2**63)
 
 
-@njit(**BARE)
+@njit(**COLD)
 def _begin(state: Any) -> None:
     state[_REPORT_ROW] = -1
     state[_ARRIVED_NS] = state[_REPORTED_NS] = _NO_TIME
     state[_FILL_NS] = state[_ORDER_NS] = -1
 
 
-@njit(**BARE)
+@njit(**COLD)
 def _finish(lean: Any, counts: Any, state: Any) -> None:
     """What is counted at the last row."""
     rows = lean.market.ts_ns.size
@@ -336,7 +337,7 @@ def _finish(lean: Any, counts: Any, state: Any) -> None:
         counts[HOLD_NS] += lean.market.ts_ns[rows - 1] - lean.market.ts_ns[state[_SINCE]]
 
 
-@njit(**BARE)
+@njit(**COLD)
 def _sample(lean: Any, until: int, counts: Any, state: Any, moments: Any) -> None:
     """Take in the buckets that end before a row."""
     cash2, position = 2 * counts[CASH], counts[POSITION]
@@ -419,7 +420,7 @@ def _send(lean: Any, rules: Any, p: int, row: int, intent: Any, counts: Any, sta
     return True
 
 
-@njit(**BARE)
+@njit(**COLD)
 def _fund(lean: Any, rules: Any, row: int, due: Any, which: Any, counts: Any, state: Any, moments: Any) -> None:
     """Pay what is due up to a row; what was due before the first quote costs nothing."""
     _sample(lean, row, counts, state, moments)
