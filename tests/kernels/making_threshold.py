@@ -40,7 +40,7 @@ class Params(NamedTuple):
     leave: float
     size: int
     most: int
-    limited: bool
+    limit: int
 
 
 @njit(**INLINED)
@@ -66,7 +66,7 @@ def event_of(seen: Any, signals: F64, leg: int, row: int) -> Any:
 
 @njit(**INLINED)
 def params_of(params: F64, p: int) -> Any:
-    return Params(params[p, 0], params[p, 1], np.int64(params[p, 2]), np.int64(params[p, 3]), params[p, 4] != 0.0)
+    return Params(params[p, 0], params[p, 1], np.int64(params[p, 2]), np.int64(params[p, 3]), np.int64(params[p, 4]))
 
 
 def policy(s: Any, e: Any, p: Any) -> Any:
@@ -92,8 +92,15 @@ def policy(s: Any, e: Any, p: Any) -> Any:
     if side == 0:
         return nothing()
     limit = 0
-    if p.limited:
+    if p.limit == 1:
         limit = e.ask_ticks if side > 0 else e.bids[0]
+    elif p.limit == 2:  # no sense in it, but every number that a policy sees
+        of_event = e.own + e.kind + e.trade_side + e.trade_lots + e.bid_lots + e.ask_lots + e.asks[0] + e.leg + e.ts_ns
+        of_self = s.fills + s.last_fill_ns + s.last_order_ns + s.start_ns + s.call + s.positions[0] + int(s.equity)
+        number = (of_event + of_self + int(7.0 * s.entry_ticks) + e.trade_ticks + s.orders[0, 0] + s.buy_order) % 9
+        limit = int(e.mid_ticks) - 3 + number
+        lots += int(s.memory[0]) % 2
+        s.memory[0] += 1.0
     return take(side, lots, limit)
 
 
@@ -185,4 +192,4 @@ def make_params(seed: int, sets: int) -> F64:
     rng = np.random.default_rng(seed + 2)
     enter, leave = rng.integers(5, 30, sets) / 10.0, rng.integers(-5, 20, sets) / 10.0
     size, most = rng.integers(0, 4, sets), rng.integers(1, 6, sets)
-    return np.stack([enter, leave, size, most, rng.integers(0, 2, sets)], axis=1).astype(np.float64)
+    return np.stack([enter, leave, size, most, rng.integers(0, 3, sets)], axis=1).astype(np.float64)

@@ -29,7 +29,7 @@ SWEEP = make_skipping(
 
 
 class Mine:
-    def __init__(self, **values: float) -> None:
+    def __init__(self, **values: Any) -> None:
         self.__dict__.update(values)
 
 
@@ -60,9 +60,10 @@ def told(market: Market, rules: Rules, params: Any, p: int) -> tuple[list[int], 
         return 0
 
     c, moments = [0] * r.COUNTS, [0.0] * r.MOMENTS
-    set_ = Params(params[p, 0], params[p, 1], int(params[p, 2]), int(params[p, 3]), bool(params[p, 4]))
+    set_ = Params(params[p, 0], params[p, 1], *(int(value) for value in params[p, 2:]))
     touch, sent, arrived, reported, reports, paid, sampled2, mark = None, None, -(10**9), -(10**9), 0, 0, 0, 0
-    entry, fill_ns, order_ns = 0.0, -1, -1
+    s = Mine(position=0, in_flight=0, fills=0, last_fill_ns=-1, last_order_ns=-1, start_ns=m.ts_ns[0] if rows else 0)
+    s.__dict__.update(call=0, entry_ticks=0.0, positions=[0], orders=np.zeros((1, 1), int), buy_order=-1, memory=[0.0])
     for i in range(rows):
         now = m.ts_ns[i]
         c[r.HOLD_NS] += now - m.ts_ns[i - 1] if i and c[r.POSITION] else 0
@@ -93,7 +94,12 @@ def told(market: Market, rules: Rules, params: Any, p: int) -> tuple[list[int], 
                 c[r.TURNOVER] += notional
                 c[r.FILLED_LOTS] += lots
                 c[r.SLIPPAGE] += side * (w(price) - w(sent["known"])) * lots
-                fill_ns = now
+                before, after = s.position, c[r.POSITION]
+                if after and before * side >= 0:
+                    s.entry_ticks = (abs(before) * s.entry_ticks + lots * price) / abs(after)
+                elif after * before <= 0:
+                    s.entry_ticks = float(price) if after else 0.0
+                s.last_fill_ns, s.position, s.positions, s.fills = now, after, [after], c[r.FILLS]
             else:
                 c[r.REJECTED] += 1
             sent = None
@@ -115,9 +121,10 @@ def told(market: Market, rules: Rules, params: Any, p: int) -> tuple[list[int], 
         if sent:
             continue
         bid, ask = m.bid[touch], m.ask[touch]
-        s = Mine(position=c[r.POSITION], in_flight=0, entry_ticks=entry, last_fill_ns=fill_ns, last_order_ns=order_ns)
-        touches = (m.bid_lots[touch], m.ask_lots[touch], (bid + ask) / 2, 0, 0, 0, [bid], [ask])
-        e = Event(now, 0, i in own, m.kind[i], bid, ask, *touches, market.signals[0, 0, i])
+        s.equity = 0.5 * c[r.EQUITY2]
+        trade = (m.price[i], m.lots[i], m.side[i]) if i in own and m.kind[i] == 1 else (0, 0, 0)
+        touches = (bid, ask, m.bid_lots[touch], m.ask_lots[touch], (bid + ask) / 2, *trade, [bid], [ask])
+        e = Event(now, 0, i in own, m.kind[i], *touches, market.signals[0, 0, i])
         intent = made.policy(s, e, set_)
         if intent.action == 0:
             continue
@@ -128,7 +135,7 @@ def told(market: Market, rules: Rules, params: Any, p: int) -> tuple[list[int], 
         limit = intent.price_ticks or known + intent.side * (known * rules.protection_e7 // 10**7)
         late = delay(0, c[r.ORDERS], [q for q in own if q <= i])
         arrived = max(arrived, now + int(rules.entry_ns[p, 0]) + late)
-        order_ns = now
+        s.last_order_ns = now
         sent = {"arrival": arrived, "side": intent.side, "lots": intent.lots, "limit": limit, "known": known}
         sent["report"] = None
         c[r.ORDERS] += 1
@@ -138,7 +145,7 @@ def told(market: Market, rules: Rules, params: Any, p: int) -> tuple[list[int], 
 def swept(market: Market, rules: Rules, params: Any, *, skip: bool, **blocks: int) -> tuple[Any, Any]:
     sets = len(params)
     counts, moments = np.full((sets, 1, r.COUNTS), -7, np.int64), np.full((sets, 1, r.MOMENTS), np.nan)
-    SWEEP(build(market, 0, 0, rules.bucket_ns, **blocks), rules, params, 0, sets, counts, moments, skip, 0)
+    SWEEP(build(market, 0, 0, rules.bucket_ns, **blocks), rules, params, 0, sets, counts, moments, skip, 1)
     return counts[:, 0], moments[:, 0]
 
 
