@@ -49,7 +49,7 @@ from schwabot_kernels.simulate.records import (
 COLD: dict[str, Any] = NJIT | {"_nrt": False}
 BARE: dict[str, Any] = NJIT | {"_nrt": False, "forceinline": True}
 """For functions that allocate nothing: without counting references to arrays, which costs more than the work."""
-ORDER_COLUMNS = 8
+ORDER_COLUMNS = 16
 """Of ``Standing.orders``; an order in flight is never seen here, so they are all 0."""
 
 
