@@ -19,6 +19,7 @@ from schwabot.errors import ConfigError
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.instrument import Instrument
 from schwabot.signals.settings import PolicyConfig
+from schwabot.simulation.settings import SimulationConfig
 from schwabot.sinks.settings import SinksConfig
 from schwabot.tensors.device import DeviceConfig
 from schwabot.ticks.store import StoreConfig
@@ -30,11 +31,12 @@ from schwabot.training.fit_settings import FitConfig
 from schwabot.training.leadlag import LeadLagConfig
 from schwabot.training.skill_settings import SkillConfig
 
-MODES = ("replay", "convert", "leadlag", "fit")
-PLANNED_MODES = ("backtest", "sweep", "record", "paper", "live", "serve")
+MODES = ("replay", "convert", "leadlag", "fit", "backtest", "sweep")
+PLANNED_MODES = ("record", "paper", "live", "serve")
 GROUPS = (
-    "source", "instruments", "sinks", "leadlag", "fit", "policy", "experiment", "modules/tensor_harness", "modules/ghost_bridge",
-    "modules/hash_registry", "modules/phantom_lag", "modules/voltage_lanes",
+    "source", "instruments", "sinks", "leadlag", "fit", "policy", "simulation", "experiment",
+    "modules/tensor_harness", "modules/ghost_bridge", "modules/hash_registry", "modules/phantom_lag",
+    "modules/voltage_lanes",
 )  # fmt: skip
 FEES = ("maker_fee_bp", "taker_fee_bp")
 
@@ -157,6 +159,7 @@ class RunConfig:
         skill: how forecasts are scored.
         leadlag: mode=leadlag: grid of lags, price, bootstrap.
         policy: what decides on orders: mode=backtest, mode=sweep.
+        simulation: the simulated exchange of mode=backtest and mode=sweep.
         checkpoint: a forecast that mode=fit trained, as a file; every mode that runs the graph serves it.
     """
 
@@ -174,6 +177,7 @@ class RunConfig:
     convert: ConvertConfig = field(default_factory=ConvertConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
+    simulation: SimulationConfig = field(default_factory=SimulationConfig)
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""

@@ -73,18 +73,13 @@ def open_account(instrument: Instrument, first_ticks: int, max_notional: float) 
             f"simulation.max_notional={max_notional:g} is less than one lot of {instrument.stream}, which is worth"
             f" {worth:.6g} {instrument.quote} at {price:.8g}; use more"
         )
-    scale = 1
-    if instrument.inverse:  # K // p of a lot, and p may fall as far as it may grow
-        while (
-            10 * scale // first_ticks <= FINEST * 10 and max_lots * HEADROOM * (10 * scale // first_ticks) < COMFORTABLE
-        ):
-            scale *= 10
-        scale = max(scale, 10 ** len(str(first_ticks)))
-        largest = max_lots * HEADROOM * (scale // first_ticks)
-    else:
-        while 10 * scale * first_ticks <= FINEST * 10 and max_lots * HEADROOM * first_ticks * 10 * scale < COMFORTABLE:
-            scale *= 10
-        largest = max_lots * HEADROOM * first_ticks * scale
+    per_lot = HEADROOM * max_lots  # an inverse contract's price may fall as far as a linear one's may grow
+    scale = 10 ** len(str(first_ticks)) if instrument.inverse else 1
+    while _of_a_lot(10 * scale, first_ticks, instrument.inverse) <= FINEST * 10:
+        if per_lot * _of_a_lot(10 * scale, first_ticks, instrument.inverse) >= COMFORTABLE:
+            break
+        scale *= 10
+    largest = per_lot * _of_a_lot(scale, first_ticks, instrument.inverse)
     if largest >= LARGEST:
         raise ConfigError(
             f"simulation.max_notional={max_notional:g} of {instrument.stream} is {max_lots:,} lots, too many for exact"
@@ -97,6 +92,10 @@ def open_account(instrument: Instrument, first_ticks: int, max_notional: float) 
         max_lots=max_lots,
         max_ticks=HEADROOM * first_ticks,
     )
+
+
+def _of_a_lot(scale: int, ticks: int, inverse: bool) -> int:
+    return scale // ticks if inverse else scale * ticks
 
 
 def e7(bp: float) -> int:

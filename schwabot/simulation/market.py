@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from schwabot.errors import ConfigError, DataError
 from schwabot.records.audit import StepRecord
@@ -27,7 +28,7 @@ class MarketBuilder:
     Args:
         instruments: V instruments of the source.
         legs: streams that are traded.
-        signals: per leg the signals the policy reads, in its order: how to take each from a record.
+        signals: per leg the signals the policy reads, in its order: how to take each from a record; None = NaN for now.
         max_notional: see ``schwabot.simulation.settings.SimulationConfig``.
         rows: rows to come, if known: then nothing has to be copied.
 
@@ -50,7 +51,7 @@ class MarketBuilder:
         self,
         instruments: Sequence[Instrument],
         legs: Sequence[str],
-        signals: Sequence[Sequence[Column]],
+        signals: Sequence[Sequence[Column | None]],
         max_notional: float,
         rows: int | None = None,
     ) -> None:
@@ -66,8 +67,9 @@ class MarketBuilder:
         for instrument in self.instruments:
             if instrument.trades_only:
                 raise ConfigError(f"policy.trade: {instrument.stream} has no quotes in this source, only trades")
+        self._stream_of = [streams.index(leg) for leg in legs]
         self._leg_of = np.full(len(streams), -1, np.int8)
-        self._leg_of[[streams.index(leg) for leg in legs]] = np.arange(len(legs))
+        self._leg_of[self._stream_of] = np.arange(len(legs))
         self._columns = signals
         self._max_notional = max_notional
         self.accounts: list[Account | None] = [None] * len(legs)
@@ -78,6 +80,7 @@ class MarketBuilder:
         self.size_unknown = np.zeros(len(legs), np.bool_)
         self._last_row = np.full(len(legs), -1, np.int64)
         self._all = _empty(len(legs), len(signals[0]), max(rows or FIRST_CAPACITY, 1))
+        self._lanes: list[npt.NDArray[np.int8]] = []
 
     @property
     def market(self) -> Market:
@@ -92,6 +95,13 @@ class MarketBuilder:
     def room(self) -> Market:
         """The arrays with the room behind the known rows, for kernels that are told ``n_known``."""
         return self._all
+
+    @property
+    def lanes(self) -> npt.NDArray[np.int8]:
+        """Conviction of each leg at every row. [L, N]."""
+        if len(self._lanes) != 1:
+            self._lanes = [np.concatenate([np.zeros((len(self.instruments), 0), np.int8), *self._lanes], axis=1)]
+        return self._lanes[0]
 
     def append(self, ticks: Ticks, record: StepRecord) -> None:
         """Take one batch.
@@ -126,7 +136,9 @@ class MarketBuilder:
         for v in range(len(self.instruments)):
             self._mark(v, first + np.flatnonzero(leg == v))
             for s, column in enumerate(self._columns[v]):
-                market.signals[v, s, rows] = column(record)
+                if column is not None:
+                    market.signals[v, s, rows] = column(record)
+        self._lanes.append(record.signals.lane[:, self._stream_of].T.copy())
         self.rows = end
 
     def _mark(self, v: int, own: Int64) -> None:
