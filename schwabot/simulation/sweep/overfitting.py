@@ -54,21 +54,23 @@ def rank_of(values: Float64, one: int) -> float:
     return float(((others < values[one]).sum() + 0.5 * (others == values[one]).sum()) / len(others))
 
 
-def walk_forward(objective: Objective, folds: int) -> list[Step]:
+def walk_forward(chooses: Objective, looks: Objective, folds: int) -> list[Step]:
     """Choose on all folds up to one, look at the next, for every fold from the second.
 
     Args:
-        objective: what every set came to over given folds.
+        chooses: what every set came to over given folds; the best candidate is chosen.
+        looks: the same where it is only looked at: sets that did not trade there came to 0.
         folds: F.
 
     Example:
         >>> made = np.array([[1.0, 2.0, 3.0], [2.0, 1.0, 0.0]])  # [P, F]
-        >>> [(step.chosen, step.after) for step in walk_forward(lambda folds: made[:, list(folds)].sum(axis=1), 3)]
+        >>> both = lambda folds: made[:, list(folds)].sum(axis=1)
+        >>> [(step.chosen, step.after) for step in walk_forward(both, both, 3)]
         [(1, 1.0), (0, 3.0)]
     """
     steps = []
     for fold in range(1, folds):
-        before, after = objective(tuple(range(fold))), objective((fold,))
+        before, after = chooses(tuple(range(fold))), looks((fold,))
         if np.isnan(before).all():
             steps.append(Step(fold, -1, np.nan, np.nan, np.nan))
             continue
@@ -96,14 +98,15 @@ class Overfitting:
     slope: float
 
 
-def backtest_overfitting(objective: Objective, folds: int) -> Overfitting:
+def backtest_overfitting(chooses: Objective, looks: Objective, folds: int) -> Overfitting:
     """Combinatorially symmetric cross-validation: every half of the folds against its other half.
 
     For each of the C(F, F/2) halves: n* the best set in it, ω the relative rank of n* in the other half,
     λ = ln(ω / (1 − ω)); the probability is the share of λ ≤ 0.
 
     Args:
-        objective: what every set came to over given folds.
+        chooses: what every set came to over given folds; the best candidate is chosen.
+        looks: the same where it is only looked at.
         folds: F, even.
 
     Source:
@@ -111,7 +114,8 @@ def backtest_overfitting(objective: Objective, folds: int) -> Overfitting:
 
     Example:
         >>> best = np.outer([3.0, 2.0, 1.0], np.ones(4))  # always the same order: nothing overfitted
-        >>> backtest_overfitting(lambda folds: best[:, list(folds)].sum(axis=1), 4).probability
+        >>> both = lambda folds: best[:, list(folds)].sum(axis=1)
+        >>> backtest_overfitting(both, both, 4).probability
         0.0
     """
     assert folds % 2 == 0, "halves of the folds are set against each other"
@@ -119,7 +123,7 @@ def backtest_overfitting(objective: Objective, folds: int) -> Overfitting:
     bad = lost = count = 0
     inside, outside = [], []
     for half in combinations(range(folds), folds // 2):
-        here, there = objective(half), objective(tuple(sorted(every - set(half))))
+        here, there = chooses(half), looks(tuple(sorted(every - set(half))))
         known = ~np.isnan(here) & ~np.isnan(there)
         if known.sum() < 2:
             continue

@@ -63,7 +63,7 @@ def shape_of(moments: Float64) -> Shape:
     variance = np.where(moved, variance, 1.0)
     third = s3 - 3 * m * s2 + 2 * m**3
     fourth = s4 - 4 * m * s3 + 6 * m * m * s2 - 3 * m**4
-    sample = variance * n / np.maximum(n - 1, 1.0)
+    sample = variance * np.maximum(n, 2.0) / np.maximum(n - 1, 1.0)
     return Shape(
         n,
         np.where(moved, m / np.sqrt(sample), 0.0),
@@ -144,6 +144,30 @@ def deflated_sharpe(best: Shape, trials: float, variance: float) -> float:
         (0.9004, 0.9505)
     """
     return float(probabilistic_sharpe(best, expected_maximum(trials, variance)))
+
+
+def variance_between_folds(sharpe: Float64, n: float) -> float:
+    """Variance that a Sharpe ratio over all folds has by chance, as the folds show it: max(mean_P var_F(S_pf)/F, 1/(n−1)).
+
+    The variance *among sets*, which the deflated Sharpe ratio takes, also holds that some sets really are worse than
+    others, e.g. those that pay more fees. What a set did in one fold and in the next differs by chance and by the
+    market only; n intervals that hang together, or a market that changes, show here too.
+
+    Args:
+        sharpe: of every set in every fold.
+        n: intervals of all folds.
+
+    Shape:
+        sharpe: [P, F]
+
+    Example:
+        >>> variance_between_folds(np.array([[0.1, 0.3, 0.1, 0.3]]), 101.0)  # 0.04/3 over 4; 1/100 is more
+        0.01
+    """
+    least = 1.0 / max(n - 1.0, 1.0)
+    if sharpe.shape[1] < 2 or not len(sharpe):
+        return least
+    return max(least, float(np.mean(sharpe.var(axis=1, ddof=1) / sharpe.shape[1])))
 
 
 def least_intervals(one: Shape, benchmark: float = 0.0, confidence: float = 0.95) -> float:

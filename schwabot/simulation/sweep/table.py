@@ -159,13 +159,13 @@ class Pooled:
         return _share(self.slippage, self.turnover)
 
     def objective(self, name: str, bucket_s: float, min_trades: float) -> Float64:
-        """An objective, more is better; NaN for sets with too few trades."""
+        """An objective, more is better; NaN for sets with fewer trades, 0 for those that did not trade."""
         if name == "sharpe":
             value = annualised(self.shape.sharpe, bucket_s)
         else:
             value = np.asarray(getattr(self, name), np.float64)
-        value = -value if name in SMALLER_IS_BETTER else value
-        return np.where(self.trades >= max(min_trades, 1), value, np.nan)
+        value = np.where(np.isfinite(value), -value if name in SMALLER_IS_BETTER else value, 0.0)
+        return np.where(self.trades >= min_trades, value, np.nan)
 
 
 class Results:

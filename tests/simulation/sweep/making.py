@@ -37,7 +37,7 @@ def rules(legs: int = 1) -> r.Rules:
 
 
 class Hill:
-    """Trades `fold` times the lots; what each earns falls with the distance of the threshold from 2 bp, and with latency.
+    """What a set earns falls with the distance of the threshold from 2 bp, and with latency.
 
     The equity changes of a fold are `n` buckets of mean m and standard deviation `noise`, whose sums are exact.
     """
@@ -55,15 +55,32 @@ class Hill:
             x = mean + self.noise * lots * np.where(np.arange(n) % 2, 1.0, -1.0)
             for leg in range(counts.shape[1]):
                 counts[p, leg, r.EQUITY2] = round(x.sum())
-                counts[p, leg, r.FILLS] = self.trades * fold
-                counts[p, leg, r.TURNOVER] = self.trades * fold * lots * 10_000
-                counts[p, leg, r.FEES] = self.trades * fold * lots
+                counts[p, leg, r.FILLS] = self.trades
+                counts[p, leg, r.TURNOVER] = self.trades * lots * 10_000
+                counts[p, leg, r.FEES] = self.trades * lots
                 moments[p, leg] = [n, x.sum(), (x**2).sum(), (x**3).sum(), (x**4).sum()]
+
+
+class Noise:
+    """Sets without any skill: independent normal equity changes, drawn by the set and the fold."""
+
+    def __init__(self, seed: int, mean: float = 0.0, trades: int = 40) -> None:
+        self.seed, self.mean, self.trades = seed, mean, trades
+
+    def __call__(
+        self, fold: Any, rules: r.Rules, params: Any, first: int, last: int, counts: Any, moments: Any
+    ) -> None:
+        for p in range(first, last):
+            rng = np.random.default_rng([self.seed, fold, *params[p].view(np.uint64).tolist()])
+            x = np.round(rng.normal(self.mean, 1000.0, 500))
+            counts[p, 0, r.EQUITY2], counts[p, 0, r.FILLS], counts[p, 0, r.TURNOVER] = x.sum(), self.trades, 10**6
+            counts[p, 0, r.ORDERS] = self.trades
+            moments[p, 0] = [len(x), *(np.sum(x**k) for k in (1, 2, 3, 4))]
 
 
 def resident(space: Space, kernel: Any, folds: int, legs: int = 1) -> Resident:
     return Resident(
-        folds=tuple([1] * folds), rows=tuple([1000] * folds), legs=(LEG,) * legs, rules=rules(legs),
+        folds=tuple(range(folds)), rows=tuple([1000] * folds), legs=(LEG,) * legs, rules=rules(legs),
         defaults=np.array([2.0, 1.0, 0.0]), parameters=("policy.threshold_bp", "policy.lots", "policy.fade"),
         space=space, kernel=kernel,
     )  # fmt: skip
