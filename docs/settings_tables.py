@@ -105,6 +105,7 @@ def tables() -> str:
         ("convert", "Convert"),
         ("leadlag", "Lead-lag"),
         ("fit", "Fit"),
+        ("policy", "Policy"),
     ):
         schema = type(getattr(RunConfig(), name))
         assert is_dataclass(schema)

@@ -22,6 +22,7 @@ from omegaconf.errors import (
 
 from schwabot.config import FEES, GROUPS, SOURCES, InstrumentConfig, RunConfig, closest, either
 from schwabot.errors import ConfigError
+from schwabot.signals.settings import PolicyConfig
 
 SECRET = re.compile(r"key|secret|passw|token", re.IGNORECASE)
 MASK = "***"
@@ -112,6 +113,12 @@ def normalise_arguments(arguments: Iterable[str]) -> list[str]:
     Example:
         >>> normalise_arguments(["device=cuda", "++device=cpu", "+source=capture", "+source.glob=x"])
         ['+device=cuda', '+device=cpu', 'source=capture', '+source.glob=x']
+
+    ``policy=NAME`` and a policy's parameters are not Hydra's to know; they mean ``policy.name`` and
+    ``policy.parameters``:
+
+        >>> normalise_arguments(["+policy=mine:best", "policy.enter_bp=1.5", "policy.trade=a:B/C"])
+        ["policy.name='mine:best'", '++policy.parameters.enter_bp=1.5', "policy.trade=['a:B/C']"]
     """
     out: list[str] = []
     for argument in arguments:
@@ -120,7 +127,9 @@ def normalise_arguments(arguments: Iterable[str]) -> list[str]:
             continue
         name, equals, value = argument.partition("=")
         bare = name.lstrip("+")
-        if equals and bare == "device":
+        if equals and (bare == "policy" or bare.startswith("policy.")):
+            argument = _policy_argument(bare, value)
+        elif equals and bare == "device":
             argument = f"+device={value}"
         elif equals and bare in GROUPS:
             argument = f"{bare}={value}"
@@ -132,6 +141,36 @@ def normalise_arguments(arguments: Iterable[str]) -> list[str]:
             argument = f"{argument.partition('=')[0]}='{value}'"  # Hydra wants the name of an option to be text
         out.append(argument)
     return out
+
+
+def _policy_argument(name: str, value: str) -> str:
+    """What ``policy=...`` and ``policy.NAME=...`` mean to Hydra.
+
+    Example:
+        >>> _policy_argument("policy", "threshold,my/file.py:best")
+        "policy.name='threshold','my/file.py:best'"
+        >>> _policy_argument("policy", "null")
+        'policy.name=null'
+    """
+    first = name.removeprefix("policy").lstrip(".").partition(".")[0]
+    if name == "policy":
+        if value == "default":
+            return "policy=default"
+        return f"policy.name={value if value in ('null', '') else ','.join(map(_quoted, value.split(',')))}"
+    if name in ("policy.trade", "policy.signals") and value and value[0] not in "[{$":
+        return f"{name}=[{','.join(map(_quoted, value.split(',')))}]"
+    if name in ("policy.name", "policy.leader") and value not in ("null", ""):
+        return f"{name}={','.join(map(_quoted, value.split(',')))}"
+    if first == "parameters":
+        return f"++{name}={value}"
+    if first in (one.name for one in fields(PolicyConfig)):
+        return f"{name}={value}"
+    return f"++policy.parameters.{name.removeprefix('policy.')}={value}"
+
+
+def _quoted(value: str) -> str:
+    """A value in quotes, so that a colon, a bracket or a space in it is a part of it."""
+    return value if value[:1] in ("'", '"', "$") else "'" + value.strip().replace("'", "\\'") + "'"
 
 
 def explain(error: Exception) -> ConfigError:

@@ -53,6 +53,18 @@ class Meter(Protocol):
         ...
 
 
+class Broker(Protocol):
+    """Takes a policy's orders to an exchange: simulated, on paper or real."""
+
+    def step(self, ticks: Ticks, record: StepRecord) -> None:
+        """Take one batch of the market and what the graph said of it."""
+        ...
+
+    def finish(self) -> None:
+        """No more events will come."""
+        ...
+
+
 class StopRequest:
     """Turns Ctrl-C and SIGTERM into a wish to stop after the batch at hand; a second one stops at once.
 
@@ -335,6 +347,7 @@ def run(
     header: RunHeader,
     *,
     clock: Clock,
+    broker: Broker | None = None,
     sinks: Sequence[Sink] = (),
     meters: Sequence[Meter] = (),
     reference: str | None = None,
@@ -352,6 +365,7 @@ def run(
         graph: what answers them.
         header: told to the sinks.
         clock: told the time of the newest event.
+        broker: decides and trades on every batch; none = nobody trades.
         sinks: told everything; closed at the end.
         meters: measure; their summaries become part of the summary.
         reference: stream that the basis is measured against; default the first spot stream.
@@ -371,6 +385,8 @@ def run(
 
     def take(ticks: Ticks | None, record: StepRecord) -> None:
         tally.update(ticks, record)
+        if broker is not None:
+            broker.finish() if ticks is None else broker.step(ticks, record)
         for meter in meters:
             meter.update(ticks, record)
         for sink in sinks:

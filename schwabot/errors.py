@@ -4,6 +4,7 @@
 
     SchwabotError
     ├── ConfigError (ValueError)             a setting that can't be used
+    │   └── PolicyError                      a policy or signal of one's own that can't be used; says file and line
     ├── DeviceError (RuntimeError)           a device that was required and is not there
     ├── StateError (ValueError)              saved state that does not fit the graph it is given to, or a graph in use
     ├── FitError (ValueError)                data that can't tell what was to be fitted
@@ -33,6 +34,34 @@ class SchwabotError(Exception):
 
 class ConfigError(SchwabotError, ValueError):
     """A setting that can't be used; the message lists the valid choices."""
+
+
+class PolicyError(ConfigError):
+    """A policy or a signal of one's own that can't be declared, loaded or compiled.
+
+    Args:
+        what: what can't be used, and what to write instead.
+        file: the file it is in, if known.
+        line: 1-based line in that file, if known.
+
+    Example:
+        >>> str(PolicyError("text can't be used", file="mine.py", line=7))
+        "mine.py:7: text can't be used"
+    """
+
+    def __init__(self, what: str, *, file: str | None = None, line: int | None = None) -> None:
+        self.what = what
+        self.file = file
+        self.line = line
+        where = "" if file is None else f"{file}: " if line is None else f"{file}:{line}: "
+        super().__init__(where + what)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_policy, (self.what, self.file, self.line))
+
+
+def _rebuild_policy(what: str, file: str | None, line: int | None) -> PolicyError:
+    return PolicyError(what, file=file, line=line)
 
 
 class DeviceError(SchwabotError, RuntimeError):

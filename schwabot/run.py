@@ -30,10 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 INTERRUPTED = 130
-TABLES = ("signals", "lag_decisions", "lag_curve", "arbitrage", "drift", "memory", "leadlag", "fit")
+TABLES = (
+    "signals", "lag_decisions", "lag_curve", "arbitrage", "drift", "memory", "leadlag", "fit", "fills", "shortfall",
+    "trades", "equity", "sweep",
+)  # fmt: skip
 HEAD = "checkpoint.safetensors"
 RESULTS = (
     "summary.json", "config.yaml", HEAD, *(f"{table}.parquet" for table in TABLES), "leadlag.png", "lag_curve.png",
+    "report.html",
 )  # fmt: skip
 """Files of a run."""
 _started_s: list[float] = []

@@ -69,7 +69,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         pipeline,
         header,
         clock=ReplayClock(),
-        sinks=_sinks(settings, progress),
+        sinks=sinks_of(settings, progress),
         meters=[
             *meters_of(feed, skill, modules.phantom_lag, pipeline.clock_summary, head, pipeline.rates),
             CompileEntry(compile_s),
@@ -86,7 +86,8 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     return summary
 
 
-def _sinks(settings: RunConfig, progress: Progress) -> list[Sink]:
+def sinks_of(settings: RunConfig, progress: Progress) -> list[Sink]:
+    """What a run through the graph writes and shows."""
     from schwabot.sinks.console import ConsoleSink
     from schwabot.sinks.lag_figure import LagFigureSink
     from schwabot.sinks.parquet import ParquetSink

@@ -1,0 +1,1 @@
+"""Brokers: who is given a policy's orders."""

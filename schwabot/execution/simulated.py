@@ -1,0 +1,86 @@
+"""The simulated broker: a policy's orders against the recorded market, batch by batch.
+
+Axis legend: N rows of the market, L legs (traded streams), P parameter sets, K parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from schwabot_kernels.simulate.cpu import grown, make_simulator, new_state
+
+from schwabot.records.audit import StepRecord
+from schwabot.records.market import Ticks
+from schwabot.simulation.outcome import Outcome
+from schwabot.simulation.recorder import MarketRecorder
+from schwabot.simulation.rules import make_rules
+
+FIRST_LOG = 1 << 12
+
+
+class SimulatedBroker:
+    """Runs a policy over every row as it comes and fills its orders by the rules of docs/simulation.md.
+
+    An order is decided at a row, but what it met at the exchange may be received later; rows wait until that is known.
+    So the outcome never depends on how the market is cut into batches.
+
+    Args:
+        recorder: of the market; has the policy and the settings.
+        parameters: values by name; what is absent has its default.
+
+    Raises:
+        ConfigError: a parameter or setting that can't be used.
+    """
+
+    def __init__(self, recorder: MarketRecorder, parameters: Mapping[str, Any]) -> None:
+        self.recorder = recorder
+        policy = recorder.policy
+        self.rules = make_rules(recorder.config, recorder.builder)
+        self.parameters = policy.row(dict(parameters))[None, :]
+        self._run = make_simulator(policy.policy, policy.event_of, policy.params_of)
+        self._state = new_state(len(recorder.builder.instruments), policy.memory, FIRST_LOG, FIRST_LOG)
+        self._played = 0
+        self._play(0, final=False)  # compiles it before any rate is counted
+
+    def step(self, ticks: Ticks, record: StepRecord) -> None:
+        """Take one batch of the market and what the graph said of it."""
+        self.recorder.step(ticks, record)
+        self._advance(final=False)
+
+    def finish(self) -> None:
+        """No more rows will come: play those that waited."""
+        self._advance(final=True)
+
+    def outcome(self) -> Outcome:
+        """What the run came to so far."""
+        builder = self.recorder.builder
+        state = self._state
+        return Outcome(
+            market=builder.market,
+            instruments=builder.instruments,
+            accounts=tuple(builder.accounts),
+            rules=self.rules,
+            counts=state.counts,
+            moments=state.moments,
+            fills=state.fills[: int(state.logged[0])],
+            orders=state.orders_log[: int(state.logged[1])],
+            lanes=builder.lanes,
+            rows=self._played,
+        )
+
+    def _advance(self, *, final: bool) -> None:
+        known = self.recorder.builder.rows
+        while known:
+            self._play(known, final=final)
+            if self._played == known or not self._log_is_full():
+                return
+            self._state = grown(self._state)
+
+    def _play(self, known: int, *, final: bool) -> None:
+        market = self.recorder.builder.room
+        self._played = int(self._run(market, self.rules, self.parameters, 0, self._state, known, final))
+
+    def _log_is_full(self) -> bool:
+        state = self._state
+        return bool(int(state.logged[0]) >= len(state.fills) or int(state.logged[1]) >= len(state.orders_log))

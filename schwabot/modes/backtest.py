@@ -1,0 +1,257 @@
+"""mode=backtest: a policy on a recorded market, through the one engine."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from schwabot_kernels.simulate.cpu import make_sweep
+
+from schwabot import engine
+from schwabot.clock import ReplayClock
+from schwabot.config import RunConfig
+from schwabot.execution.simulated import SimulatedBroker
+from schwabot.modes.opening import describe, expected_events, write_config
+from schwabot.modes.replay import sinks_of
+from schwabot.modes.trading import Desk, open_desk
+from schwabot.records.audit import StepRecord
+from schwabot.records.market import Ticks
+from schwabot.simulation.details import equity_table, fills_table, orders_table, trades_table
+from schwabot.simulation.outcome import EquityCurve, Outcome, equity_curve
+from schwabot.simulation.report import write_report
+from schwabot.simulation.report_backtest import backtest_sections
+from schwabot.simulation.rules import make_rules
+from schwabot.simulation.totals import account_currency, run_totals
+from schwabot.sinks.base import RunHeader
+from schwabot.sinks.progress import Progress
+from schwabot.training.meters import CompileEntry, meters_of, skill_meter
+from schwabot_kernels.simulate.records import COUNTS, EQUITY2, FEES, FILLS, MOMENTS
+
+
+class BacktestEntry:
+    """The broker's part of the summary."""
+
+    def __init__(self, broker: SimulatedBroker, desk: Desk, parameters: Mapping[str, float]) -> None:
+        self._broker = broker
+        self._desk = desk
+        self._parameters = parameters
+
+    def update(self, ticks: Ticks | None, record: StepRecord) -> None:
+        """Nothing: the broker was given the batch."""
+
+    def summary(self) -> Mapping[str, Any]:
+        """``backtest``."""
+        outcome = self._broker.outcome()
+        currency, _ = account_currency(outcome)
+        totals = run_totals(outcome, equity_curve(outcome), currency)
+        what = {"policy": self._desk.policy.name, "parameters": dict(self._parameters), "trade": list(self._desk.legs)}
+        return {"backtest": what | totals}
+
+
+def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
+    """mode=backtest: trades, fills, equity and shortfall to Parquet, a summary, report.html.
+
+    Returns:
+        What summary.json holds.
+    """
+    desk = open_desk(settings)
+    parameters = desk.parameters(settings)
+    broker = SimulatedBroker(desk.recorder(settings), parameters)
+    config = write_config(settings, run_dir)
+    progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
+    header = RunHeader(
+        run_dir=run_dir,
+        mode=settings.mode,
+        device=str(desk.device),
+        source=describe(settings),
+        instruments=desk.feed.instruments,
+        expected_events=expected_events(settings, desk.feed),
+        config=config,
+        notes=tuple(desk.notes),
+        rates=desk.pipeline.rates,
+        horizons_ms=desk.pipeline.graph.horizons_ms,
+    )
+    skill = skill_meter(desk.feed.instruments, settings.skill, desk.head, rates=desk.pipeline.rates)
+    summary = engine.run(
+        desk.feed,
+        desk.pipeline,
+        header,
+        clock=ReplayClock(),
+        broker=broker,
+        sinks=sinks_of(settings, progress),
+        meters=[
+            *meters_of(
+                desk.feed, skill, desk.modules.phantom_lag, desk.pipeline.clock_summary, desk.head, desk.pipeline.rates
+            ),
+            CompileEntry(desk.compile_s),
+            BacktestEntry(broker, desk, parameters),
+        ],
+        reference=desk.reference,
+        batch_events=settings.batch_events,
+        progress=progress,
+        started_s=started_s,
+    )
+    notes = list(summary["notes"])
+    outcome = broker.outcome()
+    currency, note = account_currency(outcome)
+    notes += [note] if note else []
+    notes += _notes(outcome, summary["backtest"])
+    for one in notes[len(desk.notes) :]:
+        sys.stderr.write(f"{one}\n")
+    curve = equity_curve(outcome)
+    tables = {"fills": fills_table(outcome), "shortfall": orders_table(outcome), "trades": trades_table(outcome)}
+    if settings.sinks.parquet:
+        for name, table in (tables | {"equity": equity_table(outcome, curve)}).items():
+            _write(run_dir / f"{name}.parquet", table)
+    if settings.sinks.figures:
+        sensitivity = latency_sensitivity(broker, settings.simulation.added_ms, curve)
+        _report(settings, run_dir, outcome, curve, tables, sensitivity, summary, notes, currency, desk, parameters)
+    if settings.sinks.console:
+        _say(summary["backtest"], tables["trades"], run_dir)
+    return summary
+
+
+def latency_sensitivity(broker: SimulatedBroker, added_ms: list[float], curve: EquityCurve) -> list[dict[str, float]]:
+    """The run again with more entry latency, all of them in one call of the kernel.
+
+    Returns:
+        Per added latency: net in quote currency at the last mid, fees, fills.
+    """
+    recorder, outcome = broker.recorder, broker.outcome()
+    if not outcome.rows or not added_ms:
+        return []
+    legs, sets = len(outcome.instruments), len(added_ms)
+    entry = [recorder.config.entry_ms + added for added in added_ms]
+    rules = make_rules(recorder.config, recorder.builder, sets, {"entry_ms": entry})
+    counts = np.zeros((sets, legs, COUNTS), np.int64)
+    moments = np.zeros((sets, legs, MOMENTS))
+    policy = recorder.policy
+    sweep = make_sweep(policy.policy, policy.event_of, policy.params_of)
+    parameters = np.repeat(broker.parameters, sets, axis=0)
+    sweep(outcome.market, rules, parameters, 0, sets, counts, moments, policy.memory)
+    worth = np.zeros(legs)
+    for v, (instrument, account) in enumerate(zip(outcome.instruments, outcome.accounts, strict=True)):
+        if account is not None:
+            worth[v] = account.unit * (float(curve.mid[v, -1]) if instrument.inverse else 1.0)
+    return [
+        {
+            "added_ms": float(added),
+            "net": float((0.5 * worth * counts[k, :, EQUITY2]).sum()),
+            "fees": float((worth * counts[k, :, FEES]).sum()),
+            "fills": float(counts[k, :, FILLS].sum()),
+        }
+        for k, added in enumerate(added_ms)
+    ]
+
+
+def _notes(outcome: Outcome, totals: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if not totals["fills"]:
+        if totals["orders"]:
+            why = f"{totals['orders']:,} orders were sent and none was filled"
+        elif totals["refused"]:
+            why = (
+                f"all {totals['refused']:,} intents were refused before they were sent (position limit, lots or price)"
+            )
+        else:
+            why = "the policy never asked for an order: its thresholds may be out of reach on this market"
+        notes.append(f"note: no trades: {why}")
+    span_ns = int(outcome.market.ts_ns[outcome.rows - 1] - outcome.market.ts_ns[0]) if outcome.rows else 0
+    way_ns = int((outcome.rules.entry_ns + outcome.rules.response_ns).max())
+    if outcome.rows and span_ns <= way_ns:
+        notes.append(
+            f"note: the data last {span_ns / 1e6:,.1f} ms, an order's way to the exchange and back takes"
+            f" {way_ns / 1e6:,.1f} ms: nothing could come back"
+        )
+    for v, instrument in enumerate(outcome.instruments):
+        own = outcome.market.leg == v
+        quotes = own & (outcome.market.kind == 0)
+        if quotes.any() and not outcome.market.bid_lots[quotes].any():
+            notes.append(
+                f"note: {instrument.stream} has no quantities: taking orders are filled whole, resting ones are refused"
+            )
+    return notes
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    part = path.with_name(path.name + ".part")
+    pq.write_table(table, part, compression="zstd")
+    part.replace(path)
+
+
+def _report(
+    settings: RunConfig, run_dir: Path, outcome: Outcome, curve: EquityCurve, tables: Mapping[str, pa.Table],
+    sensitivity: list[dict[str, float]], summary: Mapping[str, Any], notes: list[str], currency: str, desk: Desk,
+    parameters: Mapping[str, float],
+) -> None:  # fmt: skip
+    totals = summary["backtest"]
+    sections = backtest_sections(
+        [one.stream for one in outcome.instruments],
+        currency,
+        curve,
+        curve.money(outcome.instruments, outcome.accounts),
+        tables,
+        sensitivity,
+        parameters,
+        dataclasses.asdict(settings.simulation) | _fees(outcome),
+        notes,
+    )
+    first, last = (outcome.market.ts_ns[[0, -1]] if outcome.rows else np.zeros(2)).astype("datetime64[ns]")
+    facts = {
+        f"net, {currency}": f"{totals['net']:,.6g}",
+        f"largest drawdown, {currency}": f"{totals['max_drawdown']:,.6g}",
+        "fills": f"{totals['fills']:,}",
+        "orders": f"{totals['orders']:,}",
+        "round trips": f"{tables['trades'].num_rows:,}",
+        "rows of market": f"{outcome.rows:,}",
+        "from (UTC)": str(first.astype("datetime64[s]")).replace("T", " "),
+        "to (UTC)": str(last.astype("datetime64[s]")).replace("T", " "),
+    }
+    said = (
+        f"Policy {desk.policy.name} on {describe(settings)}. What it measures is what these orders would have met in"
+        " this recording under the assumptions at the end of the page; it says nothing about other days."
+    )
+    write_report(run_dir / "report.html", f"Backtest of {desk.policy.name}", sections, facts, said)
+
+
+def _fees(outcome: Outcome) -> dict[str, str]:
+    rules = outcome.rules
+    return {
+        f"fees of {one.stream}": f"taker {rules.taker_e7[0, v] / 1000:g} bp, maker {rules.maker_e7[0, v] / 1000:g} bp"
+        for v, one in enumerate(outcome.instruments)
+    }
+
+
+def _say(totals: Mapping[str, Any], trades: pa.Table, run_dir: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    names = ("orders", "fills", "refused", "rejected")
+    for title in ("traded stream", "net", "fees", "drawdown", "in", *names, "held s", "position"):
+        table.add_column(title, justify="left" if title in ("traded stream", "in") else "right", no_wrap=True)
+    for stream, leg in totals["legs"].items():
+        table.add_row(
+            stream,
+            f"{leg['net']:,.6g}",
+            f"{leg['fees']:,.6g}",
+            f"{leg['max_drawdown']:,.6g}",
+            leg["currency"],
+            *(f"{leg[name]:,}" for name in names),
+            f"{leg['hold_s']:,.1f}",
+            f"{leg['position']:g}",
+        )
+    console.print("")
+    console.print(table)
+    said = ", ".join(f"{name}={value:g}" for name, value in totals["parameters"].items())
+    console.print(f"policy {totals['policy']} ({said}): {trades.num_rows:,} round trips", soft_wrap=True)
+    console.print(
+        f"net {totals['net']:,.6g} {totals['currency']} after fees; report: {run_dir / 'report.html'}", soft_wrap=True
+    )

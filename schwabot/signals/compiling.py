@@ -1,0 +1,304 @@
+"""One source, compiled: from a declared policy to the functions that the simulator's kernels take.
+
+Axis legend: S signals, L legs, N rows, P parameter sets, K parameters.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import traceback
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numba
+import numpy as np
+from numba.core.errors import NumbaError
+from numba.extending import register_jitable
+
+from schwabot.errors import PolicyError
+from schwabot.signals.columns import check_names
+from schwabot.signals.declaring import Declared, Function, Policy, Signal, place
+from schwabot.signals.parameters import Parameter, as_row, values_of
+from schwabot.signals.reading import Found, read
+from schwabot_kernels.simulate.intent import NOTHING, Intent
+from schwabot_kernels.simulate.records import SLOTS, Seen, Standing
+
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "boundscheck": False, "nogil": True, "forceinline": True}
+"""Of every function compiled here: IEEE division, no fast-math, inlined into the kernel that calls it."""
+ORDER_COLUMNS = 16
+_registered: set[Function] = set()
+
+
+@dataclass(frozen=True)
+class CompiledPolicy:
+    """A policy as the kernels take it.
+
+    Attributes:
+        name: of the policy.
+        python: the plain function.
+        policy: (s, e, p) → ``Intent``, compiled.
+        quiet: (s, p) → (low, high), compiled, or None.
+        event_of: (seen, signals [L, S, N], leg, row) → event, compiled; signal number i is ``signals[i]``.
+        params_of: (params [P, K], set) → parameters, compiled.
+        signals: names of the signals it reads.
+        skip_signal: the one ``quiet`` bounds, or None.
+        parameters: as declared.
+        memory: floats in ``s.memory``.
+        source: where it is, ``file:line``.
+        own: signals of the user's among ``signals`` and among what those read.
+    """
+
+    name: str
+    python: Function
+    policy: Callable[..., Any]
+    quiet: Callable[..., Any] | None
+    event_of: Callable[..., Any]
+    params_of: Callable[..., Any]
+    signals: tuple[str, ...]
+    skip_signal: str | None
+    parameters: tuple[Parameter, ...]
+    memory: int
+    source: str
+    own: tuple[Signal, ...] = ()
+
+    def values(self, given: dict[str, object] | None = None) -> dict[str, float]:
+        """Every parameter's value: those given, else the defaults; see ``values_of``."""
+        return values_of(self.name, self.parameters, given or {})
+
+    def row(self, given: dict[str, object] | None = None) -> np.ndarray[Any, Any]:
+        """The values as one row of ``params``. [K] float64"""
+        return np.array(as_row(self.values(given)), np.float64)
+
+
+def compile_policy(policy: Policy, own: Sequence[Signal] = ()) -> CompiledPolicy:
+    """Compile a policy, and ask it once in plain Python and compiled whether the two agree.
+
+    Args:
+        policy: as declared.
+        own: signals of the user's that it may read, beside those it brings along.
+
+    Raises:
+        PolicyError: something that can't be compiled; says file, line and what to write instead.
+
+    Example:
+        >>> from schwabot.signals.builtin.threshold import threshold
+        >>> compiled = compile_policy(threshold)
+        >>> compiled.signals, compiled.row({"enter_bp": 2}).tolist()
+        (('forecast_bp',), [2.0, 0.2, 1.0, 1.0])
+    """
+    own = tuple(dict.fromkeys((*policy.own, *own)))
+    found = read(policy)
+    signals = policy.signals
+    needed = check_names(policy, signals, found.signals_at, own)
+    event, event_of = make_event_of(signals)
+    params, params_of = make_params_of(policy.parameters)
+    make_jitable(found)
+    compiled = numba.njit(**OPTIONS)(policy.function)
+    quiet = None if policy.quiet is None else _quiet_of(policy)
+    _check(policy, compiled, quiet, event, params)
+    return CompiledPolicy(
+        name=policy.name,
+        python=policy.function,
+        policy=compiled,
+        quiet=quiet,
+        event_of=event_of,
+        params_of=params_of,
+        signals=signals,
+        skip_signal=policy.signal,
+        parameters=policy.parameters,
+        memory=policy.memory,
+        source=f"{policy.file}:{policy.line}",
+        own=needed,
+    )
+
+
+def make_event_of(signals: Sequence[str], columns: Sequence[int] | None = None) -> tuple[Any, Any]:
+    """The event's type, and the compiled function that makes one.
+
+    Args:
+        signals: names.
+        columns: where each is in the market's signals; default 0, 1, 2, ...
+    """
+    event = namedtuple("Event", (*Seen._fields, *signals))  # type: ignore[misc]
+    at = range(len(signals)) if columns is None else columns
+    given = [f"seen.{name}" for name in Seen._fields] + [f"signals[leg, {column}, row]" for column in at]
+    return event, _generated("event_of(seen, signals, leg, row)", f"Event({', '.join(given)})", Event=event)
+
+
+def make_params_of(parameters: Sequence[Parameter]) -> tuple[Any, Any]:
+    """The parameters' type, and the compiled function that makes one set of them."""
+    if not parameters:  # numba knows no empty tuple with names
+        params = namedtuple("Params", ("none",))
+        return params, _generated("params_of(params, p)", "Params(0.0)", Params=params)
+    params = namedtuple("Params", tuple(one.name for one in parameters))  # type: ignore[misc]
+    read_as = {float: "params[p, {}]", int: "int(params[p, {}])", bool: "params[p, {}] != 0.0"}
+    given = [read_as[one.kind].format(k) for k, one in enumerate(parameters)]
+    return params, _generated("params_of(params, p)", f"Params({', '.join(given)})", Params=params)
+
+
+def _generated(head: str, answer: str, **names: Any) -> Any:
+    space: dict[str, Any] = dict(names)
+    exec(f"def {head}:\n    return {answer}", space)  # noqa: S102  # nosec B102: names were checked, see declaring
+    return numba.njit(**OPTIONS)(space[head.partition("(")[0]])
+
+
+def make_jitable(found: Found) -> None:
+    """Let compiled code call the plain functions that were found, each told to numba once."""
+    for helper in found.helpers:
+        if helper not in _registered:
+            register_jitable(helper)
+            _registered.add(helper)
+
+
+def _quiet_of(policy: Policy) -> Any:
+    inner = numba.njit(**OPTIONS)(policy.quiet)
+
+    def quiet(s: Any, p: Any) -> tuple[float, float]:
+        low, high = inner(s, p)
+        return float(low), float(high)
+
+    return numba.njit(**OPTIONS)(quiet)
+
+
+# the first use
+
+
+def _check(policy: Policy, compiled: Any, quiet: Any, event: Any, params: Any) -> None:
+    values = params(**policy.values()) if policy.parameters else params(0.0)
+    for number, (standing, seen, signals) in enumerate(dummies(len(policy.signals), policy.memory)):
+        e = event(*seen, *signals)
+        again = standing._replace(memory=standing.memory.copy())
+        try:
+            got = compiled(standing, e, values)
+        except NumbaError as error:
+            explain(policy, error)
+        if number == 0:
+            _check_answer(policy, compiled, got)
+        said = in_python(policy, policy.function, again, e, values)
+        if said is not None and not _same(said, got):
+            raise policy.error(
+                f"{policy.name} answers {_words(got)} compiled and {_words(said)} in plain Python: does it use something"
+                " outside that changes, or divide whole numbers by 0?"
+            )
+        if quiet is not None:
+            _check_quiet(policy, quiet, standing, e, values)
+
+
+def _check_answer(policy: Policy, compiled: Any, got: Any) -> None:
+    kind = compiled.nopython_signatures[0].return_type
+    if getattr(kind, "instance_class", None) is not Intent:
+        said = {"none": "nothing at all", "boolean": "True or False"}.get(str(kind), f"{got!r}")
+        raise policy.error(
+            f"{policy.name} returns {said}, which is no intent; return take(...), post(...), cancel(...), replace(...)"
+            " or nothing()"
+        )
+
+
+def _check_quiet(policy: Policy, quiet: Any, standing: Standing, e: Any, values: Any) -> None:
+    """Hold the policy to its promise at a few events."""
+    assert policy.quiet is not None and policy.signal is not None
+    try:
+        low, high = quiet(standing, values)
+    except NumbaError as error:
+        explain(policy, error, policy.quiet)
+    said = in_python(policy, policy.quiet, standing, values)
+    if said is not None and (float(said[0]), float(said[1])) != (low, high):
+        raise policy.error(f"quiet answers {(low, high)} compiled and {tuple(said)} in plain Python")
+    if standing.in_flight and (low, high) != (-math.inf, math.inf):
+        raise policy.error("quiet must return (-math.inf, math.inf) while s.in_flight > 0: one request at a time")
+    inside = [low, high, 0.5 * (low + high), math.nan, 0.0, -1e9, 1e9]
+    for x in inside:
+        if not (math.isnan(x) or (low <= x <= high)) or math.isinf(x):
+            continue
+        got = policy.function(standing, e._replace(**{policy.signal: x}), values)
+        if got.action != NOTHING:
+            raise policy.error(
+                f"quiet promises that {policy.name} does nothing for {low} <= {policy.signal} <= {high} (and for NaN)"
+                f" with position {standing.position}, but at {x} it answers {_words(got)}"
+            )
+
+
+def in_python(declared: Declared, function: Function, *given: Any) -> Any:
+    """The answer of the plain function, or None where Python refuses what IEEE arithmetic answers."""
+    try:
+        return function(*given)
+    except (ZeroDivisionError, OverflowError, ValueError):
+        return None
+    except Exception as error:  # noqa: BLE001  # whatever a user's function raises is told with its line
+        at = next(
+            (one for one in reversed(traceback.extract_tb(error.__traceback__)) if one.filename == declared.file), None
+        )
+        if isinstance(error, IndexError):
+            said = f"{error}: s.memory has {declared.memory} numbers, declare more with memory=N"
+        else:
+            said = f"{type(error).__name__}: {error}"
+        file, line = (declared.file, declared.line) if at is None else (at.filename, at.lineno)
+        raise PolicyError(said, file=file, line=line) from error
+
+
+def _same(python: Any, compiled: Any) -> bool:
+    return type(python).__name__ == "Intent" and tuple(map(int, python)) == tuple(compiled)
+
+
+def _words(intent: Any) -> str:
+    return "nothing()" if getattr(intent, "action", None) == NOTHING else repr(intent)
+
+
+def dummies(signals: int, memory: int) -> Iterator[tuple[Standing, Seen, tuple[float, ...]]]:
+    """Made-up events and standings to try a policy on."""
+    one = np.array([60_000, 60_002], np.int64)
+    for position in (0, 2, -2):
+        for in_flight in (0, 1):
+            standing = Standing(
+                position, in_flight, 0, 0, -1, -1, 0, 0, 60_001.0 if position else 0.0, 0.0, abs(position),
+                10**18 if position else -1, 10**18 if position else -1, 10**18, 0, np.array([position], np.int64),
+                np.zeros((SLOTS, ORDER_COLUMNS), np.int64), np.zeros(memory),
+            )  # fmt: skip
+            for x in (0.3, -7.0, 7.0, math.nan):
+                seen = Seen(10**18 + 10**9, 0, 1, 0, 60_000, 60_002, 3, 4, 60_001.0, 0, 0, 0, one[:1], one[1:])
+                yield standing._replace(memory=np.zeros(memory)), seen, (x,) * signals
+
+
+# errors of the compiler
+
+
+def explain(declared: Declared, error: Exception, function: Function | None = None) -> NoReturn:
+    """Say what the compiler could not take, with file and line."""
+    said = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    file, line = place(function or declared.function)
+    here = re.findall(r'File "(.+?)", line (\d+)', said)
+    own = [int(number) for name, number in here if Path(file).as_posix().endswith(Path(name).as_posix())]
+    location = getattr(error, "loc", None)
+    if own:
+        line = own[-1]
+    elif location is not None and location.filename == file:
+        line = location.line
+    raise PolicyError(_short(said), file=file, line=line) from error
+
+
+def _short(said: str) -> str:
+    if "Can't unify return type" in said or "unify" in said:
+        kinds = sorted(set(re.findall(r"(?:from|of) the following types: (.+)|IR name.*?type (.+?),", said)))
+        del kinds
+        return (
+            "answers of different kinds in different branches: return take(...), post(...), cancel(...), replace(...) or"
+            " nothing() everywhere, and give a variable the same kind of value in every branch"
+        )
+    if found := re.search(r"Unknown attribute '(\w+)' of type (.+)", said):
+        return f"{found[1]} can't be used here: {found[2]} has no such thing in compiled code"
+    if found := re.search(r"(?:NameError: name|Untyped global name) '(\w+)'", said):
+        return f"{found[1]} can't be compiled: use parameters, s.memory, math and functions of your own"
+    if found := re.search(r"No implementation of function Function\((.+?)\) found for signature:\s*>>> (.+)", said):
+        return f"{_plain_name(found[1])} can't be compiled for these values: {found[2].strip()}"
+    if found := re.search(r"variable '(\w+)' is not (?:defined|typed)|'(\w+)' is not defined", said):
+        return f"{found[1] or found[2]} has no value in some branch: give it one first"
+    lines = [one.strip() for one in said.splitlines() if one.strip() and "pipeline" not in one and "During" not in one]
+    return f"can't be compiled: {' '.join(lines[:2]) if lines else 'for a reason the compiler does not give'}"
+
+
+def _plain_name(name: str) -> str:
+    return re.sub(r"<built-in function (\w+)>|<function (\w+) at .*>", lambda found: found[1] or found[2], name)

@@ -1,0 +1,1 @@
+"""What trading on a recorded market would have come to: the market as arrays, accounts in integers, reports."""

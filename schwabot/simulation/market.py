@@ -1,0 +1,192 @@
+"""The recorded market as the simulator reads it: grown batch by batch, from ticks and what the graph said of them.
+
+Axis legend: N rows (quotes and trades in receive order), V streams, L legs (traded streams), S signals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schwabot.errors import ConfigError, DataError
+from schwabot.records.audit import StepRecord
+from schwabot.records.instrument import Instrument
+from schwabot.records.market import Float64, Int64, Kind, Ticks
+from schwabot.simulation.accounts import Account, open_account
+from schwabot_kernels.simulate.records import Market
+
+Column = Callable[[StepRecord], Float64]
+"""Takes one signal of one leg out of a record: [N] float64."""
+FIRST_CAPACITY = 1 << 16
+
+
+class MarketBuilder:
+    """Rows of the market in arrays that grow.
+
+    Args:
+        instruments: V instruments of the source.
+        legs: streams that are traded.
+        signals: per leg the signals the policy reads, in its order: how to take each from a record; None = NaN for now.
+        max_notional: see ``schwabot.simulation.settings.SimulationConfig``.
+        rows: rows to come, if known: then nothing has to be copied.
+
+    Raises:
+        ConfigError: a leg is not in the source, twice, or has no quotes.
+
+    Example:
+        >>> from schwabot.pipeline import Pipeline
+        >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+        >>> feed = SyntheticFeed(SyntheticConfig(events=3000))
+        >>> pipeline, leg = Pipeline(feed.instruments), feed.instruments[1].stream
+        >>> builder = MarketBuilder(feed.instruments, [leg], [[lambda record: record.signals.deviation_bp[:, 1]]], 1e5)
+        >>> for ticks in feed.batches(1000):
+        ...     builder.append(ticks, pipeline.step(ticks))
+        >>> builder.rows, builder.market.signals.shape, builder.accounts[0].currency
+        (3000, (1, 1, 3000), 'USDT')
+    """
+
+    def __init__(
+        self,
+        instruments: Sequence[Instrument],
+        legs: Sequence[str],
+        signals: Sequence[Sequence[Column | None]],
+        max_notional: float,
+        rows: int | None = None,
+    ) -> None:
+        streams = [instrument.stream for instrument in instruments]
+        for leg in legs:
+            if leg not in streams:
+                raise ConfigError(f"policy.trade: {leg} is not in the source, which has {', '.join(streams)}")
+        if len(set(legs)) != len(legs):
+            raise ConfigError(f"policy.trade names a stream twice: {', '.join(legs)}")
+        if not legs:
+            raise ConfigError("policy.trade is empty: name the stream to trade")
+        self.instruments = tuple(instruments[streams.index(leg)] for leg in legs)
+        for instrument in self.instruments:
+            if instrument.trades_only:
+                raise ConfigError(f"policy.trade: {instrument.stream} has no quotes in this source, only trades")
+        self._stream_of = [streams.index(leg) for leg in legs]
+        self._leg_of = np.full(len(streams), -1, np.int8)
+        self._leg_of[self._stream_of] = np.arange(len(legs))
+        self._columns = signals
+        self._max_notional = max_notional
+        self.accounts: list[Account | None] = [None] * len(legs)
+        self.scale = np.ones(len(legs), np.int64)
+        self.inverse = np.array([instrument.inverse for instrument in self.instruments], np.int8)
+        self.max_lots = np.zeros(len(legs), np.int64)
+        self.rows = 0
+        self.size_unknown = np.zeros(len(legs), np.bool_)
+        self._last_row = np.full(len(legs), -1, np.int64)
+        self._all = _empty(len(legs), len(signals[0]), max(rows or FIRST_CAPACITY, 1))
+        self._lanes: list[npt.NDArray[np.int8]] = []
+
+    @property
+    def market(self) -> Market:
+        """The rows known so far, without copying."""
+        arrays = {name: getattr(self._all, name)[..., : self.rows] for name in Market._fields if name != "signals"}
+        signals = self._all.signals
+        if signals.shape[2] != self.rows:  # kernels want one contiguous block
+            signals = np.ascontiguousarray(signals[:, :, : self.rows])
+        return Market(**arrays, signals=signals)
+
+    @property
+    def room(self) -> Market:
+        """The arrays with the room behind the known rows, for kernels that are told ``n_known``."""
+        return self._all
+
+    @property
+    def lanes(self) -> npt.NDArray[np.int8]:
+        """Conviction of each leg at every row. [L, N]."""
+        if len(self._lanes) != 1:
+            self._lanes = [np.concatenate([np.zeros((len(self.instruments), 0), np.int8), *self._lanes], axis=1)]
+        return self._lanes[0]
+
+    def append(self, ticks: Ticks, record: StepRecord) -> None:
+        """Take one batch.
+
+        Raises:
+            ConfigError: a leg's largest position is out of what its account can hold.
+            DataError: a price moved so far that the account can't hold it.
+        """
+        chosen = np.flatnonzero(ticks.kind != Kind.DEPTH)
+        count = len(chosen)
+        if not count:
+            return
+        first, end = self.rows, self.rows + count
+        self._make_room(end)
+        market, rows = self._all, slice(first, end)
+        leg = self._leg_of[ticks.stream[chosen]]
+        traded = leg >= 0
+        market.ts_ns[rows] = record.ts_recv_ns
+        market.venue_ns[rows] = record.ts_venue_ns
+        market.leg[rows] = leg
+        market.kind[rows] = ticks.kind[chosen]
+        market.side[rows] = ticks.side[chosen]
+        for name, source in (
+            ("bid", ticks.bid_ticks),
+            ("ask", ticks.ask_ticks),
+            ("bid_lots", ticks.bid_lots),
+            ("ask_lots", ticks.ask_lots),
+            ("price", ticks.price_ticks),
+            ("lots", ticks.qty_lots),
+        ):
+            getattr(market, name)[rows] = np.where(traded, source[chosen], 0)
+        for v in range(len(self.instruments)):
+            self._mark(v, first + np.flatnonzero(leg == v))
+            for s, column in enumerate(self._columns[v]):
+                if column is not None:
+                    market.signals[v, s, rows] = column(record)
+        self._lanes.append(record.signals.lane[:, self._stream_of].T.copy())
+        self.rows = end
+
+    def _mark(self, v: int, own: Int64) -> None:
+        """Fill in what rows of leg v are worth in account units, and chain them."""
+        if not len(own):
+            return
+        market = self._all
+        chain = own if self._last_row[v] < 0 else np.concatenate([self._last_row[v : v + 1], own])
+        market.next_row[chain[:-1]] = chain[1:]
+        market.next_row[own[-1]] = -1
+        self._last_row[v] = own[-1]
+        quotes = own[market.kind[own] == Kind.QUOTE]
+        if not len(quotes):
+            return
+        bid, ask = market.bid[quotes], market.ask[quotes]
+        account = self.accounts[v]
+        if account is None:
+            account = open_account(self.instruments[v], int(ask[0]), self._max_notional)
+            self.accounts[v], self.scale[v], self.max_lots[v] = account, account.scale, account.max_lots
+        least = account.max_ticks // (16 * 16)
+        if (far := (ask > account.max_ticks) | (bid < least)).any():
+            row = int(quotes[np.argmax(far)])
+            instrument = self.instruments[v]
+            raise DataError(
+                f"{instrument.stream} at {market.bid[row] * instrument.tick_size:.8g}: more than 16 times its first"
+                " price or less than a 16th; accounts are exact within that: begin the run later, or end it earlier"
+            )
+        self.size_unknown[v] |= bool((market.bid_lots[quotes] == 0).any() | (market.ask_lots[quotes] == 0).any())
+        if self.inverse[v]:
+            market.mark[quotes] = -(account.scale // bid) - account.scale // ask
+        else:
+            market.mark[quotes] = (bid + ask) * account.scale
+
+    def _make_room(self, rows: int) -> None:
+        before = self._all
+        capacity = len(before.ts_ns)
+        if rows <= capacity:
+            return
+        legs, signals, _ = before.signals.shape
+        self._all = _empty(legs, signals, max(rows, 2 * capacity))
+        for name in Market._fields:
+            getattr(self._all, name)[..., : self.rows] = getattr(before, name)[..., : self.rows]
+
+
+def _empty(legs: int, signals: int, capacity: int) -> Market:
+    bytes_ = ("leg", "kind", "side")
+    arrays: dict[str, Any] = {name: np.zeros(capacity, np.int8 if name in bytes_ else np.int64) for name in Market._fields[:-2]}
+    return Market(
+        **arrays, next_row=np.full(capacity, -1, np.int32), signals=np.full((legs, signals, capacity), np.nan)
+    )
