@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from schwabot.records.market import Float64, Int64
-from schwabot.simulation.sweep.overfitting import Overfitting, Step, backtest_overfitting, plateau, rank_of, walk_forward
+from schwabot.simulation.sweep.overfitting import (
+    Overfitting,
+    Step,
+    backtest_overfitting,
+    plateau,
+    rank_of,
+    walk_forward,
+)
 from schwabot.simulation.sweep.settings import SweepConfig
 from schwabot.simulation.sweep.statistics import (
     Shape,
@@ -130,7 +137,9 @@ class Outcome:
         found: dict[str, Any] = {
             "sets": self.results.sets,
             "candidates": len(self.order),
-            "trades_median": float(np.median(self.searched.trades + self.held_out.trades)) if self.results.sets else 0.0,
+            "trades_median": float(np.median(self.searched.trades + self.held_out.trades))
+            if self.results.sets
+            else 0.0,
             "method": self.config.method,
             "objectives": list(self.config.objectives),
             "best": None,
@@ -213,7 +222,7 @@ def judge(results: Results, config: SweepConfig, bucket_s: float) -> Outcome:
         sharpe=float(annualised(own.sharpe, bucket_s)),
         luck=float(annualised(expected_maximum(len(traded), chance), bucket_s)),
         probabilistic=float(probabilistic_sharpe(own)),
-        beyond_luck=deflated_sharpe(own._replace(n=np.float64(min(own.n, 1.0 + 1.0 / chance))), len(traded), chance),
+        beyond_luck=deflated_sharpe(own._replace(n=min(own.n, 1.0 + 1.0 / chance)), len(traded), chance),
         deflated=deflated_sharpe(own, len(traded), variance),
         deflated_independent=deflated_sharpe(own, independent, variance),
         least_s=least_intervals(own) * bucket_s,
@@ -230,7 +239,9 @@ def judge(results: Results, config: SweepConfig, bucket_s: float) -> Outcome:
         for d, one in enumerate(results.space.dimensions)
         if not one.choices and (unit[best, d] <= 0.01 or unit[best, d] >= 0.99)
     ]
-    wanted = np.stack([searched.objective(one, bucket_s, max(config.min_trades, 1)) for one in config.objectives], axis=1)
+    wanted = np.stack(
+        [searched.objective(one, bucket_s, max(config.min_trades, 1)) for one in config.objectives], axis=1
+    )
     return Outcome(
         results, config, bucket_s, searched, held_out, objective, looked, order, plateaus, guards, front_of(wanted),
         tuple(ends),

@@ -166,7 +166,7 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     old, new = dict(_flat(before)), dict(_flat(now))
     told = []
     for name in sorted({*old, *new}):
-        if old.get(name, None) != new.get(name, None) or (name in old) != (name in new):
+        if old.get(name) != new.get(name) or (name in old) != (name in new):
             if name.endswith("digest") or name == "policy":
                 told.append("the policy's source" if name == "policy" else f"{name.rpartition('.')[0]} (other rows)")
             else:

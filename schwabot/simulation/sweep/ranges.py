@@ -103,8 +103,10 @@ class Dimension:
         """
         size = self.size
         if size is None:
-            value = np.exp(np.log(self.low) + unit * np.log(self.high / self.low)) if self.log else (
-                self.low + unit * (self.high - self.low)
+            value = (
+                np.exp(np.log(self.low) + unit * np.log(self.high / self.low))
+                if self.log
+                else (self.low + unit * (self.high - self.low))
             )
             if self.quantum:
                 value = np.round(value / self.quantum) * self.quantum
@@ -288,7 +290,9 @@ def _dimension(name: str, given: Any, declared: Declared) -> Dimension:
     said = f"sweep.over: {name}={_written(given)}"
     if isinstance(given, Mapping):
         if extra := [str(key) for key in given if key not in KEYS]:
-            raise ConfigError(f"{said}: {extra[0]} is not part of a range{closest(extra[0], KEYS)}; use {', '.join(KEYS)}")
+            raise ConfigError(
+                f"{said}: {extra[0]} is not part of a range{closest(extra[0], KEYS)}; use {', '.join(KEYS)}"
+            )
         if "choices" in given:
             if len(given) > 1:
                 raise ConfigError(f"{said}: choices stand alone, without low, high, log and step")
@@ -305,7 +309,9 @@ def _dimension(name: str, given: Any, declared: Declared) -> Dimension:
             raise ConfigError(f"{said}: a range is [LOW, HIGH]; for single values write {{choices: {_written(given)}}}")
         (low, high), log, step = given, False, 0.0
     else:
-        raise ConfigError(f"{said}: write [LOW, HIGH] or {{choices: [...]}}; a single value is set on the parameter itself")
+        raise ConfigError(
+            f"{said}: write [LOW, HIGH] or {{choices: [...]}}; a single value is set on the parameter itself"
+        )
     if declared.kind == "choice":
         raise ConfigError(f"{said}: {declared.name} has no order; write {{choices: [...]}}")
     for value in (low, high):

@@ -93,9 +93,7 @@ def grid(space: Space, sets: int) -> tuple[Float64, tuple[str, ...]]:
             f" sweep.sets={sets:,}: use more sets, larger steps or sweep.method=random"
         )
     levels = [one.levels(sets if d in counted else most) for d, one in enumerate(space.dimensions)]
-    notes = tuple(
-        f"grid: {len(levels[d])} values of {space.dimensions[d].short}, which has no step" for d in free
-    )
+    notes = tuple(f"grid: {len(levels[d])} values of {space.dimensions[d].short}, which has no step" for d in free)
     meshed = np.meshgrid(*levels, indexing="ij")
     return np.stack([one.ravel() for one in meshed], axis=1), notes
 
@@ -128,7 +126,8 @@ def random(space: Space, sets: int, seed: int) -> Float64:
     dimensions = len(space.dimensions)
     if dimensions > MOST_SOBOL:
         raise ConfigError(f"sweep.over has {dimensions:,} dimensions: use at most {MOST_SOBOL:,}")
-    unit = SobolEngine(dimensions, scramble=True, seed=seed).draw(sets, dtype=float64).numpy()
+    engine: Any = SobolEngine
+    unit = engine(dimensions, scramble=True, seed=seed).draw(sets, dtype=float64).numpy()
     unit = np.minimum(unit, 1.0 - 2.0**-53)
     values = np.stack([one.at(unit[:, d]) for d, one in enumerate(space.dimensions)], axis=1)
     return values[np.argsort(space.graph_of(values), kind="stable")] if space.graph else values
@@ -157,9 +156,7 @@ class Learning:
         sampler: Any
         if config.method == "tpe":
             # `constant_liar` would make a block of n cost n models of growing size; a block is drawn of one model
-            sampler = samplers.TPESampler(
-                seed=config.seed, n_startup_trials=max(10, config.batch), constant_liar=False
-            )
+            sampler = samplers.TPESampler(seed=config.seed, n_startup_trials=max(10, config.batch), constant_liar=False)
         elif config.method == "cmaes":
             sampler = samplers.CmaEsSampler(seed=config.seed, popsize=config.batch, warn_independent_sampling=False)
             self._refuse_disorder()
@@ -199,7 +196,9 @@ class Learning:
     def _refuse_disorder(self) -> None:
         for one in self._space.dimensions:
             if any(isinstance(choice, str) or choice is None for choice in one.choices):
-                raise ConfigError(f"sweep.method=cmaes needs numbers, and {one.name} has names: use tpe, random or grid")
+                raise ConfigError(
+                    f"sweep.method=cmaes needs numbers, and {one.name} has names: use tpe, random or grid"
+                )
 
 
 def open_search(space: Space, config: SweepConfig) -> Search:

@@ -89,4 +89,6 @@ def _wanted(results: Results, config: SweepConfig, bucket_s: float, folds: range
     pooled = results.last(folds)
     columns = [pooled.objective(name, bucket_s, max(config.min_trades, 1)) for name in config.objectives]
     missing = 1.0 - pooled.trades / max(config.min_trades, 1)
-    return np.stack([np.where(np.isfinite(one), one, -1e9 * (1.0 + np.maximum(missing, 0.0))) for one in columns], axis=1)
+    return np.stack(
+        [np.where(np.isfinite(one), one, -1e9 * (1.0 + np.maximum(missing, 0.0))) for one in columns], axis=1
+    )

@@ -83,7 +83,9 @@ class SweepConfig:
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"sweep.{name}={getattr(self, name)} is out of range: use {low:g} to {high:g}")
         if self.folds % 2:
-            raise ConfigError(f"sweep.folds={self.folds}: use an even number, halves of them are set against each other")
+            raise ConfigError(
+                f"sweep.folds={self.folds}: use an even number, halves of them are set against each other"
+            )
         if self.method not in METHODS:
             raise ConfigError(
                 f"sweep.method={self.method} is not a choice{closest(self.method, METHODS)}; use {', '.join(METHODS)}"

@@ -112,7 +112,7 @@ def rules_of(resident: Resident, values: Float64) -> Rules:
         values: [P, D] -> fields [P, L]
     """
     legs = len(resident.legs)
-    fields = {
+    fields: dict[str, Any] = {
         field: np.repeat(getattr(resident.rules, field)[:1], len(values), axis=0) for field, _ in PER_LEG.values()
     }
     for d, one in enumerate(resident.space.dimensions):

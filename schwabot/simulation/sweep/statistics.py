@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,7 +22,7 @@ from schwabot_kernels.simulate.records import BUCKETS, SUM1, SUM2, SUM3, SUM4
 NORMAL = NormalDist()
 EULER = 0.5772156649015329
 """Euler and Mascheroni's constant."""
-YEAR_S = 365 * 86_400
+YEAR_S = 365.25 * 86_400
 """These markets never close."""
 
 
@@ -30,13 +30,13 @@ class Shape(NamedTuple):
     """Sharpe ratio and the shape of what it was made of.
 
     n: intervals. sharpe: mean over standard deviation, 0 where nothing moved. skew: third standardised moment.
-    kurtosis: fourth, 3 for a normal distribution. All [...].
+    kurtosis: fourth, 3 for a normal distribution. All [...], or all numbers.
     """
 
-    n: Float64
-    sharpe: Float64
-    skew: Float64
-    kurtosis: Float64
+    n: Any
+    sharpe: Any
+    skew: Any
+    kurtosis: Any
 
 
 def shape_of(moments: Float64) -> Shape:
@@ -79,8 +79,8 @@ def annualised(sharpe: ArrayLike, bucket_s: float) -> Float64:
         Lo (2002), The Statistics of Sharpe Ratios, eq. 15 for independent returns.
 
     Example:
-        >>> round(float(annualised(0.1, 86_400.0)), 4)  # 0.1 √365
-        1.9105
+        >>> round(float(annualised(0.1, 86_400.0)), 4)  # 0.1 √365.25
+        1.9112
     """
     return np.asarray(sharpe) * math.sqrt(YEAR_S / bucket_s)
 

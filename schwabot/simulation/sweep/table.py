@@ -67,9 +67,11 @@ def schema(space: Space) -> pa.Schema:
         kind = pa.int64() if one.kind == "int" else pa.float64()
         if one.choices:
             kinds = {type(choice) for choice in one.choices}
-            kind = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}.get(kinds.pop(), pa.string()) if (
-                len(kinds) == 1
-            ) else (pa.float64() if kinds == {int, float} else pa.string())
+            kind = (
+                {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}.get(kinds.pop(), pa.string())
+                if (len(kinds) == 1)
+                else (pa.float64() if kinds == {int, float} else pa.string())
+            )
         searched.append(pa.field(one.name, kind))
     results = [
         *(pa.field(name, pa.float64()) for name in ("net", "net_bp", *MONEY, "slippage_bp", "drawdown", "hold_s")),

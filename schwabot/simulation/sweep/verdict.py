@@ -100,7 +100,9 @@ def verdict(outcome: Outcome) -> Verdict:
         count = "one thing says" if len(reasons) == 1 else f"{len(reasons)} things say"
         return Verdict("luck", f"The best set, set {best}, looks like luck: {count} so.", tuple(reasons), remarks)
     if quiet or guards.trials < 2:
-        why = f"it did not trade in the last {share} of the time" if quiet else "there is no other set to set it against"
+        why = (
+            f"it did not trade in the last {share} of the time" if quiet else "there is no other set to set it against"
+        )
         return Verdict("unclear", f"The best set, set {best}, can't be judged: {why}.", (), remarks)
     headline = (
         f"Nothing here says that the best set, set {best}, is luck: {guards.beyond_luck:.1%} after deflation"

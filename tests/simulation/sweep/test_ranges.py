@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from schwabot.config import conf_dir
 from schwabot.errors import ConfigError, DataError
-from schwabot.simulation.sweep.ranges import Declared, Dimension, Space, declared_modules, open_space
+from schwabot.simulation.sweep.ranges import Declared, Dimension, declared_modules, open_space
 from schwabot.simulation.sweep.search import grid, open_search, random
 from schwabot.simulation.sweep.settings import SweepConfig
 from schwabot.simulation.sweep.shards import cut, cut_market, params_of, rules_of
@@ -19,7 +19,10 @@ from tests.simulation.sweep.making import DECLARED, Hill, resident
 
 GRAPH = tuple(declared_modules({"lanes": {"kappa": 4.0, "kind": "a", "on": True}, "hash": {"bits": 8}}))
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"treshold_bp": [1, 2]}, "there is no treshold_bp, did you mean policy.threshold_bp?; what can be searched: thres"),
+    (
+        {"treshold_bp": [1, 2]},
+        "there is no treshold_bp, did you mean policy.threshold_bp?; what can be searched: thres",
+    ),
     ({"simulation.entry": [1, 2]}, "did you mean simulation.entry_ms?"),
     ({"threshold_bp": []}, r"threshold_bp=[] is empty: write [LOW, HIGH]"),
     ({"threshold_bp": [3, 1]}, "3 is not below 1; write the smaller end first"),
@@ -125,7 +128,11 @@ def test_random_sets_are_even_and_do_not_depend_on_how_many() -> None:
 
 
 def test_settings_of_the_graph_are_numbered_and_come_together() -> None:
-    over = {"threshold_bp": [1, 2], "modules.hash.bits": {"choices": [4, 8]}, "modules.lanes.kind": {"choices": ["a", "b", "c"]}}
+    over = {
+        "threshold_bp": [1, 2],
+        "modules.hash.bits": {"choices": [4, 8]},
+        "modules.lanes.kind": {"choices": ["a", "b", "c"]},
+    }
     space = open_space(over, (*DECLARED, *GRAPH))
     assert space.graphs == 6
     values = random(space, 64, seed=0)

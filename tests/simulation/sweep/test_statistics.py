@@ -47,7 +47,9 @@ def test_what_never_moved_has_no_sharpe(x: np.ndarray) -> None:
 
 def test_sums_of_folds_are_the_sums_of_the_whole() -> None:
     x = np.random.default_rng(2).normal(1.0, 2.0, 300)
-    np.testing.assert_allclose(np.array(shape_of(sums(x[:100]) + sums(x[100:]))), np.array(shape_of(sums(x))), rtol=1e-9)
+    np.testing.assert_allclose(
+        np.array(shape_of(sums(x[:100]) + sums(x[100:]))), np.array(shape_of(sums(x))), rtol=1e-9
+    )
 
 
 def test_probabilistic_sharpe_of_the_paper() -> None:
@@ -84,7 +86,7 @@ def test_minimum_track_record_of_the_paper(per_year: int, years: float) -> None:
 
 
 def test_a_year_of_hours() -> None:
-    assert annualised(0.01, 3600.0) == pytest.approx(0.01 * math.sqrt(8760))
+    assert annualised(0.01, 3600.0) == pytest.approx(0.01 * math.sqrt(8766))
 
 
 def test_trials_that_are_alike_count_less() -> None:

@@ -57,7 +57,9 @@ def test_a_hill_that_holds_everywhere_is_not_called_luck() -> None:
 
 def test_one_good_fold_is_named() -> None:
     class Once(Hill):
-        def __call__(self, fold: Any, rules: Any, params: Any, first: int, last: int, counts: Any, moments: Any) -> None:
+        def __call__(
+            self, fold: Any, rules: Any, params: Any, first: int, last: int, counts: Any, moments: Any
+        ) -> None:
             super().__call__(fold, rules, params, first, last, counts, moments)
             if fold != 1:
                 counts[first:last, :, r.EQUITY2] //= -10
@@ -73,7 +75,9 @@ def test_one_good_fold_is_named() -> None:
 
 def test_a_spike_among_losers_stands_alone() -> None:
     class Spike(Hill):
-        def __call__(self, fold: Any, rules: Any, params: Any, first: int, last: int, counts: Any, moments: Any) -> None:
+        def __call__(
+            self, fold: Any, rules: Any, params: Any, first: int, last: int, counts: Any, moments: Any
+        ) -> None:
             flat = np.full_like(params, 5.0)
             flat[:, 1] = 1.0
             flat[params[:, 1] == 7.0, 0] = 2.0
@@ -107,7 +111,9 @@ def test_orders_that_never_filled_are_told_from_no_orders() -> None:
     assert said.headline == "No set traded: there is nothing to judge."
 
     class Sent(Noise):
-        def __call__(self, fold: Any, rules: Any, params: Any, first: int, last: int, counts: Any, moments: Any) -> None:
+        def __call__(
+            self, fold: Any, rules: Any, params: Any, first: int, last: int, counts: Any, moments: Any
+        ) -> None:
             counts[first:last, :, r.ORDERS] = 5
 
     _, said = judged(Sent(0))
