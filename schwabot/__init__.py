@@ -1,8 +1,8 @@
 """Schwabot: what is the asset worth right now, what does acting late cost, is this moment good enough to trade?
 
 ``load`` opens ticks, ``Graph`` runs them through the modules and gives Arrow tables back, ``leadlag`` says who leads
-whom, ``fit`` trains a forecast. All are imported on first use, so that ``import schwabot`` alone needs nothing but
-Python.
+whom, ``fit`` trains a forecast, ``backtest`` trades on what was recorded. All are imported on first use, so that
+``import schwabot`` alone needs nothing but Python.
 
 Example:
     >>> import schwabot
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from schwabot.api import Graph, Result, load
+    from schwabot.api_backtest import Backtest, backtest
     from schwabot.api_fit import Fit, fit
     from schwabot.api_leadlag import LeadLagResult, leadlag
 
@@ -27,8 +28,10 @@ try:
 except PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0+unknown"
 
-__all__ = ["Fit", "Graph", "LeadLagResult", "Result", "fit", "leadlag", "load"]
+__all__ = ["Backtest", "Fit", "Graph", "LeadLagResult", "Result", "backtest", "fit", "leadlag", "load"]
 _ELSEWHERE = {
+    "Backtest": "schwabot.api_backtest",
+    "backtest": "schwabot.api_backtest",
     "Fit": "schwabot.api_fit",
     "LeadLagResult": "schwabot.api_leadlag",
     "fit": "schwabot.api_fit",

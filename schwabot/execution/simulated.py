@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from schwabot_kernels.simulate.cpu import grown, make_simulator, new_state
+from schwabot_kernels.simulate.cpu import make_simulator
 
 from schwabot.records.audit import StepRecord
 from schwabot.records.market import Ticks
 from schwabot.simulation.outcome import Outcome
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot.simulation.rules import make_rules
+from schwabot_kernels.simulate.state import FILLS_LOGGED, IS_FULL, ORDERS_SENT, grown, new_state
 
 FIRST_LOG = 1 << 12
 
@@ -63,8 +64,8 @@ class SimulatedBroker:
             rules=self.rules,
             counts=state.counts,
             moments=state.moments,
-            fills=state.fills[: int(state.logged[0])],
-            orders=state.orders_log[: int(state.logged[1])],
+            fills=state.fills[: int(state.logged[FILLS_LOGGED])],
+            orders=state.orders_log[: int(state.logged[ORDERS_SENT])],
             lanes=builder.lanes,
             rows=self._played,
         )
@@ -73,14 +74,10 @@ class SimulatedBroker:
         known = self.recorder.builder.rows
         while known:
             self._play(known, final=final)
-            if self._played == known or not self._log_is_full():
+            if not self._state.logged[IS_FULL]:
                 return
             self._state = grown(self._state)
 
     def _play(self, known: int, *, final: bool) -> None:
         market = self.recorder.builder.room
         self._played = int(self._run(market, self.rules, self.parameters, 0, self._state, known, final))
-
-    def _log_is_full(self) -> bool:
-        state = self._state
-        return bool(int(state.logged[0]) >= len(state.fills) or int(state.logged[1]) >= len(state.orders_log))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -79,12 +79,12 @@ def open_desk(settings: RunConfig) -> Desk:
         head = ForecastHead.load(settings.checkpoint)
         modules = serve(head, settings.checkpoint, modules, feed.instruments)
     pipeline = Pipeline(feed.instruments, modules, settings.latency, device=device, head=head)
-    legs = _legs(settings.policy.trade, feed.instruments, pipeline.rates)
+    legs = legs_of(settings.policy.trade, feed.instruments, pipeline.rates)
     compile_s = compile_kernels(feed.instruments, modules)
     return Desk(feed, pipeline, head, modules, device, policy, legs, notes, reference, compile_s)
 
 
-def _legs(wanted: Any, instruments: tuple[Instrument, ...], rates: tuple[str, ...]) -> tuple[str, ...]:
+def legs_of(wanted: Sequence[str], instruments: tuple[Instrument, ...], rates: tuple[str, ...]) -> tuple[str, ...]:
     """Streams to trade: those asked for, else the derivative with the lowest taker fee, else any with the lowest."""
     if wanted:
         return tuple(wanted)
@@ -92,4 +92,3 @@ def _legs(wanted: Any, instruments: tuple[Instrument, ...], rates: tuple[str, ..
     if not able:
         raise ConfigError("the source has no stream that can be traded: quotes are needed, not trades alone")
     return (min(able, key=lambda one: (one.taker_fee_bp, one.stream)).stream,)
-

@@ -17,7 +17,9 @@ from schwabot.modules.shortfall import name_event, regret_bp, shortfall
 from schwabot.records.audit import Lane, PhantomEvent
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int64, Kind
-from schwabot.simulation.outcome import (
+from schwabot.simulation.outcome import EquityCurve, Outcome, worth
+from schwabot_kernels.simulate.intent import POST, REPLACE, TAKE
+from schwabot_kernels.simulate.state import (
     FILL_FEE,
     FILL_LEG,
     FILL_LOTS,
@@ -28,19 +30,28 @@ from schwabot.simulation.outcome import (
     FILL_ROW,
     FILL_SIDE,
     FILL_VENUE_NS,
-    EquityCurve,
-    Outcome,
-    worth,
+    ORDER_ACTION,
+    ORDER_ARRIVAL_ASK,
+    ORDER_ARRIVAL_BID,
+    ORDER_ARRIVAL_NS,
+    ORDER_ASK,
+    ORDER_BID,
+    ORDER_END,
+    ORDER_END_NS,
+    ORDER_ID,
+    ORDER_LEG,
+    ORDER_LIMIT,
+    ORDER_LOTS,
+    ORDER_NS,
+    ORDER_ROW,
+    ORDER_SIDE,
+    TOO_LATE,
 )
 
-ORDER_ID, ORDER_LEG, ORDER_ACTION, ORDER_SIDE, ORDER_LOTS, ORDER_LIMIT, ORDER_ROW, ORDER_NS = range(8)
-ORDER_BID, ORDER_ASK, ORDER_ARRIVAL_NS, ORDER_ARRIVAL_BID, ORDER_ARRIVAL_ASK, ORDER_END_NS = range(8, 14)
-ORDER_FILLED, ORDER_END = 14, 15
-"""Columns of the log of orders."""
 ACTIONS = ("nothing", "take", "post", "cancel", "replace")
 ENDS = (
     "open", "filled", "rest_cancelled", "cancelled", "rejected_price", "rejected_no_book", "rejected_would_cross",
-    "rejected_level_not_recorded", "replaced",
+    "rejected_level_not_recorded", "replaced", "too_late",
 )  # fmt: skip
 TEXT = pa.dictionary(pa.int32(), pa.string())
 PHANTOM_BP = 1.0
@@ -84,7 +95,8 @@ def orders_table(outcome: Outcome, regret_ms: float = 1000.0) -> pa.Table:
         regret_ms: how much later an exit is judged.
     """
     orders = outcome.orders
-    new = orders[np.isin(orders[:, ORDER_ACTION], [1, 2])]  # cancels and replaces are part of an order's life
+    # A replace is an order of its own from its arrival on; a cancel is the end of one.
+    new = orders[np.isin(orders[:, ORDER_ACTION], [TAKE, POST, REPLACE]) & (orders[:, ORDER_END] != TOO_LATE)]
     leg, count = new[:, ORDER_LEG], len(new)
     lots, value, fees = _fill_sums(outcome, new[:, ORDER_ID])
     tick = np.array([one.tick_size for one in outcome.instruments])[leg]

@@ -185,8 +185,9 @@ class MarketBuilder:
 
 
 def _empty(legs: int, signals: int, capacity: int) -> Market:
-    bytes_ = ("leg", "kind", "side")
-    arrays: dict[str, Any] = {name: np.zeros(capacity, np.int8 if name in bytes_ else np.int64) for name in Market._fields[:-2]}
-    return Market(
-        **arrays, next_row=np.full(capacity, -1, np.int32), signals=np.full((legs, signals, capacity), np.nan)
+    sizes: dict[str, Any] = dict.fromkeys(Market._fields[:-2], np.int64) | dict.fromkeys(
+        ("leg", "kind", "side"), np.int8
     )
+    arrays: dict[str, Any] = {name: np.zeros(capacity, size) for name, size in sizes.items()}
+    next_row = np.full(capacity, -1, np.int32)
+    return Market(**arrays, next_row=next_row, signals=np.full((legs, signals, capacity), np.nan))

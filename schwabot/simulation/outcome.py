@@ -15,10 +15,7 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int64, Kind
 from schwabot.simulation.accounts import Account
 from schwabot_kernels.simulate.records import Market, Rules
-
-FILL_ORDER, FILL_LEG, FILL_SLOT, FILL_SIDE, FILL_LOTS, FILL_PRICE, FILL_MAKER, FILL_FEE = range(8)
-FILL_VENUE_NS, FILL_REPORT_NS, FILL_ROW = range(8, 11)
-"""Columns of the log of fills."""
+from schwabot_kernels.simulate.state import FILL_FEE, FILL_LEG, FILL_LOTS, FILL_PRICE, FILL_ROW, FILL_SIDE
 
 
 @dataclass(frozen=True, slots=True)
