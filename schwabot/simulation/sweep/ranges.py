@@ -31,7 +31,8 @@ class Declared:
         name: full name, e.g. ``policy.threshold_bp``, ``simulation.entry_ms``.
         kind: ``float``, ``int`` or ``choice`` (booleans and texts).
         low, high: what its owner allows.
-        search: range that is searched unless another is given: ``[low, high]`` and whether on a log scale.
+        search: range that is searched unless another is given: low, high, and whether on a log scale; None = it is left
+            alone.
         quantum: finest step that means anything, 0 = none.
         choices: what may be chosen; empty = unknown.
     """
@@ -255,13 +256,13 @@ def open_space(over: Mapping[str, Any], declared: Sequence[Declared]) -> Space:
     known = {one.name: one for one in declared}
     if not over:
         found = [
-            Dimension(one.name, one.kind, one.search[0], one.search[1], log=one.search[2], quantum=one.quantum)
-            for one in declared
-            if one.search is not None
-        ] + [
             Dimension(one.name, "choice", 0, len(one.choices) - 1, choices=one.choices)
+            if one.choices
+            else Dimension(
+                one.name, one.kind, one.search[0], one.search[1], log=one.search[2], quantum=one.quantum
+            )
             for one in declared
-            if one.search is None and one.choices and one.name.startswith("policy.")
+            if one.search is not None and one.search[0] < one.search[1]
         ]
         if not found:
             raise ConfigError(

@@ -19,7 +19,7 @@ from schwabot_kernels.simulate import records as r
 DECLARED = (
     Declared("policy.threshold_bp", "float", 0.0, 100.0, (0.5, 8.0, True)),
     Declared("policy.lots", "int", 1, 100, (1, 10, False)),
-    Declared("policy.fade", "choice", choices=(False, True)),
+    Declared("policy.fade", "choice", search=(0, 1, False), choices=(False, True)),
     *SIMULATION,
 )
 LEG = Leg("venue:BTC/USDT", worth=0.01, currency="USDT")
