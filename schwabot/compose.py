@@ -135,6 +135,7 @@ def normalise_arguments(arguments: Iterable[str]) -> list[str]:
             argument = f"{bare}={value}"
         if (
             equals
+            and bare != "policy"
             and bare in (*GROUPS, "device", "modules")
             and re.fullmatch(r"[-+.\d]+|true|false|null", value, re.IGNORECASE)
         ):

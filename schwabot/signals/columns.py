@@ -4,7 +4,7 @@ A policy reads ``e.NAME``:
 
 - ``ghost_bp``, ``echo_bp``, ...: one number per event, the same for all streams;
 - ``deviation_bp``, ``mid_bp``, ...: of the stream that the policy is asked about;
-- ``forecast_100ms_bp``: of that stream, at that horizon of a trained head (``forecast_0_5ms_bp`` is half a millisecond);
+- ``forecast_100ms_bp``: of that stream, at that horizon of a trained head (``forecast_0_5ms_bp``: 0.5 ms);
 - ``NAME_of_leader``: of the stream that ``policy.leader`` names, for all of these that are per stream;
 - the name of a signal of one's own.
 
@@ -25,6 +25,8 @@ from schwabot.records.audit import StepRecord
 from schwabot.records.market import Float64
 from schwabot.signals.declaring import Declared, Signal
 from schwabot.signals.parameters import closest
+from schwabot.signals.reading import read
+from schwabot_kernels.simulate.records import Seen
 
 PER_EVENT = ("ghost_bp", "key", "entropy", "echo_bp", "expected_lag_bp", "penalty")
 PER_STREAM = (
@@ -98,8 +100,6 @@ def check_names(
             if name in above:
                 raise known[name].error(f"signals read each other in a circle: {' → '.join((*above, name))}")
             if name in known and name not in order:
-                from schwabot.signals.reading import read
-
                 visit(known[name].signals, known[name], read(known[name]).signals_at, (*above, name))
                 order[name] = known[name]
             elif name not in known and column_of(name) is None:
@@ -111,8 +111,6 @@ def check_names(
 
 
 def _unknown(name: str, own: Mapping[str, Signal]) -> str:
-    from schwabot_kernels.simulate.records import Seen
-
     near = closest(name, [*Seen._fields, *own, *known_names(), "forecast_100ms_bp"])
     known = "" if near else f"; there are {', '.join((*Seen._fields, *PER_EVENT, *PER_STREAM, *own))}"
     return f"{name} is not in the event{near}{known}"

@@ -30,6 +30,8 @@ from schwabot_kernels.simulate.records import SLOTS, Seen, Standing
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "boundscheck": False, "nogil": True, "forceinline": True}
 """Of every function compiled here: IEEE division, no fast-math, inlined into the kernel that calls it."""
 ORDER_COLUMNS = 16
+SETTINGS = ("trade", "signals", "leader")
+"""What may have been meant by a parameter that is not there: ``policy.trade`` and so on."""
 _registered: set[Function] = set()
 
 
@@ -67,10 +69,10 @@ class CompiledPolicy:
 
     def values(self, given: dict[str, object] | None = None) -> dict[str, float]:
         """Every parameter's value: those given, else the defaults; see ``values_of``."""
-        return values_of(self.name, self.parameters, given or {})
+        return values_of(self.name, self.parameters, given or {}, (*SETTINGS, *(one.name for one in self.own)))
 
     def row(self, given: dict[str, object] | None = None) -> np.ndarray[Any, Any]:
-        """The values as one row of ``params``. [K] float64"""
+        """The values [K] as one row of ``params``."""
         return np.array(as_row(self.values(given)), np.float64)
 
 
@@ -97,7 +99,7 @@ def compile_policy(policy: Policy, own: Sequence[Signal] = ()) -> CompiledPolicy
     event, event_of = make_event_of(signals)
     params, params_of = make_params_of(policy.parameters)
     make_jitable(found)
-    compiled = numba.njit(**OPTIONS)(policy.function)
+    compiled = jit(policy.function, found)
     quiet = None if policy.quiet is None else _quiet_of(policy)
     _check(policy, compiled, quiet, event, params)
     return CompiledPolicy(
@@ -132,9 +134,9 @@ def make_event_of(signals: Sequence[str], columns: Sequence[int] | None = None) 
 def make_params_of(parameters: Sequence[Parameter]) -> tuple[Any, Any]:
     """The parameters' type, and the compiled function that makes one set of them."""
     if not parameters:  # numba knows no empty tuple with names
-        params = namedtuple("Params", ("none",))
-        return params, _generated("params_of(params, p)", "Params(0.0)", Params=params)
-    params = namedtuple("Params", tuple(one.name for one in parameters))  # type: ignore[misc]
+        empty = namedtuple("empty", ("none",))
+        return empty, _generated("params_of(params, p)", "Params(0.0)", Params=empty)
+    params = namedtuple("params", tuple(one.name for one in parameters))  # type: ignore[misc]
     read_as = {float: "params[p, {}]", int: "int(params[p, {}])", bool: "params[p, {}] != 0.0"}
     given = [read_as[one.kind].format(k) for k, one in enumerate(parameters)]
     return params, _generated("params_of(params, p)", f"Params({', '.join(given)})", Params=params)
@@ -142,7 +144,7 @@ def make_params_of(parameters: Sequence[Parameter]) -> tuple[Any, Any]:
 
 def _generated(head: str, answer: str, **names: Any) -> Any:
     space: dict[str, Any] = dict(names)
-    exec(f"def {head}:\n    return {answer}", space)  # noqa: S102  # nosec B102: names were checked, see declaring
+    exec(f"def {head}:\n    return {answer}", space)  # nosec B102: names were checked, see declaring
     return numba.njit(**OPTIONS)(space[head.partition("(")[0]])
 
 
@@ -150,8 +152,13 @@ def make_jitable(found: Found) -> None:
     """Let compiled code call the plain functions that were found, each told to numba once."""
     for helper in found.helpers:
         if helper not in _registered:
-            register_jitable(helper)
+            register_jitable(boundscheck=True)(helper)
             _registered.add(helper)
+
+
+def jit(function: Function, found: Found) -> Any:
+    """Compile a user's function; an index that its source does not tell is checked where it is used."""
+    return numba.njit(**{**OPTIONS, "boundscheck": found.indexed})(function)
 
 
 def _quiet_of(policy: Policy) -> Any:
@@ -171,27 +178,39 @@ def _check(policy: Policy, compiled: Any, quiet: Any, event: Any, params: Any) -
     values = params(**policy.values()) if policy.parameters else params(0.0)
     for number, (standing, seen, signals) in enumerate(dummies(len(policy.signals), policy.memory)):
         e = event(*seen, *signals)
-        again = standing._replace(memory=standing.memory.copy())
-        try:
-            got = compiled(standing, e, values)
-        except NumbaError as error:
-            explain(policy, error)
         if number == 0:
-            _check_answer(policy, compiled, got)
+            compile_for(policy, compiled, standing, e, values)
+            _check_answer(policy, compiled)
+        again = standing._replace(memory=standing.memory.copy())
         said = in_python(policy, policy.function, again, e, values)
-        if said is not None and not _same(said, got):
+        if said is None:  # nor is it run compiled, where nothing would stop it
+            continue
+        got = compiled(standing, e, values)
+        if not _same(said, got):
             raise policy.error(
-                f"{policy.name} answers {_words(got)} compiled and {_words(said)} in plain Python: does it use something"
-                " outside that changes, or divide whole numbers by 0?"
+                f"{policy.name} answers {_words(got)} compiled and {_words(said)} in plain Python: does it use"
+                " something outside that changes, or divide whole numbers by 0?"
             )
         if quiet is not None:
             _check_quiet(policy, quiet, standing, e, values)
 
 
-def _check_answer(policy: Policy, compiled: Any, got: Any) -> None:
+def compile_for(declared: Declared, compiled: Any, *given: Any) -> None:
+    """Compile for what is given, without running it.
+
+    Raises:
+        PolicyError: what the compiler could not take, with file and line.
+    """
+    try:
+        compiled.compile(tuple(map(numba.typeof, given)))
+    except NumbaError as error:
+        explain(declared, error)
+
+
+def _check_answer(policy: Policy, compiled: Any) -> None:
     kind = compiled.nopython_signatures[0].return_type
     if getattr(kind, "instance_class", None) is not Intent:
-        said = {"none": "nothing at all", "boolean": "True or False"}.get(str(kind), f"{got!r}")
+        said = {"none": "nothing at all", "boolean": "True or False"}.get(str(kind), "a number")
         raise policy.error(
             f"{policy.name} returns {said}, which is no intent; return take(...), post(...), cancel(...), replace(...)"
             " or nothing()"
@@ -200,7 +219,8 @@ def _check_answer(policy: Policy, compiled: Any, got: Any) -> None:
 
 def _check_quiet(policy: Policy, quiet: Any, standing: Standing, e: Any, values: Any) -> None:
     """Hold the policy to its promise at a few events."""
-    assert policy.quiet is not None and policy.signal is not None
+    assert policy.quiet is not None
+    assert policy.signal is not None
     try:
         low, high = quiet(standing, values)
     except NumbaError as error:
@@ -228,7 +248,7 @@ def in_python(declared: Declared, function: Function, *given: Any) -> Any:
         return function(*given)
     except (ZeroDivisionError, OverflowError, ValueError):
         return None
-    except Exception as error:  # noqa: BLE001  # whatever a user's function raises is told with its line
+    except Exception as error:  # whatever a user's function raises is told with its line
         at = next(
             (one for one in reversed(traceback.extract_tb(error.__traceback__)) if one.filename == declared.file), None
         )
@@ -282,11 +302,9 @@ def explain(declared: Declared, error: Exception, function: Function | None = No
 
 def _short(said: str) -> str:
     if "Can't unify return type" in said or "unify" in said:
-        kinds = sorted(set(re.findall(r"(?:from|of) the following types: (.+)|IR name.*?type (.+?),", said)))
-        del kinds
         return (
-            "answers of different kinds in different branches: return take(...), post(...), cancel(...), replace(...) or"
-            " nothing() everywhere, and give a variable the same kind of value in every branch"
+            "answers of different kinds in different branches: return take(...), post(...), cancel(...), replace(...)"
+            " or nothing() everywhere, and give a variable the same kind of value in every branch"
         )
     if found := re.search(r"Unknown attribute '(\w+)' of type (.+)", said):
         return f"{found[1]} can't be used here: {found[2]} has no such thing in compiled code"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 from schwabot.errors import PolicyError
 from schwabot.signals.parameters import Parameter, named, values_of
@@ -31,6 +31,7 @@ class Declared:
     ) -> None:
         if not inspect.isfunction(function):
             raise PolicyError(f"@{self.what} goes on a plain function, not on {function!r}")
+        told: object = memory
         self.function = function
         self.name = function.__name__
         self.file, self.line = place(function)
@@ -42,7 +43,7 @@ class Declared:
                 f"{self.name} takes ({', '.join(map(str, taken))}), but a {self.what} takes three: write def"
                 f" {self.name}(s, e, p) for its state, the event and the parameters"
             )
-        if isinstance(memory, bool) or not isinstance(memory, int) or not 0 <= memory <= LARGEST_MEMORY:
+        if isinstance(told, bool) or not isinstance(told, int) or not 0 <= told <= LARGEST_MEMORY:
             raise self.error(f"memory={memory!r}: say how many floats s.memory holds, 0 to {LARGEST_MEMORY}")
         self.memory = memory
         if isinstance(inputs, str):
@@ -141,8 +142,12 @@ class Signal(Declared):
             raise self.error(f"{self.name} is what every event has already: give the signal another name")
 
 
+@overload
+def policy(function: Function, /) -> Policy: ...
+
+
+@overload
 def policy(
-    function: Function | None = None,
     *,
     memory: int = 0,
     inputs: Sequence[str] | None = None,
@@ -150,14 +155,28 @@ def policy(
     quiet: Function | None = None,
     signals: Sequence[Signal] = (),
     **parameters: Parameter,
-) -> Any:
+) -> Callable[[Function], Policy]: ...
+
+
+def policy(
+    function: Function | None = None,
+    /,
+    *,
+    memory: int = 0,
+    inputs: Sequence[str] | None = None,
+    signal: str | None = None,
+    quiet: Function | None = None,
+    signals: Sequence[Signal] = (),
+    **parameters: Parameter,
+) -> Policy | Callable[[Function], Policy]:
     """Declare a function (s, e, p) → intent as a policy. docs/policies.md says what s, e and p hold.
 
     Args:
         function: the function, when used without parentheses.
         memory: floats in ``s.memory``, which start at 0 and which the policy may write.
         inputs: signals it reads, where its source can't tell.
-        signal, quiet: promise that lets a sweep skip: while ``s`` stays as it is, the policy does nothing as long as
+        signal: name of the signal that ``quiet`` bounds.
+        quiet: promise that lets a sweep skip: while ``s`` stays as it is, the policy does nothing as long as
             ``low <= e.signal <= high`` with ``low, high = quiet(s, p)``, and it only ever takes, on one stream.
         signals: signals of one's own, declared with ``@signal``, that it reads.
         parameters: name → ``Parameter``.
@@ -180,13 +199,24 @@ def policy(
     return declare if function is None else declare(function)
 
 
+@overload
+def signal(function: Function, /) -> Signal: ...
+
+
+@overload
+def signal(
+    *, memory: int = 0, inputs: Sequence[str] | None = None, **parameters: Parameter
+) -> Callable[[Function], Signal]: ...
+
+
 def signal(
     function: Function | None = None,
+    /,
     *,
     memory: int = 0,
     inputs: Sequence[str] | None = None,
     **parameters: Parameter,
-) -> Any:
+) -> Signal | Callable[[Function], Signal]:
     """Declare a causal function (s, e, p) → float as a signal, which policies read as ``e.NAME``.
 
     Args:

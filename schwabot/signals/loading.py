@@ -11,12 +11,15 @@ from collections.abc import Callable
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TypeVar
 
-from schwabot.errors import PolicyError, SchwabotError
+from schwabot.errors import PolicyError
 from schwabot.signals.builtin import NAMES
 from schwabot.signals.declaring import Policy, Signal
 from schwabot.signals.parameters import closest
+
+Kind = TypeVar("Kind", Policy, Signal)
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def load_policy(name: str) -> Policy:
@@ -62,7 +65,7 @@ def _own_form(name: str) -> str:
     return f"{head}:{tail}" if dot else "my_module:my_policy"
 
 
-def _load(name: str, kind: type[Any], what: str) -> Any:
+def _load(name: str, kind: type[Kind], what: str) -> Kind:
     where, _, function = name.rpartition(":")
     if not where or not function:
         raise PolicyError(f"{what} {name!r} is not complete: write my_module:my_{what}")
@@ -151,8 +154,12 @@ def _is_there(stem: str) -> bool:
 def _run(execute: Callable[[], ModuleType], name: str, what: str) -> ModuleType:
     try:
         return execute()
-    except SchwabotError:
-        raise
+    except PolicyError as error:
+        frames = [one for one in traceback.extract_tb(error.__traceback__) if not _is_inside(one.filename)]
+        own = [one for one in frames if PACKAGE not in Path(one.filename).parents]
+        if error.file is not None or not own:
+            raise
+        raise PolicyError(error.what, file=own[-1].filename, line=own[-1].lineno) from error
     except SyntaxError as error:
         raise PolicyError(
             f"{error.msg} (while reading {what} {name})", file=error.filename, line=error.lineno
@@ -165,10 +172,10 @@ def _run(execute: Callable[[], ModuleType], name: str, what: str) -> ModuleType:
 
 
 def _is_inside(file: str) -> bool:
-    return file.startswith("<frozen importlib") or file == __file__ or Path(file).parent.name == "importlib"
+    return file.startswith("<") or file == __file__ or Path(file).parent.name == "importlib"
 
 
-def _named(module: ModuleType, function: str, kind: type[Any], what: str) -> Any:
+def _named(module: ModuleType, function: str, kind: type[Kind], what: str) -> Kind:
     found = getattr(module, function, None)
     if isinstance(found, kind):
         return found
@@ -186,6 +193,6 @@ def _named(module: ModuleType, function: str, kind: type[Any], what: str) -> Any
         raise PolicyError(f"{function} is {other}", file=file, line=found.line)
     line = found.__code__.co_firstlineno if callable(found) and hasattr(found, "__code__") else None
     if callable(found) and not isinstance(found, type):
-        raise PolicyError(f"{function} is not declared: put @{what}(...) above it (from schwabot.signals import {what})",
-                          file=file, line=line)  # fmt: skip
+        hint = f"put @{what}(...) above it (from schwabot.signals import {what})"
+        raise PolicyError(f"{function} is not declared: {hint}", file=file, line=line)
     raise PolicyError(f"{function} is a {type(found).__name__}, not a function declared with @{what}(...)", file=file)

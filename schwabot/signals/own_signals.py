@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numba.core.errors import NumbaError
 
 from schwabot.errors import ConfigError
 from schwabot.signals.columns import column_of
 from schwabot.signals.compiling import (
     OPTIONS,
     CompiledPolicy,
+    compile_for,
     dummies,
-    explain,
     in_python,
+    jit,
     make_event_of,
     make_jitable,
     make_params_of,
@@ -81,10 +81,10 @@ def make_pass(signal: Signal, columns: Sequence[int]) -> Any:
     make_jitable(found)
     event, event_of = make_event_of(signal.signals, columns)
     params, params_of = make_params_of(signal.parameters)
-    answer = numba.njit(**OPTIONS)(signal.function)
+    answer = jit(signal.function, found)
     _check(signal, answer, event, params)
 
-    @numba.njit(**RUN_OPTIONS)
+    @numba.njit(**RUN_OPTIONS)  # type: ignore[untyped-decorator]
     def run(market: Market, state: PassState, values: F64, leg: int, column: int, first: int, end: int) -> None:
         p = params_of(values, 0)
         touch, numbers = state.touch, state.numbers
@@ -103,9 +103,9 @@ def make_pass(signal: Signal, columns: Sequence[int]) -> Any:
             own = 1 if of == leg else 0
             trade = own if not quote else 0
             seen = Seen(
-                market.ts_ns[row], leg, own, np.int64(market.kind[row]), bids[leg], asks[leg], touch[2, leg],
+                market.ts_ns[row], leg, own, int(market.kind[row]), bids[leg], asks[leg], touch[2, leg],
                 touch[3, leg], 0.5 * (bids[leg] + asks[leg]), market.price[row] * trade, market.lots[row] * trade,
-                np.int64(market.side[row]) * trade, bids, asks,
+                int(market.side[row]) * trade, bids, asks,
             )  # fmt: skip
             s = Past(numbers[0], numbers[1], state.last[0], numbers[2], state.memory)
             value = float(answer(s, event_of(seen, market.signals, leg, row), p))
@@ -124,14 +124,16 @@ def _check(signal: Signal, compiled: Any, event: Any, params: Any) -> None:
         for last_ns, last, rows in ((-1, math.nan, 0), (10**18, 0.5, 1)):
             s = Past(10**18, last_ns, last, rows, np.zeros(signal.memory))
             e = event(*seen, *signals)
-            try:
-                got = compiled(s, e, values)
-            except NumbaError as error:
-                explain(signal, error)
-            if not isinstance(got, bool | int | float):
-                raise signal.error(f"{signal.name} answers {got!r}; a signal answers one number, math.nan for none")
+            if not compiled.signatures:
+                compile_for(signal, compiled, s, e, values)
+                kind = compiled.nopython_signatures[0].return_type
+                if not isinstance(kind, numba.types.Number | numba.types.Boolean):
+                    raise signal.error(f"{signal.name} answers no number; a signal answers one, math.nan for no answer")
             said = in_python(signal, signal.function, s._replace(memory=np.zeros(signal.memory)), e, values)
-            if said is not None and not _close(float(said), float(got)):
+            if said is None:
+                continue
+            got = compiled(s, e, values)
+            if not _close(float(said), float(got)):
                 raise signal.error(f"{signal.name} answers {got} compiled and {said} in plain Python")
 
 

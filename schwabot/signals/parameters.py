@@ -51,7 +51,8 @@ class Parameter:
 
     def __post_init__(self) -> None:
         said = f"Parameter({self.default!r})"
-        if not isinstance(self.default, bool | int | float) or not isfinite(self.default):
+        given: object = self.default
+        if not isinstance(given, bool | int | float) or not isfinite(given):
             raise PolicyError(f"{said}: the default must be a float, an int or a bool, e.g. 1.0, 1 or True")
         if self.kind is bool:
             if (self.low, self.high, self.search, self.log) != (None, None, None, False):
@@ -65,7 +66,8 @@ class Parameter:
         if self.kind is int and abs(self.default) > EXACT:
             raise PolicyError(f"{said}: integers go up to {EXACT}")
         if self.search is not None:
-            if not isinstance(self.search, Sequence) or len(self.search) != 2:
+            pair: object = self.search
+            if not isinstance(pair, Sequence) or len(pair) != 2:
                 raise PolicyError(f"{said}: search={self.search!r} is not a pair: write search=(low, high)")
             for bound in self.search:
                 self._check_bound(said, "search", bound)

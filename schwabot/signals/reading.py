@@ -3,6 +3,7 @@
 numba says where it stops, in its own words and often at another line. So the common mistakes are looked for here, in
 the source, before anything is compiled.
 """
+
 # ruff: noqa: N802  # methods are named after the nodes of ast that they visit
 
 from __future__ import annotations
@@ -45,11 +46,14 @@ _END = "; return take(...), post(...), cancel(...), replace(...) or nothing()"
 class Found:
     """What was read.
 
-    signals: names in the order of first use, with file and line. helpers: plain functions that it calls.
+    signals_at: names of signals in the order of first use, with file and line. helpers: plain functions that it calls.
+    indexed: whether an array is read or written at a place that the source does not tell.
     """
 
     signals_at: dict[str, tuple[str, int]] = field(default_factory=dict)
     helpers: list[Function] = field(default_factory=list)
+    indexed: bool = False
+    done: set[Any] = field(default_factory=set)
 
     @property
     def signals(self) -> tuple[str, ...]:
@@ -117,10 +121,11 @@ class _Reader:
             tree = ast.parse(textwrap.dedent("".join(lines))).body[0]
         except (OSError, TypeError, SyntaxError, IndentationError):
             if self.declared.inputs is not None:
+                self.found.indexed = True
                 return None
             self.fail(
-                f"the source of {self.function.__name__} can't be read, as of something typed into a prompt: put it into"
-                " a file, or say what it reads: inputs=['deviation_bp', ...]"
+                f"the source of {self.function.__name__} can't be read, as of something typed into a prompt: put it"
+                " into a file, or say what it reads: inputs=['deviation_bp', ...]"
             )
         self.first_line = max(self.first_line, 1)
         if isinstance(tree, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -261,8 +266,8 @@ class _Reader:
         if isinstance(value, list | dict | set | np.ndarray | str | bytearray):
             kind = "text" if isinstance(value, str) else f"a {type(value).__name__}"
             self.fail(
-                f"{name} is {kind} outside the function, which can't be compiled; use a parameter, a tuple of numbers, or"
-                " s.memory for what changes",
+                f"{name} is {kind} outside the function, which can't be compiled; use a parameter, a tuple of numbers,"
+                " or s.memory for what changes",
                 node,
             )
 
@@ -277,7 +282,8 @@ class _Reader:
             return False
         value = self._value(base.id)
         if value is math and not hasattr(math, node.attr):
-            self.fail(f"math.{node.attr} does not exist{closest(node.attr, dir(math))}", node)
+            near = closest(f"math.{node.attr}", [f"math.{name}" for name in dir(math)])
+            self.fail(f"math.{node.attr} does not exist{near}", node)
         if value is np:
             self._refuse_numpy(node)
         if isinstance(value, types.ModuleType) and value is not math:
@@ -288,6 +294,10 @@ class _Reader:
                 self._refuse(node, f"{base.id}.{node.attr}", "use math, + - * / and functions of your own")
         if isinstance(value, type) and issubclass(value, enum.Enum):
             return True
+        if isinstance(value, type):
+            self._refuse(
+                node, f"{base.id}.{node.attr}, of a class,", "use a parameter, or a number at the top of the file"
+            )
         self._check_global(base, value)
         return True
 
@@ -337,15 +347,19 @@ class _Reader:
         whose = self.roles.get(target.value.id) if is_array else None  # type: ignore[attr-defined]
         if isinstance(node.ctx, ast.Store) and whose and (whose, target.attr) != ("s", "memory"):  # type: ignore[attr-defined]
             self.fail(f"{ast.unparse(node)} can't be changed: only s.memory can", node)
+        self.found.indexed |= whose is None or target.attr != "memory"  # type: ignore[attr-defined]
         if (whose, getattr(target, "attr", "")) == ("s", "memory"):
             index = node.slice
             if isinstance(index, ast.Slice):
                 self._refuse(node, "a part of s.memory", "write one number at a time: s.memory[0]")
             number = _whole(index)
+            self.found.indexed |= number is None
             if number is not None and not 0 <= number < self.declared.memory:
+                if number < 0:
+                    self.fail(f"{ast.unparse(node)}: count from 0, s.memory[{self.declared.memory + number}]", node)
                 self.fail(
                     f"{ast.unparse(node)} is outside the memory of {self.declared.memory}: declare"
-                    f" @{self.declared.what}(memory={max(number + 1, 1)}, ...)",
+                    f" @{self.declared.what}(memory={number + 1}, ...)",
                     node,
                 )
         return False
@@ -409,9 +423,8 @@ class _Reader:
             self.found.helpers.append(plain)
         if value is plain or roles:
             key = (plain, tuple(sorted(roles.items())))
-            done: set[Any] = self.found.__dict__.setdefault("_done", set())
-            if key not in done:
-                done.add(key)
+            if key not in self.found.done:
+                self.found.done.add(key)
                 _Reader(self.declared, plain, roles, "any", self.found).run()
 
     def _value(self, name: str) -> Any:
@@ -444,7 +457,7 @@ def _is_users(function: Function) -> bool:
 
 def _whole(node: ast.AST) -> int | None:
     try:
-        value = ast.literal_eval(node)  # type: ignore[arg-type]
+        value = ast.literal_eval(node)
     except ValueError:
         return None
     return value if isinstance(value, int) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +14,8 @@ class PolicyConfig:
 
     Attributes:
         name: a built-in policy, ``my_module:my_policy`` or ``path/to/file.py:my_policy``; short: ``policy=NAME``.
-        trade: streams that it trades, each by itself; empty = the reference stream.
+        trade: streams that it trades, each by itself; empty = the derivative with the lowest taker fee, else any
+            stream with the lowest.
         parameters: by name, as the policy declares them; short: ``policy.enter_bp=1.5``.
         signals: signals of one's own that it reads, ``my_module:my_signal`` each.
         leader: stream that the policy's ``..._of_leader`` signals are of.
@@ -46,28 +46,3 @@ class PolicyConfig:
                     if setting == "parameters":
                         said = ", ".join(f"policy.{name}={one}" for name, one in value.items())
                     raise ConfigError(f"{said} does nothing without a policy: add policy=NAME, e.g. policy=threshold")
-
-    def streams(self, all_streams: Sequence[str], reference: str | None) -> tuple[str, ...]:
-        """The traded streams.
-
-        Args:
-            all_streams: of the source.
-            reference: the run's reference stream; it is traded when ``trade`` is empty.
-
-        Raises:
-            ConfigError: a stream that the source does not have.
-
-        Example:
-            >>> PolicyConfig().streams(["binance:BTC/USDT"], "binance:BTC/USDT")
-            ('binance:BTC/USDT',)
-        """
-        from schwabot.signals.parameters import closest
-
-        chosen = tuple(self.trade) or ((reference or all_streams[0]),)
-        for stream in chosen:
-            if stream not in all_streams:
-                raise ConfigError(
-                    f"policy.trade: {stream} is not in the source{closest(stream, all_streams)}; it has"
-                    f" {', '.join(all_streams)}"
-                )
-        return chosen

@@ -15,7 +15,7 @@ def wanted_bid(s: Any, e: Any, p: Any) -> int:
     fair = e.mid_ticks * math.exp(1e-4 * (e.deviation_bp - p.offset_bp))
     if not fair >= e.bid_ticks:  # also when there is no fair price
         return 0
-    price = min(int(math.floor(fair)), e.ask_ticks - 1) if p.inside else e.bid_ticks
+    price = min(math.floor(fair), e.ask_ticks - 1) if p.inside else e.bid_ticks
     return 0 if price == e.bid_ticks and e.bid_lots == 0 else price
 
 
@@ -26,7 +26,7 @@ def wanted_ask(s: Any, e: Any, p: Any) -> int:
     fair = e.mid_ticks * math.exp(1e-4 * (e.deviation_bp + p.offset_bp))
     if not fair <= e.ask_ticks:
         return 0
-    price = max(int(math.ceil(fair)), e.bid_ticks + 1) if p.inside else e.ask_ticks
+    price = max(math.ceil(fair), e.bid_ticks + 1) if p.inside else e.ask_ticks
     return 0 if price == e.ask_ticks and e.ask_lots == 0 else price
 
 
@@ -53,10 +53,10 @@ def bring(side: int, order: int, ticks: int, open_lots: int, wanted: int, lots: 
 def quote_guard(s: Any, e: Any, p: Any) -> Any:
     """Rest one order a side where it is at least ``offset_bp`` better than fair, unless the forecast is against it.
 
-    Fair price = mid exp(deviation_bp 1e-4), the ghost on this stream. The bid rests at the touch while fair exp(-offset)
-    is not below it (with ``inside`` at that price itself, short of the ask); it is pulled while forecast_bp < -guard_bp,
-    or when a fill would exceed ``max_lots``; the offer mirrors it. A quote that is elsewhere is replaced. Requests that
-    wait for their answer are waited for, so that there is never more than one of a side.
+    Fair price = mid exp(deviation_bp 1e-4), the ghost on this stream. The bid rests at the touch while fair exp(-offset
+    1e-4) is not below it (with ``inside`` at that price itself, short of the ask); it is pulled while forecast_bp <
+    -guard_bp, or when a fill would exceed ``max_lots``; the offer mirrors it. A quote that is elsewhere is replaced.
+    Answers to what was sent are waited for, so that there is never more than one order of a side.
     """
     if s.call == 0:
         if s.in_flight > 0:

@@ -39,8 +39,8 @@ def timed_execution(s: Any, e: Any, p: Any) -> Any:
 
     Parent n comes at start + n every and is due ``window_ms`` later. With d its side and x = ``forecast_bp``, what is
     left of it is sent as soon as d x >= send_bp (the price is about to run away), or when all that is left of its time
-    is ``ahead_ms``. What a fill leaves over, or an earlier parent, is sent by the same rule. To see what the forecast is
-    worth, run the three modes on the same data and seed: their parent orders are the same.
+    is ``ahead_ms``. What a fill leaves over, or an earlier parent, is sent by the same rule. To see what the forecast
+    is worth, run the three modes on the same data and seed: their parent orders are the same.
     """
     parents = parent_number(e.ts_ns, s.start_ns, p.every_s)
     left = target_lots(parents, p.side, p.lots) - s.position
