@@ -127,6 +127,7 @@ def _search(
     summary["compile_s"] += _warm_up(first, space)
     kernel.take_busy_s()
     board = SweepBoard(run_dir) if settings.sinks.tensorboard else None
+    best = [np.nan]
     begun_s = time.perf_counter()
 
     def evaluate(number: int, values: Float64) -> pa.Table:
@@ -135,12 +136,13 @@ def _search(
 
     def told(done: int, ran: int) -> None:
         spent_s = max(time.perf_counter() - begun_s, 1e-9)
-        bar.update(done, done / search.sets, f" sets, {ran * rows / spent_s:,.3g} parameter-events/s")
+        bar.update(done, done / search.sets, f", {ran * rows / spent_s:,.3g} parameter-events/s")
         if board is not None:
-            best = results.pooled(range(config.folds)).objective(config.objectives[0], bucket_s, max(config.min_trades, 1))
-            found = float(np.nanmax(best)) if not np.isnan(best).all() else np.nan
+            last = results.last(range(config.folds))
+            objective = last.objective(config.objectives[0], bucket_s, max(config.min_trades, 1))
+            best.append(np.fmax(best[-1], np.fmax.reduce(objective)))
             rates = {"sets_per_s": ran / spent_s, "param_events_per_s": ran * rows / spent_s}
-            board.progress(done, {"best": found} | (rates if ran else {}))
+            board.progress(done, {"best": float(best[-1])} | (rates if ran else {}))
 
     with Progress(enabled=settings.sinks.progress, label="sweep", unit="sets") as bar:
         ended = run_search(search, config, results, evaluate, bucket_s, parts, told, lambda: stop.wanted)
@@ -268,8 +270,15 @@ def _notes(settings: RunConfig, outcome: Outcome, ended: Ended, parts: Parts, fi
         else:
             why = "no set ever asked for an order: the thresholds may be out of reach on this market"
         notes.append(f"note: no trades: {why}")
-    quotes = {leg.currency for leg in first.legs}
-    assert len(quotes) == 1
+    way_ms = float((first.rules.entry_ns + first.rules.response_ns).max()) / 1e6
+    if (shortest_ms := min(first.spans_ns) / 1e6) <= way_ms:
+        notes.append(
+            f"note: the shortest fold lasts {shortest_ms:,.3g} ms, and an order's way to the exchange and back takes"
+            f" {way_ms:,.3g} ms: nothing can come back in it; use more data or smaller sweep.folds"
+        )
+    quotes = list(dict.fromkeys(leg.currency for leg in first.legs))
+    if len(quotes) > 1:
+        notes.append(f"note: {' and '.join(quotes)} are added up one for one; each stream's own rows are exact")
     return notes
 
 

@@ -131,6 +131,7 @@ def resident(
     return Resident(
         folds=prepared,
         rows=tuple(end - first for first, end in folds),
+        spans_ns=tuple(int(market.ts_ns[end - 1] - market.ts_ns[first]) for first, end in folds),
         legs=legs_of(recorder),
         rules=rules,
         defaults=np.array([float(value) for value in values.values()], np.float64),
@@ -145,7 +146,6 @@ def legs_of(recorder: MarketRecorder) -> tuple[Leg, ...]:
     builder = recorder.builder
     market = builder.market
     found = []
-    currency = builder.instruments[0].quote
     for v, (instrument, account) in enumerate(zip(builder.instruments, builder.accounts, strict=True)):
         if account is None:
             raise ConfigError(f"policy.trade: {instrument.stream} never quoted in this source: trade another stream")
@@ -153,5 +153,5 @@ def legs_of(recorder: MarketRecorder) -> tuple[Leg, ...]:
         if instrument.inverse:
             last = np.flatnonzero((market.leg == v) & (market.kind == Kind.QUOTE))[-1]
             worth *= 0.5 * float(market.bid[last] + market.ask[last]) * instrument.tick_size
-        found.append(Leg(instrument.stream, worth, currency))
+        found.append(Leg(instrument.stream, worth, instrument.quote))
     return tuple(found)

@@ -270,7 +270,7 @@ def open_space(over: Mapping[str, Any], declared: Sequence[Declared]) -> Space:
             )
         return Space(tuple(found))
     found = []
-    for name, given in over.items():
+    for name, given in _flat(over):
         full = name if name in known else f"policy.{name}"
         if full not in known:
             there = ", ".join(one.removeprefix("policy.") for one in known if not one.startswith("modules."))
@@ -285,6 +285,18 @@ def open_space(over: Mapping[str, Any], declared: Sequence[Declared]) -> Space:
             f" use at most {MOST_GRAPHS}"
         )
     return space
+
+
+def _flat(over: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """``simulation: {entry_ms: ...}`` as ``simulation.entry_ms: ...``; a command line gives the former."""
+    for key, given in over.items():
+        name = f"{prefix}{key}"
+        if name.partition(".")[0] in ("policy", "simulation", "modules") and isinstance(given, Mapping) and (
+            not given or not set(map(str, given)) & set(KEYS)
+        ):
+            yield from _flat(given, f"{name}.")
+        else:
+            yield name, given
 
 
 def _dimension(name: str, given: Any, declared: Declared) -> Dimension:

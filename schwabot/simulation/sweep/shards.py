@@ -69,6 +69,7 @@ class Resident:
     Attributes:
         folds: the market's folds, prepared for the kernel.
         rows: rows of each fold.
+        spans_ns: how long each lasts.
         legs: what is traded.
         rules: of the settings; one row. [1, L]
         defaults: the policy's parameters. [K]
@@ -79,6 +80,7 @@ class Resident:
 
     folds: tuple[Any, ...]
     rows: tuple[int, ...]
+    spans_ns: tuple[int, ...]
     legs: tuple[Leg, ...]
     rules: Rules
     defaults: Float64

@@ -43,7 +43,7 @@ class Leg:
     Attributes:
         stream: its name.
         worth: what one unit of its account is worth in ``currency``.
-        currency: what results are told in.
+        currency: its quote currency. Results of several legs are told in the first one's.
     """
 
     stream: str

@@ -59,6 +59,12 @@ def test_ranges_that_are_refused(over: dict[str, Any], said: str) -> None:
     assert str(refused.value).startswith("sweep.over")
 
 
+def test_ranges_as_a_command_line_gives_them() -> None:
+    nested = {"simulation": {"entry_ms": [1, 2]}, "policy": {"lots": {"low": 1, "high": 4}}, "modules": {"hash": {"bits": {"choices": [4]}}}}
+    space = open_space(nested, (*DECLARED, *GRAPH))
+    assert space.names == ("modules.hash.bits", "simulation.entry_ms", "policy.lots")
+
+
 def test_no_ranges_are_the_declared_ones() -> None:
     space = open_space({}, DECLARED)
     assert space.names == ("policy.threshold_bp", "policy.lots", "policy.fade")
