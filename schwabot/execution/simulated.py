@@ -5,16 +5,16 @@ Axis legend: N rows of the market, L legs (traded streams), P parameter sets, K 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from schwabot_kernels.simulate.cpu import make_simulator
-
 from schwabot.records.audit import StepRecord
-from schwabot.records.market import Ticks
+from schwabot.records.market import Int64, Ticks
 from schwabot.simulation.outcome import Outcome
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot.simulation.rules import make_rules
+from schwabot_kernels.simulate.cpu import make_simulator
 from schwabot_kernels.simulate.state import FILLS_LOGGED, IS_FULL, ORDERS_SENT, grown, new_state
 
 FIRST_LOG = 1 << 12
@@ -69,6 +69,22 @@ class SimulatedBroker:
             lanes=builder.lanes,
             rows=self._played,
         )
+
+    def again(self, added_entry_ms: float) -> Int64:
+        """The whole run once more with a longer way to the exchange.
+
+        Returns:
+            What it came to, see ``schwabot_kernels.simulate.records``. [L, COUNTS]
+        """
+        recorder = self.recorder
+        longer = dataclasses.replace(recorder.config, entry_ms=recorder.config.entry_ms + added_entry_ms)
+        rules = make_rules(longer, recorder.builder)
+        state = new_state(len(recorder.builder.instruments), recorder.policy.memory)
+        while True:
+            self._run(recorder.builder.room, rules, self.parameters, 0, state, recorder.builder.rows, True)
+            if not state.logged[IS_FULL]:
+                return state.counts
+            state = grown(state)
 
     def _advance(self, *, final: bool) -> None:
         known = self.recorder.builder.rows

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from schwabot_kernels.simulate.cpu import make_sweep
 
 from schwabot import engine
 from schwabot.clock import ReplayClock
@@ -26,12 +25,11 @@ from schwabot.simulation.details import equity_table, fills_table, orders_table,
 from schwabot.simulation.outcome import EquityCurve, Outcome, equity_curve
 from schwabot.simulation.report import write_report
 from schwabot.simulation.report_backtest import backtest_sections
-from schwabot.simulation.rules import make_rules
 from schwabot.simulation.totals import account_currency, run_totals
 from schwabot.sinks.base import RunHeader
 from schwabot.sinks.progress import Progress
 from schwabot.training.meters import CompileEntry, meters_of, skill_meter
-from schwabot_kernels.simulate.records import COUNTS, EQUITY2, FEES, FILLS, MOMENTS
+from schwabot_kernels.simulate.records import EQUITY2, FEES, FILLS
 
 
 class BacktestEntry:
@@ -101,7 +99,7 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
     outcome = broker.outcome()
     currency, note = account_currency(outcome)
     notes += [note] if note else []
-    notes += _notes(outcome, summary["backtest"])
+    notes += _notes(outcome, summary["backtest"]) + _unstamped(broker)
     for one in notes[len(desk.notes) :]:
         sys.stderr.write(f"{one}\n")
     curve = equity_curve(outcome)
@@ -118,36 +116,32 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
 
 
 def latency_sensitivity(broker: SimulatedBroker, added_ms: list[float], curve: EquityCurve) -> list[dict[str, float]]:
-    """The run again with more entry latency, all of them in one call of the kernel.
+    """The run again with more entry latency.
 
     Returns:
-        Per added latency: net in quote currency at the last mid, fees, fills.
+        Per added latency: net in quote currency at the last mid, the same before fees, fees, fills.
     """
-    recorder, outcome = broker.recorder, broker.outcome()
-    if not outcome.rows or not added_ms:
+    outcome = broker.outcome()
+    if not outcome.rows:
         return []
-    legs, sets = len(outcome.instruments), len(added_ms)
-    entry = [recorder.config.entry_ms + added for added in added_ms]
-    rules = make_rules(recorder.config, recorder.builder, sets, {"entry_ms": entry})
-    counts = np.zeros((sets, legs, COUNTS), np.int64)
-    moments = np.zeros((sets, legs, MOMENTS))
-    policy = recorder.policy
-    sweep = make_sweep(policy.policy, policy.event_of, policy.params_of)
-    parameters = np.repeat(broker.parameters, sets, axis=0)
-    sweep(outcome.market, rules, parameters, 0, sets, counts, moments, policy.memory)
-    worth = np.zeros(legs)
+    worth = np.zeros(len(outcome.instruments))
     for v, (instrument, account) in enumerate(zip(outcome.instruments, outcome.accounts, strict=True)):
         if account is not None:
             worth[v] = account.unit * (float(curve.mid[v, -1]) if instrument.inverse else 1.0)
-    return [
-        {
-            "added_ms": float(added),
-            "net": float((0.5 * worth * counts[k, :, EQUITY2]).sum()),
-            "fees": float((worth * counts[k, :, FEES]).sum()),
-            "fills": float(counts[k, :, FILLS].sum()),
-        }
-        for k, added in enumerate(added_ms)
-    ]
+    rows = []
+    for added in added_ms:
+        counts = broker.again(added)
+        net, fees = float((0.5 * worth * counts[:, EQUITY2]).sum()), float((worth * counts[:, FEES]).sum())
+        rows.append(
+            {
+                "added_ms": float(added),
+                "net": net,
+                "before fees": net + fees,
+                "fees": fees,
+                "fills": float(counts[:, FILLS].sum()),
+            }
+        )
+    return rows
 
 
 def _notes(outcome: Outcome, totals: Mapping[str, Any]) -> list[str]:
@@ -175,6 +169,20 @@ def _notes(outcome: Outcome, totals: Mapping[str, Any]) -> list[str]:
         if quotes.any() and not outcome.market.bid_lots[quotes].any():
             notes.append(
                 f"note: {instrument.stream} has no quantities: taking orders are filled whole, resting ones are refused"
+            )
+    return notes
+
+
+def _unstamped(broker: SimulatedBroker) -> list[str]:
+    """Streams whose venue time is mostly unknown."""
+    builder = broker.recorder.builder
+    notes = []
+    for v, instrument in enumerate(builder.instruments):
+        rows = int((builder.market.leg == v).sum())
+        if 2 * builder.unstamped[v] > rows:
+            notes.append(
+                f"note: {instrument.stream} has no venue time in {builder.unstamped[v]:,} of {rows:,} rows: orders meet"
+                " its book as of when we received it, which is a feed delay too old"
             )
     return notes
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from schwabot.errors import ConfigError, DataError
 from schwabot.records.audit import StepRecord
 from schwabot.records.instrument import Instrument
-from schwabot.records.market import Float64, Int64, Kind, Ticks
+from schwabot.records.market import MISSING_NS, Float64, Int64, Kind, Ticks
 from schwabot.simulation.accounts import Account, open_account
 from schwabot_kernels.simulate.records import Market
 
@@ -25,6 +25,9 @@ FIRST_CAPACITY = 1 << 16
 
 class MarketBuilder:
     """Rows of the market in arrays that grow.
+
+    Where a stream's venue time is not known, as before the first stamp of its venue, its receive time is taken, which
+    is later: our orders then meet a book that is too old. ``unstamped`` counts such rows. [L]
 
     Args:
         instruments: V instruments of the source.
@@ -79,6 +82,8 @@ class MarketBuilder:
         self.max_lots = np.zeros(len(legs), np.int64)
         self.rows = 0
         self.size_unknown = np.zeros(len(legs), np.bool_)
+        self.unstamped = np.zeros(len(legs), np.int64)
+        self._last_venue_ns = np.full(len(legs), MISSING_NS)
         self._last_row = np.full(len(legs), -1, np.int64)
         self._all = _empty(len(legs), len(signals[0]), max(rows or FIRST_CAPACITY, 1))
         self._lanes: list[npt.NDArray[np.int8]] = []
@@ -151,6 +156,7 @@ class MarketBuilder:
         market.next_row[chain[:-1]] = chain[1:]
         market.next_row[own[-1]] = -1
         self._last_row[v] = own[-1]
+        self._stamp(v, own)
         quotes = own[market.kind[own] == Kind.QUOTE]
         if not len(quotes):
             return
@@ -172,6 +178,16 @@ class MarketBuilder:
             market.mark[quotes] = -(account.scale // bid) - account.scale // ask
         else:
             market.mark[quotes] = (bid + ask) * account.scale
+
+    def _stamp(self, v: int, own: Int64) -> None:
+        """Where no venue time is known, take the receive time, which is later; never run backwards."""
+        market = self._all
+        venue_ns = market.venue_ns[own]
+        unknown = venue_ns == MISSING_NS
+        self.unstamped[v] += unknown.sum()
+        venue_ns = np.maximum.accumulate(np.where(unknown, market.ts_ns[own], venue_ns))
+        market.venue_ns[own] = np.maximum(venue_ns, self._last_venue_ns[v])
+        self._last_venue_ns[v] = market.venue_ns[own[-1]]
 
     def _make_room(self, rows: int) -> None:
         before = self._all

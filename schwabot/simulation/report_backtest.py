@@ -248,17 +248,24 @@ def _counts(table: pa.Table, column: str) -> list[dict[str, Any]]:
 
 
 def _sensitivity(rows: Sequence[Mapping[str, float]], currency: str) -> Section:
-    figure = go.Figure(
-        go.Scatter(
-            x=[row["added_ms"] for row in rows],
-            y=[row["net"] for row in rows],
-            mode="lines+markers",
-            line={"color": BLUE},
+    figure = go.Figure()
+    for name, colour in (("net", BLUE), ("before fees", GREY)):
+        figure.add_trace(
+            go.Scatter(
+                x=[row["added_ms"] for row in rows],
+                y=[row[name] for row in rows],
+                name=name,
+                mode="lines+markers",
+                line={"color": colour},
+            )
         )
-    )
     figure.update_xaxes(title_text="added entry latency, ms")
-    figure.update_yaxes(title_text=f"net, {currency}")
-    text = "The same run with this much added to the way of every order to the exchange; everything else as it was."
+    figure.update_yaxes(title_text=currency)
+    figure.update_layout(legend={"orientation": "h", "y": 1.1})
+    text = (
+        "The same run with this much added to the way of every order to the exchange; everything else as it was. A"
+        " later policy may trade less often, and so pay fewer fees: look at both lines and at the fills."
+    )
     return Section("What more latency would do", text, figure, [dict(row) for row in rows])
 
 

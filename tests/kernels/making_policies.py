@@ -113,6 +113,14 @@ def _random(s: Any, e: Any, p: Any) -> Any:
     return Intent(5, side, lots, price, slot)
 
 
+def _poster(s: Any, e: Any, p: Any) -> Any:
+    """A thousand lots above the bid, where the signal says so."""
+    if e.x > 0.0 and s.call == 0:
+        return post(1, 1000, e.bid_ticks + 1)
+    return nothing()
+
+
+poster = _compiled(_poster, threshold_of)
 threshold = _compiled(_threshold, threshold_of)
 random_policy = _compiled(_random, random_of, 2)
 

@@ -49,7 +49,7 @@ def test_the_largest_position_never_overflows(instrument: Instrument, ticks: int
 
 
 def test_too_small_and_too_large_are_refused() -> None:
-    with pytest.raises(ConfigError, match="less than one lot of x:BTC/USDT, which is worth 0.6 USDT"):
+    with pytest.raises(ConfigError, match=r"less than one lot of x:BTC/USDT, which is worth 0\.6 USDT"):
         open_account(SPOT, 6_000_000, 0.5)
     with pytest.raises(ConfigError, match="too many for exact 64-bit accounts; use at most"):
         open_account(SPOT, 6_000_000, 1e12)

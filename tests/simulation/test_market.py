@@ -8,7 +8,7 @@ import pytest
 from schwabot.errors import ConfigError, DataError
 from schwabot.pipeline import Pipeline
 from schwabot.records.audit import StepRecord
-from schwabot.records.market import Kind, Ticks
+from schwabot.records.market import MISSING_NS, Kind, Ticks
 from schwabot.simulation.market import MarketBuilder
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot_kernels.simulate.records import Market
@@ -70,6 +70,22 @@ def test_every_row_of_a_leg_names_the_next(whole: tuple[MarketBuilder, list[Tick
         own = np.flatnonzero(market.leg == leg)
         assert market.next_row[own].tolist() == [*own[1:], -1]
         assert (np.diff(market.venue_ns[own]) >= 0).all()
+        assert (np.abs(market.ts_ns[own] - market.venue_ns[own]) < 1e9).all()  # no stamp is missing
+
+
+def test_a_venue_time_that_is_not_known_is_the_receive_time_and_counted() -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=400, streams=1, contract=["spot"], stamped_quotes=[False]))
+    pipeline = Pipeline(feed.instruments)
+    builder = MarketBuilder(feed.instruments, [feed.instruments[0].stream], [[]], 1e5)
+    unknown, before = 0, -(2**63)
+    for ticks in feed.batches(50):
+        record = pipeline.step(ticks)
+        builder.append(ticks, record)
+        for ts_ns, venue_ns in zip(record.ts_recv_ns.tolist(), record.ts_venue_ns.tolist(), strict=True):
+            unknown += venue_ns == MISSING_NS
+            before = max(before, ts_ns if venue_ns == MISSING_NS else venue_ns)
+    assert unknown == builder.unstamped[0] > 0
+    assert builder.market.venue_ns[-1] == before
 
 
 @pytest.mark.parametrize(("batch", "capacity"), [(1, 3), (7, None), (999, 1), (10_000, 3_000)])
@@ -98,5 +114,5 @@ def test_a_price_that_runs_away_is_refused_with_its_stream() -> None:
     ticks = next(feed.batches(2_000))
     record = pipeline.step(ticks)
     ticks.ask_ticks[-200:] *= 20
-    with pytest.raises(DataError, match="synthetic_a:BTC/USDT at .* more than 16 times its first"):
+    with pytest.raises(DataError, match=r"synthetic_a:BTC/USDT at .* more than 16 times its first"):
         builder.append(ticks, record)

@@ -9,25 +9,71 @@ Axis legend: N rows, L legs, S signals, P parameter sets, K order slots.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numba
 from numba import njit
 
+from schwabot_kernels.arrays import F64, I64
 from schwabot_kernels.scalar import NJIT
 from schwabot_kernels.simulate.booking import book_next, send
 from schwabot_kernels.simulate.exchange import following_row, trace
 from schwabot_kernels.simulate.formulas import BARE, add_sample, funding_of
 from schwabot_kernels.simulate.intent import NOTHING
 from schwabot_kernels.simulate.records import (
-    CALLS, CASH, DRAWDOWN2, EQUITY2, FAR_NS, FILLS, FUNDING, HOLD_NS, PEAK2, POSITION, REFUSED, Seen, Standing,
-)  # fmt: skip
+    CALLS,
+    CASH,
+    DRAWDOWN2,
+    EQUITY2,
+    FILLS,
+    FUNDING,
+    HOLD_NS,
+    PEAK2,
+    POSITION,
+    REFUSED,
+    Market,
+    Rules,
+    Seen,
+    Standing,
+)
 from schwabot_kernels.simulate.state import (
-    BUCKET_END, BUY_LOTS, BUY_ORDER, BUY_TICKS, ENDED, FILLS_LOGGED, FIRST_ROW,
-    FUNDED, HELD_FROM, IN_FLIGHT, IS_FULL, LAST_FILL, LAST_ORDER, LAST_ROW, MARK, NEXT, ORDERS_SENT, P_TIME, Q_ARRIVAL,
-    REPORT_AT, REPORTS_OPEN, REQUEST_AT, REQUESTS_OPEN, RESTS, SAMPLED2, SELL_LOTS, SELL_ORDER, SELL_TICKS, START,
-    TAIL_ROW, TOUCH_ROW, SimState, grown, log_room, new_state,
-)  # fmt: skip
+    BUCKET_END,
+    BUY_LOTS,
+    BUY_ORDER,
+    BUY_TICKS,
+    ENDED,
+    FILLS_LOGGED,
+    FIRST_ROW,
+    FUNDED,
+    HELD_FROM,
+    IN_FLIGHT,
+    IS_FULL,
+    LAST_FILL,
+    LAST_ORDER,
+    LAST_ROW,
+    MARK,
+    NEXT,
+    ORDERS_SENT,
+    P_TIME,
+    Q_ARRIVAL,
+    REPORT_AT,
+    REPORTS_OPEN,
+    REQUEST_AT,
+    REQUESTS_OPEN,
+    RESTS,
+    SAMPLED2,
+    SELL_LOTS,
+    SELL_ORDER,
+    SELL_TICKS,
+    START,
+    TAIL_ROW,
+    TOUCH_ROW,
+    SimState,
+    grown,
+    log_room,
+    new_state,
+)
 
 __all__ = ["SimState", "grown", "make_simulator", "make_sweep", "new_state"]
 
@@ -82,9 +128,7 @@ def _play_row(market: Any, rules: Any, p: int, state: Any, row: int, n_known: in
     ts_ns = market.ts_ns[row]
     if not final:
         for leg in range(legs.shape[0]):
-            if (legs[leg, RESTS] > 0 or legs[leg, REQUESTS_OPEN] > 0) and market.venue_ns[
-                legs[leg, TAIL_ROW]
-            ] <= ts_ns:
+            if (legs[leg, RESTS] > 0 or legs[leg, REQUESTS_OPEN] > 0) and market.venue_ns[legs[leg, TAIL_ROW]] <= ts_ns:
                 return WAITS
     if ts_ns >= clock[BUCKET_END] or row == 0:
         if row > 0:
@@ -156,6 +200,7 @@ def _close(market: Any, state: Any, row: int, final: bool) -> None:
             clock[ENDED] = 1
 
 
+@lru_cache(maxsize=64)
 def make_simulator(
     policy: Callable[..., Any], event_of: Callable[..., Any], params_of: Callable[..., Any]
 ) -> Callable[..., int]:
@@ -170,7 +215,7 @@ def make_simulator(
         params_of: compiled ``(params, p) -> p``.
     """
 
-    @njit(nogil=True, boundscheck=False, error_model="numpy")
+    @njit(nogil=True, boundscheck=False, error_model="numpy", _nrt=False)
     def run(
         market: Any, rules: Any, params: Any, p: int, state: Any, n_known: int, final: bool
     ) -> int:  # pragma: no cover
@@ -227,14 +272,16 @@ def make_simulator(
                             Seen(
                                 ts_ns, 0, numba.int64(own), kind, bid, ask, market.bid_lots[touch],
                                 market.ask_lots[touch], 0.5 * (bid + ask), market.price[i] if traded else 0,
-                                market.lots[i] if traded else 0, numba.int64(market.side[i]) if traded else 0, bids, asks,
+                                market.lots[i] if traded else 0, numba.int64(market.side[i]) if traded else 0,
+                                bids, asks,
                             ),
                             market.signals, 0, i,
                         ),
                         declared,
                     )  # fmt: skip
                     if said.action != NOTHING:
-                        action, side, lots, price, slot = said.action, said.side, said.lots, said.price_ticks, said.order
+                        action, side, lots = said.action, said.side, said.lots
+                        price, slot = said.price_ticks, said.order
                         asked = True
                         break
                     i += 1
@@ -276,7 +323,8 @@ def make_simulator(
                             ),
                             declared,
                         )  # fmt: skip
-                        action, side, lots, price, slot = said.action, said.side, said.lots, said.price_ticks, said.order
+                        action, side, lots = said.action, said.side, said.lots
+                        price, slot = said.price_ticks, said.order
                         if action == NOTHING:
                             break
                     asked = False
@@ -296,22 +344,21 @@ def make_sweep(
     """Compile a sweep; call ``sweep(market, rules, params, first, last, counts, moments, memory)``.
 
     Plays parameter sets first to last - 1 over the whole market, one after the other, and writes counts [P, L, COUNTS]
-    and moments [P, L, MOMENTS] of them. Releases the GIL.
+    and moments [P, L, MOMENTS] of them. Releases the GIL while it plays. It is compiled once for a policy, together
+    with ``make_simulator`` of the same one.
     """
     run = make_simulator(policy, event_of, params_of)
 
-    @njit(nogil=True, boundscheck=False, error_model="numpy")
     def sweep(
-        market: Any, rules: Any, params: Any, first: int, last: int, counts: Any, moments: Any, memory: int
-    ) -> None:  # pragma: no cover
+        market: Market, rules: Rules, params: F64, first: int, last: int, counts: I64, moments: F64, memory: int = 0
+    ) -> None:
         for p in range(first, last):
             state = new_state(rules.scale.size, memory, 0, 0)
-            while True:
-                run(market, rules, params, p, state, market.ts_ns.size, True)
-                if state.logged[IS_FULL] == 0:
-                    break
+            run(market, rules, params, p, state, market.ts_ns.size, True)
+            while state.logged[IS_FULL]:
                 state = grown(state)
+                run(market, rules, params, p, state, market.ts_ns.size, True)
             counts[p] = state.counts
             moments[p] = state.moments
 
-    return sweep  # type: ignore[no-any-return]
+    return sweep

@@ -9,9 +9,33 @@ import numpy as np
 
 from schwabot_kernels.simulate.intent import CANCEL, NOTHING, POST, REPLACE, TAKE
 from schwabot_kernels.simulate.records import (
-    CALLS, CASH, COUNTS, DATA, DRAWDOWN2, EQUITY2, FEES, FILLED_LOTS, FILLS, FUNDING, HOLD_NS, MOMENTS, ORDERS, PEAK2,
-    POSITION, PROPORTIONAL, REFUSED, REJECTED, SLIPPAGE, SLOTS, TABLE, TURNOVER, Market, Rules, Seen, Standing,
-)  # fmt: skip
+    CALLS,
+    CASH,
+    COUNTS,
+    DATA,
+    DRAWDOWN2,
+    EQUITY2,
+    FEES,
+    FILLED_LOTS,
+    FILLS,
+    FUNDING,
+    HOLD_NS,
+    MOMENTS,
+    ORDERS,
+    PEAK2,
+    POSITION,
+    PROPORTIONAL,
+    REFUSED,
+    REJECTED,
+    SLIPPAGE,
+    SLOTS,
+    TABLE,
+    TURNOVER,
+    Market,
+    Rules,
+    Seen,
+    Standing,
+)
 from schwabot_kernels.simulate.state import ORDER_COLUMNS
 
 M64 = 2**64 - 1
@@ -30,10 +54,16 @@ def simulate(market: Market, rules: Rules, params: Any, p: int, policy: Any, eve
              memory: int = 0) -> Simulated:  # fmt: skip
     """Play the whole market; policy, event_of and params_of are plain Python functions, p the parameter set."""
     ts, venue, leg_of, kind, side, bid, ask, bid_lots, ask_lots, price, lots, mark = (a.tolist() for a in market[:12])
-    L, par, fills, sent, funded = len(rules.scale), params_of(params, p), [], [], 0
-    legs = [Leg(v=v, rows=[i for i in range(len(ts)) if leg_of[i] == v], k=0, book=None, touch=None, requests=[],
-                reports=[], n=0, m=0, last_ta=-(2**63), last_tr=-(2**63), live={}, known={}, busy=0, entry=0.0, last_fill=-1,
-                last_order=-1, sampled=0, c=[0] * COUNTS, s=[0.0] * MOMENTS, memory=np.zeros(memory)) for v in range(L)]  # fmt: skip
+    L, par, funded = len(rules.scale), params_of(params, p), 0
+    fills: list[list[int]] = []
+    sent: list[list[int]] = []
+    legs = []
+    for v in range(L):
+        own = [i for i in range(len(ts)) if leg_of[i] == v]
+        g = Leg(v=v, rows=own, k=0, book=None, touch=None, n=0, m=0, last_ta=-(2**63), last_tr=-(2**63), busy=0)
+        g.requests, g.reports, g.live, g.known, g.memory = [], [], {}, {}, np.zeros(memory)
+        g.entry, g.last_fill, g.last_order, g.sampled, g.c, g.s = 0.0, -1, -1, 0, [0] * COUNTS, [0.0] * MOMENTS
+        legs.append(g)
 
     def w(v: int, x: int) -> int:
         return -(int(rules.scale[v]) // x) if rules.inverse[v] else x * int(rules.scale[v])
@@ -225,7 +255,7 @@ def simulate(market: Market, rules: Rules, params: Any, p: int, policy: Any, eve
                 q = x = 0
             elif q < 1 or x < 1 or crosses(g, z, x):
                 return False
-            elif z * g.c[POSITION] + open_lots(g, z) - o.lots + max(q, o.lots) > top:
+            if action == REPLACE and z * g.c[POSITION] + open_lots(g, z) - o.lots + max(q, o.lots) > top:
                 return False
             o.change, o.change_lots, o.change_price = len(sent), q, x
         else:
@@ -251,9 +281,9 @@ def simulate(market: Market, rules: Rules, params: Any, p: int, policy: Any, eve
                         np.array([h.c[POSITION] for h in legs]), orders, g.memory)  # fmt: skip
 
     for i, t in enumerate(ts):
-        own = legs[leg_of[i]] if leg_of[i] >= 0 else None
-        if own is not None and kind[i] == 0:
-            own.touch = i  # 1
+        here = legs[leg_of[i]] if leg_of[i] >= 0 else None
+        if here is not None and kind[i] == 0:
+            here.touch = i  # 1
         for g in legs:
             if i and g.c[POSITION]:
                 g.c[HOLD_NS] += t - ts[i - 1]
@@ -288,8 +318,8 @@ def simulate(market: Market, rules: Rules, params: Any, p: int, policy: Any, eve
                     g.s[power] += z
         for g in legs:  # 6
             for call in range(CALLS if g.touch is not None else 0):
-                b, a, of = bid[g.touch], ask[g.touch], own is g and kind[i] == 1
-                seen = Seen(t, g.v, int(own is g), kind[i], b, a, bid_lots[g.touch], ask_lots[g.touch], 0.5 * (b + a),
+                b, a, of = bid[g.touch], ask[g.touch], here is g and kind[i] == 1
+                seen = Seen(t, g.v, int(here is g), kind[i], b, a, bid_lots[g.touch], ask_lots[g.touch], 0.5 * (b + a),
                             price[i] if of else 0, lots[i] if of else 0, side[i] if of else 0,
                             np.array([0 if h.touch is None else bid[h.touch] for h in legs]),
                             np.array([0 if h.touch is None else ask[h.touch] for h in legs]))  # fmt: skip

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba.extending import register_jitable
+from numba import njit
 
 from schwabot_kernels.arrays import F64, I64
+from schwabot_kernels.scalar import NJIT
 from schwabot_kernels.simulate.records import CALLS, COUNTS, MOMENTS, SLOTS
 
 # Columns of Standing.orders: an open order as the policy knows it; a free slot is all 0.
@@ -110,7 +111,7 @@ class SimState(NamedTuple):
     logged: I64
 
 
-@register_jitable
+@njit(**NJIT)
 def new_state(legs: int, memory: int, fills_capacity: int = 0, orders_capacity: int = 0) -> SimState:
     """A run that has not begun.
 
@@ -149,14 +150,14 @@ def new_state(legs: int, memory: int, fills_capacity: int = 0, orders_capacity: 
     return state
 
 
-@register_jitable
+@njit(**NJIT)
 def log_room(state: SimState) -> tuple[int, int]:
     """Rows of the logs one row of the market may need at most."""
     legs = state.legs.shape[0]
     return legs * state.reports.shape[1], legs * CALLS
 
 
-@register_jitable
+@njit(**NJIT)
 def grown(state: SimState) -> SimState:
     """The same with twice the room, where the run said it is full: ``state.logged[2]``.
 
