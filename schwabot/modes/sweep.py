@@ -240,9 +240,7 @@ def _surface(
     best = outcome.results.values[outcome.best]
     graph = int(outcome.results.space.graph_of(best[None, :])[0])
     base_ms = settings.simulation.entry_ms
-    one, values = surface_of(
-        residents[HERE, graph], best, threshold, base_ms, config.surface_ms, config.surface_levels
-    )
+    one, values = surface_of(residents[HERE, graph], best, threshold, base_ms, config.surface_ms, config.surface_levels)
     results = Results(one.space, one.legs, config.folds)
     shards = shards_of(HERE, one.space, 0, values, config.folds, 1, np.zeros(len(values), np.int64))
     results.append(values, run_here(shards, {(HERE, 0): one}, threads))
@@ -259,8 +257,8 @@ def _notes(settings: RunConfig, outcome: Outcome, ended: Ended, parts: Parts, fi
         notes.append(f"note: {parts.torn} files of an earlier part could not be read: their sets were run again")
     if not ended.whole:
         notes.append(
-            f"note: interrupted after {outcome.results.sets:,} of {settings.sweep.sets:,} sets: run the same again in the"
-            " same hydra.run.dir to go on"
+            f"note: interrupted after {outcome.results.sets:,} of {settings.sweep.sets:,} sets: run the same again in"
+            " the same hydra.run.dir to go on"
         )
     if outcome.results.sets and not outcome.searched.trades.any():
         if outcome.searched.orders.any():
@@ -299,8 +297,8 @@ def _report(
             "trades of a set, median": f"{found['trades_median']:,.0f}",
         }
     what = (
-        f"{outcome.results.sets:,} parameter sets of {settings.policy.name} on {describe(settings)}. {said.headline} What"
-        " it shows is what these orders would have met in this recording; it says nothing about other days."
+        f"{outcome.results.sets:,} parameter sets of {settings.policy.name} on {describe(settings)}. {said.headline}"
+        " What it shows is what these orders would have met in this recording; it says nothing about other days."
     )
     write_report(run_dir / "report.html", f"Sweep of {settings.policy.name}", sections, facts, what)
 
@@ -325,8 +323,8 @@ def _say(outcome: Outcome, said: Verdict, found: dict[str, Any], run_dir: Path) 
     rate = found["param_events_per_s"]
     if rate:
         console.print(
-            f"{found['ran']:,} sets in {found['search_s']:.3g} s: {rate:,.3g} parameter-events/s in the kernel at a median"
-            f" of {found['trades_median']:,.0f} trades a set; {found['unskipped_per_s']:,.3g} without skipping",
+            f"{found['ran']:,} sets in {found['search_s']:.3g} s: {rate:,.3g} parameter-events/s in the kernel at a"
+            f" median of {found['trades_median']:,.0f} trades a set; {found['unskipped_per_s']:,.3g} without skipping",
             soft_wrap=True,
         )
     console.print(f"report: {run_dir / 'report.html'}", soft_wrap=True)

@@ -13,6 +13,7 @@ from schwabot.config import RunConfig
 from schwabot.errors import ConfigError
 from schwabot.modes.opening import open_feed
 from schwabot.modes.trading import Desk
+from schwabot.modules.settings import ModulesConfig
 from schwabot.pipeline import Pipeline
 from schwabot.records.market import Kind
 from schwabot.signals.parameters import Parameter
@@ -27,7 +28,7 @@ from schwabot.ticks.base import Feed
 from schwabot.training.heads import serve
 
 
-def declared(parameters: Iterable[Parameter], modules: object) -> list[Declared]:
+def declared(parameters: Iterable[Parameter], modules: ModulesConfig) -> list[Declared]:
     """What may be searched: the policy's parameters, latencies and fees, the graph's settings.
 
     Args:
@@ -44,7 +45,6 @@ def declared(parameters: Iterable[Parameter], modules: object) -> list[Declared]
             low = -np.inf if one.low is None else one.low
             high = np.inf if one.high is None else one.high
             found.append(Declared(name, "int" if one.kind is int else "float", low, high, span))
-    assert dataclasses.is_dataclass(modules) and not isinstance(modules, type)
     return [*found, *SIMULATION, *declared_modules(dataclasses.asdict(modules))]
 
 
@@ -113,9 +113,7 @@ def record(settings: RunConfig, desk: Desk, stop: engine.StopRequest, label: str
     return recorder
 
 
-def resident(
-    settings: RunConfig, desk: Desk, recorder: MarketRecorder, space: Space, kernel: SweepKernel
-) -> Resident:
+def resident(settings: RunConfig, desk: Desk, recorder: MarketRecorder, space: Space, kernel: SweepKernel) -> Resident:
     """A recorded market, cut into folds and ready for the kernel.
 
     Raises:

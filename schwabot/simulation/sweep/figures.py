@@ -21,7 +21,8 @@ BLUE, RED, GREY = "#1f5fa8", "#c0392b", "#9aa7b4"
 MOST_POINTS = 5000
 HOW_TO_READ = (
     "All sets were searched on the first {share:.0%} of the time only, cut into {folds} folds that each begin without a"
-    " position. The rest was looked at once, after the search. Money is in {currency}; open positions are valued at mid."
+    " position. The rest was looked at once, after the search. Money is in {currency}; open positions are valued at"
+    " mid."
 )
 
 
@@ -46,14 +47,14 @@ def sweep_sections(
             Section("The best sets", read, table=outcome.top()),
             Section(
                 f"Searched and held out: {config.objectives[0]}",
-                "Every candidate: what it came to where it was searched, and where it was not. Where luck chose, the cloud"
-                " is round and the best set falls back into it.",
+                "Every candidate: what it came to where it was searched, and where it was not. Where luck chose, the"
+                " cloud is round and the best set falls back into it.",
                 _both(outcome),
             ),
             Section(
                 "Walk forward",
-                "The set that was best on all folds so far, traded in the next one. Blue: what it came to there. The line:"
-                " the sum.",
+                "The set that was best on all folds so far, traded in the next one. Blue: what it came to there. The"
+                " line: the sum.",
                 _forward(outcome),
             ),
         ]
@@ -69,7 +70,8 @@ def sweep_sections(
         sections.append(
             Section(
                 "What matters",
-                "Share of the variance of the objective that each parameter explains alone (η² over 8 bins of its range).",
+                "Share of the variance of the objective that each parameter explains alone (η² over 8 bins of"
+                " its range).",
                 _influence(outcome),
             )
         )
@@ -88,9 +90,12 @@ def sweep_sections(
         )
     if outcome.results.sets:
         sections.append(
-            Section("How the search went", "Objective of each set in the order they were tried; the line: the best so far.",
-                    _course(outcome))
-        )  # fmt: skip
+            Section(
+                "How the search went",
+                "Objective of each set in the order they were tried; the line: the best so far.",
+                _course(outcome),
+            )
+        )
     if settings:
         rows = [{"setting": name, "value": str(value)} for name, value in settings.items()]
         sections.append(Section("Assumptions", "What these numbers rest on.", table=rows))

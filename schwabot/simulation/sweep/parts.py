@@ -99,8 +99,8 @@ class Parts:
             elif before is None or before != identity:
                 told = "its identity.json can't be read" if before is None else _difference(before, identity)
                 raise ConfigError(
-                    f"{self._folder} holds part of another sweep: {told}. Use the same settings to go on with it, another"
-                    " hydra.run.dir for a new one, or sweep.resume=false to throw it away"
+                    f"{self._folder} holds part of another sweep: {told}. Use the same settings to go on with it,"
+                    " another hydra.run.dir for a new one, or sweep.resume=false to throw it away"
                 )
         self._folder.mkdir(parents=True, exist_ok=True)
         part = file.with_name(file.name + ".part")
@@ -126,8 +126,9 @@ class Parts:
             return None
         if digest != _digest(values):
             raise ConfigError(
-                f"{file} holds other sets than the search asks for now, so the sweep can't go on: was it begun on another"
-                " machine or with other libraries? Use another hydra.run.dir, or sweep.resume=false to begin anew"
+                f"{file} holds other sets than the search asks for now, so the sweep can't go on: was it begun on"
+                " another machine or with other libraries? Use another hydra.run.dir, or sweep.resume=false to begin"
+                " anew"
             )
         self.reused += len(values)
         return table.replace_schema_metadata(None)

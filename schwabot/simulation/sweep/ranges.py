@@ -104,17 +104,14 @@ class Dimension:
         """
         size = self.size
         if size is None:
-            value = (
-                np.exp(np.log(self.low) + unit * np.log(self.high / self.low))
-                if self.log
-                else (self.low + unit * (self.high - self.low))
-            )
+            straight = self.low + unit * (self.high - self.low)
+            value = self.low * np.exp(unit * math.log(self.high / self.low)) if self.log else straight
             if self.quantum:
                 value = np.round(value / self.quantum) * self.quantum
-            return np.clip(value, self.low, self.high)
+            return np.asarray(np.clip(value, self.low, self.high))
         if self.log:
-            value = np.floor(np.exp(np.log(self.low) + unit * np.log((self.high + 1) / self.low)))
-            return np.clip(value, self.low, self.high)
+            value = np.floor(self.low * np.exp(unit * math.log((self.high + 1) / self.low)))
+            return np.asarray(np.clip(value, self.low, self.high))
         return self._count(np.minimum(np.floor(unit * size), size - 1))
 
     def unit(self, value: Float64) -> Float64:
@@ -258,9 +255,7 @@ def open_space(over: Mapping[str, Any], declared: Sequence[Declared]) -> Space:
         found = [
             Dimension(one.name, "choice", 0, len(one.choices) - 1, choices=one.choices)
             if one.choices
-            else Dimension(
-                one.name, one.kind, one.search[0], one.search[1], log=one.search[2], quantum=one.quantum
-            )
+            else Dimension(one.name, one.kind, one.search[0], one.search[1], log=one.search[2], quantum=one.quantum)
             for one in declared
             if one.search is not None and one.search[0] < one.search[1]
         ]
@@ -291,8 +286,10 @@ def _flat(over: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]
     """``simulation: {entry_ms: ...}`` as ``simulation.entry_ms: ...``; a command line gives the former."""
     for key, given in over.items():
         name = f"{prefix}{key}"
-        if name.partition(".")[0] in ("policy", "simulation", "modules") and isinstance(given, Mapping) and (
-            not given or not set(map(str, given)) & set(KEYS)
+        if (
+            name.partition(".")[0] in ("policy", "simulation", "modules")
+            and isinstance(given, Mapping)
+            and (not given or not set(map(str, given)) & set(KEYS))
         ):
             yield from _flat(given, f"{name}.")
         else:
@@ -395,6 +392,7 @@ def declared_modules(tree: Mapping[str, Any], prefix: str = "modules") -> Iterab
 
     Args:
         tree: ``modules`` of the run's settings as nested dicts.
+        prefix: what their names begin with.
 
     Example:
         >>> [(one.name, one.kind) for one in declared_modules({"a": {"tau_s": 1.0, "bits": 8, "kind": "x"}})]

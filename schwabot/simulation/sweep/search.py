@@ -1,4 +1,4 @@
-"""Which sets are tried next. Every method is a function of its seed and of what it was told, so a sweep can be replayed.
+"""Which sets are tried next. Every method is a function of its seed and of what it was told, so it can be replayed.
 
 Axis legend: P sets of a block, D dimensions, O objectives.
 """
@@ -26,11 +26,11 @@ class Search(Protocol):
     sets: int
 
     def ask(self) -> Float64:
-        """The next block; empty = done. [P, D]"""
+        """The next block; empty = done. [P, D]."""
         ...
 
     def tell(self, objectives: Float64) -> None:
-        """What the block came to, more is better, all finite. [P, O]"""
+        """What the block came to, more is better, all finite. [P, O]."""
         ...
 
 

@@ -18,7 +18,7 @@ from schwabot.simulation.sweep.settings import SweepConfig
 from schwabot.simulation.sweep.table import Results
 
 Evaluate = Callable[[int, Float64], pa.Table]
-"""Number of the first set, sets [P, D] → rows by set, fold, leg. Local threads and a cluster look the same from here."""
+"""First set's number, sets [P, D] → rows by set, fold, leg. Local threads and a cluster look the same from here."""
 
 
 @dataclass(frozen=True, slots=True)

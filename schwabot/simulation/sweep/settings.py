@@ -30,9 +30,9 @@ class SweepConfig:
         sets: parameter sets that are tried.
         method: ``random`` (a scrambled Sobol sequence), ``grid``, ``tpe``, ``cmaes`` or ``nsga2`` (Optuna).
         over: name → range: a policy's parameter by its name or ``policy.NAME``, ``simulation.entry_ms``,
-            ``response_ms``, ``taker_fee_bp``, ``maker_fee_bp``, or any ``modules.*`` setting. A range is ``[low, high]``,
-            ``{low: , high: , log: , step: }`` or ``{choices: [...]}``. Empty = the policy's parameters over their
-            declared ranges.
+            ``response_ms``, ``taker_fee_bp``, ``maker_fee_bp``, or any ``modules.*`` setting. A range is
+            ``[low, high]``, ``{low: , high: , log: , step: }`` or ``{choices: [...]}``. Empty = the policy's
+            parameters over their declared ranges.
         objectives: what is wanted, best first; ``nsga2`` takes several, ``cmaes`` one.
         seed: of the search; one seed, one sweep.
         batch: sets that are run before the search hears of them; a generation of ``cmaes`` and ``nsga2``.

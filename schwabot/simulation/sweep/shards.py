@@ -3,7 +3,7 @@
 A shard is a pure function of what it holds and of the market it names, so where and in which order shards run, in
 threads or on other machines, changes nothing: ``merge`` puts their rows into one order.
 
-Axis legend: N rows of the market, L legs, P sets of a shard, D searched dimensions, K parameters of the policy, F folds.
+Axis legend: N rows of the market, L legs, P sets of a shard, D searched dimensions, K parameters of the policy.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,7 +41,9 @@ class Kernel(Protocol):
 
     def __call__(
         self, fold: Any, rules: Rules, params: Float64, first: int, last: int, counts: Int64, moments: Float64
-    ) -> None: ...
+    ) -> None:
+        """Run them."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +159,7 @@ def cut(ts_ns: Int64, config: SweepConfig) -> list[tuple[int, int]]:
     searched = config.split * span
     edges = [int(ts_ns[0]) + round(searched * k / config.folds) for k in range(config.folds + 1)]
     rows = [*np.searchsorted(ts_ns, edges, side="left").tolist(), len(ts_ns)]
-    folds = list(zip(rows[:-1], rows[1:], strict=True))
+    folds = list(pairwise(rows))
     for number, (first, end) in enumerate(folds):
         if end - first < 2:
             which = f"fold {number + 1} of {config.folds}" if number < config.folds else "the part that is held out"
@@ -186,7 +189,7 @@ def shards_of(
     graph = space.graph_of(values) if graphs is None else graphs
     found = []
     borders = [0, *(np.flatnonzero(np.diff(graph)) + 1).tolist(), len(values)]
-    for begin, end in zip(borders[:-1], borders[1:], strict=True):
+    for begin, end in pairwise(borders):
         step = max(1, -(-(end - begin) // pieces))
         for part in range(begin, end, step):
             some = values[part : min(part + step, end)]

@@ -1,8 +1,8 @@
 """How sure a Sharpe ratio is, of one set and of the best of many.
 
 Everything works on power sums of equity changes, which add over time: n, Σx, Σx², Σx³, Σx⁴ (``BUCKETS``, ``SUM1`` to
-``SUM4`` of the simulator). Sharpe ratios are per sampling interval unless the name says otherwise; they have no unit, so
-neither the account's scale nor the factor of two in the simulator's equity matters.
+``SUM4`` of the simulator). Sharpe ratios are per sampling interval unless the name says otherwise; they have no unit,
+so neither the account's scale nor the factor of two in the simulator's equity matters.
 
 Axis legend: P parameter sets, F folds.
 """
@@ -147,7 +147,7 @@ def deflated_sharpe(best: Shape, trials: float, variance: float) -> float:
 
 
 def variance_between_folds(sharpe: Float64, n: float) -> float:
-    """Variance that a Sharpe ratio over all folds has by chance, as the folds show it: max(mean_P var_F(S_pf)/F, 1/(n−1)).
+    """Variance that a Sharpe ratio over all folds has by chance, max(mean_P var_F(S_pf)/F, 1/(n−1)).
 
     The variance *among sets*, which the deflated Sharpe ratio takes, also holds that some sets really are worse than
     others, e.g. those that pay more fees. What a set did in one fold and in the next differs by chance and by the

@@ -55,8 +55,8 @@ def schema(space: Space) -> pa.Schema:
     """Columns: set, fold, leg, stream, graph, the searched parameters by full name, results.
 
     net: equity at the end, open positions at mid. net_bp, slippage_bp: of the turnover, null without one. sharpe: per
-    ``simulation.bucket_s``. sum1 to sum4: power sums of changes of twice the equity in account units. equity2: twice the
-    equity in account units. hold_s: time with a position.
+    ``simulation.bucket_s``. sum1 to sum4: power sums of changes of twice the equity in account units. equity2: twice
+    the equity in account units. hold_s: time with a position.
     """
     head = [
         pa.field("set", pa.int64()), pa.field("fold", pa.int16()), pa.field("leg", pa.int16()),
@@ -201,7 +201,7 @@ class Results:
 
     @property
     def values(self) -> Float64:
-        """The sets. [P, D]"""
+        """The sets. [P, D]."""
         return np.concatenate(self._values) if self._values else np.zeros((0, len(self.space.dimensions)))
 
     @property

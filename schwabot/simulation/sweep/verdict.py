@@ -78,8 +78,8 @@ def verdict(outcome: Outcome) -> Verdict:
     overfitting = guards.overfitting.probability
     if overfitting >= 0.5:
         reasons.append(
-            f"In {overfitting:.0%} of the {guards.overfitting.splits} ways to halve the folds, the set that was best in one"
-            " half was no better than the median in the other (probability of backtest overfitting)."
+            f"In {overfitting:.0%} of the {guards.overfitting.splits} ways to halve the folds, the set that was best in"
+            " one half was no better than the median in the other (probability of backtest overfitting)."
         )
     if guards.plateau < ISOLATED:
         reasons.append(
@@ -120,13 +120,14 @@ def _remarks(outcome: Outcome) -> tuple[str, ...]:
     if guards is not None:
         if guards.searched_s < guards.least_s < np.inf:
             found.append(
-                f"Had it been the only set tried, {hours(guards.least_s)} of data would tell its Sharpe ratio from 0 with"
-                f" 95 % confidence; there were {hours(guards.searched_s)}."
+                f"Had it been the only set tried, {hours(guards.least_s)} of data would tell its Sharpe ratio from 0"
+                f" with 95 % confidence; there were {hours(guards.searched_s)}."
             )
         if guards.deflated < config.confidence <= guards.beyond_luck:
             found.append(
-                f"The deflated Sharpe ratio by the variance among all sets is {guards.deflated:.1%}; it takes for luck also"
-                " that some sets really are worse than others. A narrower range around the best one tells the two apart."
+                f"The deflated Sharpe ratio by the variance among all sets is {guards.deflated:.1%}; it takes for luck"
+                " also that some sets really are worse than others. A narrower range around the best one tells the two"
+                " apart."
             )
         if np.isfinite(guards.overfitting.probability) and 0.2 <= guards.overfitting.probability < 0.5:
             found.append(f"The probability of backtest overfitting is {guards.overfitting.probability:.0%}: not small.")

@@ -80,7 +80,8 @@ class Noise:
 
 def resident(space: Space, kernel: Any, folds: int, legs: int = 1) -> Resident:
     return Resident(
-        folds=tuple(range(folds)), rows=tuple([1000] * folds), spans_ns=tuple([10**12] * folds), legs=(LEG,) * legs, rules=rules(legs),
+        folds=tuple(range(folds)), rows=tuple([1000] * folds), spans_ns=tuple([10**12] * folds),
+        legs=(LEG,) * legs, rules=rules(legs),
         defaults=np.array([2.0, 1.0, 0.0]), parameters=("policy.threshold_bp", "policy.lots", "policy.fade"),
         space=space, kernel=kernel,
     )  # fmt: skip

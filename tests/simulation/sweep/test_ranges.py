@@ -60,7 +60,11 @@ def test_ranges_that_are_refused(over: dict[str, Any], said: str) -> None:
 
 
 def test_ranges_as_a_command_line_gives_them() -> None:
-    nested = {"simulation": {"entry_ms": [1, 2]}, "policy": {"lots": {"low": 1, "high": 4}}, "modules": {"hash": {"bits": {"choices": [4]}}}}
+    nested = {
+        "simulation": {"entry_ms": [1, 2]},
+        "policy": {"lots": {"low": 1, "high": 4}},
+        "modules": {"hash": {"bits": {"choices": [4]}}},
+    }
     space = open_space(nested, (*DECLARED, *GRAPH))
     assert space.names == ("modules.hash.bits", "simulation.entry_ms", "policy.lots")
 
@@ -103,7 +107,7 @@ def test_a_grid_is_the_whole_product() -> None:
     assert notes == ()
     rows = {tuple(space.decoded(row).values()) for row in values}
     assert rows == {(a, b, c) for a in (1, 2, 3) for b in (1, 2, 3, 4) for c in (False, True)}
-    with pytest.raises(ConfigError, match="3 x 4 x 2 = 24 sets, and sweep.sets=23"):
+    with pytest.raises(ConfigError, match=r"3 x 4 x 2 = 24 sets, and sweep\.sets=23"):
         grid(space, 23)
 
 

@@ -1,4 +1,4 @@
-"""What is said of the best set: luck where there is only luck, none where there is a hill, nothing where nothing was."""
+"""What is said of the best set: luck where there is only luck, none where there is a hill, nothing where nothing is."""
 
 from __future__ import annotations
 
