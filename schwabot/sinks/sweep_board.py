@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ class SweepBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         self._run_dir = run_dir
+        for old in (run_dir / FOLDER).glob("set_*"):  # of an earlier part of the sweep
+            for file in old.glob("events.out.tfevents.*"):
+                file.unlink()
+            with suppress(OSError):  # something else is in it
+                old.rmdir()
         self._writer: Any = SummaryWriter(str(run_dir), max_queue=10_000, flush_secs=10)
 
     def progress(self, sets: int, numbers: Mapping[str, float]) -> None:
