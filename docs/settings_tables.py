@@ -106,6 +106,7 @@ def tables() -> str:
         ("leadlag", "Lead-lag"),
         ("fit", "Fit"),
         ("policy", "Policy"),
+        ("sweep", "Sweep"),
     ):
         schema = type(getattr(RunConfig(), name))
         assert is_dataclass(schema)

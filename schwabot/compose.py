@@ -129,6 +129,8 @@ def normalise_arguments(arguments: Iterable[str]) -> list[str]:
         bare = name.lstrip("+")
         if equals and (bare == "policy" or bare.startswith("policy.")):
             argument = _policy_argument(bare, value)
+        elif equals and (bare == "sweep.over" or bare.startswith("sweep.over.")):
+            argument = f"++{bare}={value}"  # ranges are added to a mapping that is empty
         elif equals and bare == "device":
             argument = f"+device={value}"
         elif equals and bare in GROUPS:

@@ -20,6 +20,7 @@ from schwabot.modules.settings import ModulesConfig
 from schwabot.records.instrument import Instrument
 from schwabot.signals.settings import PolicyConfig
 from schwabot.simulation.settings import SimulationConfig
+from schwabot.simulation.sweep.settings import SweepConfig
 from schwabot.sinks.settings import SinksConfig
 from schwabot.tensors.device import DeviceConfig
 from schwabot.ticks.store import StoreConfig
@@ -34,7 +35,7 @@ from schwabot.training.skill_settings import SkillConfig
 MODES = ("replay", "convert", "leadlag", "fit", "backtest", "sweep")
 PLANNED_MODES = ("record", "paper", "live", "serve")
 GROUPS = (
-    "source", "instruments", "sinks", "leadlag", "fit", "policy", "simulation", "experiment",
+    "source", "instruments", "sinks", "leadlag", "fit", "policy", "simulation", "sweep", "experiment",
     "modules/tensor_harness", "modules/ghost_bridge", "modules/hash_registry", "modules/phantom_lag",
     "modules/voltage_lanes",
 )  # fmt: skip
@@ -160,6 +161,7 @@ class RunConfig:
         leadlag: mode=leadlag: grid of lags, price, bootstrap.
         policy: what decides on orders: mode=backtest, mode=sweep.
         simulation: the simulated exchange of mode=backtest and mode=sweep.
+        sweep: what mode=sweep searches, how, and how the result is doubted.
         checkpoint: a forecast that mode=fit trained, as a file; every mode that runs the graph serves it.
     """
 
@@ -178,6 +180,7 @@ class RunConfig:
     fit: FitConfig = field(default_factory=FitConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""

@@ -26,6 +26,7 @@ from schwabot.config import (
 )
 from schwabot.errors import ConfigError
 from schwabot.modules.settings import ModulesConfig
+from schwabot.simulation.sweep.settings import SweepConfig
 from schwabot.sinks.settings import SinksConfig
 from schwabot.ticks.files import find_files
 from schwabot.ticks.venue_clock import VenueClockConfig
@@ -181,6 +182,14 @@ def test_mistakes_are_refused_with_the_choices(override: str) -> None:
         settings(override)
     assert REFUSED[override] in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_ranges_of_a_sweep_on_the_command_line() -> None:
+    whole = settings("mode=sweep", "sweep.over={enter_bp: [0.1, 2], simulation.entry_ms: {choices: [1, 5]}}").sweep.over
+    assert whole == {"enter_bp": [0.1, 2], "simulation.entry_ms": {"choices": [1, 5]}}
+    parts = settings("mode=sweep", "sweep.over.enter_bp=[0.1,2]", "+sweep.over.simulation.entry_ms=[0,5]").sweep.over
+    assert parts == {"enter_bp": [0.1, 2], "simulation": {"entry_ms": [0, 5]}}
+    assert settings().sweep == SweepConfig()
 
 
 def test_policy_of_bad_input() -> None:

@@ -57,12 +57,12 @@ class Progress:
             self._task = self._bar.add_task(self._label, total=1.0, events=0, rate="", unit=self._unit)
         return self
 
-    def update(self, events: int, share: float) -> None:
-        """Say how many events are done, and what share of the source that is (0 to 1)."""
+    def update(self, events: int, share: float, more: str = "") -> None:
+        """Say how many events are done, what share of the source that is (0 to 1), and what else goes with the rate."""
         if not self._enabled:
             return
         now_s = time.monotonic()
-        rate = f"{events / max(now_s - self._started_s, 1e-9):,.0f}/s"
+        rate = f"{events / max(now_s - self._started_s, 1e-9):,.0f}/s{more}"
         if self._bar is not None:
             self._bar.update(self._task, completed=share, events=events, rate=rate)
         elif now_s - self._said_s >= self._every_s:
