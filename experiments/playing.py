@@ -91,10 +91,15 @@ def compiled(name: str) -> tuple[CompiledPolicy, Any]:
     return policy, make_simulator(policy.policy, policy.event_of, policy.params_of)
 
 
-def play(tape: Tape, name: str, simulation: dict[str, Any], **parameters: Any) -> Outcome:
-    """A policy on every stream of the tape, from flat, with every fill and order kept."""
+def play(
+    tape: Tape, name: str, simulation: dict[str, Any], forecast: str = "forecast_bp", **parameters: Any
+) -> Outcome:
+    """A policy on every stream of the tape, from flat, with every fill and order kept.
+
+    ``forecast``: signal it reads as ``forecast_bp``, as with ``modules.voltage_lanes.horizon_ms`` of that horizon.
+    """
     policy, run = compiled(name)
-    columns = [tape.signals.index(one) for one in policy.signals]
+    columns = [tape.signals.index(forecast if one == "forecast_bp" else one) for one in policy.signals]
     market = tape.market._replace(signals=np.ascontiguousarray(tape.market.signals[:, columns]))
     rules = make_rules(SimulationConfig(**simulation), tape.builder)
     legs, rows = len(tape.books), len(market.ts_ns)

@@ -39,10 +39,10 @@ def target_lots(parents: int, side: int, lots: int) -> int:
 def timed_execution(s: Any, e: Any, p: Any) -> Any:
     """Fill a parent order of ``lots`` every ``every_s`` within ``window_ms``: early or held back by the forecast.
 
-    Parent n = 1, 2, ... comes at start + first + n every and is due ``window_ms`` later. With d its side and x = ``forecast_bp``, what is
-    left of it is sent as soon as d x >= send_bp (the price is about to run away), or when all that is left of its time
-    is ``ahead_ms``. What a fill leaves over, or an earlier parent, is sent by the same rule. To see what the forecast
-    is worth, run the three modes on the same data and seed: their parent orders are the same.
+    Parent n = 1, 2, ... comes at start + first + n every and is due ``window_ms`` later. With d its side and x =
+    ``forecast_bp``, what is left of it is sent as soon as d x >= send_bp (the price is about to run away), or when all
+    that is left of its time is ``ahead_ms``. What a fill leaves over, or an earlier parent, is sent by the same rule.
+    To see what the forecast is worth, run the three modes on the same data and seed: their parent orders are the same.
     """
     begin_ns = s.start_ns + int(p.first_s * 1e9)
     parents = parent_number(e.ts_ns, begin_ns, p.every_s)
