@@ -23,6 +23,7 @@ from schwabot.simulation.market import MarketBuilder
 from schwabot.simulation.outcome import Outcome
 from schwabot.simulation.rules import make_rules
 from schwabot.simulation.settings import SimulationConfig
+from schwabot.ticks.base import Feed
 from schwabot.training.bootstrap import bootstrap_ratio
 from schwabot.training.heads import serve
 from schwabot_kernels.simulate.cpu import make_simulator
@@ -68,10 +69,10 @@ class Tape:
         return dataclasses.replace(self, market=Market(**rows), lanes=np.ascontiguousarray(self.lanes[:, a:b]))
 
 
-def read(places: str, head: ForecastHead | None, signals: Sequence[str], **settings: Any) -> Tape:
+def read(places: str | Feed, head: ForecastHead | None, signals: Sequence[str], **settings: Any) -> Tape:
     """One pass through the graph, with a head's forecast and changed settings of modules."""
     graph = schwabot.Graph(checkpoint=head, **settings)
-    feed = schwabot.load(places.split(","))
+    feed = schwabot.load(places) if isinstance(places, str) else places
     modules = graph.settings.modules
     if head is not None:
         modules = serve(head, "head", modules, feed.instruments)

@@ -134,7 +134,7 @@ def draw(rows: list[dict[str, Any]]) -> None:
         panel.axhline(0.0, color="grey", lw=0.8)
         panel.set_xticks(range(len(books)), books)
     panels[0].set_ylabel("gross per round trip, bp")
-    panels[0].legend(fontsize=8)
+    panels[1].legend(fontsize=8)
     figure.savefig(HERE / "figure.png", dpi=80)
 
 
