@@ -25,8 +25,7 @@ ROUND_TRIP = f"{EXPERIMENTS / 'lanes' / 'round_trip.py'}:round_trip"
 def playing() -> ModuleType:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(EXPERIMENTS))
-        module = importlib.import_module("playing")
-    return module
+        return importlib.import_module("playing")
 
 
 @pytest.fixture(scope="module")

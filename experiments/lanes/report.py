@@ -90,6 +90,10 @@ def confirm(asset: str, tape: Tape) -> list[dict[str, Any]]:
                 said(row[name]) if name in row else "–" for name in ("gross", "net", "markout", "step", "above LOW")
             ]
             print(f"| {row['book']} | {row['lane']} | {len(ts)} | {' | '.join(cells)} |", flush=True)
+    net = np.concatenate([found["gross"] - found["fees"] for found, _ in runs])
+    BEST.append(
+        f"{asset}: {(net > 0).sum()} of {len(net)} round trips above zero after fees, the best {net.max():.1f} bp"
+    )
     for lane, (_, outcome) in enumerate(runs):
         losses(asset, LANES[lane], orders_table(outcome))
     return rows
@@ -116,6 +120,7 @@ def losses(asset: str, lane: str, orders: Any) -> None:
 
 
 LOSSES: list[str] = []
+BEST: list[str] = []
 
 
 def draw(rows: list[dict[str, Any]]) -> None:
@@ -142,7 +147,7 @@ def finish(rows: list[dict[str, Any]]) -> None:
     """Second table and figure."""
     print("\n| asset | lane | orders | n | delay bp | realised bp | missed bp | fees bp | total bp"
           " | missed entry, early exit, delayed action |\n|" + "---|" * 10)  # fmt: skip
-    print("\n".join(LOSSES))
+    print("\n".join([*LOSSES, "", *BEST]))
     draw(rows)
 
 
