@@ -22,7 +22,6 @@ from schwabot.tensors.device import resolve_device
 from schwabot.ticks.base import Feed
 from schwabot.training.heads import serve
 
-
 @dataclass
 class Desk:
     """Everything that stands before the first tick of a run that trades."""
@@ -60,13 +59,9 @@ def open_desk(settings: RunConfig) -> Desk:
     """Load and compile the policy, open the source, build the graph.
 
     Raises:
-        ConfigError: no policy, one that can't be used, a stream that is not there.
+        ConfigError: a policy that can't be used, a stream that is not there.
     """
-    if not settings.policy.name:
-        raise ConfigError(
-            f"mode={settings.mode} needs a policy: add policy=threshold, another built-in one, or"
-            " policy=my_module:my_policy"
-        )
+    assert settings.policy.name is not None  # as RunConfig.check saw to
     own = [load_signal(name) for name in settings.policy.signals]
     policy = compile_policy(load_policy(settings.policy.name), own)
     policy.values(split_parameters(settings.policy.parameters)[0])  # refused before anything is read

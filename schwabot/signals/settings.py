@@ -14,6 +14,7 @@ class PolicyConfig:
 
     Attributes:
         name: a built-in policy, ``my_module:my_policy`` or ``path/to/file.py:my_policy``; short: ``policy=NAME``.
+            Absent: ``threshold`` in the modes that trade.
         trade: streams that it trades, each by itself; empty = the derivative with the lowest taker fee, else any
             stream with the lowest.
         parameters: by name, as the policy declares them; short: ``policy.enter_bp=1.5``.
