@@ -22,6 +22,7 @@ from schwabot.tensors.device import resolve_device
 from schwabot.ticks.base import Feed
 from schwabot.training.heads import serve
 
+
 @dataclass
 class Desk:
     """Everything that stands before the first tick of a run that trades."""
