@@ -30,7 +30,7 @@ from schwabot_kernels.simulate.skipping import build, make_skipping
 TARGETS = {"skipping": 1.2e9, "skipping, two cores": 2.2e9, "every row": 300e6, "every row, one set": 250e6}
 TRADES, ROW_BYTES, SET_BYTES, TARGET_GIB = 1_000, 100, 1024, 4.0
 """Targets: median per set, at least; at most."""
-STATE_BYTES = 8 * (13 + 3 + 4)
+STATE_BYTES = 8 * (11 + 3 + 4)
 """What a set carries from tile to tile, and its costs."""
 
 

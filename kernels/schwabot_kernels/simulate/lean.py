@@ -39,7 +39,7 @@ class Lean(NamedTuple):
     """What the sweep of one leg reads.
 
     market: as given. leg: the one that is traded. signal: the one that quiet speaks of, a view. [N]
-    mark: of the leg's last quote; before the first one that of the first. [N]
+    mark: of the leg's last quote; 0 before the first one. [N]
     last: row of the leg's last quote, -1 = none yet. [N]
     first: row of the first quote, N = none. first_own: of the leg's first row, -1 = none.
     last_venue_ns: venue time of the leg's last row; orders that arrive later are not answered.
@@ -115,18 +115,14 @@ def build(
 def _known(leg_of: Any, kind: Any, marks: Any, leg: int) -> Any:
     rows = leg_of.size
     last, mark = np.empty(rows, np.int32), np.empty(rows, np.int64)
-    known, value, first_own, start = -1, 0, -1, 0
+    known, value, first_own = -1, 0, -1
     for i in range(rows):
         if leg_of[i] == leg:
             if first_own < 0:
                 first_own = i
             if kind[i] == 0:
-                if known < 0:
-                    start = i
                 known, value = i, marks[i]
         last[i], mark[i] = known, value
-    if known >= 0:
-        mark[:start] = mark[start]
     return last, mark, first_own
 
 

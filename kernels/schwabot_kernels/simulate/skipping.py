@@ -51,17 +51,15 @@ from schwabot_kernels.simulate.taking import BARE, COLD
 __all__ = ["Blocks", "Lean", "build", "make_skipping"]
 
 
-# Columns of what a set carries from tile to tile beside its counts; times are those of the leg's one connection.
-_REPORT_ROW, _FILL_LOTS, _FILL_PRICE, _FILL_SLIPPAGE, _ARRIVED_NS, _REPORTED_NS, _REPORTS = 0, 1, 2, 3, 4, 5, 6
-_SAMPLED2, _END, _FUNDED, _SINCE, _FILL_NS, _ORDER_NS, _STATE = 7, 8, 9, 10, 11, 12, 13
+# Columns of what a set carries from tile to tile beside its counts.
+_REPORT_ROW, _FILL_LOTS, _FILL_PRICE, _FILL_SLIPPAGE, _REPORTS, _SAMPLED2, _END, _FUNDED = 0, 1, 2, 3, 4, 5, 6, 7
+_SINCE, _FILL_NS, _ORDER_NS, _STATE = 8, 9, 10, 11
 _ENTRY, _LOW, _HIGH = 0, 1, 2
-_NO_TIME = -(2**63)
 
 
 @njit(**COLD)
 def _begin(state: Any) -> None:
     state[_REPORT_ROW] = -1
-    state[_ARRIVED_NS] = state[_REPORTED_NS] = _NO_TIME
     state[_FILL_NS] = state[_ORDER_NS] = -1
 
 
@@ -139,16 +137,14 @@ def _send(lean: Any, rules: Any, p: int, row: int, intent: Any, counts: Any, sta
     counts[ORDERS] = number + 1
     state[_ORDER_NS] = now
     delay = rules.entry_ns[p, leg] + taking.entry_delay(market, lean.last, rules, leg, number, row)
-    arrival = max(now + delay, state[_ARRIVED_NS])
-    state[_ARRIVED_NS] = arrival
+    arrival = now + delay  # later than what was sent before, which is answered already
     state[_REPORT_ROW] = market.ts_ns.size  # never
     if arrival > lean.last_venue_ns:
         return True
     quote = taking.book_at(market.venue_ns, lean.last, row, arrival)
     filled, price = taking.filled(market, quote, side, lots, limit)
     delay = taking.response_delay(market, lean.first_own, rules, leg, state[_REPORTS], quote, arrival)
-    reported = max(arrival + rules.response_ns[p, leg] + delay, state[_REPORTED_NS])
-    state[_REPORTED_NS] = reported
+    reported = arrival + rules.response_ns[p, leg] + delay
     state[_REPORTS] += 1
     state[_FILL_LOTS], state[_FILL_PRICE], state[_FILL_SLIPPAGE] = side * filled, price, 0
     if filled > 0:
