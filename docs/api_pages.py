@@ -1,7 +1,7 @@
 """Pages of every module's docstrings, as HTML: ``python docs/api_pages.py [FOLDER]``, by default docs/_build.
 
-``schwabot`` imports its three public names on first use and lists nothing else as public, so pdoc alone would write a
-page of three bare names and none of its modules.
+``schwabot`` and ``schwabot.signals`` import their public names on first use and list nothing else as public, so pdoc
+alone would write pages of bare names and none of their modules.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from pathlib import Path
 import pdoc
 
 import schwabot
+import schwabot.signals
 
 
 def write(folder: Path) -> None:
     """Write the pages, starting with index.html."""
-    for name in schwabot.__all__:
-        setattr(schwabot, name, getattr(schwabot, name))
+    for package in (schwabot, schwabot.signals):
+        for name in package.__all__:
+            setattr(package, name, getattr(package, name))
     # pdoc looks the types in a NamedTuple's constructor up in another module than its own.
     warnings.filterwarnings("ignore", message="Error parsing type annotation")
     pdoc.render.configure(docformat="google")

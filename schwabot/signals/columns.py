@@ -129,8 +129,13 @@ def takers(
         leader: stream of ``_of_leader``, or None.
 
     Raises:
-        ConfigError: a leader that is needed and not there, a horizon that the head does not have.
+        ConfigError: a leg that is not in the source, a leader that is needed and not there, a horizon that the head
+            does not have.
     """
+    for leg in legs:
+        if leg not in streams:
+            near = closest(leg, streams)
+            raise ConfigError(f"policy.trade: {leg} is not in the source{near or ','} it has {', '.join(streams)}")
     return [[_taker(name, leg, streams, horizons_ms, leader) for name in names] for leg in legs]
 
 

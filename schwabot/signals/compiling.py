@@ -26,10 +26,10 @@ from schwabot.signals.parameters import Parameter, as_row, values_of
 from schwabot.signals.reading import Found, read
 from schwabot_kernels.simulate.intent import NOTHING, Intent
 from schwabot_kernels.simulate.records import SLOTS, Seen, Standing
+from schwabot_kernels.simulate.state import ORDER_COLUMNS
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "boundscheck": False, "nogil": True, "forceinline": True}
 """Of every function compiled here: IEEE division, no fast-math, inlined into the kernel that calls it."""
-ORDER_COLUMNS = 16
 SETTINGS = ("trade", "signals", "leader")
 """What may have been meant by a parameter that is not there: ``policy.trade`` and so on."""
 _registered: set[Function] = set()

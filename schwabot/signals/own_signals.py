@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numba
@@ -67,7 +68,8 @@ def new_state(legs: int, memory: int) -> PassState:
     )
 
 
-def make_pass(signal: Signal, columns: Sequence[int]) -> Any:
+@lru_cache(maxsize=64)  # several runs of one process compile it once
+def make_pass(signal: Signal, columns: tuple[int, ...]) -> Any:
     """Compile a signal into ``run(market, state, params, leg, column, first, end)``, which fills one column of one leg.
 
     Args:
@@ -174,7 +176,7 @@ class OwnSignals:
         self._passes: list[tuple[Any, int, F64, list[PassState]]] = []
         for one in needed:
             values = values_of(f"{one.name} (signal)", one.parameters, given.get(one.name, {}))
-            run = make_pass(one, [self.names.index(name) for name in one.signals])
+            run = make_pass(one, tuple(self.names.index(name) for name in one.signals))
             row = np.array([as_row(values)], np.float64)
             states = [new_state(legs, one.memory) for _ in range(legs)]
             self._passes.append((run, self.names.index(one.name), row, states))

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from schwabot.signals.compiling import ORDER_COLUMNS
 from schwabot.signals.declaring import Policy
 from schwabot_kernels.simulate.records import SLOTS, Seen, Standing
+from schwabot_kernels.simulate.state import ORDER_COLUMNS
 
 HEAD = """import math
 import numpy as np

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from schwabot.signals import BUY, SELL, cancel, load_policy, nothing, post, replace, take
 from schwabot.signals.builtin import NAMES
 from schwabot.signals.compiling import CompiledPolicy, compile_policy, make_event_of, make_params_of
+from schwabot_kernels.simulate.records import SLOTS
+from schwabot_kernels.simulate.state import CHANGE, LOTS, ORDER_COLUMNS, PRICE
 from tests.signals.making import event, parameters, standing
 
 COMPILED: dict[str, CompiledPolicy] = {}
@@ -110,16 +112,25 @@ FAIR = {"forecast_bp": 0.0, "deviation_bp": 0.0}  # the market is 100 at 102, fa
 
 
 def test_quotes_both_sides_one_after_the_other() -> None:
-    memory = np.zeros(1)
-    first = ask("quote_guard", {"memory": memory}, FAIR, lots=2)
-    assert first == post(BUY, 2, 100)
-    sent = {"memory": memory, "call": 1, "in_flight": 1, "buy_order": 0, "buy_ticks": 100, "buy_lots": 2}
+    assert ask("quote_guard", {}, FAIR, lots=2) == post(BUY, 2, 100)
+    sent = {"call": 1, "in_flight": 1, "buy_order": 0, "orders": orders({0: (1, 100, 0)})}
     assert ask("quote_guard", sent, FAIR, lots=2) == post(SELL, 2, 102)
-    assert ask("quote_guard", {**sent, "call": 2, "in_flight": 2}, FAIR, lots=2) == nothing()
-    assert ask("quote_guard", {**sent, "call": 0}, FAIR, lots=2) == nothing(), "waits for the answers"
+    both = {
+        "call": 2,
+        "in_flight": 2,
+        "buy_order": 0,
+        "sell_order": 1,
+        "orders": orders({0: (1, 100, 0), 1: (1, 102, 0)}),
+    }
+    assert ask("quote_guard", both, FAIR, lots=2) == nothing()
 
 
-QUOTING = {"buy_order": 3, "buy_ticks": 100, "buy_lots": 1, "sell_order": 4, "sell_ticks": 102, "sell_lots": 1}
+def orders(slots: dict[int, tuple[int, int, int]]) -> np.ndarray:
+    """Own orders: lots, price and whether a change is under way, by slot."""
+    known = np.zeros((SLOTS, ORDER_COLUMNS), np.int64)
+    for slot, (lots, price, change) in slots.items():
+        known[slot, LOTS], known[slot, PRICE], known[slot, CHANGE] = lots, price, change
+    return known
 
 
 @pytest.mark.parametrize(
@@ -128,10 +139,17 @@ QUOTING = {"buy_order": 3, "buy_ticks": 100, "buy_lots": 1, "sell_order": 4, "se
         ({}, {}, {}, nothing()),
         ({}, {"forecast_bp": -0.4}, {}, cancel(3)),
         ({}, {"forecast_bp": 0.4}, {}, cancel(4)),
+        ({"orders": orders({3: (1, 100, 5), 4: (1, 102, 0)})}, {"forecast_bp": -0.4}, {}, nothing()),  # on its way
         ({}, {"forecast_bp": -0.4}, {"guard": False}, nothing()),
         ({}, {"forecast_bp": math.nan}, {}, nothing()),
         ({}, {"bid_ticks": 101, "mid_ticks": 101.5}, {}, replace(3, 1, 101)),
-        ({"sell_ticks": 103}, {}, {}, replace(4, 1, 102)),
+        ({"orders": orders({3: (1, 100, 0), 4: (2, 103, 0)})}, {}, {}, replace(4, 2, 102)),
+        (
+            {},
+            {"bid_ticks": 102, "ask_ticks": 104, "mid_ticks": 103.0},
+            {},
+            replace(4, 1, 104),
+        ),  # the offer is in the way
         ({}, {"deviation_bp": math.nan}, {}, cancel(3)),  # no fair price, no quotes
         ({}, {"deviation_bp": -150.0}, {}, cancel(3)),  # fair is below 100
         ({}, {"deviation_bp": 150.0}, {}, cancel(4)),
@@ -141,12 +159,17 @@ QUOTING = {"buy_order": 3, "buy_ticks": 100, "buy_lots": 1, "sell_order": 4, "se
         ({"buy_order": -1}, {"forecast_bp": -0.4}, {}, nothing()),
         ({"buy_order": -1}, {"bid_lots": 0}, {}, nothing()),  # nobody knows the queue
         ({"sell_order": -1}, {}, {}, post(SELL, 1, 102)),
-        ({}, {"ask_ticks": 106, "mid_ticks": 103.0}, {"inside": True, "offset_bp": 50.0}, replace(3, 1, 102)),
-        ({"in_flight": 1}, {"forecast_bp": -0.4}, {}, nothing()),
+        (
+            {"orders": orders({3: (1, 100, 0), 4: (1, 106, 0)})},
+            {"ask_ticks": 106, "mid_ticks": 103.0},
+            {"inside": True, "offset_bp": 50.0},
+            replace(3, 1, 102),
+        ),
     ],
 )
 def test_quote_guard(s: dict[str, Any], e: dict[str, Any], given: dict[str, Any], answer: Any) -> None:
-    assert ask("quote_guard", {**QUOTING, **s}, {**FAIR, **e}, **given) == answer
+    quoting = {"buy_order": 3, "sell_order": 4, "orders": orders({3: (1, 100, 0), 4: (1, 102, 0)})}
+    assert ask("quote_guard", {**quoting, **s}, {**FAIR, **e}, **given) == answer
 
 
 numbers = st.floats(-20.0, 20.0) | st.just(math.nan)
@@ -171,6 +194,7 @@ def test_compiled_answers_the_same(name: str, data: st.DataObject) -> None:
         sell_order=data.draw(st.integers(-1, 7)), buy_ticks=bid + data.draw(few), sell_ticks=bid + data.draw(few),
         buy_lots=data.draw(st.integers(0, 5)), sell_lots=data.draw(st.integers(0, 5)),
         call=data.draw(st.integers(0, 2)),
+        orders=orders({slot: (1, bid + slot % 3 - 1, data.draw(st.integers(0, 1))) for slot in range(SLOTS)}),
     )  # fmt: skip
     values = {}
     for parameter in one.parameters:

@@ -71,6 +71,8 @@ def test_what_can_not_be_had() -> None:
         takers(["mid_bp_of_leader"], ["a:B/C"], streams, (), None)
     with pytest.raises(ConfigError, match="did you mean d:B/C"):
         takers(["mid_bp_of_leader"], ["a:B/C"], streams, (), "e:B/C")
+    with pytest.raises(ConfigError, match=r"policy\.trade: a:B/X is not in the source, did you mean a:B/C"):
+        takers(["mid_bp"], ["a:B/X"], streams, (), None)
     with pytest.raises(ConfigError, match="checkpoint=FILE"):
         takers(["forecast_100ms_bp"], ["a:B/C"], streams, (), None)
     with pytest.raises(ConfigError, match="has forecast_0_5ms_bp, forecast_50ms_bp"):

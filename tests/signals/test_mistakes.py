@@ -205,7 +205,7 @@ def test_signals_answer_one_number(tmp_path: Path) -> None:
     ):
         file = written(tmp_path, f"\n@signal\ndef mine(s, e, p):\n    {body}\n", f"answer_{number}.py")
         with pytest.raises(PolicyError, match=words) as caught:
-            make_pass(load_signal(f"{file}:mine"), [])
+            make_pass(load_signal(f"{file}:mine"), ())
         assert f"answer_{number}.py:" in str(caught.value)
 
 

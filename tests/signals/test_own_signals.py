@@ -11,7 +11,7 @@ import pytest
 from schwabot.errors import ConfigError, PolicyError
 from schwabot.signals import load_policy, load_signal
 from schwabot.signals.builtin.lead_lag import leader_move_bp
-from schwabot.signals.compiling import compile_policy
+from schwabot.signals.compiling import CompiledPolicy, compile_policy
 from schwabot.signals.own_signals import OwnSignals, compute_signal
 from schwabot_kernels.simulate.records import Market
 from tests.signals.making import written
@@ -65,9 +65,14 @@ def test_a_decayed_flow_by_hand(tmp_path: Path) -> None:
         assert got[row] == pytest.approx((trades[: row + 1] * np.exp(-age_s / 0.1)).sum(), abs=1e-9)
 
 
+@pytest.fixture(scope="module")
+def follow(tmp_path_factory: pytest.TempPathFactory) -> CompiledPolicy:
+    return compile_policy(load_policy(f"{written(tmp_path_factory.mktemp('follow'), TEXT, 'flow_b.py')}:follow"))
+
+
 @pytest.mark.parametrize("pieces", [[], [1, 2, 3], [137], list(range(1, 400))])
-def test_pieces_give_the_same(tmp_path: Path, pieces: list[int]) -> None:
-    policy = compile_policy(load_policy(f"{written(tmp_path, TEXT, 'flow_b.py')}:follow"))
+def test_pieces_give_the_same(follow: CompiledPolicy, pieces: list[int]) -> None:
+    policy = follow
     assert policy.signals == ("push", "ghost_bp")
     assert [one.name for one in policy.own] == ["flow", "push"], "what is read comes first"
     given, deviation = market(400, legs=2), np.random.default_rng(1).normal(size=(2, 400))

@@ -18,6 +18,7 @@ from numba import njit
 from schwabot_kernels.arrays import F64, I32, I64
 from schwabot_kernels.scalar import NJIT
 from schwabot_kernels.simulate import taking
+from schwabot_kernels.simulate.formulas import fee_of, funding_of, worth
 from schwabot_kernels.simulate.intent import TAKE, nothing
 from schwabot_kernels.simulate.records import (
     BUCKETS,
@@ -45,12 +46,8 @@ from schwabot_kernels.simulate.records import (
     Seen,
     Standing,
 )
-
-COLD: dict[str, Any] = NJIT | {"_nrt": False}
-BARE: dict[str, Any] = NJIT | {"_nrt": False, "forceinline": True}
-"""For functions that allocate nothing: without counting references to arrays, which costs more than the work."""
-ORDER_COLUMNS = 16
-"""Of ``Standing.orders``; an order in flight is never seen here, so they are all 0."""
+from schwabot_kernels.simulate.state import ORDER_COLUMNS
+from schwabot_kernels.simulate.taking import BARE, COLD
 
 
 class Blocks(NamedTuple):
@@ -78,7 +75,7 @@ class Lean(NamedTuple):
     last: row of the leg's last quote, -1 = none yet. [N]
     first: row of the first quote, N = none. first_own: of the leg's first row, -1 = none.
     last_venue_ns: venue time of the leg's last row; orders that arrive later are not answered.
-    ends: last rows of buckets from the first quote on. [D]
+    ends: last rows of buckets. [D]
     small, large: summaries of small blocks and of larger ones. tile: rows that all sets go through in turn.
     """
 
@@ -135,7 +132,7 @@ def build(
         first=first,
         first_own=first_own,
         last_venue_ns=int(market.venue_ns[own[0]]) if len(own) else -(2**63),
-        ends=_bucket_ends(market.ts_ns, first, bucket_ns),
+        ends=_bucket_ends(market.ts_ns, bucket_ns),
         bucket_ns=bucket_ns,
         small=Blocks(block.bit_length() - 1, *_summed_up(x, market.ts_ns, mark, block)),
         large=Blocks(large.bit_length() - 1, *_summed_up(x, market.ts_ns, mark, large)),
@@ -163,10 +160,10 @@ def _known(leg_of: Any, kind: Any, marks: Any, leg: int) -> Any:
 
 
 @njit(**NJIT)
-def _bucket_ends(ts_ns: Any, first: int, bucket_ns: int) -> Any:
+def _bucket_ends(ts_ns: Any, bucket_ns: int) -> Any:
     rows, count = ts_ns.size, 0
     ends = np.empty(16, np.int64)
-    for i in range(first, rows):
+    for i in range(rows):
         if i == rows - 1 or ts_ns[i + 1] // bucket_ns != ts_ns[i] // bucket_ns:
             if count == ends.size:
                 grown = np.empty(2 * count, np.int64)
@@ -328,9 +325,10 @@ def _begin(state: Any) -> None:
 
 
 @njit(**COLD)
-def _finish(lean: Any, counts: Any, state: Any) -> None:
+def _finish(lean: Any, counts: Any, state: Any, moments: Any) -> None:
     """What is counted at the last row."""
     rows = lean.market.ts_ns.size
+    _sample(lean, rows, counts, state, moments)
     if lean.first < rows:
         counts[EQUITY2] = 2 * counts[CASH] + counts[POSITION] * lean.mark[rows - 1]
     if counts[POSITION] != 0:
@@ -368,9 +366,9 @@ def _book(lean: Any, rules: Any, p: int, row: int, counts: Any, state: Any, floa
     if lots == 0:
         counts[REJECTED] += 1
         return
-    value = taking.worth(state[_FILL_PRICE], rules.scale[leg], rules.inverse[leg])
+    value = worth(state[_FILL_PRICE], rules.scale[leg], rules.inverse[leg])
     notional = abs(lots) * abs(value)
-    fee = taking.fee_of(notional, rules.taker_e7[p, leg])
+    fee = fee_of(notional, rules.taker_e7[p, leg])
     position = counts[POSITION]
     if position != 0:
         counts[HOLD_NS] += lean.market.ts_ns[row] - lean.market.ts_ns[state[_SINCE]]
@@ -391,7 +389,7 @@ def _send(lean: Any, rules: Any, p: int, row: int, intent: Any, counts: Any, sta
     """Send a taking order, and know its end; False = refused."""
     market, leg, position = lean.market, lean.leg, counts[POSITION]
     side, lots = intent.side, intent.lots
-    if lots < 1 or (side != 1 and side != -1) or abs(position + side * lots) > rules.max_lots[leg]:
+    if lots < 1 or (side != 1 and side != -1) or side * position + lots > rules.max_lots[leg]:
         counts[REFUSED] += 1
         return False
     now, touch, number = market.ts_ns[row], lean.last[row], counts[ORDERS]
@@ -414,8 +412,8 @@ def _send(lean: Any, rules: Any, p: int, row: int, intent: Any, counts: Any, sta
     state[_FILL_LOTS], state[_FILL_PRICE], state[_FILL_SLIPPAGE] = side * filled, price, 0
     if filled > 0:
         scale, inverse = rules.scale[leg], rules.inverse[leg]
-        known = taking.worth(ask if side > 0 else bid, scale, inverse)
-        state[_FILL_SLIPPAGE] = side * (taking.worth(price, scale, inverse) - known) * filled
+        known = worth(ask if side > 0 else bid, scale, inverse)
+        state[_FILL_SLIPPAGE] = side * (worth(price, scale, inverse) - known) * filled
     state[_REPORT_ROW] = _first_from(market.ts_ns, lean.small, lean.large, row + 1, reported)
     return True
 
@@ -428,7 +426,7 @@ def _fund(lean: Any, rules: Any, row: int, due: Any, which: Any, counts: Any, st
         f = state[_FUNDED]
         state[_FUNDED] += 1
         if counts[POSITION] != 0:
-            paid = taking.funding_of(counts[POSITION], lean.mark[row], rules.funding_e9[which[f]])
+            paid = funding_of(counts[POSITION], lean.mark[row], rules.funding_e9[which[f]])
             counts[CASH] -= paid
             counts[FUNDING] += paid
 
@@ -559,6 +557,6 @@ def make_skipping(policy: Any, quiet: Any, event_of: Any, params_of: Any) -> Any
                 advance(lean, rules, params, p, begin, end, due, which, c, m, s, f, orders, own, skip)
             begin = end
         for k in range(sets):
-            _finish(lean, counts[first + k, leg], states[k])
+            _finish(lean, counts[first + k, leg], states[k], moments[first + k, leg])
 
     return sweep

@@ -7,64 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import njit
 
 from schwabot_kernels.scalar import NJIT
+from schwabot_kernels.simulate.formulas import TEN7, drawn
 from schwabot_kernels.simulate.records import DATA, TABLE
 
-BARE: dict[str, Any] = NJIT | {"_nrt": False, "forceinline": True}
-TEN7 = 10_000_000
-TWO_E9 = 2_000_000_000
-
-
-@njit(**BARE)
-def worth(price: int, scale: int, inverse: int) -> int:
-    """w(p): p scale, of an inverse contract -(scale // p).
-
-    Example:
-        >>> worth(3, 10, 0), worth(3, 10, 1)
-        (30, -3)
-    """
-    return -(scale // price) if inverse else price * scale
-
-
-@njit(**BARE)
-def fee_of(notional: int, fee_e7: int) -> int:
-    """ceil(notional fee / 10^7), exactly.
-
-    Example:
-        >>> fee_of(10_000_001, 3), fee_of(10_000_001, -3)
-        (4, -3)
-    """
-    return (notional // TEN7) * fee_e7 - (-(notional % TEN7) * fee_e7) // TEN7
-
-
-@njit(**BARE)
-def funding_of(position: int, mark: int, rate_e9: int) -> int:
-    """ceil(position mark/2 rate / 10^9), exactly: what the position pays.
-
-    Example:
-        >>> funding_of(1, 2_000_000_001, 1), funding_of(-1, 2_000_000_001, 1)
-        (2, -1)
-    """
-    twice = position * mark
-    return (twice // TWO_E9) * rate_e9 - (-(twice % TWO_E9) * rate_e9) // TWO_E9
-
-
-@njit(**BARE)
-def drawn(tables: Any, way: int, seed: int, leg: int, number: int) -> int:
-    """Latency of request (way 0) or report (way 1) number n of a leg: its table at SplitMix64 of seed, leg and 2n + way.
-
-    Source: Steele, Lea, Flood 2014, Fast splittable pseudorandom number generators.
-    """
-    z = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + (np.uint64(leg) << np.uint64(48))
-    z += np.uint64(2 * number + way)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    at = ((z >> np.uint64(32)) * np.uint64(tables.shape[1])) >> np.uint64(32)
-    return tables[way, np.int64(at)]
+COLD: dict[str, Any] = NJIT | {"_nrt": False}
+BARE: dict[str, Any] = COLD | {"forceinline": True}
+"""For functions that allocate nothing: references to arrays are not counted, which would cost more than the work."""
 
 
 @njit(**BARE)

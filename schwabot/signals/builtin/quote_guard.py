@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from schwabot.signals import BUY, SELL, Parameter, cancel, nothing, policy, post, replace
+from schwabot.signals import BUY, NOTHING, SELL, Parameter, cancel, nothing, policy, post, replace
+from schwabot_kernels.simulate.state import CHANGE, CHANGE_PRICE, LOTS, PRICE
 
 
 def wanted_bid(s: Any, e: Any, p: Any) -> int:
@@ -30,17 +31,28 @@ def wanted_ask(s: Any, e: Any, p: Any) -> int:
     return 0 if price == e.ask_ticks and e.ask_lots == 0 else price
 
 
-def bring(side: int, order: int, ticks: int, open_lots: int, wanted: int, lots: int) -> Any:
+def meets(s: Any, side: int, wanted: int, other: int) -> bool:
+    """Would the order trade with our own of the other side, where that is or where it is on its way to?"""
+    if other < 0:
+        return False
+    change = s.orders[other, CHANGE_PRICE]
+    return bool(side * (wanted - s.orders[other, PRICE]) >= 0 or (change > 0 and side * (wanted - change) >= 0))
+
+
+def bring(s: Any, side: int, order: int, other: int, wanted: int, lots: int) -> Any:
     """The request that takes one side from what it is to what it should be."""
-    if order < 0:
-        return post(side, lots, wanted) if wanted > 0 else nothing()
+    if order >= 0 and s.orders[order, CHANGE] > 0:  # one is under way
+        return nothing()
     if wanted == 0:
-        return cancel(order)
-    return replace(order, open_lots, wanted) if wanted != ticks else nothing()
+        return cancel(order) if order >= 0 else nothing()
+    if meets(s, side, wanted, other):  # first the other side has to go
+        return nothing()
+    if order < 0:
+        return post(side, lots, wanted)
+    return replace(order, s.orders[order, LOTS], wanted) if s.orders[order, PRICE] != wanted else nothing()
 
 
 @policy(
-    memory=1,
     offset_bp=Parameter(0.5, low=-100.0, high=1000.0, search=(-1.0, 5.0), unit="bp",
                         about="least distance of a quote from the fair price"),
     guard_bp=Parameter(0.3, low=0.0, high=1000.0, search=(0.05, 5.0), log=True, unit="bp",
@@ -56,15 +68,9 @@ def quote_guard(s: Any, e: Any, p: Any) -> Any:
     Fair price = mid exp(deviation_bp 1e-4), the ghost on this stream. The bid rests at the touch while fair exp(-offset
     1e-4) is not below it (with ``inside`` at that price itself, short of the ask); it is pulled while forecast_bp <
     -guard_bp, or when a fill would exceed ``max_lots``; the offer mirrors it. A quote that is elsewhere is replaced.
-    Answers to what was sent are waited for, so that there is never more than one order of a side.
+    There is never more than one order of a side.
     """
-    if s.call == 0:
-        if s.in_flight > 0:
-            return nothing()
-        answer = bring(BUY, s.buy_order, s.buy_ticks, s.buy_lots, wanted_bid(s, e, p), p.lots)
-        s.memory[0] = answer.action
-        if answer.action != 0:
-            return answer
-    elif s.call > 1 or s.memory[0] == 0.0:  # both sides were seen to
-        return nothing()
-    return bring(SELL, s.sell_order, s.sell_ticks, s.sell_lots, wanted_ask(s, e, p), p.lots)
+    answer = bring(s, BUY, s.buy_order, s.sell_order, wanted_bid(s, e, p), p.lots)
+    if answer.action != NOTHING:
+        return answer
+    return bring(s, SELL, s.sell_order, s.buy_order, wanted_ask(s, e, p), p.lots)
