@@ -89,7 +89,8 @@ def legs_of(wanted: Sequence[str], instruments: tuple[Instrument, ...], rates: t
     streams = [one.stream for one in instruments]
     if missing := [stream for stream in wanted or () if stream not in streams]:
         raise ConfigError(
-            f"policy.trade: {missing[0]} is not in the source{closest(missing[0], streams)}; it has {', '.join(streams)}"
+            f"policy.trade: {missing[0]} is not in the source{closest(missing[0], streams)}; it has"
+            f" {', '.join(streams)}"
         )
     if wanted:
         return tuple(wanted)
