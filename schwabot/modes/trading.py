@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from schwabot.config import RunConfig
+from schwabot.config import RunConfig, closest
 from schwabot.errors import ConfigError
 from schwabot.modes.opening import compile_kernels, expected_events, notes_of, open_feed, reference_of, say
 from schwabot.modules.forecast import ForecastHead
@@ -82,6 +82,12 @@ def open_desk(settings: RunConfig) -> Desk:
 
 def legs_of(wanted: Sequence[str], instruments: tuple[Instrument, ...], rates: tuple[str, ...]) -> tuple[str, ...]:
     """Streams to trade: those asked for, else the derivative with the lowest taker fee, else any with the lowest."""
+    streams = [one.stream for one in instruments]
+    if missing := [stream for stream in wanted or () if stream not in streams]:
+        raise ConfigError(
+            f"policy.trade: {missing[0]} is not in the source{closest(missing[0], streams)}; it has"
+            f" {', '.join(streams)}"
+        )
     if wanted:
         return tuple(wanted)
     able = [one for one in instruments if one.stream not in rates and not one.trades_only]
