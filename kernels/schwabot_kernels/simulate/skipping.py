@@ -219,10 +219,9 @@ def make_skipping(policy: Any, quiet: Any, event_of: Any, params_of: Any) -> Any
             market.bid_lots[touch],
             market.ask_lots[touch],
         )
-        trade: Any = (0, 0, 0)
+        trade: tuple[Any, Any, Any] = (0, 0, 0)
         if own == 1 and kind == 1:
             trade = (market.price[row], market.lots[row], np.int64(market.side[row]))
-        price, size, side = trade
         touches = (market.bid[touch : touch + 1], market.ask[touch : touch + 1])
         seen = Seen(
             market.ts_ns[row], leg, own, kind, bid, ask, bid_lots, ask_lots, 0.5 * (bid + ask), *trade, *touches
