@@ -25,7 +25,7 @@ from schwabot.signals.builtin.threshold import threshold
 from schwabot.signals.compiling import compile_policy
 from schwabot_kernels.simulate.cpu import make_sweep
 from schwabot_kernels.simulate.records import COUNTS, FILLS, MOMENTS, Market, Rules
-from schwabot_kernels.simulate.skipping import build, make_skipping
+from schwabot_kernels.simulate.skipping import Lean, build, make_skipping
 
 TARGETS = {"skipping": 1.2e9, "skipping, two cores": 2.2e9, "every row": 300e6, "every row, one set": 250e6}
 TRADES, ROW_BYTES, SET_BYTES, TARGET_GIB = 1_000, 100, 1024, 4.0
@@ -79,7 +79,7 @@ def must_agree(one: Any, other: Any, names: str) -> None:
         raise RedError(f"{names} disagree")
 
 
-def bytes_of(market: Market, lean: Any) -> int:
+def bytes_of(market: Market, lean: Lean) -> int:
     """Of the market and of all that was built of it."""
     own = sum(array.nbytes for array in market)
     blocks = sum(array.nbytes for level in (lean.small, lean.large) for array in level[1:])
@@ -102,7 +102,8 @@ def run(*, quick: bool) -> Finding:
     market, rules, params = recorded(rows), costs(sets), thresholds(sets)
     few_rules, few_params = every_tenth(rules, params)
     few, sweeps = len(few_params), Sweeps()
-    small = Market(*(array[..., : rows // 10].copy() for array in market))
+    cut: Any = [array[..., : rows // 10].copy() for array in market]
+    small = Market(*cut)
     small.next_row[small.next_row >= rows // 10] = -1
     whole = sweeps.lean(market, rules, params, (0, sets), True)
     walked = sweeps.lean(market, few_rules, few_params, (0, few), False)

@@ -212,14 +212,14 @@ def make_skipping(policy: Any, quiet: Any, event_of: Any, params_of: Any) -> Any
     def event(lean, row):  # type: ignore[no-untyped-def]
         market, leg, touch = lean.market, lean.leg, np.int64(lean.last[row])
         own = 1 if market.leg[row] == leg else 0
-        kind = np.int64(market.kind[row])
+        kind: Any = np.int64(market.kind[row])
         bid, ask, bid_lots, ask_lots = (
             market.bid[touch],
             market.ask[touch],
             market.bid_lots[touch],
             market.ask_lots[touch],
         )
-        trade = (0, 0, 0)
+        trade: tuple[Any, Any, Any] = (0, 0, 0)
         if own == 1 and kind == 1:
             trade = (market.price[row], market.lots[row], np.int64(market.side[row]))
         touches = (market.bid[touch : touch + 1], market.ask[touch : touch + 1])
