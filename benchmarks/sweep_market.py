@@ -47,8 +47,11 @@ def deviation(stream: Any, kind: Any, bid: Any, ask: Any, leg: int, streams: int
 def recorded(rows: int) -> Market:
     """N rows of the market."""
     _, batch = market(min(rows, PART))
-    names = ("ts_ns", "stream", "kind", "bid_ticks", "ask_ticks", "bid_lots", "ask_lots", "price_ticks", "qty_lots", "side")
-    ts, stream, kind, bid, ask, bid_lots, ask_lots, price, lots, side = (getattr(batch, name).numpy() for name in names)
+    ts, stream, kind, side = (one.numpy() for one in (batch.ts_ns, batch.stream, batch.kind, batch.side))
+    bid, ask, bid_lots, ask_lots = (
+        one.numpy() for one in (batch.bid_ticks, batch.ask_ticks, batch.bid_lots, batch.ask_lots)
+    )
+    price, lots = batch.price_ticks.numpy(), batch.qty_lots.numpy()
     x = deviation(stream, kind, bid, ask, LEG, int(stream.max()) + 1)
     own = stream == LEG
     repeats, length = -(-rows // len(ts)), int(ts[-1] - ts[0]) + 1_000_000

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from schwabot.training.leadlag import LeadLagConfig
 from schwabot.training.skill_settings import SkillConfig
 
 MODES = ("replay", "convert", "leadlag", "fit", "backtest", "sweep")
+TRADING = ("backtest", "sweep")
+DEFAULT_POLICY = "threshold"
 PLANNED_MODES = ("record", "paper", "live", "serve")
 GROUPS = (
     "source", "instruments", "sinks", "leadlag", "fit", "policy", "simulation", "sweep", "experiment",
@@ -188,6 +190,8 @@ class RunConfig:
             raise ConfigError(f"mode={self.mode} is not built yet; what exists today: {', '.join(MODES)}")
         if self.mode not in MODES:
             raise ConfigError(f"mode={self.mode} is not a choice{closest(self.mode, MODES)}; use {either(MODES)}")
+        if self.mode in TRADING and self.policy.name is None:
+            self.policy = replace(self.policy, name=DEFAULT_POLICY)
         if not 1 <= self.batch_events <= 1 << 24:
             raise ConfigError(f"batch_events={self.batch_events} is out of range: use 1 to {1 << 24}")
         if self.mode == "convert" and not self.convert.out:

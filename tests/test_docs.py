@@ -94,17 +94,21 @@ def examples(page: Path) -> list[str]:
 
 def test_readme_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    first, *more = examples(PAGES[0])
+    policy, first, *more = examples(PAGES[0])
     names: dict[str, Any] = {}
+    assert "def my_policy(s, e, p):" in policy  # of the commands above it, which are tried elsewhere
     exec(compile(first, "README.md", "exec"), names)
     assert names["result"].signals.num_rows == 20_000
-    resume, fit = more
+    resume, fit, backtest = more
     exec(compile(resume, "README.md", "exec"), names)
     assert names["record"].first_event + len(names["record"].ts_recv_ns) == 20_000
     ghost_bp = names["result"].signals["ghost_bp"].to_numpy()
     assert names["record"].signals.ghost_bp[-1] == ghost_bp[-1], "went on as if it had never stopped"
     exec(compile(fit, "README.md", "exec"), names)
     assert set(names["served"].skill["predictor"].to_pylist()) == {"forecast", "ghost"}
+    (tmp_path / "my_module.py").write_text(policy, encoding="utf-8")
+    exec(compile(backtest, "README.md", "exec"), names)
+    assert names["traded"].fills.num_rows == names["traded"].summary["fills"] > 0
 
 
 def test_example_of_outputs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

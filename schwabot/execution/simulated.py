@@ -83,7 +83,8 @@ class SimulatedBroker:
         while True:
             self._run(recorder.builder.room, rules, self.parameters, 0, state, recorder.builder.rows, True)
             if not state.logged[IS_FULL]:
-                return state.counts
+                counts: Int64 = state.counts
+                return counts
             state = grown(state)
 
     def _advance(self, *, final: bool) -> None:

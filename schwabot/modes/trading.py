@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from schwabot.config import RunConfig
+from schwabot.config import RunConfig, closest
 from schwabot.errors import ConfigError
 from schwabot.modes.opening import compile_kernels, expected_events, notes_of, open_feed, reference_of, say
 from schwabot.modules.forecast import ForecastHead
@@ -60,13 +60,9 @@ def open_desk(settings: RunConfig) -> Desk:
     """Load and compile the policy, open the source, build the graph.
 
     Raises:
-        ConfigError: no policy, one that can't be used, a stream that is not there.
+        ConfigError: a policy that can't be used, a stream that is not there.
     """
-    if not settings.policy.name:
-        raise ConfigError(
-            f"mode={settings.mode} needs a policy: add policy=threshold, another built-in one, or"
-            " policy=my_module:my_policy"
-        )
+    assert settings.policy.name is not None  # as RunConfig.check saw to
     own = [load_signal(name) for name in settings.policy.signals]
     policy = compile_policy(load_policy(settings.policy.name), own)
     policy.values(split_parameters(settings.policy.parameters)[0])  # refused before anything is read
@@ -85,10 +81,16 @@ def open_desk(settings: RunConfig) -> Desk:
 
 
 def legs_of(wanted: Sequence[str], instruments: tuple[Instrument, ...], rates: tuple[str, ...]) -> tuple[str, ...]:
-    """Streams to trade: those asked for, else the derivative with the lowest taker fee, else any with the lowest."""
+    """Streams to trade: those asked for, else the one with the lowest taker fee, linear before inverse, by name."""
+    streams = [one.stream for one in instruments]
+    if missing := [stream for stream in wanted or () if stream not in streams]:
+        raise ConfigError(
+            f"policy.trade: {missing[0]} is not in the source{closest(missing[0], streams)}; it has"
+            f" {', '.join(streams)}"
+        )
     if wanted:
         return tuple(wanted)
     able = [one for one in instruments if one.stream not in rates and not one.trades_only]
     if not able:
         raise ConfigError("the source has no stream that can be traded: quotes are needed, not trades alone")
-    return (min(able, key=lambda one: (one.taker_fee_bp, one.stream)).stream,)
+    return (min(able, key=lambda one: (one.taker_fee_bp, one.inverse, one.stream)).stream,)

@@ -90,7 +90,7 @@ def compile_policy(policy: Policy, own: Sequence[Signal] = ()) -> CompiledPolicy
         >>> from schwabot.signals.builtin.threshold import threshold
         >>> compiled = compile_policy(threshold)
         >>> compiled.signals, compiled.row({"enter_bp": 2}).tolist()
-        (('forecast_bp',), [2.0, 0.2, 1.0, 1.0])
+        (('forecast_bp',), [2.0, 0.0, 1.0, 1.0])
     """
     own = tuple(dict.fromkeys((*policy.own, *own)))
     found = read(policy)

@@ -46,7 +46,7 @@ def test_what_a_sweep_leaves(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(table["simulation.taker_fee_bp"].to_pylist()) == {0.0, 0.5}
     paid = table.filter(pc.field("simulation.taker_fee_bp") == 0.5)
     fees = pc.divide(pc.sum(paid["fees"]), pc.sum(paid["turnover"])).as_py()
-    assert fees == pytest.approx(0.5e-4, rel=1e-4)  # rounded against us
+    assert fees == pytest.approx(0.5e-4, rel=1e-3)  # rounded against us
     page = Path("run/report.html").read_text(encoding="utf-8")
     assert "Latency and threshold" in page
     assert len(list(Path("run").glob("events.out.tfevents.*"))) == 1
@@ -79,13 +79,17 @@ def test_both_kernels_give_the_same_rows() -> None:
 
 def test_settings_of_the_graph_and_several_streams() -> None:
     over = "sweep.over={enter_bp: [0.02, 0.2], modules.tensor_harness.tau_phase_s: {choices: [2.0, 10.0]}}"
-    streams = "policy.trade=[synthetic_a:BTC/USDT,synthetic_b:BTC/USDT]"
+    streams = "policy.trade=synthetic_a:BTC/USDT,synthetic_d:BTC/USD:BTC"
     main([*RUN, "policy=threshold", streams, over, "sweep.sets=12", "sweep.method=grid", "hydra.run.dir=run"])
     table = pq.read_table("run/sweep.parquet")
     assert table.num_rows == 12 * 5 * 2
-    assert set(table["stream"].to_pylist()) == {"synthetic_a:BTC/USDT", "synthetic_b:BTC/USDT"}
+    assert set(table["stream"].to_pylist()) == {"synthetic_a:BTC/USDT", "synthetic_d:BTC/USD:BTC"}
     by_graph = [table.filter(pc.field("graph") == number) for number in (0, 1)]
     assert [set(one["modules.tensor_harness.tau_phase_s"].to_pylist()) for one in by_graph] == [{2.0}, {10.0}]
+    traded = table.filter(pc.field("stream") == "synthetic_d:BTC/USD:BTC")
+    assert pc.sum(traded["trades"]).as_py() > 0
+    assert pc.max(traded["turnover"]).as_py() > 10.0  # a contract that settles in BTC is told in USD
+    assert any("USDT and USD are added up one for one" in note for note in summary_of("run")["notes"])
     assert not by_graph[0]["net"].equals(by_graph[1]["net"])
 
 
@@ -111,6 +115,7 @@ def test_data_shorter_than_the_latency() -> None:
         ("sweep.over={enter_bpp: [1, 2]}", "there is no enter_bpp, did you mean policy.enter_bp?"),
         ("sweep.over={enter_bp: []}", "is empty: write [LOW, HIGH]"),
         ("sweep.over={enter_bp: [1, 5000]}", "is out of what policy.enter_bp allows"),
+        ("policy.trade=nowhere:BTC/USDT", "policy.trade: nowhere:BTC/USDT is not in the source"),
         ("sweep.sets=0", "sweep.sets=0 is out of range"),
         ("source.events=20", "use more data or smaller sweep.folds"),
     ],

@@ -160,7 +160,7 @@ def make_market(seed: int, rows: int, *, inverse: bool, late_leg: bool, nan: flo
     )
 
 
-SCALE, SCALE_INVERSE = 7, 3_000_017
+SCALE, SCALE_INVERSE = 7_001, 30_000_000_017
 
 
 def make_rules(

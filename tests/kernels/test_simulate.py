@@ -60,7 +60,7 @@ def _rules(draw: np.random.Generator, legs: int) -> Rules:
         max_lots=draw.integers(1, 40, legs),
         protection_e7=int(draw.integers(0, 500_000)),
         queue=int(draw.integers(0, 2)),
-        bucket_ns=int(draw.integers(1, 100)),
+        bucket_ns=int(draw.choice([7, 100, 10_000])),
         funding_ns=np.sort(draw.integers(1_000_000, 1_000_400, payments)),
         funding_leg=draw.integers(0, legs, payments),
         funding_e9=draw.integers(-(10**8), 10**8, payments),

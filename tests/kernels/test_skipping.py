@@ -12,6 +12,7 @@ from numba import njit
 
 from schwabot_kernels.simulate import records as r
 from schwabot_kernels.simulate.cpu import make_sweep
+from schwabot_kernels.simulate.lean import over
 from schwabot_kernels.simulate.records import Market, Rules
 from schwabot_kernels.simulate.reference import simulate
 from schwabot_kernels.simulate.skipping import build, make_skipping
@@ -78,3 +79,38 @@ def test_skipping_walking_and_the_rules_agree(
         for name, got in (("skipping", jumped), ("walking", walked), ("general", [one[:, 0] for one in sent])):
             assert got[0][p].tolist() == wanted.counts[0].tolist(), name
             assert got[1][p].tobytes() == wanted.moments[0].tobytes(), name
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    rows=st.integers(1, 90),
+    position=st.sampled_from([-3, -1, 0, 1, 2]),
+    peak2=st.sampled_from([0, 30, 500]),
+    fall2=st.sampled_from([0, 20, 400]),
+    shifts=st.sampled_from([(0, 1), (1, 3), (2, 2), (3, 5)]),
+)
+def test_peak_and_fall_of_whole_blocks_are_those_of_their_rows(
+    seed: int, rows: int, position: int, peak2: int, fall2: int, shifts: tuple[int, int]
+) -> None:
+    market = make_market(seed, rows, inverse=False, late_leg=False, nan=0.0, ties=False)
+    market.leg[:], market.kind[:] = 0, 0
+    market.mark[:] = np.cumsum(np.random.default_rng(seed).integers(-9, 10, rows))
+    lean = build(market, 0, 0, 100, block=1 << shifts[0], large=1 << shifts[1])
+    first, end = sorted(np.random.default_rng(seed + 1).integers(0, rows + 1, 2).tolist())
+    got = over(market.mark, lean.small, lean.large, first, end, 10, position, peak2, fall2)
+    for row in range(first, end):
+        equity2 = 10 + position * int(market.mark[row])
+        peak2 = max(peak2, equity2)
+        fall2 = max(fall2, peak2 - equity2)
+    assert got == (peak2, fall2)
+
+
+def test_what_is_promised_is_checked() -> None:
+    market = make_market(1, 20, inverse=False, late_leg=False, nan=0.0, ties=False)
+    with pytest.raises(ValueError, match="powers of two"):
+        build(market, 0, 0, 100, block=48)
+    rules = make_rules(1, 1, market, inverse=False, model=0, latency_ns=0, funding=0, bucket_ns=100)
+    out = np.zeros((1, 1, r.COUNTS), np.int64), np.zeros((1, 1, r.MOMENTS))
+    with pytest.raises(ValueError, match="bucket_ns"):
+        SWEEP(build(market, 0, 0, 7), rules, make_params(1, 1), 0, 1, *out, True, 1)

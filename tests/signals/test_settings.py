@@ -44,7 +44,8 @@ PERP = "binanceusdm:BTC/USDT:USDT"
         (["policy=my folder/my file.py:it's"], "name", "my folder/my file.py:it's"),
         (["policy.name=a:b"], "name", "a:b"),
         (["policy=1"], "name", "1"),
-        (["policy=null"], "name", None),
+        (["policy=null"], "name", "threshold"),
+        (["policy.enter_bp=1.5"], "name", "threshold"),
         (["policy=x", "policy.enter_bp=1.5"], "parameters", {"enter_bp": 1.5}),
         (["policy=x", "+policy.enter_bp=1.5", "policy.lots=2"], "parameters", {"enter_bp": 1.5, "lots": 2}),
         (["policy=x", "policy.parameters.on=true"], "parameters", {"on": True}),
@@ -66,7 +67,7 @@ def test_typed(arguments: list[str], name: str, value: Any) -> None:
     ("arguments", "words"),
     [
         (["policy="], "policy= is empty"),
-        (["policy.enter_bp=1.5"], "policy.enter_bp=1.5 does nothing without a policy: add policy=NAME"),
+        (["policy.enter_bp=1.5", "mode=replay"], "policy.enter_bp=1.5 does nothing without a policy: add policy=NAME"),
         (["policy=x", "policy.trade=[BTC]"], "BTC is not of the form venue:BASE/QUOTE"),
         (["policy=x", f"policy.trade=[{PERP},{PERP}]"], "twice"),
         (["policy=x", "policy.signals=[a]"], "not of the form my_module:my_signal"),

@@ -284,7 +284,7 @@ def send(
             if lots < 1 or price < 1 or lots > 2 * top or _crosses(state, leg, side, price):
                 return False
             others = legs[leg, BUY_LOTS + (1 - side) // 2] - order[LOTS]
-            if side * position + others + max(lots, order[LOTS]) > top:
+            if side * position + others + lots > top:
                 return False
         order[CHANGE], order[CHANGE_LOTS], order[CHANGE_PRICE] = number + 1, lots, price
     else:

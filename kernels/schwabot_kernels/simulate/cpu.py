@@ -121,6 +121,31 @@ def _sample(state: Any) -> None:
         state.legs[leg, SAMPLED2] = equity2
 
 
+@njit(**BARE)
+def _learn(market: Any, state: Any, row: int) -> None:
+    """A row becomes known."""
+    legs, leg = state.legs, market.leg[row]
+    if leg >= 0:
+        legs[leg, LAST_ROW] = row
+        if legs[leg, FIRST_ROW] < 0:
+            legs[leg, FIRST_ROW] = row
+        if market.kind[row] == 0:
+            legs[leg, TOUCH_ROW] = row
+            legs[leg, MARK] = market.mark[row]
+            state.touch[0, leg] = market.bid[row]
+            state.touch[1, leg] = market.ask[row]
+
+
+@njit(**BARE)
+def _value(state: Any, leg: int) -> None:
+    """Equity of a leg, its peak and largest fall."""
+    counts = state.counts
+    equity2 = 2 * counts[leg, CASH] + counts[leg, POSITION] * state.legs[leg, MARK]
+    counts[leg, EQUITY2] = equity2
+    counts[leg, PEAK2] = max(counts[leg, PEAK2], equity2)
+    counts[leg, DRAWDOWN2] = max(counts[leg, DRAWDOWN2], counts[leg, PEAK2] - equity2)
+
+
 @njit(**NJIT)
 def _play_row(market: Any, rules: Any, p: int, state: Any, row: int, n_known: int, final: bool) -> int:
     """Everything of one row but the policy, in the order of the README."""
@@ -134,16 +159,7 @@ def _play_row(market: Any, rules: Any, p: int, state: Any, row: int, n_known: in
         if row > 0:
             _sample(state)
         clock[BUCKET_END] = (ts_ns // rules.bucket_ns + 1) * rules.bucket_ns
-    leg = market.leg[row]
-    if leg >= 0:
-        legs[leg, LAST_ROW] = row
-        if legs[leg, FIRST_ROW] < 0:
-            legs[leg, FIRST_ROW] = row
-        if market.kind[row] == 0:
-            legs[leg, TOUCH_ROW] = row
-            legs[leg, MARK] = market.mark[row]
-            state.touch[0, leg] = market.bid[row]
-            state.touch[1, leg] = market.ask[row]
+    _learn(market, state, row)
     for leg in range(legs.shape[0]):
         if not trace(market, rules, p, state, leg, ts_ns, n_known):
             return FULL
@@ -166,11 +182,17 @@ def _play_row(market: Any, rules: Any, p: int, state: Any, row: int, n_known: in
         clock[FUNDED] += 1
     for leg in range(legs.shape[0]):
         if legs[leg, TOUCH_ROW] >= 0:
-            equity2 = 2 * counts[leg, CASH] + counts[leg, POSITION] * legs[leg, MARK]
-            counts[leg, EQUITY2] = equity2
-            counts[leg, PEAK2] = max(counts[leg, PEAK2], equity2)
-            counts[leg, DRAWDOWN2] = max(counts[leg, DRAWDOWN2], counts[leg, PEAK2] - equity2)
+            _value(state, leg)
     return PLAYED
+
+
+@njit(**BARE)
+def _mark(market: Any, state: Any, row: int) -> None:
+    """A row at which nothing of ours is due: a touch, and what the position is worth by it."""
+    leg = market.leg[row]
+    _learn(market, state, row)
+    if leg >= 0 and state.legs[leg, TOUCH_ROW] >= 0:
+        _value(state, leg)
 
 
 @njit(**NJIT)
@@ -228,15 +250,17 @@ def make_simulator(
         state.logged[IS_FULL] = 0
         _learn_tails(market, state, n_known)
         i = clock[NEXT]
+        due, changed = 0, True
         while i < n_known:
-            if not _has_room(state):
-                state.logged[IS_FULL] = 1
-                break
+            if changed:
+                if not _has_room(state):
+                    state.logged[IS_FULL] = 1
+                    break
+                due, changed = _due(market, rules, state, n_known, final), False
             asked = False
             action, side, lots, price, slot = 0, 0, 0, 0, -1
             if legs.shape[0] == 1 and legs[0, TOUCH_ROW] >= 0:
                 # Rows at which only the market moves: everything of ours stays as it is, in registers.
-                due = _due(market, rules, state, n_known, final)
                 position, cash2 = counts[0, POSITION], 2 * counts[0, CASH]
                 equity2, peak2, drawdown2 = counts[0, EQUITY2], counts[0, PEAK2], counts[0, DRAWDOWN2]
                 in_flight, entry, fills = legs[0, IN_FLIGHT], state.entry[0], counts[0, FILLS]
@@ -289,7 +313,10 @@ def make_simulator(
                 counts[0, EQUITY2], counts[0, PEAK2], counts[0, DRAWDOWN2] = equity2, peak2, drawdown2
                 if i == n_known:
                     break
-            if not asked:
+            if not asked and market.ts_ns[i] < due:
+                _mark(market, state, i)
+            elif not asked:
+                changed = True
                 code = _play_row(market, rules, p, state, i, n_known, final)
                 if code != PLAYED:
                     state.logged[IS_FULL] = numba.int64(code == FULL)
@@ -327,7 +354,7 @@ def make_simulator(
                         price, slot = said.price_ticks, said.order
                         if action == NOTHING:
                             break
-                    asked = False
+                    asked, changed = False, True
                     if not send(market, rules, p, state, leg, i, action, side, lots, price, slot):
                         counts[leg, REFUSED] += 1
                         break
@@ -335,7 +362,7 @@ def make_simulator(
         _close(market, state, i, final and i == n_known)
         return i
 
-    return run  # type: ignore[no-any-return]
+    return run
 
 
 def make_sweep(

@@ -117,8 +117,8 @@ def following_row(market: Any, state: Any, leg: int, n_known: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _tell(
-    market: Any, rules: Any, p: int, state: Any, leg: int, time_ns: int, kind: int, slot: int, number: int, request: int,
-    side: int, lots: int, price: int, maker: int, touch: int, reason: int, rest: int,
+    market: Any, rules: Any, p: int, state: Any, leg: int, time_ns: int, kind: int, slot: int, number: int,
+    request: int, side: int, lots: int, price: int, maker: int, touch: int, reason: int, rest: int,
 ) -> None:  # fmt: skip
     """A report of something at the exchange leaves for us."""
     legs = state.legs

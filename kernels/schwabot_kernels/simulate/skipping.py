@@ -10,16 +10,16 @@ same integers as what walks through it. All sets of a group go through a tile of
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-from schwabot_kernels.arrays import F64, I32, I64
 from schwabot_kernels.scalar import NJIT
 from schwabot_kernels.simulate import taking
 from schwabot_kernels.simulate.formulas import fee_of, funding_of, worth
 from schwabot_kernels.simulate.intent import TAKE, nothing
+from schwabot_kernels.simulate.lean import Blocks, Lean, build, first_from, first_outside, over, walked
 from schwabot_kernels.simulate.records import (
     BUCKETS,
     CASH,
@@ -42,285 +42,24 @@ from schwabot_kernels.simulate.records import (
     SUM3,
     SUM4,
     TURNOVER,
-    Market,
     Seen,
     Standing,
 )
 from schwabot_kernels.simulate.state import ORDER_COLUMNS
 from schwabot_kernels.simulate.taking import BARE, COLD
 
-
-class Blocks(NamedTuple):
-    """Summaries of blocks of 2^shift rows. [C] each.
-
-    low, high: extremes of the signal where it is a number. until_ns: receive time of the last row.
-    bottom, top: extremes of the mark. fall, rise: largest move of the mark down and up, from a row to a later one.
-    """
-
-    shift: int
-    low: F64
-    high: F64
-    until_ns: I64
-    bottom: I64
-    top: I64
-    fall: I64
-    rise: I64
+__all__ = ["Blocks", "Lean", "build", "make_skipping"]
 
 
-class Lean(NamedTuple):
-    """What the sweep of one leg reads.
-
-    market: as given. leg: the one that is traded. signal: the one that quiet speaks of, a view. [N]
-    mark: of the leg's last quote; before the first one that of the first. [N]
-    last: row of the leg's last quote, -1 = none yet. [N]
-    first: row of the first quote, N = none. first_own: of the leg's first row, -1 = none.
-    last_venue_ns: venue time of the leg's last row; orders that arrive later are not answered.
-    ends: last rows of buckets. [D]
-    small, large: summaries of small blocks and of larger ones. tile: rows that all sets go through in turn.
-    """
-
-    market: Market
-    leg: int
-    signal: F64
-    mark: I64
-    last: I32
-    first: int
-    first_own: int
-    last_venue_ns: int
-    ends: I64
-    bucket_ns: int
-    small: Blocks
-    large: Blocks
-    tile: int
-
-
-def build(
-    market: Market,
-    leg: int,
-    signal: int,
-    bucket_ns: int,
-    *,
-    block: int = 64,
-    large: int = 1024,
-    tile: int = 16384,
-) -> Lean:
-    """Sum up a market for sweeps over one leg.
-
-    Args:
-        market: all of it; exactly N rows.
-        leg: the leg the policy trades. signal: number of the signal its quiet band is of.
-        bucket_ns: as in ``Rules``.
-        block, large, tile: rows of a small block, of a large one, of a tile; powers of two, growing.
-
-    Raises:
-        ValueError: the market has more than one leg; block, large or tile is not a power of two, or they do not grow.
-    """
-    if market.signals.shape[0] != 1:
-        raise ValueError(f"the market has {market.signals.shape[0]} legs: sweep policies on several with make_sweep")
-    if any(rows < 1 or rows & (rows - 1) for rows in (block, large, tile)) or not block <= large <= tile:
-        raise ValueError(f"block={block}, large={large}, tile={tile}: use powers of two that do not fall")
-    last, mark, first_own = _known(market.leg, market.kind, market.mark, leg)
-    first = int(np.searchsorted(last >= 0, True))
-    own = np.flatnonzero(market.leg == leg)[-1:]
-    x = market.signals[leg, signal]
-    return Lean(
-        market=market,
-        leg=leg,
-        signal=x,
-        mark=mark,
-        last=last,
-        first=first,
-        first_own=first_own,
-        last_venue_ns=int(market.venue_ns[own[0]]) if len(own) else -(2**63),
-        ends=_bucket_ends(market.ts_ns, bucket_ns),
-        bucket_ns=bucket_ns,
-        small=Blocks(block.bit_length() - 1, *_summed_up(x, market.ts_ns, mark, block)),
-        large=Blocks(large.bit_length() - 1, *_summed_up(x, market.ts_ns, mark, large)),
-        tile=tile,
-    )
-
-
-@njit(**NJIT)
-def _known(leg_of: Any, kind: Any, marks: Any, leg: int) -> Any:
-    rows = leg_of.size
-    last, mark = np.empty(rows, np.int32), np.empty(rows, np.int64)
-    known, value, first_own, start = -1, 0, -1, 0
-    for i in range(rows):
-        if leg_of[i] == leg:
-            if first_own < 0:
-                first_own = i
-            if kind[i] == 0:
-                if known < 0:
-                    start = i
-                known, value = i, marks[i]
-        last[i], mark[i] = known, value
-    if known >= 0:
-        mark[:start] = mark[start]
-    return last, mark, first_own
-
-
-@njit(**NJIT)
-def _bucket_ends(ts_ns: Any, bucket_ns: int) -> Any:
-    rows, count = ts_ns.size, 0
-    ends = np.empty(16, np.int64)
-    for i in range(rows):
-        if i == rows - 1 or ts_ns[i + 1] // bucket_ns != ts_ns[i] // bucket_ns:
-            if count == ends.size:
-                grown = np.empty(2 * count, np.int64)
-                grown[:count] = ends
-                ends = grown
-            ends[count] = i
-            count += 1
-    return ends[:count].copy()
-
-
-@njit(**NJIT)
-def _summed_up(x: Any, ts_ns: Any, mark: Any, block: int) -> Any:
-    rows = x.size
-    count = (rows + block - 1) // block
-    low, high = np.empty(count, np.float64), np.empty(count, np.float64)
-    until_ns = np.empty(count, np.int64)
-    bottom, top = np.empty(count, np.int64), np.empty(count, np.int64)
-    fall, rise = np.empty(count, np.int64), np.empty(count, np.int64)
-    for c in range(count):
-        begin, end = c * block, min(rows, (c + 1) * block)
-        least, most = np.inf, -np.inf
-        lo = hi = mark[begin]
-        down = up = 0
-        for i in range(begin, end):
-            if x[i] < least:
-                least = x[i]
-            if x[i] > most:
-                most = x[i]
-            lo, hi = min(lo, mark[i]), max(hi, mark[i])
-            down, up = max(down, hi - mark[i]), max(up, mark[i] - lo)
-        low[c], high[c], until_ns[c] = least, most, ts_ns[end - 1]
-        bottom[c], top[c], fall[c], rise[c] = lo, hi, down, up
-    return low, high, until_ns, bottom, top, fall, rise
-
-
-@njit(**BARE)
-def _first_outside(x: Any, small: Any, large: Any, i: int, end: int, low: float, high: float) -> int:
-    """First row of [i, end) whose signal lies outside [low, high], else end."""
-    first = True
-    while i < end:
-        c = i >> large.shift
-        if first or (i & ((1 << large.shift) - 1)) == 0:
-            if large.high[c] <= high and large.low[c] >= low:
-                i = (c + 1) << large.shift
-                continue
-        first = False
-        c = i >> small.shift
-        stop = min((c + 1) << small.shift, end)
-        if not (small.high[c] <= high and small.low[c] >= low):
-            while i < stop:
-                if x[i] > high or x[i] < low:
-                    return i
-                i += 1
-        i = stop
-    return end
-
-
-@njit(**BARE)
-def _first_from(ts_ns: Any, small: Any, large: Any, i: int, time_ns: int) -> int:
-    """First row from i on that is received at time_ns or later, N = none."""
-    rows = ts_ns.size
-    if i >= rows:
-        return rows
-    c, count = i >> small.shift, small.until_ns.size
-    between = large.shift - small.shift
-    while c < count and small.until_ns[c] < time_ns:
-        c += 1
-        while (c & ((1 << between) - 1)) == 0 and c < count and large.until_ns[c >> between] < time_ns:
-            c += 1 << between
-    if c >= count:
-        return rows
-    begin = max(i, c << small.shift)
-    end = min((c + 1) << small.shift, rows)
-    before = 0
-    for j in range(begin, end):
-        before += ts_ns[j] < time_ns
-    return begin + before
-
-
-@njit(**BARE)
-def _piece(mark: Any, blocks: Any, c: int, i: int, end: int, cash2: int, position: int, peak2: int, fall2: int) -> Any:
-    """Peak and largest fall of the equity after rows [i, end) of block c."""
-    up, down = (blocks.top[c], blocks.bottom[c]) if position > 0 else (blocks.bottom[c], blocks.top[c])
-    if cash2 + position * up <= peak2:  # no new peak, so only the lowest equity counts
-        if peak2 - (cash2 + position * down) > fall2:
-            worst = mark[i]
-            if position > 0:
-                for j in range(i, end):
-                    worst = min(worst, mark[j])
-            else:
-                for j in range(i, end):
-                    worst = max(worst, mark[j])
-            fall2 = max(fall2, peak2 - (cash2 + position * worst))
-        return peak2, fall2
-    for j in range(i, end):
-        equity2 = cash2 + position * mark[j]
-        peak2 = max(peak2, equity2)
-        fall2 = max(fall2, peak2 - equity2)
-    return peak2, fall2
-
-
-@njit(**BARE)
-def _whole(blocks: Any, c: int, cash2: int, position: int, peak2: int, fall2: int) -> Any:
-    """Peak and largest fall of the equity after a whole block."""
-    if position > 0:
-        up, down, inside = blocks.top[c], blocks.bottom[c], position * blocks.fall[c]
-    else:
-        up, down, inside = blocks.bottom[c], blocks.top[c], -position * blocks.rise[c]
-    fall2 = max(fall2, inside, peak2 - (cash2 + position * down))
-    return max(peak2, cash2 + position * up), fall2
-
-
-@njit(**BARE)
-def _over(
-    mark: Any, small: Any, large: Any, i: int, end: int, cash2: int, position: int, peak2: int, fall2: int
-) -> Any:
-    """Peak and largest fall of the equity after rows [i, end) in which the account stays as it is."""
-    if position == 0:
-        if i < end:
-            peak2 = max(peak2, cash2)
-            fall2 = max(fall2, peak2 - cash2)
-        return peak2, fall2
-    while i < end:
-        if (i & ((1 << large.shift) - 1)) == 0 and i + (1 << large.shift) <= end:
-            peak2, fall2 = _whole(large, i >> large.shift, cash2, position, peak2, fall2)
-            i += 1 << large.shift
-            continue
-        c = i >> small.shift
-        stop = min((c + 1) << small.shift, end)
-        if stop - i == 1 << small.shift:
-            peak2, fall2 = _whole(small, c, cash2, position, peak2, fall2)
-        else:
-            peak2, fall2 = _piece(mark, small, c, i, stop, cash2, position, peak2, fall2)
-        i = stop
-    return peak2, fall2
-
-
-@njit(**BARE)
-def _walked(mark: Any, i: int, end: int, cash2: int, position: int, peak2: int, fall2: int) -> Any:
-    for j in range(i, end):
-        equity2 = cash2 + position * mark[j]
-        peak2 = max(peak2, equity2)
-        fall2 = max(fall2, peak2 - equity2)
-    return peak2, fall2
-
-
-# Columns of what a set carries from tile to tile beside its counts; times are those of the leg's one connection.
-_REPORT_ROW, _FILL_LOTS, _FILL_PRICE, _FILL_SLIPPAGE, _ARRIVED_NS, _REPORTED_NS, _REPORTS = 0, 1, 2, 3, 4, 5, 6
-_SAMPLED2, _END, _FUNDED, _SINCE, _FILL_NS, _ORDER_NS, _STATE = 7, 8, 9, 10, 11, 12, 13
+# Columns of what a set carries from tile to tile beside its counts.
+_REPORT_ROW, _FILL_LOTS, _FILL_PRICE, _FILL_SLIPPAGE, _REPORTS, _SAMPLED2, _END, _FUNDED = 0, 1, 2, 3, 4, 5, 6, 7
+_SINCE, _FILL_NS, _ORDER_NS, _STATE = 8, 9, 10, 11
 _ENTRY, _LOW, _HIGH = 0, 1, 2
-_NO_TIME = -(2**63)
 
 
 @njit(**COLD)
 def _begin(state: Any) -> None:
     state[_REPORT_ROW] = -1
-    state[_ARRIVED_NS] = state[_REPORTED_NS] = _NO_TIME
     state[_FILL_NS] = state[_ORDER_NS] = -1
 
 
@@ -398,23 +137,21 @@ def _send(lean: Any, rules: Any, p: int, row: int, intent: Any, counts: Any, sta
     counts[ORDERS] = number + 1
     state[_ORDER_NS] = now
     delay = rules.entry_ns[p, leg] + taking.entry_delay(market, lean.last, rules, leg, number, row)
-    arrival = max(now + delay, state[_ARRIVED_NS])
-    state[_ARRIVED_NS] = arrival
+    arrival = now + delay  # later than what was sent before, which is answered already
     state[_REPORT_ROW] = market.ts_ns.size  # never
     if arrival > lean.last_venue_ns:
         return True
     quote = taking.book_at(market.venue_ns, lean.last, row, arrival)
     filled, price = taking.filled(market, quote, side, lots, limit)
     delay = taking.response_delay(market, lean.first_own, rules, leg, state[_REPORTS], quote, arrival)
-    reported = max(arrival + rules.response_ns[p, leg] + delay, state[_REPORTED_NS])
-    state[_REPORTED_NS] = reported
+    reported = arrival + rules.response_ns[p, leg] + delay
     state[_REPORTS] += 1
     state[_FILL_LOTS], state[_FILL_PRICE], state[_FILL_SLIPPAGE] = side * filled, price, 0
     if filled > 0:
         scale, inverse = rules.scale[leg], rules.inverse[leg]
         known = worth(ask if side > 0 else bid, scale, inverse)
         state[_FILL_SLIPPAGE] = side * (worth(price, scale, inverse) - known) * filled
-    state[_REPORT_ROW] = _first_from(market.ts_ns, lean.small, lean.large, row + 1, reported)
+    state[_REPORT_ROW] = first_from(market.ts_ns, lean.small, lean.large, row + 1, reported)
     return True
 
 
@@ -452,7 +189,8 @@ def make_skipping(policy: Any, quiet: Any, event_of: Any, params_of: Any) -> Any
         policy: policy(standing, event, params) -> Intent.
         quiet: quiet(standing, params) -> (low, high): while the standing (its equity aside) stays as it is, the policy
             answers nothing to every event whose signal is in between or no number.
-        event_of, params_of: see README.
+        event_of: event_of(seen, signals, leg, row) -> event.
+        params_of: params_of(params, set) -> parameters.
 
     Returns:
         sweep(lean, rules, params, first, last, counts, moments, skip=True, memory=0): fills counts [P, L, COUNTS] and
@@ -460,8 +198,8 @@ def make_skipping(policy: Any, quiet: Any, event_of: Any, params_of: Any) -> Any
         skip=False walks through every row and asks the policy at each while nothing is in flight. It raises ValueError
         when rules.bucket_ns is not that of ``build``, or the policy does other than take.
     """
-
-    inlined: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "forceinline": True, "_nrt": False}
+    inlined: dict[str, Any] = {"error_model": "numpy", "boundscheck": False, "nogil": True, "forceinline": True}
+    inlined["_nrt"] = False
 
     @njit(**inlined)
     def standing(lean, equity2, counts, state, floats, positions, orders, memory):  # type: ignore[no-untyped-def]
@@ -474,13 +212,20 @@ def make_skipping(policy: Any, quiet: Any, event_of: Any, params_of: Any) -> Any
     def event(lean, row):  # type: ignore[no-untyped-def]
         market, leg, touch = lean.market, lean.leg, np.int64(lean.last[row])
         own = 1 if market.leg[row] == leg else 0
-        kind = np.int64(market.kind[row])
-        bid, ask, bid_lots, ask_lots = market.bid[touch], market.ask[touch], market.bid_lots[touch], market.ask_lots[touch]
-        trade = (0, 0, 0)
+        kind: Any = np.int64(market.kind[row])
+        bid, ask, bid_lots, ask_lots = (
+            market.bid[touch],
+            market.ask[touch],
+            market.bid_lots[touch],
+            market.ask_lots[touch],
+        )
+        trade: tuple[Any, Any, Any] = (0, 0, 0)
         if own == 1 and kind == 1:
             trade = (market.price[row], market.lots[row], np.int64(market.side[row]))
         touches = (market.bid[touch : touch + 1], market.ask[touch : touch + 1])
-        seen = Seen(market.ts_ns[row], leg, own, kind, bid, ask, bid_lots, ask_lots, 0.5 * (bid + ask), *trade, *touches)
+        seen = Seen(
+            market.ts_ns[row], leg, own, kind, bid, ask, bid_lots, ask_lots, 0.5 * (bid + ask), *trade, *touches
+        )
         return event_of(seen, market.signals, leg, row)
 
     @njit(nogil=True, error_model="numpy", boundscheck=False, _nrt=False)
@@ -504,15 +249,15 @@ def make_skipping(policy: Any, quiet: Any, event_of: Any, params_of: Any) -> Any
             if state[_REPORT_ROW] >= 0:
                 stop = min(stop, state[_REPORT_ROW])
                 if skip:
-                    peak2, fall2 = _over(mark, small, large, i, stop, cash2, position, peak2, fall2)
+                    peak2, fall2 = over(mark, small, large, i, stop, cash2, position, peak2, fall2)
                 else:
-                    peak2, fall2 = _walked(mark, i, stop, cash2, position, peak2, fall2)
+                    peak2, fall2 = walked(mark, i, stop, cash2, position, peak2, fall2)
                 i = stop
                 continue
             intent = nothing()
             if skip:
-                at = _first_outside(lean.signal, small, large, i, stop, floats[_LOW], floats[_HIGH])
-                peak2, fall2 = _over(mark, small, large, i, min(at + 1, stop), cash2, position, peak2, fall2)
+                at = first_outside(lean.signal, small, large, i, stop, floats[_LOW], floats[_HIGH])
+                peak2, fall2 = over(mark, small, large, i, min(at + 1, stop), cash2, position, peak2, fall2)
                 i = at
                 if i < stop:
                     equity2 = cash2 + position * mark[i]

@@ -147,6 +147,7 @@ def new_state(legs: int, memory: int, fills_capacity: int = 0, orders_capacity: 
         state.legs[:, column] = -1
     for column in (LAST_ARRIVAL, LAST_REPORT):
         state.legs[:, column] = -(2**63)
+    state.clock[BUCKET_END] = -(2**63)
     return state
 
 

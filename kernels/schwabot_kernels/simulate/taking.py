@@ -56,8 +56,7 @@ def response_delay(market: Any, first_own: int, rules: Any, leg: int, number: in
 def book_at(venue_ns: Any, last: Any, row: int, time_ns: int) -> int:
     """Row of the last quote of the leg with venue time up to time_ns, -1 = none; sought from a row on, both ways.
 
-    Args:
-        last: row of the leg's last quote received up to each row, -1 = none. [N]
+    ``last`` is the row of the leg's last quote received up to each row, -1 = none. [N]
     """
     rows = last.size
     low, step = row, 1

@@ -24,9 +24,9 @@ def quiet(s: Any, p: Any) -> tuple[float, float]:
 @policy(
     signal="forecast_bp",
     quiet=quiet,
-    enter_bp=Parameter(1.0, low=0.0, high=1000.0, search=(0.1, 10.0), log=True, unit="bp",
+    enter_bp=Parameter(0.1, low=0.0, high=1000.0, search=(0.02, 0.5), log=True, unit="bp",
                        about="forecast above which it buys, below minus which it sells"),
-    exit_bp=Parameter(0.2, low=0.0, high=1000.0, search=(0.0, 5.0), unit="bp",
+    exit_bp=Parameter(0.0, low=0.0, high=1000.0, search=(0.0, 0.1), unit="bp",
                       about="forecast against the position that closes it"),
     lots=Parameter(1, low=1, search=(1, 10), unit="lots", about="quantity of an order that opens or enlarges"),
     max_lots=Parameter(1, low=1, search=(1, 10), unit="lots", about="largest position"),
