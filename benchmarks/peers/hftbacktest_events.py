@@ -1,9 +1,8 @@
 """A recorded market in hftbacktest's event format, so that both see the same data. N rows, E events.
 
-A quote is what it says of the book: the best bid is at its price with its quantity, nothing is above it; the levels
-below, if seen before, stay as they were last seen. So one quote is up to four kinds of depth events of one time: levels
-that are gone (quantity 0) and the best one, per side. The side that makes room goes first, so that the book never crosses
-on the way from one quote to the next.
+A quote says of the book: the best bid is at its price with its quantity, and nothing is above; levels below, if seen
+before, stay as they were last seen. So one quote is several depth events of one time: per side the levels that are gone
+(quantity 0), then the best. The side that makes room goes first: the book never crosses between one quote and the next.
 """
 
 from __future__ import annotations
