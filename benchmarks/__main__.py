@@ -10,7 +10,7 @@ import sys
 from benchmarks import report
 from benchmarks.measure import Finding, RedError, machine
 
-NAMES = ("whole_graph", "core_stages", "one_event", "memory", "captures", "lead_lag", "sweep")
+NAMES = ("whole_graph", "core_stages", "one_event", "memory", "captures", "lead_lag", "sweep", "sweep_peers")
 
 
 def main() -> int:
