@@ -119,6 +119,11 @@ class Policy(Declared):
             raise self.error("quiet= takes a plain function of (s, p) that returns (low, high)")
         if signal is not None and not isinstance(signal, str):
             raise self.error(f"signal={signal!r}: write the name of the signal, e.g. signal='forecast_bp'")
+        if quiet is not None and memory:
+            raise self.error(
+                "a policy with memory= can do otherwise while quiet(s, p) stays as it is, so none of its events can be"
+                " skipped: leave signal= and quiet= out"
+            )
         for one in signals:
             if not isinstance(one, Signal):
                 raise self.error(f"signals={one!r}: list functions declared with @signal")

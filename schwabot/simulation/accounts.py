@@ -17,6 +17,8 @@ COMFORTABLE = 2**46
 """Units the largest position is worth where a choice is left: sums over thousands of such trades stay below 2^62."""
 LARGEST = 2**52
 """Units the largest position may be worth."""
+TICKS_TELL = 10
+"""Units by which what an inverse contract is worth changes from one tick to the next, at least."""
 HEADROOM = 16
 """A price may grow by this factor over the first one."""
 E7 = 10**7
@@ -84,6 +86,12 @@ def open_account(instrument: Instrument, first_ticks: int, max_notional: float) 
         raise ConfigError(
             f"simulation.max_notional={max_notional:g} of {instrument.stream} is {max_lots:,} lots, too many for exact"
             f" 64-bit accounts; use at most {max_notional * LARGEST / largest * 0.9:.3g}"
+        )
+    if instrument.inverse and scale // first_ticks < TICKS_TELL * first_ticks:
+        share = scale // first_ticks / (TICKS_TELL * first_ticks)
+        raise ConfigError(
+            f"simulation.max_notional={max_notional:g} of {instrument.stream} leaves too few digits to tell one price of"
+            f" an inverse contract from the next in 64 bits; use at most {max_notional * share * 0.5:.3g}"
         )
     return Account(
         scale=scale,

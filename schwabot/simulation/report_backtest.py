@@ -210,7 +210,7 @@ def _by_hour(currency: str, curve: EquityCurve, money: Float64) -> Section:
 
 
 def _lag_cost(shortfall: pa.Table) -> Section:
-    took = shortfall.filter(pc.is_valid(shortfall["delay_bp"]))
+    took = shortfall.filter(pc.greater(shortfall["filled_qty"], 0.0))
     delay = took["delay_bp"].to_numpy(zero_copy_only=False)
     parts = ("delay_bp", "realised_bp", "missed_bp", "fees_bp", "total_bp")
     rows = [
@@ -235,7 +235,8 @@ def _lag_cost(shortfall: pa.Table) -> Section:
     text = (
         "What the price did between an order's decision and its arrival at the exchange, against the order; positive"
         " is a cost. The table splits the whole shortfall against the mid at the decision (Perold 1988): delay, then"
-        " spread and waiting at the exchange (realised), what was not filled (missed), fees."
+        " spread and waiting at the exchange (realised), what was not filled (missed), fees. Orders that were not filled"
+        f" at all are left out: {shortfall.num_rows - took.num_rows:,} of {shortfall.num_rows:,}."
     )
     return Section("Lag cost per order", text + (f"\n\nNamed above 1 bp: {events}." if events else ""), figure, rows)
 

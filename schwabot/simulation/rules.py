@@ -136,12 +136,14 @@ def _read(path: Path) -> pa.Table:
 
 def _times(column: pa.ChunkedArray, file: str) -> Int64:
     """Nanoseconds since 1970 UTC, of times or of whole numbers of ns."""
+    if column.null_count:
+        raise DataError(f"time is missing in {column.null_count:,} rows", file=file)
     if pa.types.is_timestamp(column.type):
         values: npt.NDArray[np.int64] = (
             column.cast(pa.timestamp("ns")).to_numpy().astype("datetime64[ns]").astype(np.int64)
         )
         return values
-    if pa.types.is_integer(column.type) and column.null_count == 0:
+    if pa.types.is_integer(column.type):
         counted: Int64 = column.to_numpy().astype(np.int64)
         if (counted > 10**17).all():
             return counted

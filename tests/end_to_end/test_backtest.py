@@ -156,3 +156,9 @@ def test_funding_is_paid_by_the_holder() -> None:
     leg = summary_of("run")["backtest"]["legs"][PERPETUAL]
     assert leg["position"] == pytest.approx(0.001)
     assert leg["funding"] == pytest.approx(2 * 0.001 * 0.001 * 60_000, rel=1e-2)
+    curve = pq.read_table("run/equity.parquet").to_pylist()
+    assert curve[-1]["equity"] == pytest.approx(leg["net"])
+    steps = {row["ts_ns"] // 10**9 - start_ns // 10**9: row["equity"] for row in curve}
+    # A payment of 0.06 at 5 s is far more than a thousandth of a coin moves in a second.
+    assert steps[5] - steps[4] == pytest.approx(-0.06, abs=0.02)
+    assert steps[3] - steps[2] == pytest.approx(0.0, abs=0.02)

@@ -92,11 +92,11 @@ class Parts:
         self.reused = 0
         self.torn = 0
         file = self._folder / IDENTITY
-        if file.is_file():
+        if not resume or not file.is_file():
+            self._clear()  # blocks without an identity could be of anything
+        else:
             before = _read(file)
-            if not resume:
-                self._clear()
-            elif before is None or before != identity:
+            if before is None or before != identity:
                 told = "its identity.json can't be read" if before is None else _difference(before, identity)
                 raise ConfigError(
                     f"{self._folder} holds part of another sweep: {told}. Use the same settings to go on with it,"

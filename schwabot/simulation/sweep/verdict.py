@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,10 +100,14 @@ def verdict(outcome: Outcome) -> Verdict:
     if reasons:
         count = "one thing says" if len(reasons) == 1 else f"{len(reasons)} things say"
         return Verdict("luck", f"The best set, set {best}, looks like luck: {count} so.", tuple(reasons), remarks)
-    if quiet or guards.trials < 2:
-        why = (
-            f"it did not trade in the last {share} of the time" if quiet else "there is no other set to set it against"
-        )
+    alone = guards.trials < 2 or len(outcome.order) < 2
+    unknown = not (isfinite(overfitting) and isfinite(guards.plateau) and isfinite(guards.rank))
+    if quiet or alone or unknown:
+        why = "too few sets traded for the checks to answer"
+        if quiet:
+            why = f"it did not trade in the last {share} of the time"
+        elif alone:
+            why = "there is no other set to set it against"
         return Verdict("unclear", f"The best set, set {best}, can't be judged: {why}.", (), remarks)
     headline = (
         f"Nothing here says that the best set, set {best}, is luck: {guards.beyond_luck:.1%} after deflation"
