@@ -129,7 +129,7 @@ class RayCluster:
         return found
 
     def run(self, shards: Sequence[Shard]) -> pa.Table:
-        """Run shards of markets whose fingerprints are known; the rows of ``schwabot.simulation.sweep.shards.run_here``."""
+        """Run shards of markets whose fingerprints are known; the rows are those of ``sweep.shards.run_here``."""
         jobs = []
         for number, shard in enumerate(shards):
             key = (shard.market, shard.graph)

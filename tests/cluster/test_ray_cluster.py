@@ -29,7 +29,6 @@ from tests.cluster.making import SPACE, SmallPlan, resident, workers_below
 # Ray looks at these once, when it is imported.
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4, "RAY_USAGE_STATS_ENABLED": "0"}
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -95,6 +94,7 @@ def test_what_a_killed_worker_held_is_run_again(nodes: Any) -> None:
     assert told["repeated_shards"] == 1
 
 
+@pytest.mark.slow
 def test_a_node_that_is_lost(nodes: Any) -> None:
     third = nodes.add_node(num_cpus=1)
     nodes.wait_for_nodes()
@@ -112,6 +112,7 @@ def test_a_node_that_is_lost(nodes: Any) -> None:
     assert told["lost_workers"] == 1
 
 
+@pytest.mark.slow
 def test_a_shard_that_ends_every_worker_is_given_up(nodes: Any) -> None:
     said = r"a shard lost its worker 2 times \(cluster.retries=1\)"
     with on(nodes, Ending(), retries=1) as cluster, pytest.raises(ClusterError, match=said):
@@ -140,6 +141,7 @@ def test_data_that_differ_between_workers_are_refused(nodes: Any) -> None:
             cluster.run(shards())
 
 
+@pytest.mark.slow
 def test_no_room(nodes: Any) -> None:
     with pytest.raises(ClusterError, match="has room for a worker of 1 processors and 2 GPUs"):
         on(nodes, SmallPlan(), gpus_per_shard=2.0)
@@ -164,6 +166,7 @@ RUN = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_sweep_as_it_is_typed_with_a_worker_killed_half_way(
     nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +196,7 @@ def test_a_sweep_as_it_is_typed_with_a_worker_killed_half_way(
     assert _summary("ray")["guards"] == _summary("local")["guards"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done(nodes: Any, tmp_path: Path) -> None:
     run = [*RUN, "sweep.sets=4000", "cluster=ray", f"cluster.address={nodes.address}", "hydra.run.dir=ray"]
     started = subprocess.Popen(
