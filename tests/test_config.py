@@ -68,6 +68,7 @@ def test_defaults_are_the_dataclasses_defaults() -> None:
 def test_every_file_composes(path: Path) -> None:
     group, option = str(path.parent), path.stem
     more = ["source.glob=x"] if (group, option) == ("source", "capture") else []
+    more += ["mode=sweep"] if group == "cluster" else []
     composed = settings(f"{group}={option}", *more)
     if group == "experiment":
         assert composed != settings()
