@@ -17,7 +17,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -116,14 +116,21 @@ class RayCluster:
         """Say what a market has to look like on every worker."""
         self._prints[key] = told
 
-    def open(self, keys: Sequence[Key]) -> list[Print]:
+    def open(self, keys: Sequence[Key], stop: Callable[[], bool] = lambda: False) -> list[Print]:
         """Open markets, each on one worker at least.
+
+        Args:
+            keys: which.
+            stop: asked all the time; half of them are none.
+
+        Raises:
+            KeyboardInterrupt: it was stopped.
 
         Returns:
             Their fingerprints; from now on every worker has to find the same.
         """
         jobs = [_Job(number, key, "open", key) for number, key in enumerate(keys)]
-        found: list[Print] = self._all(jobs)
+        found: list[Print] = self._all(jobs, stop)
         for key, told in zip(keys, found, strict=True):
             self.expect(key, told)
         return found
@@ -254,7 +261,7 @@ class RayCluster:
 
     # giving out and taking in
 
-    def _all(self, jobs: Sequence[_Job]) -> list[Any]:
+    def _all(self, jobs: Sequence[_Job], stop: Callable[[], bool] = lambda: False) -> list[Any]:
         """Answers in the order of the jobs."""
         import ray
 
@@ -265,6 +272,8 @@ class RayCluster:
         missing = len(jobs)
         self._forget()
         while missing:
+            if stop():
+                raise KeyboardInterrupt
             self._give(waiting)
             ready, _ = ray.wait(list(self._jobs), num_returns=1, timeout=POLL_S) if self._jobs else ([], [])
             for ref in ready:

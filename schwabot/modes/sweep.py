@@ -117,7 +117,7 @@ def _sweep(
                 else:
                     cluster.expect((HERE, 0), markets.print_of(0))
                     others = [(HERE, number) for number in range(1, space.graphs)]
-                    prints = [markets.print_of(0), *map(dict, cluster.open(others))]
+                    prints = [markets.print_of(0), *map(dict, cluster.open(others, lambda: stop.wanted))]
                     bench = cluster
                 data = {f"graph {number}": one for number, one in enumerate(prints, 1)}
                 parts = Parts(run_dir, _identity(settings, desk, space, data), settings.sweep.resume)

@@ -63,8 +63,6 @@ class StorePlace:
             with pq.ParquetFile(Path(self._root, path), **options) as parquet:
                 yield parquet
         else:
-            with (
-                self._files.open_input_file(f"{self._root}/{path}") as file,
-                pq.ParquetFile(file, **options) as parquet,
-            ):
+            file = self._files.open_input_file(f"{self._root}/{path}")
+            with file, pq.ParquetFile(file, **options) as parquet:
                 yield parquet
