@@ -80,7 +80,8 @@ class RayCluster:
         self._prints: dict[Key, Print] = {}
         self._workers: list[_Worker] = []
         self._jobs: dict[Any, tuple[_Worker, _Job | None]] = {}
-        self._busy_s = self._waited_s = 0.0
+        self._busy_s = self._all_busy_s = self._run_s = self._first_s = 0.0
+        self._ready_s: float | None = None
         self._lost = self._repeated = self._shards = self._failed_starts = 0
         self._hosts: set[str] = set()
         self._alone_s: float | None = None
@@ -137,14 +138,19 @@ class RayCluster:
 
     def run(self, shards: Sequence[Shard]) -> pa.Table:
         """Run shards of markets whose fingerprints are known; the rows are those of ``sweep.shards.run_here``."""
+        begun_s = time.perf_counter()
         jobs = []
         for number, shard in enumerate(shards):
             key = (shard.market, shard.graph)
             jobs.append(_Job(number, key, "run", (shard, self._prints[key])))
         answers = self._all(jobs)
         self._shards += len(shards)
-        self._busy_s += sum(one.busy_s for one in answers)
-        self._waited_s += sum(one.waited_s for one in answers)
+        busy_s = sum(one.busy_s for one in answers)
+        self._busy_s += busy_s
+        self._all_busy_s += busy_s
+        self._run_s += time.perf_counter() - begun_s
+        if self._ready_s is None:
+            self._ready_s = max(0.0, self._first_s - begun_s)
         return merge(one.table for one in answers)
 
     def take_busy_s(self) -> float:
@@ -153,7 +159,11 @@ class RayCluster:
         return busy_s
 
     def summary(self) -> dict[str, Any]:
-        """Entries for summary.json."""
+        """Entries for summary.json.
+
+        waited_s: until the first shard began, for workers to start and to read the market. idle_s: time after that in
+        which a slot had nothing to do or waited for Ray, the mean of all slots.
+        """
         return {
             "kind": "ray",
             "address": self._address,
@@ -164,7 +174,8 @@ class RayCluster:
             "shards": self._shards,
             "lost_workers": self._lost,
             "repeated_shards": self._repeated,
-            "waited_for_data_s": self._waited_s / self.slots,
+            "waited_s": self._ready_s or 0.0,
+            "idle_s": self._run_s - (self._ready_s or 0.0) - self._all_busy_s / self.slots,
         }
 
     def close(self) -> None:
@@ -295,6 +306,8 @@ class RayCluster:
                     worker.running -= 1
                     worker.has.add(done.key)
                     answers[done.number] = answer
+                    if self._first_s == 0.0 and done.method == "run":
+                        self._first_s = time.perf_counter() - answer.busy_s
                     missing -= 1
             self._check_alone()
         return answers
