@@ -61,10 +61,19 @@ def on(nodes: Any, plan: Plan, **more: Any) -> RayCluster:
     return RayCluster(ClusterConfig(kind="ray", address=nodes.address, **more), plan, [KEY])
 
 
+def wait_for_all(cluster: RayCluster) -> None:
+    """Every worker has answered; one alone would do all the work while the other starts."""
+    deadline_s = time.monotonic() + 60.0
+    while len(cluster.places) < cluster.slots:
+        assert time.monotonic() < deadline_s
+        cluster.open([KEY])
+        time.sleep(0.01)
+
+
 def test_two_nodes_give_the_rows_of_one_process(nodes: Any) -> None:
     with on(nodes, SmallPlan(takes_s=0.1)) as cluster:
         assert cluster.slots == 2
-        cluster.open([KEY])
+        wait_for_all(cluster)
         found = cluster.run(shards())
         assert found.equals(expected(shards()))
         assert found["lots"].to_pylist()[:4] == [0, 1000, 91, 1091]  # by set and fold, see ``Adding``
@@ -77,17 +86,16 @@ def test_two_nodes_give_the_rows_of_one_process(nodes: Any) -> None:
 
 def test_what_a_killed_worker_held_is_run_again(nodes: Any) -> None:
     with on(nodes, SmallPlan(takes_s=0.2)) as cluster:
-        cluster.open([KEY])
-        cluster.run(shards(4))
+        wait_for_all(cluster)
         victim = cluster.places[0].pid
         killer = threading.Timer(0.7, os.kill, (victim, signal.SIGKILL))
         killer.start()
         found = cluster.run(shards())
         killer.join()
         told = cluster.summary()
+        wait_for_all(cluster)  # another one took its place
         again = cluster.run(shards(20))
         assert victim not in {place.pid for place in cluster.places}
-        assert len(cluster.places) == 2  # another one took its place
     assert found.equals(expected(shards()))
     assert again.equals(expected(shards(20)))
     assert told["lost_workers"] == 1
@@ -100,8 +108,7 @@ def test_a_node_that_is_lost(nodes: Any) -> None:
     nodes.wait_for_nodes()
     with on(nodes, SmallPlan(takes_s=0.2)) as cluster:
         assert cluster.slots == 3
-        cluster.open([KEY])
-        cluster.run(shards())
+        wait_for_all(cluster)
         stopper = threading.Timer(0.5, nodes.remove_node, (third,), {"allow_graceful": False})
         stopper.start()
         found = cluster.run(shards(20))
@@ -135,8 +142,8 @@ def test_a_users_mistake_is_not_tried_again(nodes: Any) -> None:
 
 
 def test_data_that_differ_between_workers_are_refused(nodes: Any) -> None:
-    with on(nodes, SmallPlan(wrong="data")) as cluster:
-        cluster.open([KEY])
+    with on(nodes, SmallPlan(takes_s=0.1, wrong="data")) as cluster:
+        wait_for_all(cluster)
         with pytest.raises(DataError, match="the market differs between machines"):
             cluster.run(shards())
 
@@ -167,7 +174,7 @@ RUN = [
 
 
 @pytest.mark.slow
-def test_a_sweep_as_it_is_typed_with_a_worker_killed_half_way(
+def test_a_sweep_as_it_is_typed_with_its_workers_killed_half_way(
     nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -178,8 +185,9 @@ def test_a_sweep_as_it_is_typed_with_a_worker_killed_half_way(
         deadline_s = time.monotonic() + 120.0
         while len(list(Path("ray/sweep_parts").glob("sets_*.parquet"))) < 3 and time.monotonic() < deadline_s:
             time.sleep(0.005)
-        killed.extend(workers_below(os.getpid())[:1])
-        os.kill(killed[0], signal.SIGKILL)
+        killed.extend(workers_below(os.getpid()))  # all there are: one may still be starting
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -187,7 +195,8 @@ def test_a_sweep_as_it_is_typed_with_a_worker_killed_half_way(
     killer.join()
     assert killed
     found = _summary("ray")["cluster"]
-    assert (found["kind"], found["lost_workers"]) == ("ray", 1)
+    assert found["kind"] == "ray"
+    assert 1 <= found["lost_workers"] <= len(killed)
     assert found["repeated_shards"] >= 1
     assert _summary("local")["cluster"] == {"kind": "local"}
     table = pq.read_table("ray/sweep.parquet")
