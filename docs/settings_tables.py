@@ -107,6 +107,7 @@ def tables() -> str:
         ("fit", "Fit"),
         ("policy", "Policy"),
         ("sweep", "Sweep"),
+        ("cluster", "Cluster"),
     ):
         schema = type(getattr(RunConfig(), name))
         assert is_dataclass(schema)

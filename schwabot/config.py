@@ -15,6 +15,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
+from schwabot.cluster.settings import ClusterConfig
 from schwabot.errors import ConfigError
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.instrument import Instrument
@@ -37,7 +38,7 @@ TRADING = ("backtest", "sweep")
 DEFAULT_POLICY = "threshold"
 PLANNED_MODES = ("record", "paper", "live", "serve")
 GROUPS = (
-    "source", "instruments", "sinks", "leadlag", "fit", "policy", "simulation", "sweep", "experiment",
+    "source", "instruments", "sinks", "leadlag", "fit", "policy", "simulation", "sweep", "cluster", "experiment",
     "modules/tensor_harness", "modules/ghost_bridge", "modules/hash_registry", "modules/phantom_lag",
     "modules/voltage_lanes",
 )  # fmt: skip
@@ -164,6 +165,7 @@ class RunConfig:
         policy: what decides on orders: mode=backtest, mode=sweep.
         simulation: the simulated exchange of mode=backtest and mode=sweep.
         sweep: what mode=sweep searches, how, and how the result is doubted.
+        cluster: where mode=sweep runs.
         checkpoint: a forecast that mode=fit trained, as a file; every mode that runs the graph serves it.
     """
 
@@ -183,6 +185,7 @@ class RunConfig:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""
@@ -201,6 +204,8 @@ class RunConfig:
                 raise ConfigError(f"{name}.out={out} does nothing in mode={self.mode}: add mode={name}")
         if self.policy.name and self.mode in ("replay", "convert", "leadlag", "fit"):
             raise ConfigError(f"policy={self.policy.name} does nothing in mode={self.mode}: add mode=backtest")
+        if self.cluster.kind != "local" and self.mode != "sweep":
+            raise ConfigError(f"cluster={self.cluster.kind} does nothing in mode={self.mode}: add mode=sweep")
         if self.checkpoint is not None and not self.checkpoint.strip():
             raise ConfigError("checkpoint= is empty: name a file that mode=fit wrote, or leave it out")
         if self.checkpoint and self.mode in ("convert", "fit", "leadlag"):

@@ -6,6 +6,7 @@
     ├── ConfigError (ValueError)             a setting that can't be used
     │   └── PolicyError                      a policy or signal of one's own that can't be used; says file and line
     ├── DeviceError (RuntimeError)           a device that was required and is not there
+    ├── ClusterError (RuntimeError)          a cluster that can't be used, or lost its workers
     ├── StateError (ValueError)              saved state that does not fit the graph it is given to, or a graph in use
     ├── FitError (ValueError)                data that can't tell what was to be fitted
     └── DataError (ValueError)               bad input; says file and line
@@ -66,6 +67,10 @@ def _rebuild_policy(what: str, file: str | None, line: int | None) -> PolicyErro
 
 class DeviceError(SchwabotError, RuntimeError):
     """A device was required (``device.required=true``) and can't be used."""
+
+
+class ClusterError(SchwabotError, RuntimeError):
+    """A cluster that can't be reached, gives no worker, or lost too many of them."""
 
 
 class StateError(SchwabotError, ValueError):

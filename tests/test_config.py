@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from schwabot.cluster.settings import ClusterConfig
 from schwabot.compose import explain, mask_secrets, normalise_arguments, to_settings
 from schwabot.config import (
     SOURCES,
@@ -67,6 +68,7 @@ def test_defaults_are_the_dataclasses_defaults() -> None:
 def test_every_file_composes(path: Path) -> None:
     group, option = str(path.parent), path.stem
     more = ["source.glob=x"] if (group, option) == ("source", "capture") else []
+    more += ["mode=sweep"] if group == "cluster" else []
     composed = settings(f"{group}={option}", *more)
     if group == "experiment":
         assert composed != settings()
@@ -190,6 +192,25 @@ def test_ranges_of_a_sweep_on_the_command_line() -> None:
     parts = settings("mode=sweep", "sweep.over.enter_bp=[0.1,2]", "+sweep.over.simulation.entry_ms=[0,5]").sweep.over
     assert parts == {"enter_bp": [0.1, 2], "simulation": {"entry_ms": [0, 5]}}
     assert settings().sweep == SweepConfig()
+
+
+def test_clusters() -> None:
+    assert settings().cluster == ClusterConfig()
+    assert settings("mode=sweep", "cluster=local").cluster == ClusterConfig()
+    assert settings("mode=sweep", "+cluster=ray").cluster == ClusterConfig(kind="ray")
+    address = settings("mode=sweep", "cluster=ray", "cluster.address=10.0.0.1:6379").cluster.address
+    assert address == "10.0.0.1:6379"
+    for wrong, said in {
+        "cluster=ray": "cluster=ray does nothing in mode=replay: add mode=sweep",
+        "cluster=rays": "cluster=rays is not a choice, did you mean ray?",
+        "cluster.kind=slurm": "cluster.kind=slurm is not a choice; use local or ray",
+        "cluster.shards_per_worker=0": "cluster.shards_per_worker=0 is out of range: use 1 to 1024",
+        "cluster.namespace=''": "cluster.namespace is empty",
+    }.items():
+        with pytest.raises(ConfigError, match=said):
+            settings(wrong)
+    with pytest.raises(ConfigError, match=r"cluster\.num_cpus=2 is of a cluster that the run starts"):
+        settings("mode=sweep", "cluster=ray", "cluster.address=auto", "cluster.num_cpus=2")
 
 
 def test_policy_of_bad_input() -> None:

@@ -6,6 +6,8 @@ import dataclasses
 import os
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ import pyarrow.parquet as pq
 
 from schwabot import engine
 from schwabot.clock import ReplayClock
+from schwabot.cluster.ray_cluster import RayCluster
 from schwabot.config import RunConfig
 from schwabot.modes.opening import describe, expected_events, say, write_config
-from schwabot.modes.sweep_markets import changed, declared, pipeline_of, record, resident
+from schwabot.modes.sweep_markets import MarketPlan, Markets, changed, declared, pipeline_of, source_of, warm_up
 from schwabot.modes.trading import Desk, open_desk
 from schwabot.records.market import Float64
 from schwabot.simulation.report import write_report
@@ -25,11 +28,11 @@ from schwabot.simulation.sweep.figures import sweep_facts, sweep_sections
 from schwabot.simulation.sweep.kernels import SweepKernel
 from schwabot.simulation.sweep.maps import heat_maps
 from schwabot.simulation.sweep.outcome import Outcome, judge
-from schwabot.simulation.sweep.parts import Parts, fingerprint, identity_of
+from schwabot.simulation.sweep.parts import Parts, identity_of
 from schwabot.simulation.sweep.ranges import Space, open_space
 from schwabot.simulation.sweep.search import Search, open_search
 from schwabot.simulation.sweep.searching import Ended, run_search
-from schwabot.simulation.sweep.shards import Resident, run_here, run_shard, shards_of
+from schwabot.simulation.sweep.shards import Resident, Shard, run_here, shards_of
 from schwabot.simulation.sweep.surface import surface_heat, surface_of, threshold_of
 from schwabot.simulation.sweep.table import Results
 from schwabot.simulation.sweep.verdict import Verdict, verdict
@@ -55,9 +58,22 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
     desk = open_desk(settings)
     space = open_space(settings.sweep.over, declared(desk.policy.parameters, settings.modules))
     search = open_search(space, settings.sweep)
-    graphs = [changed(settings, space.graph_setting(number)) for number in range(space.graphs)]
+    graphs = [changed(settings, space.graph_setting(number)) for number in range(space.graphs)]  # all refused or none
     desk = dataclasses.replace(desk, pipeline=pipeline_of(graphs[0], desk, desk.feed))
     desk.notes += say([f"note: {note}" for note in search.notes])
+    with ExitStack() as held:
+        cluster = None
+        if settings.cluster.kind == "ray":
+            plan = MarketPlan.of(settings, desk, space)
+            keys = [(HERE, number) for number in range(space.graphs)]
+            cluster = held.enter_context(RayCluster(settings.cluster, plan, keys))
+        return _sweep(settings, run_dir, started_s, desk, space, search, cluster)
+
+
+def _sweep(
+    settings: RunConfig, run_dir: Path, started_s: float, desk: Desk, space: Space, search: Search,
+    cluster: RayCluster | None,
+) -> dict[str, Any]:  # fmt: skip
     config = write_config(settings, run_dir)
     if settings.sinks.console:
         print(f"schwabot sweep on cpu: {describe(settings)}", flush=True)  # noqa: T201
@@ -91,16 +107,21 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
             return summary
         with engine.StopRequest() as stop:
             try:
-                recorders = [recorder]
-                for number, one in enumerate(graphs[1:], 2):
-                    recorders.append(record(one, desk, stop, f"sweep: reading, setting {number} of {len(graphs)}"))
                 kernel = SweepKernel(desk.policy, len(desk.legs))
-                residents = {
-                    (HERE, number): resident(settings, desk, one, space, kernel) for number, one in enumerate(recorders)
-                }
-                data = {f"graph {number}": fingerprint(one.builder.market) for number, one in enumerate(recorders)}
+                markets = Markets(settings, desk, space, kernel, stop)
+                markets.keep(0, recorder)
+                bench: Here | RayCluster
+                if cluster is None:
+                    prints = [markets.print_of(number) for number in range(space.graphs)]
+                    bench = Here(markets, kernel, settings.sweep.threads or _cores())
+                else:
+                    cluster.expect((HERE, 0), markets.print_of(0))
+                    others = [(HERE, number) for number in range(1, space.graphs)]
+                    prints = [markets.print_of(0), *map(dict, cluster.open(others, lambda: stop.wanted))]
+                    bench = cluster
+                data = {f"graph {number}": one for number, one in enumerate(prints, 1)}
                 parts = Parts(run_dir, _identity(settings, desk, space, data), settings.sweep.resume)
-                _search(settings, run_dir, residents, search, space, kernel, parts, stop, summary)
+                _search(settings, run_dir, markets, bench, search, space, kernel, parts, stop, summary)
             except KeyboardInterrupt:
                 summary["interrupted"] = True
                 summary.setdefault("sweep", {"sets": 0})
@@ -113,26 +134,48 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
     return summary
 
 
+class Here:
+    """Threads of this process as a place to run shards; see ``schwabot.cluster.ray_cluster.RayCluster``."""
+
+    def __init__(self, markets: Markets, kernel: SweepKernel, threads: int) -> None:
+        self.slots = threads
+        self._markets = markets
+        self._kernel = kernel
+
+    def run(self, shards: Sequence[Shard]) -> pa.Table:
+        """Run shards."""
+        residents = {(HERE, graph): self._markets.get(graph) for graph in {one.graph for one in shards}}
+        return run_here(shards, residents, self.slots)
+
+    def take_busy_s(self) -> float:
+        """Time in the kernel since the last call, of all threads together."""
+        return self._kernel.take_busy_s()
+
+    def summary(self) -> dict[str, Any]:
+        """Entries for summary.json."""
+        return {"kind": "local"}
+
+
 def _search(
-    settings: RunConfig, run_dir: Path, residents: dict[tuple[str, int], Resident], search: Search, space: Space,
+    settings: RunConfig, run_dir: Path, markets: Markets, bench: Here | RayCluster, search: Search, space: Space,
     kernel: SweepKernel, parts: Parts, stop: engine.StopRequest, summary: dict[str, Any],
 ) -> None:  # fmt: skip
     """Try the sets, judge them, write everything."""
     config, bucket_s = settings.sweep, settings.simulation.bucket_s
-    first = residents[HERE, 0]
+    first = markets.get(0)
     folds = config.folds + 1
     results = Results(space, first.legs, folds)
     threads = config.threads or _cores()
     rows = sum(first.rows)
-    summary["compile_s"] += _warm_up(first, space)
-    kernel.take_busy_s()
+    summary["compile_s"] += warm_up(first)
+    bench.take_busy_s()
     board = SweepBoard(run_dir) if settings.sinks.tensorboard else None
     best = [np.nan]
     begun_s = time.perf_counter()
 
     def evaluate(number: int, values: Float64) -> pa.Table:
-        pieces = max(1, -(-threads // folds) if kernel.skips else threads)
-        return run_here(shards_of(HERE, space, number, values, folds, pieces), residents, threads)
+        pieces = max(1, -(-bench.slots // folds) if kernel.skips else bench.slots)
+        return bench.run(shards_of(HERE, space, number, values, folds, pieces))
 
     def told(done: int, ran: int) -> None:
         spent_s = max(time.perf_counter() - begun_s, 1e-9)
@@ -147,7 +190,8 @@ def _search(
     with Progress(enabled=settings.sinks.progress, label="sweep", unit="sets") as bar:
         ended = run_search(search, config, results, evaluate, bucket_s, parts, told, lambda: stop.wanted)
     search_s = time.perf_counter() - begun_s
-    kernel_s = kernel.take_busy_s() / threads
+    kernel_s = bench.take_busy_s() / bench.slots
+    kernel.take_busy_s()
     summary["interrupted"] = not ended.whole
     table = results.table
     if settings.sinks.parquet and results.sets:
@@ -157,12 +201,13 @@ def _search(
     outcome = judge(results, config, bucket_s)
     said = verdict(outcome)
     found = outcome.summary() | _rates(ended, rows, kernel_s, search_s, kernel, first, results.values, threads)
+    found |= {"threads": bench.slots, "cluster": bench.summary()}
     found |= {"verdict": said.word, "reasons": [said.headline, *said.reasons], "remarks": list(said.remarks)}
     found["policy"] = settings.policy.name
     summary["sweep"] = found
     notes = _notes(settings, outcome, ended, parts, first)
     summary["notes"] = [*summary["notes"], *say(notes)]
-    surface = _surface(settings, outcome, residents, threads) if not stop.wanted else None
+    surface = _surface(settings, outcome, markets, threads) if not stop.wanted else None
     if settings.sinks.figures:
         _report(settings, run_dir, outcome, said, surface, found, summary["notes"])
     if board is not None:
@@ -177,12 +222,10 @@ def _search(
 
 def _identity(settings: RunConfig, desk: Desk, space: Space, data: dict[str, Any]) -> dict[str, Any]:
     """What the rows depend on, beside the data themselves."""
-    file = Path(desk.policy.source.rpartition(":")[0])
-    source = file.read_text(encoding="utf-8") if file.is_file() else desk.policy.source
     simulation = dataclasses.asdict(settings.simulation)
     del simulation["added_ms"]
     told = {"simulation": simulation, "policy": dataclasses.asdict(settings.policy), "trade": list(desk.legs)}
-    return identity_of(settings.sweep, space, source, told, data)
+    return identity_of(settings.sweep, space, source_of(desk), told, data)
 
 
 def _cores() -> int:
@@ -190,16 +233,6 @@ def _cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:
         return os.cpu_count() or 1
-
-
-def _warm_up(one: Resident, space: Space) -> float:
-    """Compile the kernel on the shortest fold, so that no rate counts it."""
-    started_s = time.perf_counter()
-    fold = int(np.argmin(one.rows))
-    middle = np.array([[dimension.at(np.array([0.5]))[0] for dimension in space.dimensions]])
-    shard = shards_of(HERE, space, 0, middle, 1, 1)[0]
-    run_shard(dataclasses.replace(shard, fold=fold), one)
-    return time.perf_counter() - started_s
 
 
 def _rates(
@@ -230,9 +263,7 @@ def _rates(
     return found
 
 
-def _surface(
-    settings: RunConfig, outcome: Outcome, residents: dict[tuple[str, int], Resident], threads: int
-) -> Heat | None:
+def _surface(settings: RunConfig, outcome: Outcome, markets: Markets, threads: int) -> Heat | None:
     """Latency x threshold around the best set."""
     config, threshold = settings.sweep, threshold_of(outcome)
     if outcome.best is None or threshold is None or not config.surface_ms:
@@ -240,7 +271,7 @@ def _surface(
     best = outcome.results.values[outcome.best]
     graph = int(outcome.results.space.graph_of(best[None, :])[0])
     base_ms = settings.simulation.entry_ms
-    one, values = surface_of(residents[HERE, graph], best, threshold, base_ms, config.surface_ms, config.surface_levels)
+    one, values = surface_of(markets.get(graph), best, threshold, base_ms, config.surface_ms, config.surface_levels)
     results = Results(one.space, one.legs, config.folds)
     shards = shards_of(HERE, one.space, 0, values, config.folds, 1, np.zeros(len(values), np.int64))
     results.append(values, run_here(shards, {(HERE, 0): one}, threads))

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +29,7 @@ from schwabot.records.market import Ticks
 from schwabot.ticks.base import ReadOnce
 from schwabot.ticks.merge import Source, cut, merge, rebatch
 from schwabot.ticks.store_format import StoredFile, from_batch, read_catalogue, schema_of
+from schwabot.ticks.store_place import StorePlace
 from schwabot.ticks.store_writer import StoreReport, StoreWriter, write_store
 
 __all__ = ["StoreConfig", "StoreFeed", "StoreReport", "StoreWriter", "write_store"]
@@ -43,7 +43,7 @@ class StoreConfig:
     """Which part of a store to read.
 
     Args:
-        path: root of the store.
+        path: root of the store; a folder, or a URI of a file system that pyarrow knows, e.g. ``s3://bucket/ticks``.
         venues: only these, e.g. ``[binance]``; empty = all.
         symbols: only these, e.g. ``[BTC/USDT]``; empty = all.
         start: first time of receipt, e.g. ``2024-08-08`` or ``2024-08-08T23:55:00``; UTC unless it says otherwise.
@@ -83,7 +83,7 @@ class StoreFeed:
         if not config.path:
             raise ConfigError("source.path is empty: name the folder of the store")
         self.config = config
-        self.root = Path(config.path)
+        self.root = StorePlace(config.path)
         catalogue = read_catalogue(self.root)
         self._levels = catalogue.levels
         self._start_ns = _FIRST_NS if config.start is None else time_ns(config.start, "source.start")
@@ -152,11 +152,9 @@ class StoreFeed:
             yield from self._file(file, v)
 
     def _file(self, file: StoredFile, v: int) -> Iterator[Ticks]:
-        path = self.root / file.path
-        name = str(path)
+        name = self.root.name(file.path)
         try:
-            # Pre-buffering keeps every column chunk of a whole day until the file is closed.
-            with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as parquet:
+            with self.root.parquet(file.path) as parquet:
                 _check_file(parquet, file, self._levels, name)
                 groups, line = _groups(parquet, self._start_ns, file.first_line)
                 seen_ns = file.first_ns

@@ -19,6 +19,7 @@ import pyarrow as pa
 from schwabot.errors import CorruptFileError, SchemaError
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, BookLevels, Int64, Ticks
+from schwabot.ticks.store_place import StorePlace
 
 FORMAT = 1
 CATALOGUE = "_store.json"
@@ -186,26 +187,31 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_catalogue(root: Path) -> Catalogue:
+def read_catalogue(root: Path | StorePlace) -> Catalogue:
     """Read ``_store.json``.
 
     Raises:
         CorruptFileError: there is none, or it does not parse.
         SchemaError: it was written by another version of the format.
     """
-    path = root / CATALOGUE
+    place = StorePlace(str(root)) if isinstance(root, Path) else root
+    path = place.name(CATALOGUE)
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(place.text(CATALOGUE))
     except FileNotFoundError:
         what = f"no {CATALOGUE} in it: not a tick store, or mode=convert did not finish; convert again"
         raise CorruptFileError(what, file=str(root)) from None
     except NotADirectoryError:
         raise CorruptFileError("is a file, not the folder of a tick store", file=str(root)) from None
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise CorruptFileError(f"can't be read ({error})", file=path) from error  # of another machine
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CorruptFileError(f"does not parse ({error}); convert again", file=str(path)) from error
+        raise CorruptFileError(f"does not parse ({error}); convert again", file=path) from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
-        raise SchemaError(f"store format {found!r}, this version reads {FORMAT}; convert again", file=str(path))
+        raise SchemaError(f"store format {found!r}, this version reads {FORMAT}; convert again", file=path)
     try:
         return Catalogue(
             instruments=tuple(Instrument(**one) for one in content["instruments"]),
@@ -213,4 +219,4 @@ def read_catalogue(root: Path) -> Catalogue:
             levels=content["levels"],
         )
     except (KeyError, TypeError) as error:
-        raise SchemaError(f"an entry is missing or unknown ({error}); convert again", file=str(path)) from error
+        raise SchemaError(f"an entry is missing or unknown ({error}); convert again", file=path) from error

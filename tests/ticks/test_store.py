@@ -408,3 +408,18 @@ def test_fees_of_nothing_are_said(tmp_path: Path) -> None:
     assert note.startswith("table:a: the store holds fees of 0 bp; if the venue charges any, convert again")
     write_store(TableFeed(replace(config, taker_fee_bp=4.0, maker_fee_bp=0.0)), tmp_path / "maker_free")
     assert StoreFeed(StoreConfig(path=str(tmp_path / "maker_free"))).notes == []
+
+
+def test_a_store_on_another_file_system(tmp_path: Path) -> None:
+    write_store(SyntheticFeed(SyntheticConfig(events=500)), tmp_path / "ticks")
+    here = concat(list(StoreFeed(StoreConfig(path=str(tmp_path / "ticks"))).batches()))
+    there = concat(list(StoreFeed(StoreConfig(path=(tmp_path / "ticks").as_uri())).batches()))
+    for name in COLUMNS:
+        np.testing.assert_array_equal(getattr(here, name), getattr(there, name))
+    with pytest.raises(CorruptFileError, match=r"file:///.*no _store\.json in it"):
+        StoreFeed(StoreConfig(path=(tmp_path / "other").as_uri()))
+    with pytest.raises(ConfigError, match=r"source\.path=nowhere://x can't be used"):
+        StoreFeed(StoreConfig(path="nowhere://x"))
+    next((tmp_path / "ticks").glob("venue=*/symbol=*/date=*/part-*")).unlink()
+    with pytest.raises(CorruptFileError, match=r"file:///.*part-00000\.parquet.*listed in _store\.json and not there"):
+        list(StoreFeed(StoreConfig(path=(tmp_path / "ticks").as_uri())).batches())

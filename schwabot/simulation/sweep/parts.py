@@ -145,7 +145,7 @@ class Parts:
         return self._folder / f"sets_{first:09d}.parquet"
 
     def _clear(self) -> None:
-        for file in self._folder.iterdir():
+        for file in self._folder.iterdir() if self._folder.is_dir() else ():
             if file.name.startswith("sets_") or file.name.startswith(IDENTITY):
                 file.unlink()
 

@@ -1,0 +1,1 @@
+"""Runs the shards of a sweep on other machines; imports nothing heavy until it is asked to."""

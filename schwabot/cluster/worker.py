@@ -1,0 +1,114 @@
+"""What runs on a worker: opens the market a shard names, keeps it, runs the shard. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from schwabot.errors import DataError
+from schwabot.simulation.sweep.shards import Resident, Shard, run_shard
+
+Key = tuple[str, int]
+"""Market and number of the graph's setting."""
+Print = Mapping[str, Any]
+"""What ``schwabot.simulation.sweep.parts.fingerprint`` says of a market."""
+LIBRARIES = ("schwabot", "numpy", "numba", "llvmlite", "torch", "pyarrow")
+"""What the bits of a result may depend on."""
+
+
+class Plan(Protocol):
+    """How a worker comes to a market. It is sent to every worker, so it holds settings, not data."""
+
+    def open(self, market: str, graph: int) -> tuple[Resident, Print]:
+        """Read the source through the graph of that setting."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker is, and with what it computes."""
+
+    host: str
+    pid: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A shard's rows, and how long it ran once its market was open."""
+
+    table: pa.Table
+    busy_s: float
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the bits of a result may depend on."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a clone
+            found[name] = "not installed"
+    return found
+
+
+class ShardWorker:
+    """Runs shards, several at a time if it is asked to, on one copy of each market.
+
+    Args:
+        plan: how to open a market.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._lock = threading.Lock()
+        self._open: dict[Key, tuple[Resident, Print]] = {}
+
+    def place(self) -> Place:
+        """Where this is."""
+        return Place(socket.gethostname(), os.getpid(), versions())
+
+    def open(self, market: str, graph: int) -> Print:
+        """Open a market and keep it.
+
+        Returns:
+            What tells it from another.
+        """
+        return self._get((market, graph))[1]
+
+    def run(self, shard: Shard, expected: Print) -> Ran:
+        """Run a shard.
+
+        Args:
+            shard: what to run.
+            expected: fingerprint of its market, so that no result is of other data.
+
+        Raises:
+            DataError: the market is another one here.
+        """
+        resident, found = self._get((shard.market, shard.graph))
+        if found != expected:
+            raise DataError(
+                f"the market differs between machines: {dict(found)} on {socket.gethostname()}, {dict(expected)} where"
+                " it was opened first. Every worker has to see the same files, and the graph has to run on the same"
+                " kind of device"
+            )
+        started_s = time.perf_counter()
+        table = run_shard(shard, resident)
+        return Ran(table, time.perf_counter() - started_s)
+
+    def _get(self, key: Key) -> tuple[Resident, Print]:
+        if key not in self._open:
+            with self._lock:  # one at a time: the graph takes all there is
+                if key not in self._open:
+                    self._open[key] = self._plan.open(*key)
+        return self._open[key]
