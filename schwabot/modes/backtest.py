@@ -243,7 +243,7 @@ def _say(totals: Mapping[str, Any], trades: pa.Table, run_dir: Path) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
     names = ("orders", "fills", "refused", "rejected")
-    for title in ("traded stream", "net", "fees", "drawdown", "in", *names, "held s", "position"):
+    for title in ("traded stream", "net", "fees", "drawdown", "in", *names, "held s", "pos."):
         table.add_column(title, justify="left" if title in ("traded stream", "in") else "right", no_wrap=True)
     for stream, leg in totals["legs"].items():
         table.add_row(

@@ -81,7 +81,7 @@ def open_desk(settings: RunConfig) -> Desk:
 
 
 def legs_of(wanted: Sequence[str], instruments: tuple[Instrument, ...], rates: tuple[str, ...]) -> tuple[str, ...]:
-    """Streams to trade: those asked for, else the derivative with the lowest taker fee, else any with the lowest."""
+    """Streams to trade: those asked for, else the one with the lowest taker fee, linear before inverse, by name."""
     streams = [one.stream for one in instruments]
     if missing := [stream for stream in wanted or () if stream not in streams]:
         raise ConfigError(
@@ -93,4 +93,4 @@ def legs_of(wanted: Sequence[str], instruments: tuple[Instrument, ...], rates: t
     able = [one for one in instruments if one.stream not in rates and not one.trades_only]
     if not able:
         raise ConfigError("the source has no stream that can be traded: quotes are needed, not trades alone")
-    return (min(able, key=lambda one: (one.taker_fee_bp, one.stream)).stream,)
+    return (min(able, key=lambda one: (one.taker_fee_bp, one.inverse, one.stream)).stream,)

@@ -15,8 +15,8 @@ class PolicyConfig:
     Attributes:
         name: a built-in policy, ``my_module:my_policy`` or ``path/to/file.py:my_policy``; short: ``policy=NAME``.
             Absent: ``threshold`` in the modes that trade.
-        trade: streams that it trades, each by itself; empty = the derivative with the lowest taker fee, else any
-            stream with the lowest.
+        trade: streams that it trades, each by itself; empty = the stream with the lowest taker fee, of
+            several a linear one, of those the first by name.
         parameters: by name, as the policy declares them; short: ``policy.enter_bp=1.5``.
         signals: signals of one's own that it reads, ``my_module:my_signal`` each.
         leader: stream that the policy's ``..._of_leader`` signals are of.

@@ -100,6 +100,14 @@ PARENTS = {"every_s": 10.0, "window_ms": 1000.0, "ahead_ms": 20.0, "lots": 5}
         (10.0, 0, -9.0, {"mode": 0}, take(BUY, 5)),
         (10.5, 0, 9.0, {"mode": 1}, nothing()),
         (10.98, 0, 0.0, {"mode": 1}, take(BUY, 5)),
+        (10.0, 0, 9.0, {"first_s": 0.25}, nothing()),
+        (10.24, 0, 9.0, {"first_s": 0.25, "mode": 0}, nothing()),
+        (10.25, 0, 9.0, {"first_s": 0.25}, take(BUY, 5)),
+        (11.22, 0, -9.0, {"first_s": 0.25}, nothing()),  # of its second 0.97 s are gone
+        (11.23, 0, -9.0, {"first_s": 0.25}, take(BUY, 5)),
+        (20.0, 0, 9.0, {"first_s": 50.0, "side": 1}, nothing()),  # no parent before the first
+        (35.0, 0, 9.0, {"first_s": 50.0, "mode": 0}, nothing()),
+        (60.0, 0, 9.0, {"first_s": 50.0}, take(BUY, 5)),
     ],
 )
 def test_timed_execution(after_s: float, position: int, forecast_bp: float, given: dict[str, Any], answer: Any) -> None:
