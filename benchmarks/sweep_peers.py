@@ -3,12 +3,12 @@
 The market of ``sweep``, receive times made distinct. One lot, at most one lot long or short: in beyond the threshold,
 out when the signal turns, one order at a time, no fees; signals lie ready in memory for all. hftbacktest 2.4: a
 compiled loop that elapses from row to row, its book in an array around the prices, latency of each set as ours.
-vectorbt 1.2: ``from_signals``, a column per set; it has no latency, so it is checked against ours without any, every
-quote known when it is made. Fills of every set and its cash must agree before anything is timed. A peer goes through
-its sets at one cost per row, so few sets give its rate; ours shares work between the 1,000 sets and skips quiet rows,
-so the rate of ours that walks through every row stands beside it. Ours keeps equity, drawdown and moments, which the
-peers are not asked for. Rates are parameter rows over CPU time, one process each, in turn, compilation and reading of
-the file left out; best of the repeats.
+vectorbt 1.2: ``from_signals`` by numba, a column per set; it has no latency, so it is checked against ours without
+any, every quote known when it is made. Fills and cash of every set of a peer must agree with ours before anything is
+timed. A peer goes through its sets at one cost per row, so few sets give its rate; ours shares work between the 1,000
+sets and skips quiet rows, so the rate of ours that walks through every row stands beside it. Ours keeps equity,
+drawdown and moments, which the peers are not asked for. Rates are parameter rows over CPU time, one process each, in
+turn, compilation and reading of the file left out; best of the repeats.
 """
 
 from __future__ import annotations

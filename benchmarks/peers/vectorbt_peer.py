@@ -19,25 +19,25 @@ import vectorbt as vbt
 def main() -> None:
     folder = Path(sys.argv[1])
     with np.load(folder / "market.npz") as file:
-        x, bid, ask = file["x"][:, None], file["bid"], file["ask"]
+        x, bid, ask = file["x"], file["bid"], file["ask"]
     with np.load(folder / "sets.npz") as file:
         sets = {name: file[name] for name in file.files}
     mid = 0.5 * (bid + ask)[:, None]
     half = (0.5 * (ask - bid))[:, None] / mid
 
     def some(first: int, last: int) -> tuple[list[int], list[float]]:
-        enter, leave = sets["enter"][None, first:last], sets["leave"][None, first:last]
+        enter, leave = sets["enter"][first:last, None], sets["leave"][first:last, None]
         either = np.minimum(enter, leave)
-        shape = (len(mid), last - first)
+        # Column by column in memory, and what all columns share once: this is how it is fastest.
         portfolio = vbt.Portfolio.from_signals(
-            np.broadcast_to(mid, shape),
-            entries=x > enter,
-            exits=x < -either,
-            short_entries=x < -enter,
-            short_exits=x > either,
+            mid,
+            entries=(x > enter).T,
+            exits=(x < -either).T,
+            short_entries=(x < -enter).T,
+            short_exits=(x > either).T,
             size=1.0,
-            price=np.broadcast_to(mid, shape),
-            slippage=np.broadcast_to(half, shape),
+            price=mid,
+            slippage=half,
             upon_opposite_entry="close",
             init_cash=1e12,
             max_orders=int(sets["max_orders"]),
@@ -49,7 +49,7 @@ def main() -> None:
         cash = np.bincount(records["col"], weights=signed, minlength=last - first)
         return fills.tolist(), cash.tolist()
 
-    some(0, 1)
+    some(0, 2)  # compiles
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         first, last = map(int, line.split())
