@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from schwabot.sinks.summary import write_json
 from schwabot.sinks.sweep_board import SweepBoard
 from schwabot.sinks.sweep_figure import Heat
 from schwabot.training.meters import CompileEntry
+from schwabot_kernels.cache import source_hash
 
 FILE = "sweep.parquet"
 HERE = "here"
@@ -225,6 +227,10 @@ def _identity(settings: RunConfig, desk: Desk, space: Space, data: dict[str, Any
     simulation = dataclasses.asdict(settings.simulation)
     del simulation["added_ms"]
     told = {"simulation": simulation, "policy": dataclasses.asdict(settings.policy), "trade": list(desk.legs)}
+    told["instruments"] = [dataclasses.asdict(one) for one in desk.feed.instruments if one.stream in desk.legs]
+    told["kernels"] = source_hash()
+    if settings.simulation.funding:
+        told["funding"] = blake2b(Path(settings.simulation.funding).read_bytes(), digest_size=16).hexdigest()
     return identity_of(settings.sweep, space, source_of(desk), told, data)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 
