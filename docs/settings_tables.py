@@ -106,6 +106,7 @@ def tables() -> str:
         ("leadlag", "Lead-lag"),
         ("fit", "Fit"),
         ("policy", "Policy"),
+        ("simulation", "Simulated exchange"),
         ("sweep", "Sweep"),
         ("cluster", "Cluster"),
     ):

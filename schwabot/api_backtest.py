@@ -95,7 +95,7 @@ def backtest(
     run = _settings({"simulation": dict(simulation or {})})
     declared = policy if isinstance(policy, Policy) else load_policy(policy)
     own = [one if isinstance(one, Signal) else load_signal(one) for one in signals]
-    compiled = compile_policy(declared, own)
+    compiled = compile_policy(declared, own, max(len(trade), 1))
     of_policy, of_signals = split_parameters(parameters)
     values = compiled.values(of_policy)
     feed = _feed(source)

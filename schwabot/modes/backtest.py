@@ -21,7 +21,7 @@ from schwabot.modes.replay import sinks_of
 from schwabot.modes.trading import Desk, open_desk
 from schwabot.records.audit import StepRecord
 from schwabot.records.market import Ticks
-from schwabot.simulation.details import equity_table, fills_table, orders_table, trades_table
+from schwabot.simulation.details import ENDS, equity_table, fills_table, orders_table, trades_table
 from schwabot.simulation.outcome import EquityCurve, Outcome, equity_curve
 from schwabot.simulation.report import write_report
 from schwabot.simulation.report_backtest import backtest_sections
@@ -30,6 +30,7 @@ from schwabot.sinks.base import RunHeader
 from schwabot.sinks.progress import Progress
 from schwabot.training.meters import CompileEntry, meters_of, skill_meter
 from schwabot_kernels.simulate.records import EQUITY2, FEES, FILLS
+from schwabot_kernels.simulate.state import NOT_RECORDED, ORDER_END, OUTSIDE_LIMIT
 
 
 class BacktestEntry:
@@ -156,6 +157,15 @@ def _notes(outcome: Outcome, totals: Mapping[str, Any]) -> list[str]:
         else:
             why = "the policy never asked for an order: its thresholds may be out of reach on this market"
         notes.append(f"note: no trades: {why}")
+    rejected = totals["rejected"]
+    if rejected > 10 and rejected > totals["orders"] / 2:
+        ends = outcome.orders[:, ORDER_END]
+        reasons = {ENDS[code]: int((ends == code).sum()) for code in range(OUTSIDE_LIMIT, NOT_RECORDED + 1)}
+        said = ", ".join(f"{count:,} {name}" for name, count in reasons.items() if count)
+        notes.append(
+            f"note: {rejected:,} of {totals['orders']:,} orders were rejected ({said}): prices are in ticks, and only"
+            " the touch is in the recording, so a resting order behind it is refused (docs/simulation.md)"
+        )
     span_ns = int(outcome.market.ts_ns[outcome.rows - 1] - outcome.market.ts_ns[0]) if outcome.rows else 0
     way_ns = int((outcome.rules.entry_ns + outcome.rules.response_ns).max())
     if outcome.rows and span_ns <= way_ns:

@@ -226,7 +226,8 @@ def _identity(settings: RunConfig, desk: Desk, space: Space, data: dict[str, Any
     """What the rows depend on, beside the data themselves."""
     simulation = dataclasses.asdict(settings.simulation)
     del simulation["added_ms"]
-    told = {"simulation": simulation, "policy": dataclasses.asdict(settings.policy), "trade": list(desk.legs)}
+    told: dict[str, Any] = {"simulation": simulation, "policy": dataclasses.asdict(settings.policy)}
+    told["trade"] = list(desk.legs)
     told["instruments"] = [dataclasses.asdict(one) for one in desk.feed.instruments if one.stream in desk.legs]
     told["kernels"] = source_hash()
     if settings.simulation.funding:

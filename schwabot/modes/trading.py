@@ -64,7 +64,7 @@ def open_desk(settings: RunConfig) -> Desk:
     """
     assert settings.policy.name is not None  # as RunConfig.check saw to
     own = [load_signal(name) for name in settings.policy.signals]
-    policy = compile_policy(load_policy(settings.policy.name), own)
+    policy = compile_policy(load_policy(settings.policy.name), own, max(len(settings.policy.trade), 1))
     policy.values(split_parameters(settings.policy.parameters)[0])  # refused before anything is read
     feed = open_feed(settings)
     reference = reference_of(settings.source.reference, feed.instruments)

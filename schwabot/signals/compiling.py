@@ -76,12 +76,13 @@ class CompiledPolicy:
         return np.array(as_row(self.values(given)), np.float64)
 
 
-def compile_policy(policy: Policy, own: Sequence[Signal] = ()) -> CompiledPolicy:
+def compile_policy(policy: Policy, own: Sequence[Signal] = (), legs: int = 1) -> CompiledPolicy:
     """Compile a policy, and ask it once in plain Python and compiled whether the two agree.
 
     Args:
         policy: as declared.
         own: signals of the user's that it may read, beside those it brings along.
+        legs: streams it will trade: the length of ``e.bids``, ``e.asks`` and ``s.positions``.
 
     Raises:
         PolicyError: something that can't be compiled; says file, line and what to write instead.
@@ -101,7 +102,7 @@ def compile_policy(policy: Policy, own: Sequence[Signal] = ()) -> CompiledPolicy
     make_jitable(found)
     compiled = jit(policy.function, found)
     quiet = None if policy.quiet is None else _quiet_of(policy)
-    _check(policy, compiled, quiet, event, params)
+    _check(policy, compiled, quiet, event, params, legs)
     return CompiledPolicy(
         name=policy.name,
         python=policy.function,
@@ -174,9 +175,9 @@ def _quiet_of(policy: Policy) -> Any:
 # the first use
 
 
-def _check(policy: Policy, compiled: Any, quiet: Any, event: Any, params: Any) -> None:
+def _check(policy: Policy, compiled: Any, quiet: Any, event: Any, params: Any, legs: int) -> None:
     values = params(**policy.values()) if policy.parameters else params(0.0)
-    for number, (standing, seen, signals) in enumerate(dummies(len(policy.signals), policy.memory)):
+    for number, (standing, seen, signals) in enumerate(dummies(len(policy.signals), policy.memory, legs)):
         e = event(*seen, *signals)
         if number == 0:
             compile_for(policy, compiled, standing, e, values)
@@ -253,7 +254,10 @@ def in_python(declared: Declared, function: Function, *given: Any) -> Any:
             (one for one in reversed(traceback.extract_tb(error.__traceback__)) if one.filename == declared.file), None
         )
         if isinstance(error, IndexError):
-            said = f"{error}: s.memory has {declared.memory} numbers, declare more with memory=N"
+            said = (
+                f"{error}: s.memory has {declared.memory} numbers (memory=N declares more); e.bids, e.asks and"
+                " s.positions have one for each stream of policy.trade"
+            )
         else:
             said = f"{type(error).__name__}: {error}"
         file, line = (declared.file, declared.line) if at is None else (at.filename, at.lineno)
@@ -268,18 +272,18 @@ def _words(intent: Any) -> str:
     return "nothing()" if getattr(intent, "action", None) == NOTHING else repr(intent)
 
 
-def dummies(signals: int, memory: int) -> Iterator[tuple[Standing, Seen, tuple[float, ...]]]:
+def dummies(signals: int, memory: int, legs: int = 1) -> Iterator[tuple[Standing, Seen, tuple[float, ...]]]:
     """Made-up events and standings to try a policy on."""
-    one = np.array([60_000, 60_002], np.int64)
+    bids, asks = np.full(legs, 60_000, np.int64), np.full(legs, 60_002, np.int64)
     for position in (0, 2, -2):
         for in_flight in (0, 1):
             standing = Standing(
                 position, in_flight, 0, 0, -1, -1, 0, 0, 60_001.0 if position else 0.0, 0.0, abs(position),
-                10**18 if position else -1, 10**18 if position else -1, 10**18, 0, np.array([position], np.int64),
+                10**18 if position else -1, 10**18 if position else -1, 10**18, 0, np.full(legs, position, np.int64),
                 np.zeros((SLOTS, ORDER_COLUMNS), np.int64), np.zeros(memory),
             )  # fmt: skip
             for x in (0.3, -7.0, 7.0, math.nan):
-                seen = Seen(10**18 + 10**9, 0, 1, 0, 60_000, 60_002, 3, 4, 60_001.0, 0, 0, 0, one[:1], one[1:])
+                seen = Seen(10**18 + 10**9, 0, 1, 0, 60_000, 60_002, 3, 4, 60_001.0, 0, 0, 0, bids, asks)
                 yield standing._replace(memory=np.zeros(memory)), seen, (x,) * signals
 
 

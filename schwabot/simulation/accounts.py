@@ -90,8 +90,8 @@ def open_account(instrument: Instrument, first_ticks: int, max_notional: float) 
     if instrument.inverse and scale // first_ticks < TICKS_TELL * first_ticks:
         share = scale // first_ticks / (TICKS_TELL * first_ticks)
         raise ConfigError(
-            f"simulation.max_notional={max_notional:g} of {instrument.stream} leaves too few digits to tell one price of"
-            f" an inverse contract from the next in 64 bits; use at most {max_notional * share * 0.5:.3g}"
+            f"simulation.max_notional={max_notional:g} of {instrument.stream} leaves too few digits to tell one price"
+            f" of an inverse contract from the next in 64 bits; use at most {max_notional * share * 0.5:.3g}"
         )
     return Account(
         scale=scale,

@@ -235,8 +235,8 @@ def _lag_cost(shortfall: pa.Table) -> Section:
     text = (
         "What the price did between an order's decision and its arrival at the exchange, against the order; positive"
         " is a cost. The table splits the whole shortfall against the mid at the decision (Perold 1988): delay, then"
-        " spread and waiting at the exchange (realised), what was not filled (missed), fees. Orders that were not filled"
-        f" at all are left out: {shortfall.num_rows - took.num_rows:,} of {shortfall.num_rows:,}."
+        " spread and waiting at the exchange (realised), what was not filled (missed), fees. Orders that were not"
+        f" filled at all are left out: {shortfall.num_rows - took.num_rows:,} of {shortfall.num_rows:,}."
     )
     return Section("Lag cost per order", text + (f"\n\nNamed above 1 bp: {events}." if events else ""), figure, rows)
 
