@@ -142,17 +142,24 @@ def test_bad_input(given: list[str], words: str, capsys: pytest.CaptureFixture[s
     assert words in capsys.readouterr().err
 
 
+def test_a_funding_file_with_a_gap_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("gap.csv").write_text(f"time,stream,rate\n1700000005000000000,{PERPETUAL},0.001\n,{PERPETUAL},0.001\n")
+    with pytest.raises(SystemExit):
+        main([*RUN, "simulation.funding=gap.csv", "hydra.run.dir=run"])
+    assert "gap.csv: time is missing in 1 rows" in capsys.readouterr().err
+
+
 def test_funding_is_paid_by_the_holder() -> None:
-    start_ns = 1_700_000_000_000_000_000
+    start_ns = 1_700_000_000_000_000_000  # a module of its own name: Python keeps what it imported before
     lines = [f"{start_ns + second * 1_000_000_000},{PERPETUAL},0.001" for second in (5, 6)]
     Path("funding.csv").write_text("\n".join(["time,stream,rate", *lines]) + "\n")
-    Path("mine.py").write_text(
+    Path("funded.py").write_text(
         "from schwabot.signals import BUY, nothing, policy, take\n"
         "@policy\n"
         "def hold(s, e, p):\n"
         "    return take(BUY, 1) if s.last_order_ns < 0 else nothing()\n"
     )
-    main([*RUN, "policy=mine:hold", "simulation.funding=funding.csv", "hydra.run.dir=run"])
+    main([*RUN, "policy=funded:hold", "simulation.funding=funding.csv", "hydra.run.dir=run"])
     leg = summary_of("run")["backtest"]["legs"][PERPETUAL]
     assert leg["position"] == pytest.approx(0.001)
     assert leg["funding"] == pytest.approx(2 * 0.001 * 0.001 * 60_000, rel=1e-2)

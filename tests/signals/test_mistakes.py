@@ -137,7 +137,25 @@ def test_memory_outside_what_was_declared(tmp_path: Path) -> None:
     by_index += "    return nothing()\n"
     file = written(tmp_path, by_index, "memo2.py")
     assert said(file).startswith(f"{file}:8: ")
-    assert "declare more with memory=N" in said(file)
+    assert "(memory=N declares more)" in said(file)
+
+
+def test_a_leg_that_is_not_traded_is_out_of_bounds_and_one_that_is_not(tmp_path: Path) -> None:
+    pair = "\n@policy\ndef pair(s, e, p):\n    if e.bids[1] - e.asks[0] > s.positions[1]:\n        return nothing()\n"
+    file = written(tmp_path, pair + "    return nothing()\n", "pair.py")
+    with pytest.raises(PolicyError, match=r"pair\.py:7: .* one for each stream of policy\.trade"):
+        compile_policy(load_policy(f"{file}:pair"))
+    compile_policy(load_policy(f"{file}:pair"), legs=2)
+
+
+def test_memory_and_quiet_exclude_each_other(tmp_path: Path) -> None:
+    text = (
+        "def quiet(s, p):\n    return -1.0, 1.0\n"
+        "@policy(signal='forecast_bp', quiet=quiet, memory=1)\ndef mine(s, e, p):\n    return nothing()\n"
+    )
+    file = written(tmp_path, text, "both.py")
+    with pytest.raises(PolicyError, match="none of its events can be skipped"):
+        load_policy(f"{file}:mine")
 
 
 def test_an_index_that_runs_out_later_is_caught(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +55,15 @@ def test_too_small_and_too_large_are_refused() -> None:
         open_account(SPOT, 6_000_000, 0.5)
     with pytest.raises(ConfigError, match="too many for exact 64-bit accounts; use at most"):
         open_account(SPOT, 6_000_000, 1e12)
+
+
+def test_an_inverse_account_that_can_not_tell_two_ticks_apart_is_refused() -> None:
+    dollar = Instrument("x:BTC/USD:BTC", tick_size=0.1, lot_size=1.0, contract_value=1.0, inverse=True)
+    with pytest.raises(ConfigError, match="too few digits to tell one price of an inverse contract") as refused:
+        open_account(dollar, 600_000, 1e8)
+    account = open_account(dollar, 600_000, float(str(refused.value).rpartition("at most ")[2]))
+    worths = [account.scale // ticks for ticks in range(600_000, 600_050)]
+    assert all(a - b >= 5 for a, b in itertools.pairwise(worths))
 
 
 def test_the_advice_for_too_large_works() -> None:

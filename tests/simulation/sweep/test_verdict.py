@@ -158,3 +158,17 @@ def test_the_summary_holds_the_names_that_scripts_rely_on() -> None:
     row = outcome.results.table.to_pylist()[best["set"] * 5]
     assert row["net"] == pytest.approx(row["equity2"] / 2 * 0.01)
     assert row["net_bp"] == pytest.approx(1e4 * row["net"] / row["turnover"])
+
+
+def test_one_candidate_among_sets_that_hardly_traded_can_not_be_judged() -> None:
+    class Lone(Hill):
+        def __call__(
+            self, fold: Any, rules: Any, params: Any, first: int, last: int, counts: Any, moments: Any
+        ) -> None:
+            super().__call__(fold, rules, params, first, last, counts, moments)
+            counts[first:last, :, r.FILLS] = np.where(np.arange(first, last) == 0, 40, 1)[:, None]
+
+    _, said = judged(Lone(noise=200.0), sets=4, method="grid", over={"lots": {"choices": [1, 2, 3, 4]}})
+    assert said.word == "unclear"
+    assert said.headline.endswith("can't be judged: there is no other set to set it against.")
+    assert "nan" not in said.text
