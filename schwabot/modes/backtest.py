@@ -28,6 +28,7 @@ from schwabot.simulation.report_backtest import backtest_sections
 from schwabot.simulation.totals import account_currency, run_totals
 from schwabot.sinks.base import RunHeader
 from schwabot.sinks.progress import Progress
+from schwabot.training.heads import fitted_note
 from schwabot.training.meters import CompileEntry, meters_of, skill_meter
 from schwabot_kernels.simulate.records import EQUITY2, FEES, FILLS
 from schwabot_kernels.simulate.state import NOT_RECORDED, ORDER_END, OUTSIDE_LIMIT
@@ -100,6 +101,9 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
     outcome = broker.outcome()
     currency, note = account_currency(outcome)
     notes += [note] if note else []
+    if outcome.rows:
+        first_ns, last_ns = (int(ts_ns) for ts_ns in outcome.market.ts_ns[[0, -1]])
+        notes += [f"note: {one}" for one in [fitted_note(desk.head, first_ns, last_ns)] if one]
     notes += _notes(outcome, summary["backtest"]) + _unstamped(broker)
     for one in notes[len(desk.notes) :]:
         sys.stderr.write(f"{one}\n")

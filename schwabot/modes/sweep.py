@@ -42,6 +42,7 @@ from schwabot.sinks.progress import Progress
 from schwabot.sinks.summary import write_json
 from schwabot.sinks.sweep_board import SweepBoard
 from schwabot.sinks.sweep_figure import Heat
+from schwabot.training.heads import fitted_note
 from schwabot.training.meters import CompileEntry
 from schwabot_kernels.cache import source_hash
 
@@ -123,7 +124,9 @@ def _sweep(
                     bench = cluster
                 data = {f"graph {number}": one for number, one in enumerate(prints, 1)}
                 parts = Parts(run_dir, _identity(settings, desk, space, data), settings.sweep.resume)
-                _search(settings, run_dir, markets, bench, search, space, kernel, parts, stop, summary)
+                ts_ns = recorder.builder.market.ts_ns
+                fitted = fitted_note(desk.head, int(ts_ns[0]), int(ts_ns[-1])) if len(ts_ns) else ""
+                _search(settings, run_dir, markets, bench, search, space, kernel, parts, stop, summary, fitted)
             except KeyboardInterrupt:
                 summary["interrupted"] = True
                 summary.setdefault("sweep", {"sets": 0})
@@ -161,6 +164,7 @@ class Here:
 def _search(
     settings: RunConfig, run_dir: Path, markets: Markets, bench: Here | RayCluster, search: Search, space: Space,
     kernel: SweepKernel, parts: Parts, stop: engine.StopRequest, summary: dict[str, Any],
+    fitted: str,
 ) -> None:  # fmt: skip
     """Try the sets, judge them, write everything."""
     config, bucket_s = settings.sweep, settings.simulation.bucket_s
@@ -201,7 +205,7 @@ def _search(
         pq.write_table(table, part, compression="zstd")
         part.replace(run_dir / FILE)
     outcome = judge(results, config, bucket_s)
-    said = verdict(outcome)
+    said = verdict(outcome, fitted)
     found = outcome.summary() | _rates(ended, rows, kernel_s, search_s, kernel, first, results.values, threads)
     found |= {"threads": bench.slots, "cluster": bench.summary()}
     found |= {"verdict": said.word, "reasons": [said.headline, *said.reasons], "remarks": list(said.remarks)}

@@ -36,6 +36,7 @@ from schwabot_kernels.simulate.state import (
     ORDER_ARRIVAL_NS,
     ORDER_ASK,
     ORDER_BID,
+    ORDER_BY,
     ORDER_END,
     ORDER_END_NS,
     ORDER_ID,
@@ -45,6 +46,7 @@ from schwabot_kernels.simulate.state import (
     ORDER_NS,
     ORDER_ROW,
     ORDER_SIDE,
+    REPLACED,
     TOO_LATE,
 )
 
@@ -96,7 +98,10 @@ def orders_table(outcome: Outcome, regret_ms: float = 1000.0) -> pa.Table:
     """
     orders = outcome.orders
     # A replace is an order of its own from its arrival on; a cancel is the end of one.
+    asked = _asked(outcome)
     new = orders[np.isin(orders[:, ORDER_ACTION], [TAKE, POST, REPLACE]) & (orders[:, ORDER_END] != TOO_LATE)]
+    new = new[asked[new[:, ORDER_ID]] > 0]
+    asked = asked[new[:, ORDER_ID]]
     leg, count = new[:, ORDER_LEG], len(new)
     lots, value, fees = _fill_sums(outcome, new[:, ORDER_ID])
     tick = np.array([one.tick_size for one in outcome.instruments])[leg]
@@ -105,6 +110,9 @@ def orders_table(outcome: Outcome, regret_ms: float = 1000.0) -> pa.Table:
     arrived = new[:, ORDER_ARRIVAL_BID] > 0
     last_ns = int(outcome.market.ts_ns[outcome.rows - 1]) if outcome.rows else 0
     end_ns = np.where(new[:, ORDER_END_NS] >= 0, new[:, ORDER_END_NS], last_ns)
+    # What replaces an order is measured from its own decision on, so the order itself up to there.
+    replaced = (new[:, ORDER_END] == REPLACED) & (new[:, ORDER_BY] >= 0)
+    end_ns = np.where(replaced, orders[np.maximum(new[:, ORDER_BY], 0), ORDER_NS] if len(orders) else end_ns, end_ns)
     end = _mid_at(outcome, leg, end_ns)
     later = _mid_at(outcome, leg, end_ns + round(regret_ms * 1e6))
     held = _positions_at(outcome, leg, new[:, ORDER_ROW])
@@ -116,7 +124,7 @@ def orders_table(outcome: Outcome, regret_ms: float = 1000.0) -> pa.Table:
         "side": _names((new[:, ORDER_SIDE] < 0).astype(np.int64), ["buy", "sell"]),
         "opens": pa.array(opens),
         "lane": _names(_lanes(outcome, leg, new[:, ORDER_ROW]), [lane.name for lane in Lane]),
-        "qty": pa.array(_quantities(outcome, leg, new[:, ORDER_LOTS])),
+        "qty": pa.array(_quantities(outcome, leg, asked)),
         "limit": _or_null(new[:, ORDER_LIMIT] * tick, new[:, ORDER_LIMIT] > 0),
         "ts_decision_ns": pa.array(new[:, ORDER_NS]),
         "ts_arrival_ns": _or_null(new[:, ORDER_ARRIVAL_NS], new[:, ORDER_ARRIVAL_NS] >= 0),
@@ -134,7 +142,7 @@ def orders_table(outcome: Outcome, regret_ms: float = 1000.0) -> pa.Table:
         own = np.flatnonzero(leg == v)
         if not len(own):
             continue
-        quantity = new[own, ORDER_LOTS] * instrument.lot_size * instrument.contract_value
+        quantity = asked[own] * instrument.lot_size * instrument.contract_value
         done = lots[own] * instrument.lot_size * instrument.contract_value
         paid = _money(outcome, leg[own], fees[own])
         lost = shortfall(
@@ -314,6 +322,17 @@ def _fill_sums(outcome: Outcome, ids: Int64) -> tuple[Int64, Float64, Int64]:
         of_inverse[fills[:, FILL_ORDER]] = inverse
         value = np.where(of_inverse, 1.0 / mean, mean)
     return lots[ids], value[ids], fees[ids]
+
+
+def _asked(outcome: Outcome) -> Int64:
+    """Lots of every request; of a replace less what the order it replaces was filled on its way."""
+    orders, fills = outcome.orders, outcome.fills
+    lots = orders[:, ORDER_LOTS].copy()
+    by = orders[fills[:, FILL_ORDER], ORDER_BY]
+    own = np.flatnonzero(by >= 0)
+    own = own[(orders[by[own], ORDER_ACTION] == REPLACE) & (fills[own, FILL_ROW] > orders[by[own], ORDER_ROW])]
+    np.subtract.at(lots, by[own], fills[own, FILL_LOTS])
+    return lots
 
 
 def _mid_at(outcome: Outcome, leg: Int64, ts_ns: Int64) -> Float64:

@@ -93,6 +93,36 @@ def spans_note(head: ForecastHead, instruments: Sequence[Instrument], first_ns: 
     return f"the checkpoint was fitted on other streams of these hours: {', '.join(sorted(same))}" if same else ""
 
 
+def fitted_seconds(head: ForecastHead, first_ns: int, last_ns: int) -> float:
+    """How much of a span of time a head was fitted on, on whatever streams: what it says there is no forecast.
+
+    Args:
+        head: that is served.
+        first_ns: first event of the span.
+        last_ns: its last.
+
+    Example:
+        >>> import numpy as np
+        >>> head = ForecastHead(("a:*/USD",), (100.0,), np.ones((1, 9)), np.zeros((1, 1, 1, 9)),
+        ...                     {"streams": {"a:B/USD": [10**9, 5 * 10**9]}})
+        >>> fitted_seconds(head, 2 * 10**9, 9 * 10**9)
+        3.0
+    """
+    spans = [tuple(span) for span in head.provenance.get("streams", {}).values()]
+    return max((max(0, min(last, last_ns) - max(first, first_ns)) for first, last in spans), default=0) / 1e9
+
+
+def fitted_note(head: ForecastHead | None, first_ns: int, last_ns: int) -> str:
+    """What who trades on a head has to know; empty when it knew nothing of these hours."""
+    seconds = 0.0 if head is None else fitted_seconds(head, first_ns, last_ns)
+    if seconds == 0.0:
+        return ""
+    return (
+        f"the checkpoint was fitted on {seconds:,.1f} s of the {(last_ns - first_ns) / 1e9:,.1f} s that were traded:"
+        " its forecasts there know what came after, so what was made there is no evidence; trade on other hours"
+    )
+
+
 def missing_note(head: ForecastHead, instruments: Sequence[Instrument]) -> str:
     """Which streams of its training a served head has to do without; empty when all are there.
 

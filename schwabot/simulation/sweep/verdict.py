@@ -36,10 +36,17 @@ class Verdict:
         return "\n".join([self.headline, *(f"- {line}" for line in (*self.reasons, *self.remarks))])
 
 
-def verdict(outcome: Outcome) -> Verdict:
-    """Judge the best set of a sweep."""
+def verdict(outcome: Outcome, fitted: str = "") -> Verdict:
+    """Judge the best set of a sweep.
+
+    Args:
+        outcome: of the sweep.
+        fitted: where the forecast that was traded on knew what came after, that in words: then nothing holds.
+    """
     config, guards, best = outcome.config, outcome.guards, outcome.best
-    remarks = _remarks(outcome)
+    remarks = (*([fitted] if fitted else []), *_remarks(outcome))
+    if outcome.results.sets == 0:
+        return Verdict("nothing", "No set was run: there is nothing to judge.", (), ())
     if guards is None or best is None:
         most = int(outcome.searched.trades.max(initial=0))
         if most == 0:
@@ -102,8 +109,8 @@ def verdict(outcome: Outcome) -> Verdict:
         return Verdict("luck", f"The best set, set {best}, looks like luck: {count} so.", tuple(reasons), remarks)
     alone = guards.trials < 2 or len(outcome.order) < 2
     unknown = not (isfinite(overfitting) and isfinite(guards.plateau) and isfinite(guards.rank))
-    if quiet or alone or unknown:
-        why = "too few sets traded for the checks to answer"
+    if quiet or alone or unknown or fitted:
+        why = "too few sets traded for the checks to answer" if unknown else "the forecast knew these hours"
         if quiet:
             why = f"it did not trade in the last {share} of the time"
         elif alone:

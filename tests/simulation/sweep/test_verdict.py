@@ -55,6 +55,14 @@ def test_a_hill_that_holds_everywhere_is_not_called_luck() -> None:
     assert sum(guards.forward) > 0
 
 
+def test_nothing_holds_where_the_forecast_knew_what_came_after() -> None:
+    outcome, said = judged(Hill(noise=200.0))
+    assert said.word == "holds"
+    knew = verdict(outcome, "the checkpoint was fitted on 60.0 s of these hours")
+    assert (knew.word, knew.remarks[0]) == ("unclear", "the checkpoint was fitted on 60.0 s of these hours")
+    assert knew.headline.endswith("can't be judged: the forecast knew these hours.")
+
+
 def test_one_good_fold_is_named() -> None:
     class Once(Hill):
         def __call__(
