@@ -232,6 +232,9 @@ def conf_dir() -> Path:
 def register() -> None:
     """Make the dataclasses known to Hydra as ``schema`` and ``source_<name>``."""
     store = ConfigStore.instance()
+    # Hydra copies what it reads from, this store included, once per group that --help lists: seconds for nothing, as
+    # what is loaded from the store is a copy anyway.
+    ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
     store.store(name="schema", node=_writable(RunConfig))
     for name, schema in SOURCES.items():
         store.store(name=f"source_{name}", node=_writable(schema))

@@ -124,3 +124,23 @@ def test_what_is_refused(wrong: str, said: str, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         main([*RUN, "policy=threshold", wrong, "hydra.run.dir=run"])
     assert said in capsys.readouterr().err
+
+
+def test_a_policy_that_promised_only_to_take_and_posts_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("posting.py").write_text(
+        "from schwabot.signals import BUY, nothing, policy, post\n"
+        "def quiet(s, p):\n"
+        "    return (-1e9, 1e9) if s.in_flight > 0 else (-0.01, 0.01)\n"
+        "@policy(signal='forecast_bp', quiet=quiet)\n"
+        "def posts(s, e, p):\n"
+        "    if s.in_flight == 0 and (e.forecast_bp > 0.01 or e.forecast_bp < -0.01):\n"
+        "        return post(BUY, 1, e.bid_ticks)\n"
+        "    return nothing()\n"
+    )
+    text = Path("posting.py").read_text().replace("(-1e9, 1e9)", "(-math.inf, math.inf)")
+    Path("posting.py").write_text("import math\n" + text)
+    with pytest.raises(SystemExit):
+        main([*RUN, "policy=posting:posts", "sweep.sets=2", "sweep.over={simulation.entry_ms: [1, 2]}"])
+    said = capsys.readouterr().err
+    assert "posting.py" in said
+    assert "may only take; leave signal= and quiet= out" in said

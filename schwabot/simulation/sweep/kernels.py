@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any
 
+from schwabot.errors import PolicyError
 from schwabot.records.market import Float64, Int64
 from schwabot.signals.compiling import CompiledPolicy
 from schwabot_kernels.simulate.records import Market, Rules
@@ -21,7 +22,7 @@ class SweepKernel:
 
     def __init__(self, policy: CompiledPolicy, legs: int) -> None:
         self.skips = policy.quiet is not None and policy.skip_signal is not None and legs == 1
-        self._memory = policy.memory
+        self._memory, self._source = policy.memory, policy.source
         self._signal = policy.signals.index(policy.skip_signal) if policy.skip_signal in policy.signals else 0
         self._lock = threading.Lock()
         self.busy_s = 0.0
@@ -66,7 +67,10 @@ class SweepKernel:
     ) -> None:
         started_s = time.perf_counter()
         if self.skips:
-            self._sweep(fold, rules, params, first, last, counts, moments, skip, self._memory)
+            try:
+                self._sweep(fold, rules, params, first, last, counts, moments, skip, self._memory)
+            except ValueError as error:
+                raise PolicyError(f"{self._source}: {error}; leave signal= and quiet= out") from error
         else:
             self._sweep(fold, rules, params, first, last, counts, moments, self._memory)
         spent_s = time.perf_counter() - started_s

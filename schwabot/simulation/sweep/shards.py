@@ -206,5 +206,8 @@ def run_here(shards: Sequence[Shard], residents: dict[tuple[str, int], Resident]
     """Run shards in threads of this process."""
     if threads == 1 or len(shards) == 1:
         return merge(run_shard(one, residents[one.market, one.graph]) for one in shards)
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         return merge(pool.map(lambda one: run_shard(one, residents[one.market, one.graph]), shards))
+    finally:
+        pool.shutdown(cancel_futures=True)  # a second Ctrl-C waits for what runs, not for what is queued

@@ -246,10 +246,10 @@ def _together(moments: Float64, worth: Float64) -> Shape:
     each = shape_of(moments)
     if moments.shape[1] == 1:
         return Shape(*(part[:, 0] for part in each))
-    n = np.maximum(moments[..., r.BUCKETS], 1.0)
+    n = np.maximum(moments[..., r.BUCKETS], 2.0)
     mean = moments[..., r.SUM1] / n * worth
-    deviation = np.where(each.sharpe != 0, np.abs(mean) / np.where(each.sharpe != 0, np.abs(each.sharpe), 1.0), 0.0)
-    total = deviation.sum(axis=1)
+    variance = np.maximum(moments[..., r.SUM2] - moments[..., r.SUM1] ** 2 / n, 0.0) / (n - 1)
+    total = (np.sqrt(variance) * np.abs(worth)).sum(axis=1)
     return Shape(
         each.n.max(axis=1),
         np.where(total > 0, mean.sum(axis=1) / np.where(total > 0, total, 1.0), 0.0),

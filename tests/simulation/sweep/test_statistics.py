@@ -19,6 +19,7 @@ from schwabot.simulation.sweep.statistics import (
     shape_of,
     variance_between_folds,
 )
+from schwabot.simulation.sweep.table import _together
 
 
 def sums(x: np.ndarray) -> np.ndarray:
@@ -184,3 +185,12 @@ def test_variance_between_folds_is_that_of_the_whole() -> None:
     assert variance_between_folds(sharpe, 1e6) == pytest.approx(0.2**2 / 8, rel=0.15)
     assert np.var(sharpe.mean(axis=1)) > 0.08  # what there is among sets is mostly that
     assert variance_between_folds(np.zeros((5, 8)), 101.0) == 0.01
+
+
+def test_a_leg_that_earned_nothing_still_swings() -> None:
+    """Means add up, and so do deviations, as if the legs fell together; also of a leg whose sum is 0."""
+    still, swings = np.array([1.0, 2.0, 0.0, 3.0]), np.array([9.0, -9.0, 9.0, -9.0])
+    moments = np.array([[[4.0, *(float((x**k).sum()) for k in (1, 2, 3, 4))] for x in (still, swings)]])
+    together = _together(moments, np.array([1.0, 2.0]))
+    expected = (still.mean() + 2 * swings.mean()) / (still.std(ddof=1) + 2 * swings.std(ddof=1))
+    assert together.sharpe[0] == pytest.approx(expected)
