@@ -204,7 +204,7 @@ class RunConfig:
                 raise ConfigError(f"{name}.out={out} does nothing in mode={self.mode}: add mode={name}")
         if self.policy.name and self.mode in ("replay", "convert", "leadlag", "fit"):
             raise ConfigError(f"policy={self.policy.name} does nothing in mode={self.mode}: add mode=backtest")
-        if self.cluster.kind != "local" and self.mode != "sweep":
+        if self.cluster.kind == "ray" and self.mode != "sweep":
             raise ConfigError(f"cluster={self.cluster.kind} does nothing in mode={self.mode}: add mode=sweep")
         if self.checkpoint is not None and not self.checkpoint.strip():
             raise ConfigError("checkpoint= is empty: name a file that mode=fit wrote, or leave it out")
