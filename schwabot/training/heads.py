@@ -104,7 +104,7 @@ def fitted_seconds(head: ForecastHead, first_ns: int, last_ns: int) -> float:
     Example:
         >>> import numpy as np
         >>> head = ForecastHead(("a:*/USD",), (100.0,), np.ones((1, 9)), np.zeros((1, 1, 1, 9)),
-        ...                     {"streams": {"a:B/USD": [10**9, 5 * 10**9]}})
+        ...                     provenance={"streams": {"a:B/USD": [10**9, 5 * 10**9]}})
         >>> fitted_seconds(head, 2 * 10**9, 9 * 10**9)
         3.0
     """
