@@ -18,7 +18,7 @@ from schwabot.config import RunConfig
 from schwabot.execution.simulated import SimulatedBroker
 from schwabot.modes.opening import describe, expected_events, write_config
 from schwabot.modes.replay import sinks_of
-from schwabot.modes.trading import Desk, open_desk
+from schwabot.modes.trading import Desk, open_desk, open_policy
 from schwabot.records.audit import StepRecord
 from schwabot.records.market import Ticks
 from schwabot.simulation.details import ENDS, equity_table, fills_table, orders_table, trades_table
@@ -60,7 +60,8 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
     Returns:
         What summary.json holds.
     """
-    desk = open_desk(settings)
+    desk = open_desk(settings, open_policy(settings))
+    compile_s = desk.compile()
     parameters = desk.parameters(settings)
     broker = SimulatedBroker(desk.recorder(settings), parameters)
     config = write_config(settings, run_dir)
@@ -89,7 +90,7 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
             *meters_of(
                 desk.feed, skill, desk.modules.phantom_lag, desk.pipeline.clock_summary, desk.head, desk.pipeline.rates
             ),
-            CompileEntry(desk.compile_s),
+            CompileEntry(compile_s),
             BacktestEntry(broker, desk, parameters),
         ],
         reference=desk.reference,
