@@ -80,8 +80,8 @@ class RayCluster:
         self._facts: dict[Key, MarketFacts] = {}
         self._workers: list[_Worker] = []
         self._jobs: dict[Any, tuple[_Worker, _Job | None]] = {}
-        self._busy_s = self._all_busy_s = self._run_s = self._first_s = 0.0
-        self._ready_s: float | None = None
+        self._made_s = time.perf_counter()
+        self._busy_s = self._all_busy_s = self._run_s = self._first_s = self._late_s = 0.0
         self._lost = self._repeated = self._shards = self._failed_starts = 0
         self._hosts: set[str] = set()
         self._alone_s: float | None = None
@@ -144,8 +144,8 @@ class RayCluster:
         self._busy_s += busy_s
         self._all_busy_s += busy_s
         self._run_s += time.perf_counter() - begun_s
-        if self._ready_s is None:
-            self._ready_s = max(0.0, self._first_s - begun_s)
+        if self._shards == len(shards):
+            self._late_s = max(0.0, self._first_s - begun_s)
         return merge(one.table for one in answers)
 
     def take_busy_s(self) -> float:
@@ -156,8 +156,8 @@ class RayCluster:
     def summary(self) -> dict[str, Any]:
         """Entries for summary.json.
 
-        waited_s: until the first shard began, for workers to start and to read the market. idle_s: time after that in
-        which a slot had nothing to do or waited for Ray, the mean of all slots.
+        waited_s: until the first shard began, for Ray and the workers to start and to read the markets. idle_s: time
+        after that in which a slot had nothing to do or waited for Ray, the mean of all slots.
         """
         return {
             "kind": "ray",
@@ -169,8 +169,8 @@ class RayCluster:
             "shards": self._shards,
             "lost_workers": self._lost,
             "repeated_shards": self._repeated,
-            "waited_s": self._ready_s or 0.0,
-            "idle_s": self._run_s - (self._ready_s or 0.0) - self._all_busy_s / self.slots,
+            "waited_s": max(0.0, self._first_s - self._made_s),
+            "idle_s": self._run_s - self._late_s - self._all_busy_s / self.slots,
         }
 
     def close(self) -> None:
