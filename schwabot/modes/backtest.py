@@ -16,7 +16,7 @@ from schwabot import engine
 from schwabot.clock import ReplayClock
 from schwabot.config import RunConfig
 from schwabot.execution.simulated import SimulatedBroker
-from schwabot.modes.opening import describe, expected_events, write_config
+from schwabot.modes.opening import describe
 from schwabot.modes.replay import sinks_of
 from schwabot.modes.trading import Desk, open_desk, open_policy
 from schwabot.records.audit import StepRecord
@@ -26,7 +26,6 @@ from schwabot.simulation.outcome import EquityCurve, Outcome, equity_curve
 from schwabot.simulation.report import write_report
 from schwabot.simulation.report_backtest import backtest_sections
 from schwabot.simulation.totals import account_currency, run_totals
-from schwabot.sinks.base import RunHeader
 from schwabot.sinks.progress import Progress
 from schwabot.training.heads import fitted_note
 from schwabot.training.meters import CompileEntry, meters_of, skill_meter
@@ -64,20 +63,8 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
     compile_s = desk.compile()
     parameters = desk.parameters(settings)
     broker = SimulatedBroker(desk.recorder(settings), parameters)
-    config = write_config(settings, run_dir)
+    header = desk.header(settings, run_dir)
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
-    header = RunHeader(
-        run_dir=run_dir,
-        mode=settings.mode,
-        device=str(desk.device),
-        source=describe(settings),
-        instruments=desk.feed.instruments,
-        expected_events=expected_events(settings, desk.feed),
-        config=config,
-        notes=tuple(desk.notes),
-        rates=desk.pipeline.rates,
-        horizons_ms=desk.pipeline.graph.horizons_ms,
-    )
     skill = skill_meter(desk.feed.instruments, settings.skill, desk.head, rates=desk.pipeline.rates)
     summary = engine.run(
         desk.feed,

@@ -7,17 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schwabot.config import RunConfig
-from schwabot.modes.opening import (
-    compile_kernels,
-    describe,
-    expected_events,
-    notes_of,
-    open_feed,
-    reference_of,
-    say,
-    write_config,
-)
-from schwabot.tensors.device import resolve_device
 
 if TYPE_CHECKING:
     from schwabot.sinks.base import Sink
@@ -32,38 +21,16 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     """
     from schwabot import engine
     from schwabot.clock import ReplayClock
-    from schwabot.modules.forecast import ForecastHead
-    from schwabot.pipeline import Pipeline
-    from schwabot.sinks.base import RunHeader
+    from schwabot.modes.opened_graph import open_graph
     from schwabot.sinks.progress import Progress
-    from schwabot.training.heads import serve
     from schwabot.training.meters import CompileEntry, meters_of, skill_meter
 
-    feed = open_feed(settings)
-    reference = reference_of(settings.source.reference, feed.instruments)
-    device, reason = resolve_device(settings.device)
-    notes = say(notes_of(feed, reason))
-    head, modules = None, settings.modules
-    if settings.checkpoint:
-        head = ForecastHead.load(settings.checkpoint)
-        modules = serve(head, settings.checkpoint, modules, feed.instruments)
-    config = write_config(settings, run_dir)
-    pipeline = Pipeline(feed.instruments, modules, settings.latency, device=device, head=head)
-    compile_s = compile_kernels(feed.instruments, modules)
+    opened = open_graph(settings)
+    feed, pipeline, head = opened.feed, opened.pipeline, opened.head
+    header = opened.header(settings, run_dir)
+    compile_s = opened.compile()
     skill = skill_meter(feed.instruments, settings.skill, head, rates=pipeline.rates)
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
-    header = RunHeader(
-        run_dir=run_dir,
-        mode=settings.mode,
-        device=str(device),
-        source=describe(settings),
-        instruments=feed.instruments,
-        expected_events=expected_events(settings, feed),
-        config=config,
-        notes=tuple(notes),
-        rates=pipeline.rates,
-        horizons_ms=pipeline.graph.horizons_ms,
-    )
     summary = engine.run(
         feed,
         pipeline,
@@ -71,15 +38,15 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         clock=ReplayClock(),
         sinks=sinks_of(settings, progress),
         meters=[
-            *meters_of(feed, skill, modules.phantom_lag, pipeline.clock_summary, head, pipeline.rates),
+            *meters_of(feed, skill, opened.modules.phantom_lag, pipeline.clock_summary, head, pipeline.rates),
             CompileEntry(compile_s),
         ],
-        reference=reference,
+        reference=opened.reference,
         batch_events=settings.batch_events,
         progress=progress,
         started_s=started_s,
     )
-    for note in summary["notes"][len(notes) :]:
+    for note in summary["notes"][len(opened.notes) :]:
         sys.stderr.write(f"{note}\n")
     if "skill_note" in summary:
         sys.stderr.write(f"note: {summary['skill_note']}\n")

@@ -5,41 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from schwabot.config import RunConfig, closest
 from schwabot.errors import ConfigError
-from schwabot.modes.opening import compile_kernels, expected_events, notes_of, open_feed, reference_of, say
+from schwabot.modes.opened_graph import OpenedGraph, open_graph
+from schwabot.modes.opening import expected_events
 from schwabot.modules.forecast import ForecastHead
-from schwabot.modules.settings import ModulesConfig
-from schwabot.pipeline import Pipeline
 from schwabot.records.instrument import Instrument
 from schwabot.signals.compiling import CompiledPolicy, compile_policy
 from schwabot.signals.loading import load_policy, load_signal
 from schwabot.signals.own_signals import split_parameters
 from schwabot.simulation.recorder import MarketRecorder
-from schwabot.tensors.device import resolve_device
 from schwabot.ticks.base import Feed
-from schwabot.training.heads import serve
 
 
 @dataclass
-class Desk:
-    """Everything that stands before the first tick of a run that trades."""
+class Desk(OpenedGraph):
+    """Everything that stands before the first tick of a run that trades.
 
-    feed: Feed
-    pipeline: Pipeline
-    head: ForecastHead | None
-    modules: ModulesConfig
-    device: torch.device
+    Attributes:
+        policy: compiled for as many streams as are traded.
+        legs: streams that are traded.
+    """
+
     policy: CompiledPolicy
     legs: tuple[str, ...]
-    notes: list[str]
-    reference: str | None
-
-    def compile(self) -> float:
-        """Get the graph's kernels ready; gives the time, s."""
-        return compile_kernels(self.feed.instruments, self.modules)
 
     def parameters(self, settings: RunConfig) -> dict[str, float]:
         """Every parameter of the policy with its value."""
@@ -72,31 +61,25 @@ def open_policy(settings: RunConfig) -> CompiledPolicy:
     return policy
 
 
-def open_desk(settings: RunConfig, policy: CompiledPolicy, feed: Feed | None = None, *, quiet: bool = False) -> Desk:
+def open_desk(
+    settings: RunConfig, policy: CompiledPolicy, feed: Feed | None = None, head: ForecastHead | None = None, *,
+    quiet: bool = False,
+) -> Desk:  # fmt: skip
     """Open the source, build the graph, choose what is traded.
 
     Args:
         settings: of the run.
         policy: compiled for as many streams as are traded.
         feed: the source, if it is open already.
+        head: the forecast, if it is loaded already.
         quiet: say no notes; they are kept.
 
     Raises:
         ConfigError: a stream that is not there.
     """
-    feed = feed or open_feed(settings)
-    reference = reference_of(settings.source.reference, feed.instruments)
-    device, reason = resolve_device(settings.device)
-    notes = notes_of(feed, reason)
-    if not quiet:
-        say(notes)
-    head, modules = None, settings.modules
-    if settings.checkpoint:
-        head = ForecastHead.load(settings.checkpoint)
-        modules = serve(head, settings.checkpoint, modules, feed.instruments)
-    pipeline = Pipeline(feed.instruments, modules, settings.latency, device=device, head=head)
-    legs = legs_of(settings.policy.trade, feed.instruments, pipeline.rates)
-    return Desk(feed, pipeline, head, modules, device, policy, legs, notes, reference)
+    opened = open_graph(settings, feed, head, quiet=quiet)
+    legs = legs_of(settings.policy.trade, opened.feed.instruments, opened.pipeline.rates)
+    return Desk(**vars(opened), policy=policy, legs=legs)
 
 
 def legs_of(wanted: Sequence[str], instruments: tuple[Instrument, ...], rates: tuple[str, ...]) -> tuple[str, ...]:
