@@ -1,8 +1,8 @@
 """Schwabot: what is the asset worth right now, what does acting late cost, is this moment good enough to trade?
 
 ``load`` opens ticks, ``Graph`` runs them through the modules and gives Arrow tables back, ``leadlag`` says who leads
-whom, ``fit`` trains a forecast, ``backtest`` trades on what was recorded. All are imported on first use, so that
-``import schwabot`` alone needs nothing but Python.
+whom, ``fit`` trains a forecast, ``backtest`` trades on what was recorded, ``sweep`` tries many parameter sets. All are
+imported on first use, so that ``import schwabot`` alone needs nothing but Python.
 
 Example:
     >>> import schwabot
@@ -22,13 +22,26 @@ if TYPE_CHECKING:
     from schwabot.api_backtest import Backtest, backtest
     from schwabot.api_fit import Fit, fit
     from schwabot.api_leadlag import LeadLagResult, leadlag
+    from schwabot.api_sweep import Sweep, sweep
 
 try:
     __version__ = version("schwabot")
 except PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0+unknown"
 
-__all__ = ["Backtest", "Fit", "Graph", "LeadLagResult", "Result", "backtest", "fit", "leadlag", "load"]
+__all__ = [
+    "Backtest",
+    "Fit",
+    "Graph",
+    "LeadLagResult",
+    "Result",
+    "Sweep",
+    "backtest",
+    "fit",
+    "leadlag",
+    "load",
+    "sweep",
+]
 _ELSEWHERE = {
     "Backtest": "schwabot.api_backtest",
     "backtest": "schwabot.api_backtest",
@@ -36,6 +49,8 @@ _ELSEWHERE = {
     "LeadLagResult": "schwabot.api_leadlag",
     "fit": "schwabot.api_fit",
     "leadlag": "schwabot.api_leadlag",
+    "Sweep": "schwabot.api_sweep",
+    "sweep": "schwabot.api_sweep",
 }
 
 

@@ -46,9 +46,9 @@ def test_import_stays_light() -> None:
 
 def test_public_names() -> None:
     assert schwabot.__all__ == [
-        "Backtest", "Fit", "Graph", "LeadLagResult", "Result", "backtest", "fit", "leadlag", "load",
+        "Backtest", "Fit", "Graph", "LeadLagResult", "Result", "Sweep", "backtest", "fit", "leadlag", "load", "sweep",
     ]  # fmt: skip
-    assert not hasattr(schwabot, "sweep"), "absent until it exists"
+    assert not hasattr(schwabot, "trade"), "absent until it exists"
 
 
 def test_same_tables_and_numbers_as_the_command(result: schwabot.Result, tmp_path: Path) -> None:

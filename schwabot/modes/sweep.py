@@ -152,10 +152,7 @@ def _sweep(
                 search,
                 opened,
                 bench,
-                job.policy.source,
-                skips=job.policy.quiet is not None
-                and job.policy.skip_signal is not None
-                and all(len(one.legs) <= 1 for one in opened.first.values()),
+                job.policy,
                 parts=parts,
                 fitted=fitted_note(job.head, opened.first_ns, opened.last_ns),
                 told=told,
@@ -179,12 +176,21 @@ def _write(settings: RunConfig, run_dir: Path, swept: Swept, summary: dict[str, 
         pq.write_table(results.table, part, compression="zstd")
         part.replace(run_dir / FILE)
     if settings.sinks.figures:
-        _report(settings, run_dir, swept, summary["notes"])
+        report(run_dir / "report.html", settings, describe(settings), swept, summary["notes"])
     if settings.sinks.console:
         _say(swept, run_dir)
 
 
-def _report(settings: RunConfig, run_dir: Path, swept: Swept, notes: list[str]) -> None:
+def report(file: Path, settings: RunConfig, source: str, swept: Swept, notes: list[str]) -> None:
+    """Write the page.
+
+    Args:
+        file: where to.
+        settings: of the run; its assumptions are listed.
+        source: in a few words.
+        swept: what to show.
+        notes: what a reader has to know.
+    """
     outcome, said, found = swept.outcome, swept.said, swept.numbers
     simulation = dataclasses.asdict(settings.simulation)
     told = {f"simulation.{name}": value for name, value in simulation.items() if value not in (None, [])}
@@ -199,10 +205,10 @@ def _report(settings: RunConfig, run_dir: Path, swept: Swept, notes: list[str]) 
             "trades of a set, median": f"{found['trades_median']:,.0f}",
         }
     what = (
-        f"{outcome.results.sets:,} parameter sets of {settings.policy.name} on {describe(settings)}. {said.headline}"
+        f"{outcome.results.sets:,} parameter sets of {settings.policy.name} on {source}. {said.headline}"
         " What it shows is what these orders would have met in this recording; it says nothing about other days."
     )
-    write_report(run_dir / "report.html", f"Sweep of {settings.policy.name}", sections, facts, what)
+    write_report(file, f"Sweep of {settings.policy.name}", sections, facts, what)
 
 
 def _say(swept: Swept, run_dir: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from schwabot import engine
 from schwabot.config import RunConfig
 from schwabot.errors import ConfigError, DataError
+from schwabot.modes.opening import open_feed
 from schwabot.modes.sweep_slices import WHOLE, Slice, Slices
 from schwabot.modes.trading import Desk, open_desk, open_policy
 from schwabot.modules.settings import ModulesConfig
@@ -29,6 +30,7 @@ from schwabot.simulation.sweep.ranges import SIMULATION, Declared, Space, declar
 from schwabot.simulation.sweep.shards import MarketFacts, Resident, cut, cut_market, edges_of, run_shard, shards_of
 from schwabot.simulation.sweep.table import Leg
 from schwabot.sinks.progress import Progress
+from schwabot.ticks.base import Feed
 
 
 def declared(parameters: Iterable[Parameter], modules: ModulesConfig) -> list[Declared]:
@@ -184,6 +186,7 @@ class Markets:
         slices: what the source is cut into.
         stop: Ctrl-C ends the reading.
         desk: of the whole source under the first setting of the graph, if it is open already.
+        open_feed: opens a part of the source anew.
     """
 
     def __init__(
@@ -194,12 +197,15 @@ class Markets:
         slices: Slices,
         stop: engine.StopRequest,
         desk: Desk | None = None,
+        open_feed: Callable[[RunConfig], Feed] = open_feed,
     ) -> None:
         self._settings = settings
         self._space = space
         self._slices = slices
         self._stop = stop
         self._desk = desk
+        self._head = desk.head if desk is not None else None
+        self._open_feed = open_feed
         self._policies = {max(len(settings.policy.trade), 1): policy}
         self._kernels: dict[int, SweepKernel] = {}
         self._found: dict[tuple[str, int], Resident] = {}
@@ -238,7 +244,7 @@ class Markets:
             self._kernels[legs] = SweepKernel(policy, legs)
         desk, self._desk = self._desk if market == WHOLE and graph == 0 else None, None
         if desk is None:
-            desk = open_desk(settings, policy, quiet=True)
+            desk = open_desk(settings, policy, self._open_feed(settings), self._head, quiet=True)
         self.compile_s += desk.compile()
         recorder = desk.recorder(settings)
         label = "sweep: reading" if market == WHOLE else f"sweep: reading {market}"

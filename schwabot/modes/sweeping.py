@@ -172,8 +172,8 @@ class Swept:
 
 
 def sweep_markets(
-    settings: RunConfig, space: Space, search: Search, opened: OpenMarkets, bench: Bench, policy: str, *,
-    skips: bool = False, parts: Parts | None = None, fitted: str = "",
+    settings: RunConfig, space: Space, search: Search, opened: OpenMarkets, bench: Bench, policy: CompiledPolicy, *,
+    parts: Parts | None = None, fitted: str = "",
     told: Callable[[int, int, Results], None] = lambda done, ran, results: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Swept:  # fmt: skip
@@ -185,8 +185,7 @@ def sweep_markets(
         search: what is asked.
         opened: the markets.
         bench: where shards run.
-        policy: where the policy's source is, for errors.
-        skips: the policy says where it is quiet, and the kernel jumps there.
+        policy: what decides.
         parts: where blocks are kept and recalled from.
         fitted: where the forecast that is traded on knew what came after, that in words.
         told: called after each block.
@@ -197,6 +196,8 @@ def sweep_markets(
     """
     config, bucket_s = settings.sweep, settings.simulation.bucket_s
     folds = range(config.folds + 1)
+    one_leg = all(len(one.legs) <= 1 for one in opened.first.values())
+    skips = policy.quiet is not None and policy.skip_signal is not None and one_leg
     results = Results(space, opened.rows_of_set(folds))
     shards = sum(len(one.folds) for one in opened.first.values())
     pieces = max(1, -(-bench.slots // shards) if skips else bench.slots)
@@ -233,7 +234,7 @@ def sweep_markets(
     }
     numbers["unskipped_per_s"] = numbers["param_events_per_s"]
     if skips and ended.ran:
-        numbers["unskipped_per_s"] = _unskipped(opened, bench, outcome, policy)
+        numbers["unskipped_per_s"] = _unskipped(opened, bench, outcome, policy.source)
     surface = None if stop() else _surface(settings, outcome, opened, bench)
     numbers |= {"threads": bench.slots, "cluster": bench.summary(), "markets": len(opened.first)}
     numbers |= {"verdict": said.word, "reasons": [said.headline, *said.reasons], "remarks": list(said.remarks)}
