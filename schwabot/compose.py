@@ -178,8 +178,8 @@ def _fit_argument(name: str, value: str) -> str:
     """What ``fit.NAME=...`` means to Hydra; ``fit.SIGNAL.NAME`` is a parameter of a signal of one's own.
 
     Example:
-        >>> _fit_argument("fit.signals", "mine:flow"), _fit_argument("fit.flow.tau_ms", "5"), _fit_argument("fit.out", "a")
-        ("fit.signals=['mine:flow']", '++fit.signal_parameters.flow.tau_ms=5', 'fit.out=a')
+        >>> _fit_argument("fit.signals", "mine:flow"), _fit_argument("fit.flow.tau_ms", "5")
+        ("fit.signals=['mine:flow']", '++fit.signal_parameters.flow.tau_ms=5')
     """
     _, first, *rest = name.split(".")
     if name == "fit.signals" and value and value[0] not in "[{$":

@@ -36,7 +36,7 @@ FEATURES = (
     "deviation", "microprice", "order_flow_5ms", "order_flow_30ms", "trade_flow_5ms", "trade_flow_30ms",
     "momentum_5ms", "momentum_30ms", "last_trade",
 )  # fmt: skip
-"""Per stream, in the order of the last axis, before columns of the user's own; formulas in ``schwabot_kernels.forecast.cpu``."""
+"""Per stream, in the order of the last axis; the user's own come after. Formulas: ``schwabot_kernels.forecast.cpu``."""
 FEATURES_VERSION = 2
 """Goes up when a feature changes its meaning, so that no head is served what it was not fitted on."""
 FORMAT = 1
@@ -271,7 +271,7 @@ class Forecasts(NamedTuple):
 class Forecast(Stateful):
     """Features of the coming move, and a trained head on them: part of the ghost bridge.
 
-    The nine features change sign with the price, so a head has no intercept. A stream that takes no part counts as zeros.
+    The nine features change sign with the price, so a head has no intercept. A stream that takes no part is all zeros.
     None depends on the ghost's estimator: a head goes with either.
 
     Args:

@@ -79,7 +79,7 @@ def declare_columns(specs: Sequence[str], given: Mapping[str, Any] | None = None
             one.name,
             by_name[one.name].strip(),
             digest_of(one),
-            {name: float(value) for name, value in _values(one, given.get(one.name, {})).items()},
+            _values(one, given.get(one.name, {})),
         )
         for one in order
     )
@@ -109,8 +109,8 @@ def _check_reads(one: Signal, names: Sequence[str]) -> None:
                 line=line,
             )
         raise PolicyError(
-            f"{one.name} reads {name}, which is no signal of fit.signals{closest(name, names)}; list what it reads there"
-            f" too, fit.signals=[..., my_module:{name}]",
+            f"{one.name} reads {name}, which is no signal of fit.signals{closest(name, names)}; list it there too,"
+            f" fit.signals=[..., my_module:{name}]",
             file=file,
             line=line,
         )
@@ -187,7 +187,7 @@ class OwnFeatures(OwnColumns):
             run = make_pass(one, tuple(names.index(name) for name in one.signals))
             self._passes.append((run, np.array([as_row(_values(one, column.parameters))], np.float64)))
         # Over no rows, so that the first batch need not wait for the compiler.
-        self.advance(TickBatch.from_ticks(blank(instruments, 0)), self.initial_state())
+        self.advance(TickBatch.from_ticks(blank(tuple(instruments), 0)), self.initial_state())
 
     def bind(self, state: State) -> list[list[PassState]]:
         """The passes' states, [E][V], sharing memory."""

@@ -26,18 +26,18 @@ def digest_of(declared: Declared) -> str:
     Raises:
         PolicyError: the source can't be read.
     """
-    said: dict[str, str] = {}
+    said: set[str] = set()
     _walk(declared, declared.function, said, set())
     parameters = [(one.name, one.kind.__name__) for one in declared.parameters]
-    whole = repr((declared.name, declared.memory, parameters, declared.signals, sorted(said.items())))
+    whole = repr((declared.name, declared.memory, parameters, declared.signals, sorted(said)))
     return blake2b(whole.encode(), digest_size=16).hexdigest()
 
 
-def _walk(declared: Declared, function: Function, said: dict[str, str], done: set[Function]) -> None:
+def _walk(declared: Declared, function: Function, said: set[str], done: set[Function]) -> None:
     if function in done:
         return
     done.add(function)
-    said[f"def {function.__module__.rpartition('.')[2]}.{function.__qualname__}"] = _text(declared, function)
+    said.add(_text(declared, function))
     code = function.__code__
     closure = zip(code.co_freevars, function.__closure__ or (), strict=True)
     names = {**function.__globals__, **{name: _cell(cell) for name, cell in closure}}
@@ -47,13 +47,13 @@ def _walk(declared: Declared, function: Function, said: dict[str, str], done: se
 
 
 def _note(
-    declared: Declared, name: str, value: Any, attributes: tuple[str, ...], said: dict[str, str], done: set[Function]
+    declared: Declared, name: str, value: Any, attributes: tuple[str, ...], said: set[str], done: set[Function]
 ) -> None:
     plain = _plain(value)
     if plain is not None and _is_users(plain):
         _walk(declared, plain, said, done)
     elif isinstance(value, bool | int | float | tuple | np.generic):
-        said[f"{name} ="] = repr(value)
+        said.add(f"{name} = {value!r}")
     elif (isinstance(value, ModuleType) and value not in (math, np)) or (
         isinstance(value, type) and issubclass(value, enum.Enum)
     ):

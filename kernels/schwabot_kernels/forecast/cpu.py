@@ -318,6 +318,22 @@ def own_features(first: int, n: int, own: F64, phased: Phased, out: Foreseen) ->
 
 
 @njit(**NJIT)
+def _add_own(j: int, params: HeadParams, scaled: F64, forecasts: F64) -> None:
+    """Add what the features after the nine say to row j of ``forecasts``."""
+    coefficients = params.coefficients
+    streams, count, horizons, width = coefficients.shape
+    size, stride = BLOCK * width, horizons * width
+    for h in range(horizons):
+        for g in range(0, width, LANES):
+            row = h * size + j * width + g
+            said = load(forecasts, row)
+            for u in range(streams):
+                for k in range(FEATURES, count):
+                    said = said + load(coefficients, (u * count + k) * stride + h * width + g) * scaled[k, j, u]
+            store(forecasts, row, said)
+
+
+@njit(**NJIT)
 def head(n: int, phased: Phased, params: HeadParams, out: Foreseen) -> None:
     """Fill ``out.forecasts`` and ``out.predicted`` from ``out.features``."""
     coefficients, scaled, forecasts = params.coefficients, out.scaled, out.forecasts
@@ -341,10 +357,10 @@ def head(n: int, phased: Phased, params: HeadParams, out: Foreseen) -> None:
                         a = a + load(coefficients, at + k * stride) * scaled[k, j, u]
                         b = b + load(coefficients, at + (k + 1) * stride) * scaled[k + 1, j, u]
                         c = c + load(coefficients, at + (k + 2) * stride) * scaled[k + 2, j, u]
-                    for k in range(FEATURES, count):
-                        a = a + load(coefficients, at + k * stride) * scaled[k, j, u]
                 answers = (load(phased.route, row) == 0) & (load(params.target, g) == 1)
                 store(forecasts, h * size + row, where(answers, a + (b + c), np.nan))
+        if count > FEATURES:
+            _add_own(j, params, scaled, forecasts)
         moves, known = 0.0, 0.0
         for v in range(streams):
             move = forecasts[params.memory_horizon, j, v]

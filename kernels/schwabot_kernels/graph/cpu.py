@@ -256,7 +256,7 @@ def graph_block(
     state: GraphState,
     work: Workspace,
 ) -> None:
-    """Events [first, first + n), n <= BLOCK, through every stage; the answers stay in ``work``. ``own`` is [V, E, N]."""
+    """Events [first, first + n), n <= BLOCK, through every stage; the answers stay in ``work``. ``own``: [V, E, N]."""
     aligned, phased, memory, ghost, deviation = work.aligned, work.phased, work.remembered, work.ghost, work.deviation
     ts_ns, streams = events.ts_ns, table.tick.size
     for v in range(streams):

@@ -63,7 +63,7 @@ class BoundType(types.StructRef):  # type: ignore[misc]
 
 
 class Bound(structref.StructRefProxy):  # type: ignore[misc]
-    """Arrays of one event, own columns, settings, state, scratch and answer, bound for ``step``. Keeps none of them alive."""
+    """Arrays of one event, own columns, settings, state, scratch and answer, bound for ``step``. Keeps none alive."""
 
 
 structref.define_proxy(Bound, BoundType, ["event", "own", "table", "params", "state", "work", "answer"])
@@ -101,7 +101,7 @@ def bind(
     work: Workspace,
     answer: Answer,
 ) -> Any:
-    """A ``Bound`` of these arrays; the caller keeps them alive. ``event`` has columns of length 1, ``own`` [V, E, 1]."""
+    """A ``Bound`` of these arrays; the caller keeps them alive. ``event`` has [1] columns, ``own``: [V, E, 1]."""
     return Bound(
         _borrowed(event),
         _borrowed(own),
