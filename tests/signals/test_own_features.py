@@ -84,9 +84,9 @@ def market() -> Market:
     )  # fmt: skip
 
 
-def a_head(market: Market, columns: tuple[OwnColumn, ...]) -> ForecastHead:
+def a_head(market: Market, columns: tuple[OwnColumn, ...], unknown: int = 1) -> ForecastHead:
     """A head of any size over nine and the own features."""
-    plain, rng = making.head(market.instruments, 4, unknown=1), np.random.default_rng(8)
+    plain, rng = making.head(market.instruments, 4, unknown), np.random.default_rng(8)
     roles, wide = len(plain.roles), len(FEATURES) + len(columns)
     return replace(
         plain,
@@ -96,10 +96,10 @@ def a_head(market: Market, columns: tuple[OwnColumn, ...]) -> ForecastHead:
     )
 
 
-def a_graph(market: Market, columns: tuple[OwnColumn, ...]) -> Graph:
+def a_graph(market: Market, columns: tuple[OwnColumn, ...], unknown: int = 1) -> Graph:
     trades_only = [one.stream for one in market.instruments if one.trades_only]
     own = OwnFeatures(columns, market.instruments)
-    return Graph(market.instruments, making.settings(), trades_only, a_head(market, columns), own)
+    return Graph(market.instruments, making.settings(), trades_only, a_head(market, columns, unknown), own)
 
 
 def test_the_columns_are_those_of_a_backtest(market: Market, columns: tuple[OwnColumn, ...], file: Path) -> None:
@@ -140,7 +140,7 @@ def test_the_forecast_is_its_reference(market: Market, columns: tuple[OwnColumn,
 def test_opcheck(columns: tuple[OwnColumn, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """The op with columns of one's own, 700 events into a market."""
     market = making.synthetic(1_000, streams=3)
-    graph = a_graph(market, columns)
+    graph = a_graph(market, columns, unknown=0)  # opcheck takes no NaN for equal
     op = schwabot.modules.forecast.forecast_op
     recorder = Recorder(op, [argument.name for argument in op._opoverload._schema.arguments])
     monkeypatch.setattr(schwabot.modules.forecast, "forecast_op", recorder)
