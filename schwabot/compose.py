@@ -23,6 +23,7 @@ from omegaconf.errors import (
 from schwabot.config import FEES, GROUPS, SOURCES, InstrumentConfig, RunConfig, closest, either
 from schwabot.errors import ConfigError
 from schwabot.signals.settings import PolicyConfig
+from schwabot.training.fit_settings import FitConfig
 
 SECRET = re.compile(r"key|secret|passw|token", re.IGNORECASE)
 MASK = "***"
@@ -129,6 +130,8 @@ def normalise_arguments(arguments: Iterable[str]) -> list[str]:
         bare = name.lstrip("+")
         if equals and (bare == "policy" or bare.startswith("policy.")):
             argument = _policy_argument(bare, value)
+        elif equals and bare.startswith("fit."):
+            argument = _fit_argument(bare, value)
         elif equals and (bare == "sweep.over" or bare.startswith("sweep.over.")):
             argument = f"++{bare}={value}"  # ranges are added to a mapping that is empty
         elif equals and bare == "device":
@@ -169,6 +172,23 @@ def _policy_argument(name: str, value: str) -> str:
     if first in (one.name for one in fields(PolicyConfig)):
         return f"{name}={value}"
     return f"++policy.parameters.{name.removeprefix('policy.')}={value}"
+
+
+def _fit_argument(name: str, value: str) -> str:
+    """What ``fit.NAME=...`` means to Hydra; ``fit.SIGNAL.NAME`` is a parameter of a signal of one's own.
+
+    Example:
+        >>> _fit_argument("fit.signals", "mine:flow"), _fit_argument("fit.flow.tau_ms", "5")
+        ("fit.signals=['mine:flow']", '++fit.signal_parameters.flow.tau_ms=5')
+    """
+    _, first, *rest = name.split(".")
+    if name == "fit.signals" and value and value[0] not in "[{$":
+        return f"{name}=[{','.join(map(_quoted, value.split(',')))}]"
+    if first == "signal_parameters" and rest:
+        return f"++{name}={value}"
+    if rest and first not in (one.name for one in fields(FitConfig)):
+        return f"++fit.signal_parameters.{name.removeprefix('fit.')}={value}"
+    return f"{name}={value}"
 
 
 def _quoted(value: str) -> str:

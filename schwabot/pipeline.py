@@ -31,6 +31,7 @@ from schwabot.modules.settings import ModulesConfig
 from schwabot.records.audit import DriftEvents, FallbackEvent, SignalColumns, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Int8, Int64, Kind, Ticks
+from schwabot.signals.own_features import own_features
 from schwabot.tensors.tick_batch import TickBatch
 from schwabot.ticks.merge import blank
 from schwabot.ticks.venue_clock import VenueClock, VenueClockConfig
@@ -44,12 +45,14 @@ class Pipeline:
         modules: settings of the graph.
         clock: settings of the venue clocks.
         device: where the graph runs.
-        head: a trained forecast, as ``ForecastHead.load`` gives it; None = deviation times an online slope.
+        head: a trained forecast, as ``ForecastHead.load`` gives it; None = deviation times an online slope. Signals of
+            the user's own that it is made of are found where they were when it was fitted.
         state: to go on from, as ``Pipeline.state`` gives it; left as it is. A state of the graph alone will do, then
             venue clocks and counts start afresh. None = from the beginning.
 
     Raises:
         StateError: the state belongs to another pipeline.
+        ConfigError: a signal of the user's own that the head needs is not there, or has another source.
 
     Example:
         >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
@@ -73,7 +76,13 @@ class Pipeline:
         self.instruments = tuple(instruments)
         self.device = torch.device(device)
         self.clock = VenueClock(self.instruments, clock or VenueClockConfig())
-        self.graph = Graph(self.instruments, modules, [i.stream for i in self.instruments if i.trades_only], head)
+        self.graph = Graph(
+            self.instruments,
+            modules,
+            [i.stream for i in self.instruments if i.trades_only],
+            head,
+            own_features(head.own, self.instruments) if head else None,
+        )
         self._batches = 0
         self._events = 0
         self._watch = _Watch(self.instruments)

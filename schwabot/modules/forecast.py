@@ -1,6 +1,6 @@
 """Forecast: what every stream is expected to do next.
 
-Axis legend: N events, V streams, R roles, F features, H horizons.
+Axis legend: N events, V streams, R roles, E columns of the user's own, F = 9 + E features, H horizons.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from schwabot.errors import ConfigError, StateError
+from schwabot.modules.own_columns import OwnColumn, OwnColumns
 from schwabot.modules.stateful import State, Stateful
 from schwabot.modules.tensor_harness import Timeline, has_quotes
 from schwabot.records.instrument import Instrument
@@ -35,7 +36,7 @@ FEATURES = (
     "deviation", "microprice", "order_flow_5ms", "order_flow_30ms", "trade_flow_5ms", "trade_flow_30ms",
     "momentum_5ms", "momentum_30ms", "last_trade",
 )  # fmt: skip
-"""Per stream, in the order of the last axis; formulas in ``schwabot_kernels.forecast.cpu``."""
+"""Per stream, in the order of the last axis; the user's own come after. Formulas: ``schwabot_kernels.forecast.cpu``."""
 FEATURES_VERSION = 2
 """Goes up when a feature changes its meaning, so that no head is served what it was not fitted on."""
 FORMAT = 1
@@ -71,6 +72,7 @@ class ForecastHead:
         clip: limit of a scaled feature, either way.
         settings: dotted settings that the features depend on, and their values when it was fitted.
         provenance: what it was fitted on and how; anything JSON can hold.
+        own: signals of the user's own among the features, after those of ``FEATURES``.
 
     Raises:
         ConfigError: shapes or values that are no head.
@@ -88,11 +90,12 @@ class ForecastHead:
     clip: float = 12.0
     settings: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    own: tuple[OwnColumn, ...] = ()
 
     def __post_init__(self) -> None:
         roles, horizons = len(self.roles), len(self.horizons_ms)
         shapes = (self.scale.shape, self.coefficients.shape)
-        wanted = ((roles, len(FEATURES)), (horizons, roles, roles, len(FEATURES)))
+        wanted = ((roles, len(self.features)), (horizons, roles, roles, len(self.features)))
         if shapes != wanted or not roles or not horizons:
             raise ConfigError(f"a head of {roles} roles and {horizons} horizons has shapes {wanted}, got {shapes}")
         if list(self.roles) != sorted(set(self.roles)):
@@ -105,9 +108,16 @@ class ForecastHead:
             raise ConfigError("a head's numbers must be finite, its scales not negative, its clip positive")
 
     @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the F features of every stream."""
+        return (*FEATURES, *(one.name for one in self.own))
+
+    @property
     def fingerprint(self) -> int:
         """48 bits that tell heads apart which answer differently."""
         said = hashlib.sha256(repr((self.roles, self.horizons_ms, self.clip, FEATURES_VERSION)).encode())
+        if self.own:
+            said.update(repr([(one.name, one.digest, sorted(one.parameters.items())) for one in self.own]).encode())
         for values in (self.scale, self.coefficients):
             said.update(np.ascontiguousarray(values, np.float64).tobytes())
         return int.from_bytes(said.digest()[:6], "big")
@@ -135,8 +145,8 @@ class ForecastHead:
                 known = ", ".join(f"{h:g}" for h in self.horizons_ms)
                 raise ConfigError(f"modules.{name}={ms:g} is not a horizon of the forecast head: use one of {known}")
         streams = len(instruments)
-        params = no_head(streams)._replace(
-            coefficients=np.zeros((streams, len(FEATURES), len(self.horizons_ms), padded(streams))),
+        params = no_head(streams, len(self.own))._replace(
+            coefficients=np.zeros((streams, len(self.features), len(self.horizons_ms), padded(streams))),
             clip=float(self.clip),
             lanes_horizon=self.horizons_ms.index(lanes_ms),
             memory_horizon=self.horizons_ms.index(memory_ms),
@@ -162,7 +172,7 @@ class ForecastHead:
         said = {
             "schwabot_head": FORMAT,
             "features_version": FEATURES_VERSION,
-            "features": FEATURES,
+            "features": self.features,
             "roles": self.roles,
             "horizons_ms": self.horizons_ms,
             "clip": self.clip,
@@ -170,6 +180,8 @@ class ForecastHead:
             "provenance": dict(self.provenance),
             "fingerprint": self.fingerprint,
         }
+        if self.own:
+            said["own"] = [asdict(one) for one in self.own]
         arrays = {"scale": self.scale, "coefficients": self.coefficients}
         content = save(
             {name: np.ascontiguousarray(values, np.float64) for name, values in arrays.items()},
@@ -217,7 +229,8 @@ class ForecastHead:
                 f" this version of Schwabot reads {FORMAT} and {FEATURES_VERSION}: fit again"
             )
         try:
-            if said["features"] != list(FEATURES):
+            own = tuple(OwnColumn(**one) for one in said.get("own", []))
+            if said["features"] != [*FEATURES, *(one.name for one in own)]:
                 raise ConfigError(f"features {said['features']}")
             if not all(isinstance(said[name], dict) for name in ("settings", "provenance")):
                 raise ConfigError("settings and provenance must be names with values")
@@ -231,6 +244,7 @@ class ForecastHead:
                 clip=float(said["clip"]),
                 settings=said["settings"],
                 provenance=said["provenance"],
+                own=own,
             )
             if said["fingerprint"] != head.fingerprint:
                 raise ConfigError("its numbers are not those that were written: it was changed or damaged")
@@ -243,8 +257,8 @@ class Forecasts(NamedTuple):
     """What the coming move is made of, and what a head makes of it.
 
     Attributes:
-        features: see ``FEATURES``; plain bp, or units of the usual touch quantity; 0 where a stream takes no part.
-            [N, V, F]
+        features: see ``FEATURES``; plain bp, or units of the usual touch quantity; then the user's own as they are; 0
+            where a stream takes no part. [N, V, F]
         forecast_bp: expected move; NaN where a stream takes no part or the head does not know it. [N, V, H]
         ghost_move_bp: mean of the known forecasts over the registry's horizon, 0 without any. [N]
     """
@@ -257,7 +271,7 @@ class Forecasts(NamedTuple):
 class Forecast(Stateful):
     """Features of the coming move, and a trained head on them: part of the ghost bridge.
 
-    All features change sign with the price, so a head has no intercept. A stream that takes no part counts as zeros.
+    The nine features change sign with the price, so a head has no intercept. A stream that takes no part is all zeros.
     None depends on the ghost's estimator: a head goes with either.
 
     Args:
@@ -266,12 +280,13 @@ class Forecast(Stateful):
         trades_only: streams without quotes, beside those whose instrument says so.
         lanes_ms: horizon of the lanes.
         memory_ms: horizon of the registry's outcomes.
+        own: columns of the user's own: those of the head, or with none those to be fitted.
 
     Shape:
         batch [N], timeline [N, V]; features [N, V, F], forecasts [N, V, H].
 
     Raises:
-        ConfigError: the head does not know any of the streams, or lacks a horizon.
+        ConfigError: the head does not know any of the streams, lacks a horizon, or needs other columns of one's own.
         StateError: the state belongs to another forecast.
 
     Source:
@@ -289,6 +304,8 @@ class Forecast(Stateful):
         ((300, 4, 9), (300, 4, 0))
     """
 
+    _beside: tuple[OwnColumns, ...] = ()  # in a tuple, because as a module of the graph's it would be counted twice
+
     def __init__(
         self,
         instruments: Sequence[Instrument],
@@ -296,22 +313,56 @@ class Forecast(Stateful):
         trades_only: Sequence[str] = (),
         lanes_ms: float = 100.0,
         memory_ms: float = 100.0,
+        own: OwnColumns | None = None,
     ) -> None:
         streams = len(instruments)
+        given = own.columns if own else ()
+        if head is not None and head.own != given:
+            raise ConfigError(
+                f"the forecast head is made of signals of your own, {[one.name for one in head.own]}, and was given"
+                f" {[one.name for one in given]}: use own=OwnFeatures(head.own, instruments), as Pipeline does"
+            )
         identity = SimpleNamespace(checkpoint=head.fingerprint if head else 0)
         super().__init__("forecast", identity, ("checkpoint",), {"forecast": kernel.empty_state(streams)}, streams)
         self.head = head
-        self.params = head.params(instruments, lanes_ms, memory_ms) if head else no_head(streams)
+        self._beside = (own,) if own and own.columns else ()
+        self.params = head.params(instruments, lanes_ms, memory_ms) if head else no_head(streams, len(given))
         self.horizons_ms = head.horizons_ms if head else ()
         self.quoted = has_quotes(instruments, trades_only)
+
+    @property
+    def own(self) -> OwnColumns | None:
+        """What computes columns of the user's own, if there are any."""
+        return self._beside[0] if self._beside else None
+
+    def initial_state(self) -> State:
+        """State before the first event."""
+        state = super().initial_state()
+        for one in self._beside:
+            state |= one.initial_state()
+        return state
+
+    def check_state(self, state: State) -> None:
+        """Raise StateError when this module's part of ``state`` is missing, misshapen, or means something else."""
+        super().check_state(state)
+        for one in self._beside:
+            one.check_state(state)
+
+    def own_columns(self, batch: TickBatch, state: State) -> torch.Tensor:
+        """The user's own columns of a batch; their part of ``state`` is moved on in place. Shape: [V, E, N]."""
+        if self.own is None:
+            return torch.zeros((len(self.quoted), 0, len(batch)), dtype=torch.float64)
+        return self.own.advance(batch, state)
 
     def forward(self, batch: TickBatch, timeline: Timeline, state: State) -> tuple[Forecasts, State]:
         """Features and forecasts of N events; returns them and the state after, and leaves ``state`` as it was."""
         self.check_state(state)
+        foreign = {name: state[name].clone() for one in self._beside for name in one.initial_state()}
         aligned, streams = timeline.aligned, len(self.quoted)
         events = {name: getattr(batch, name) for name in _EVENTS}
         found, forecasts, move, *leaves = forecast_op(
             **events,
+            own=self.own_columns(batch, foreign),
             quoted=torch.from_numpy(self.quoted),
             last_ns=aligned.last_ns.T,
             x=aligned.x.T,
@@ -327,7 +378,7 @@ class Forecast(Stateful):
             memory_horizon=self.params.memory_horizon,
             state=self._leaves("forecast", state),
         )
-        after = self._own(state) | self._named("forecast", leaves)
+        after = self._own(state) | foreign | self._named("forecast", leaves)
         return Forecasts(found.permute(2, 1, 0), forecasts.permute(2, 1, 0), move), after
 
 

@@ -20,6 +20,7 @@ from schwabot.modules.checkpoint import load_state, save_state
 from schwabot.modules.forecast import Forecast, ForecastHead
 from schwabot.modules.ghost_bridge import GhostBridge, take_windows
 from schwabot.modules.hash_registry import HashRegistry
+from schwabot.modules.own_columns import OwnColumns
 from schwabot.modules.phantom_lag import PhantomLag, finish_decisions, take_decisions
 from schwabot.modules.settings import ModulesConfig
 from schwabot.modules.stateful import State, Stateful
@@ -59,6 +60,7 @@ class Graph(torch.nn.Module):
         config: settings of the five modules.
         trades_only: streams whose price is their last trade, beside those whose instrument says so.
         head: a trained forecast; None = deviation times an online slope.
+        own: computes the head's columns of the user's own, where it has any.
 
     Shape:
         batch [N]; signals [N], [N, V] and [N, V, H].
@@ -84,6 +86,7 @@ class Graph(torch.nn.Module):
         config: ModulesConfig | None = None,
         trades_only: Sequence[str] = (),
         head: ForecastHead | None = None,
+        own: OwnColumns | None = None,
     ) -> None:
         super().__init__()
         self.instruments = tuple(instruments)
@@ -96,7 +99,12 @@ class Graph(torch.nn.Module):
         )
         self.ghost_bridge = ghost_bridge
         self.ghost_bridge.forecast = Forecast(
-            self.instruments, head, trades_only, self.config.voltage_lanes.horizon_ms, registry.horizon_ms
+            self.instruments,
+            head,
+            trades_only,
+            self.config.voltage_lanes.horizon_ms,
+            registry.horizon_ms,
+            own if head else None,
         )
         self.hash_registry = HashRegistry(self.instruments, registry)
         self.phantom_lag = PhantomLag(
@@ -112,11 +120,17 @@ class Graph(torch.nn.Module):
         self.table = self.tensor_harness.table
         self.params = self._params()
         self._horizons = len(self.horizons_ms)
-        self._work = kernel.workspace(len(self.instruments), registry.bits, registry.tables, self._horizons)
+        self._work = self.workspace()
         self._memory = ColumnMemory()
         # Holds one entry while nobody uses the two. A list, because a lock can't be copied or pickled; pop is atomic.
         self._turn: list[None] = [None]
         self._names = set(self.initial_state())
+
+    def workspace(self) -> kernel.Workspace:
+        """Scratch of one block for this graph's settings."""
+        registry, own = self.config.hash_registry, self._forecast.own
+        columns = len(own.columns) if own else 0
+        return kernel.workspace(len(self.instruments), registry.bits, registry.tables, self._horizons, columns)
 
     def _params(self) -> kernel.GraphParams:
         """Settings in the kernels' units."""
@@ -136,6 +150,11 @@ class Graph(torch.nn.Module):
             style_fee_bp=self.voltage_lanes.style_fee_bp,
             head=self._forecast.params,
         )
+
+    @property
+    def own(self) -> OwnColumns | None:
+        """What computes the head's columns of the user's own, if it has any."""
+        return self._forecast.own
 
     @property
     def _forecast(self) -> Forecast:
@@ -212,15 +231,16 @@ class Graph(torch.nn.Module):
         self._check_batch(batch, state)
         like = tree.to_dict(_TEMPLATE)
         numbers, arrays = flat_params(self.params)
+        after = {name: tensor.clone() for name, tensor in state.items() if name not in like}
         out = graph_op(
             [getattr(batch, name).cpu() for name in Events._fields],
+            self._forecast.own_columns(batch, after),
             tree.leaves(self.table),
             numbers,
             arrays,
             [state[name] for name in like],
         )
         count = len(kernel.GraphColumns._fields)
-        after = {name: tensor.clone() for name, tensor in state.items() if name not in like}
         after |= dict(zip(like, out[count:], strict=True))
         parts = self._like(after)
         columns = kernel.GraphColumns._make(column.numpy() for column in out[:count])
@@ -256,13 +276,14 @@ class Graph(torch.nn.Module):
     def _advance(self, batch: TickBatch, state: State) -> GraphOutput:
         self._check_batch(batch, state)
         events = Events(*(getattr(batch, name).cpu().contiguous().numpy() for name in Events._fields))
+        own = self._forecast.own_columns(batch, state).numpy()
         columns = self._memory.columns(len(batch), len(self.instruments), self._horizons)
         parts = self._like(state)
         decisions: list[LagDecisions] = []
         windows: list[ArbitrageEvents] = []
         row = 0
         while True:
-            row = kernel.graph_pass(row, events, self.table, self.params, parts, self._work, columns)
+            row = kernel.graph_pass(row, events, own, self.table, self.params, parts, self._work, columns)
             decisions.append(take_decisions(parts.lag, int(parts.lag.pending.min())))
             windows.append(take_windows(parts.arbitrage, self.params.arbitrage))
             if row == len(batch):

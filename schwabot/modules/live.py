@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from numba import types
@@ -9,6 +10,7 @@ from numba import types
 from schwabot.errors import StateError, UnknownStreamError, UnsortedTimeError
 from schwabot.modules.ghost_bridge import take_windows
 from schwabot.modules.graph import Graph, State
+from schwabot.modules.own_columns import market_of
 from schwabot.modules.phantom_lag import take_decisions
 from schwabot.records.audit import ArbitrageEvents, LagDecisions
 from schwabot.records.market import MISSING_NS, Float64, Int8
@@ -71,12 +73,15 @@ class LiveStep:
         self.graph = graph
         self.state = state
         self._streams = len(graph.instruments)
-        registry = graph.config.hash_registry
         self._turn: list[None] = [None]  # holds one entry while no thread is in ``step``
         self._event = step.empty_event()
-        horizons = len(graph.horizons_ms)
-        self._work = cpu.workspace(self._streams, registry.bits, registry.tables, horizons)
-        self._answer = step.empty_answer(self._streams, horizons)
+        self._work = graph.workspace()
+        self._answer = step.empty_answer(self._streams, len(graph.horizons_ms))
+        own = graph.own
+        market = market_of(self._event, self._streams, len(own.columns) if own else 0)
+        self._own = market.signals
+        self._row = [getattr(market, name) for name in _ROW]
+        self._fill = None if own is None else partial(own.fill, market, own.bind(state))
         self._views = (*self._answer.wide, *self._answer.small, self._answer.forecasts.T)
         self._bind(tree.from_dict(_TEMPLATE, state))
         # The dispatcher looks at the type of every argument on every call; they are always the same.
@@ -85,7 +90,9 @@ class LiveStep:
     def _bind(self, parts: cpu.GraphState) -> None:
         self._parts = parts
         self._last_ns = int(parts.align.clock[0])
-        self._bound = step.bind(self._event, self.graph.table, self.graph.params, parts, self._work, self._answer)
+        self._bound = step.bind(
+            self._event, self._own, self.graph.table, self.graph.params, parts, self._work, self._answer
+        )
 
     def step(
         self,
@@ -133,6 +140,10 @@ class LiveStep:
                 "another thread is in this LiveStep, whose state they would share: one per thread"
             ) from None
         try:
+            if self._fill is not None:
+                for column, value in zip(self._row, event, strict=False):
+                    column[0] = value
+                self._fill()
             answer = self._run(self._bound, *event)
             if answer[1] == step.NO_ROOM:
                 grown = grown_state(self._parts)
@@ -151,4 +162,6 @@ class LiveStep:
         return decisions, take_windows(self._parts.arbitrage, self.graph.params.arbitrage)
 
 
+_ROW = ("ts_ns", "leg", "kind", "bid", "ask", "bid_lots", "ask_lots", "price", "lots", "side")
+"""Fields of ``Market`` in the order of an event's."""
 _TEMPLATE = cpu.empty_state(streams=1, bits=4, tables=1, seed=0, slots=1, latencies=1, v0=0.8, capacity=1)

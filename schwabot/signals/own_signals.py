@@ -92,8 +92,8 @@ def make_pass(signal: Signal, columns: tuple[int, ...]) -> Any:
         touch, numbers = state.touch, state.numbers
         bids, asks = touch[0], touch[1]
         for row in range(first, end):
-            if row == 0:
-                numbers[0] = market.ts_ns[0]
+            if numbers[0] == -1:
+                numbers[0] = market.ts_ns[row]
             of = market.leg[row]
             quote = market.kind[row] == 0
             if of >= 0 and quote:

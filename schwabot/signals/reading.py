@@ -47,10 +47,12 @@ class Found:
     """What was read.
 
     signals_at: names of signals in the order of first use, with file and line. helpers: plain functions that it calls.
-    indexed: whether an array is read or written at a place that the source does not tell.
+    seen_at: the same of what every event has. indexed: whether an array is read or written at a place that the source
+    does not tell.
     """
 
     signals_at: dict[str, tuple[str, int]] = field(default_factory=dict)
+    seen_at: dict[str, tuple[str, int]] = field(default_factory=dict)
     helpers: list[Function] = field(default_factory=list)
     indexed: bool = False
     done: set[Any] = field(default_factory=set)
@@ -316,8 +318,8 @@ class _Reader:
             hint = "keep numbers of your own in s.memory" if role == "s" else "use a variable of your own"
             self.fail(f"{name}.{field_name} can't be changed: {hint}", node)
         if role == "e":
-            if field_name not in Seen._fields:
-                self.found.signals_at.setdefault(field_name, (self.file, self.first_line - 1 + node.lineno))
+            at = self.found.seen_at if field_name in Seen._fields else self.found.signals_at
+            at.setdefault(field_name, (self.file, self.first_line - 1 + node.lineno))
             return
         if role == "s":
             known: tuple[str, ...] = PAST if isinstance(self.declared, Signal) else Standing._fields

@@ -24,6 +24,7 @@ from schwabot.modules.forecast import FEATURES, ForecastHead, role_of
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Ticks
+from schwabot.signals.own_features import declare_columns
 from schwabot.ticks.venue_clock import VenueClockConfig
 from schwabot.training.assets import Asset, assets_of
 from schwabot.training.fit_score import AssetScore, beaten, mean_r2
@@ -37,6 +38,8 @@ from schwabot.training.skill_settings import SkillConfig
 from schwabot.training.time_split import Split, measure
 from schwabot.training.validation import Choice, Fold, Window, near, touches, train, walk_forward
 
+LARGEST = 1e15
+"""Of what a signal of the user's own may answer."""
 Read = Callable[[str], Iterator[Ticks]]
 """Opens the source anew; what is being done is told to the user."""
 
@@ -52,7 +55,8 @@ class ForecastFit:
         skill: horizons, grid and intervals of the scores.
 
     Raises:
-        ConfigError: an asset that is not in the source, or a horizon of the modules that would not be trained.
+        ConfigError: an asset that is not in the source, a horizon of the modules that would not be trained, or a signal
+            of the user's own that can't be used.
 
     Example:
         >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
@@ -78,6 +82,7 @@ class ForecastFit:
         self.modules = modules or ModulesConfig()
         self.latency = latency or VenueClockConfig()
         self.skill = replace(skill, enabled="on", horizons_ms=tuple(sorted(skill.horizons_ms)))
+        self.own = declare_columns(self.config.signals, self.config.signal_parameters)
         self.assets = assets_of(instruments)
         self._embargo_ns = round(self.config.embargo_s * 1e9)
         self.splits: tuple[Split, ...] = ()
@@ -144,14 +149,15 @@ class ForecastFit:
 
     def warm_up(self, quote: Ticks) -> None:
         """Get the kernels ready by one quote of the first asset."""
-        ForecastPass(self.assets[0].instruments, self.modules, self.latency).step(quote)
+        ForecastPass(self.assets[0].instruments, self.modules, self.latency, own=self.own).step(quote)
 
     def _parts(self, batches: Iterator[Ticks]) -> list[Part]:
         """Training rows of every asset that is fitted on, and the last batch read is the one in which all ended."""
         passes, collectors, kalman = {}, {}, {}
         for k in self._fitted_on:
             asset, split = self.assets[k], self.splits[k]
-            passes[k] = ForecastPass(asset.instruments, self._modules(asset.instruments), self.latency)
+            modules = self._modules(asset.instruments)
+            passes[k] = ForecastPass(asset.instruments, modules, self.latency, own=self.own)
             kalman[k] = KalmanCollector(asset.instruments, until_ns=split.cut_ns)
             collectors[k] = RowCollector(
                 len(asset.instruments), self.skill, until_ns=split.cut_ns, max_rows=self.config.max_rows
@@ -211,6 +217,12 @@ class ForecastFit:
     def _part(self, k: int, collector: RowCollector) -> Part:
         """Rows that count: none near what scores any asset, because prices of two assets move together."""
         asset, rows = self.assets[k], collector.rows()
+        for one, column in zip(self.own, np.moveaxis(rows.features[..., len(FEATURES) :], -1, 0), strict=True):
+            if len(rows) and (size := float(np.abs(column).max())) > LARGEST:
+                raise FitError(
+                    f"fit.signals: {one.name} answers numbers of up to {size:.3g}, whose squares are no numbers any"
+                    " more: scale it, or answer math.nan where it has no answer"
+                )
         counts = ~near(rows, self._scoring(k), self._embargo_ns)
         quotes = int(np.count_nonzero(counts & rows.quote))
         name = asset.base or "the source"
@@ -256,15 +268,21 @@ class ForecastFit:
                 )
         tell(f"choosing a penalty on {config.blocks} blocks")
         fitted, self.choice = train(parts, roles, config)
+        self.notes += [
+            f"fit.signals: {one.name} is 0 or without an answer wherever it was fitted on, so it adds nothing"
+            for one, scale in zip(self.own, fitted.scale.T[len(FEATURES) :], strict=True)
+            if not scale.any()
+        ]
         horizons = len(self.skill.horizons_ms)
         return ForecastHead(
             roles=self.roles,
             horizons_ms=tuple(float(h) for h in self.skill.horizons_ms),
             scale=fitted.scale,
-            coefficients=fitted.coefficients[0].reshape(horizons, roles, roles, len(FEATURES)),
+            coefficients=fitted.coefficients[0].reshape(horizons, roles, roles, -1),
             clip=config.clip,
             settings=feature_settings(self.modules),
             provenance=self._provenance(),
+            own=self.own,
         )
 
     def _provenance(self) -> dict[str, Any]:
@@ -318,6 +336,7 @@ class ForecastFit:
                 }
                 for k, (asset, split) in enumerate(zip(self.assets, self.splits, strict=bool(self.splits)))
             },
+            "signals": {one.name: {"of": one.spec, "parameters": dict(one.parameters)} for one in self.own},
             "folds": [self._fold(fold) for fold in self.folds],
         }
         if self.choice is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from schwabot.errors import ConfigError
 
@@ -26,6 +27,8 @@ class FitConfig:
         kalman: also fit the Kalman ghost's q and r.
         max_rows: rows kept per asset; beyond it every second, fourth, ... is.
         min_rows: fewer quotes than this are too few to fit on.
+        signals: signals of one's own among the features, ``my_module:my_signal`` each.
+        signal_parameters: their parameters by the signal's name; short: ``fit.my_signal.tau_ms=50``.
     """
 
     out: str | None = None
@@ -42,6 +45,8 @@ class FitConfig:
     kalman: bool = True
     max_rows: int = 1_000_000
     min_rows: int = 1000
+    signals: list[str] = field(default_factory=list)
+    signal_parameters: dict[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""
@@ -58,5 +63,11 @@ class FitConfig:
         ):
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"fit.{name}={getattr(self, name)} is out of range: use {low:g} to {high:g}")
+        for name in self.signals:
+            if ":" not in name:
+                raise ConfigError(f"fit.signals: {name} is not of the form my_module:my_signal")
+        if self.signal_parameters and not self.signals:
+            name = next(iter(self.signal_parameters))
+            raise ConfigError(f"fit.{name} does nothing without a signal: add fit.signals=[my_module:{name}]")
         if not self.ridge or any(not 0 < one < 1e9 for one in self.ridge) or sorted(set(self.ridge)) != self.ridge:
             raise ConfigError(f"fit.ridge={self.ridge}: use one or more increasing numbers above 0")

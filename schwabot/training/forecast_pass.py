@@ -13,11 +13,13 @@ import numpy.typing as npt
 
 from schwabot.modules.forecast import FEATURES, Forecast, ForecastHead
 from schwabot.modules.ghost_bridge import Ghost, GhostBridge
+from schwabot.modules.own_columns import OwnColumn
 from schwabot.modules.settings import ModulesConfig
 from schwabot.modules.tensor_harness import TensorHarness, Timeline
 from schwabot.records.audit import Route
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int8, Int32, Int64, Kind, Ticks
+from schwabot.signals.own_features import own_features
 from schwabot.tensors.tick_batch import TickBatch
 from schwabot.ticks.venue_clock import VenueClock, VenueClockConfig
 
@@ -35,7 +37,7 @@ class PassColumns:
         quote: is a quote, not a trade. bool [N]
         mid_bp: log mid as of each event. [N, V]
         route: ``Route``. [N, V]
-        features: plain, before scaling. [N, V, 9]
+        features: plain, before scaling. [N, V, 9 + E], E signals of the user's own
         forecasts_bp: expected moves; no horizons without a head. [N, V, H]
         ghosts: ``weighted`` and ``kalman`` → fair price. [N]
         baselines: name of ``BASELINES`` → what the online slope is fitted to, bp. [N, V]
@@ -60,6 +62,7 @@ class ForecastPass:
         modules: settings.
         clock: settings of the venue clocks.
         head: a trained head, whose forecasts are given too.
+        own: signals of the user's own to compute, where there is no head; else those of the head are.
 
     Example:
         >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
@@ -76,6 +79,7 @@ class ForecastPass:
         modules: ModulesConfig | None = None,
         clock: VenueClockConfig | None = None,
         head: ForecastHead | None = None,
+        own: Sequence[OwnColumn] = (),
     ) -> None:
         modules = modules or ModulesConfig()
         trades_only = [i.stream for i in instruments if i.trades_only]
@@ -88,7 +92,12 @@ class ForecastPass:
             for name in ("weighted", "kalman")
         }
         self._forecast = Forecast(
-            self.instruments, head, trades_only, modules.voltage_lanes.horizon_ms, modules.hash_registry.horizon_ms
+            self.instruments,
+            head,
+            trades_only,
+            modules.voltage_lanes.horizon_ms,
+            modules.hash_registry.horizon_ms,
+            own_features(head.own if head else own, self.instruments),
         )
         self._state = self._harness.initial_state()
         self._bridge_state = {name: bridge.initial_state() for name, bridge in self._bridges.items()}

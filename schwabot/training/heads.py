@@ -10,6 +10,7 @@ from schwabot.errors import ConfigError
 from schwabot.modules.forecast import ForecastHead, role_of
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.instrument import Instrument
+from schwabot.signals.own_features import find_signals
 
 
 def feature_settings(modules: ModulesConfig) -> dict[str, Any]:
@@ -33,8 +34,8 @@ def serve(head: ForecastHead, file: str, modules: ModulesConfig, instruments: Se
         instruments: streams of the run.
 
     Raises:
-        ConfigError: its features would not mean what they meant in training, it knows none of the streams, or lacks a
-            horizon; with the reason.
+        ConfigError: its features would not mean what they meant in training, a signal of the user's own that it is made
+            of is not there as it was, it knows none of the streams, or lacks a horizon; with the reason.
     """
     kalman = head.provenance.get("kalman")
     if kalman and modules.ghost_bridge.estimator == "kalman":
@@ -50,6 +51,7 @@ def serve(head: ForecastHead, file: str, modules: ModulesConfig, instruments: Se
             f"checkpoint={file} was fitted with other settings, so its features would mean something else:"
             f" {'; '.join(odd[:4])}{'; ...' if len(odd) > 4 else ''}; use those, or fit again with mode=fit"
         )
+    find_signals(head.own, f"checkpoint={file}")
     try:
         head.params(instruments, modules.voltage_lanes.horizon_ms, modules.hash_registry.horizon_ms)
     except ConfigError as error:

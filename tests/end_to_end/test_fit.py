@@ -238,6 +238,50 @@ def test_ctrl_c_keeps_the_checkpoint_and_no_half_score(
     assert "there is a checkpoint, but no score" in capsys.readouterr().out
 
 
+FLOW = """import math
+from schwabot.signals import Parameter, signal
+
+@signal(memory=1, tau_ms=Parameter(100.0, low=0.1, high=1e6, unit="ms"))
+def flow_lots(s, e, p):
+    if s.rows > 0:
+        s.memory[0] *= math.exp(-(e.ts_ns - s.last_ns) * 1e-6 / p.tau_ms)
+    s.memory[0] += e.trade_side * e.trade_lots
+    return s.memory[0]
+"""
+
+
+def test_a_signal_of_ones_own_is_fitted_and_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "flow_of_the_fit.py").write_text(FLOW)
+    monkeypatch.chdir(tmp_path)
+    own = ["fit.signals=flow_of_the_fit:flow_lots", "fit.flow_lots.tau_ms=50"]
+    small = [*MARKET, *SMALL, "fit.folds=0", "sinks.tensorboard=false"]
+    main(["mode=fit", *small, *own, "hydra.run.dir=fit"])
+    of = {"of": "flow_of_the_fit:flow_lots", "parameters": {"tau_ms": 50.0}}
+    assert summary(tmp_path / "fit")["fit"]["signals"] == {"flow_lots": of}
+    checkpoint = "fit/checkpoint.safetensors"
+
+    market = lambda: schwabot.load("synthetic", events=24_000, streams=3)  # noqa: E731 - as users write it
+    given = {"signals": ["flow_of_the_fit:flow_lots"], "signal_parameters": {"flow_lots": {"tau_ms": 50}}}
+    trained = schwabot.fit(market, blocks=2, folds=0, ridge=[0.3, 1.0], **given)
+    assert trained.head.fingerprint == ForecastHead.load(checkpoint).fingerprint
+    served = schwabot.Graph(checkpoint=checkpoint).run(market(), wide=["forecasts_bp"], signals="off")
+    assert served.wide is not None
+    assert np.isfinite(served.wide.column(5).to_numpy()[1000:]).all()
+
+    main(["mode=replay", *MARKET, f"checkpoint={checkpoint}", "sinks.tensorboard=false", "hydra.run.dir=replay"])
+    main(["mode=backtest", *MARKET, f"checkpoint={checkpoint}", "hydra.run.dir=backtest"])
+    assert {"replay", "backtest"} <= {one.name for one in tmp_path.iterdir()}
+    (tmp_path / "flow_of_the_fit.py").write_text(FLOW.replace("+= e.trade_side", "-= e.trade_side"))
+    sys.modules.pop("flow_of_the_fit")
+    with pytest.raises(SystemExit):
+        main(["mode=replay", *MARKET, f"checkpoint={checkpoint}", "hydra.run.dir=other"])
+    assert "made of your signal flow_lots, flow_of_the_fit:flow_lots, whose source is another one" in (
+        capsys.readouterr().err
+    )
+
+
 def test_in_python() -> None:
     with pytest.raises(ConfigError, match="a fit reads three times"):
         schwabot.fit(schwabot.load("synthetic", events=1000))  # type: ignore[arg-type]

@@ -167,7 +167,8 @@ def _graph_args(graph: Graph, batch: Any, state: State) -> tuple[Any, ...]:
     like = tree.to_dict(empty_state(streams=1, bits=4, tables=1, seed=0, slots=1, latencies=1, v0=0.8, capacity=1))
     numbers, arrays = flat_params(graph.params)
     events = [getattr(batch, name) for name in Events._fields]
-    return events, tree.leaves(graph.table), numbers, arrays, [state[name] for name in like]
+    own = torch.zeros((len(graph.instruments), 0, len(batch)), dtype=torch.float64)
+    return events, own, tree.leaves(graph.table), numbers, arrays, [state[name] for name in like]
 
 
 def test_an_op_can_be_compiled_into_a_larger_function() -> None:

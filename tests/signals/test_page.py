@@ -12,6 +12,7 @@ from schwabot.signals import BUY, load_policy, nothing, take
 from schwabot.signals.builtin import NAMES
 from schwabot.signals.columns import PER_EVENT, PER_STREAM
 from schwabot.signals.compiling import compile_policy
+from schwabot.signals.own_features import declare_columns
 from schwabot.signals.own_signals import OwnSignals, Past
 from schwabot.signals.reading import PAST
 from schwabot_kernels.simulate.records import Seen, Standing
@@ -36,6 +37,8 @@ def test_the_example_runs(page: str, tmp_path: Path) -> None:
     assert policy(standing(), event(flow_lots=-1.0, deviation_bp=2.5), p) == nothing()
     assert compiled.row({"edge_bp": 2}).tolist() == [2.0, 1.0, 10.0, 1.0]
     assert np.isfinite(compiled.row()).all()
+    (column,) = declare_columns([f"{file}:flow_lots"], {"flow_lots": {"tau_ms": 50}})
+    assert column.parameters == {"tau_ms": 50.0}
 
 
 def test_everything_is_named(page: str) -> None:

@@ -1,4 +1,6 @@
-"""Features of the coming move and the trained head's forecasts. V streams, H horizons, n events of one block.
+"""Features of the coming move and the trained head's forecasts.
+
+V streams, E columns of the user's own, F = 9 + E features, H horizons, n events of one block.
 
 Nine features per stream, all odd under a flip of the price, in plain bp or in units of the usual touch quantity L:
 
@@ -9,7 +11,8 @@ Nine features per stream, all odd under a flip of the price, in plain bp or in u
     6, 7  x - its decayed mean                            5 and 30 ms
     8  (last trade - x) e^{-age / 50 ms}                  of the trade; at most 20 bp from today's mid
 
-L is the decayed (30 s) mean of (bid + ask quantity) / 2. A stream that takes no part in the ghost gives zeros.
+L is the decayed (30 s) mean of (bid + ask quantity) / 2. A stream that takes no part in the ghost gives zeros. After
+these come the user's own columns, as they are given; one that is not finite is 0.
 The head:
 
     m[h, v] = sum over streams u and features k of C[h, v, u, k] clip(f[u, k] / scale[u, k])
@@ -53,9 +56,8 @@ FAR_BP = 20.0
 class HeadParams(NamedTuple):
     """A trained head in the kernel's shapes; H = 0 is no head.
 
-    inverse_scale: 1 / RMS of each feature in training, 0 where it is not used. [FEATURES, W]
-    coefficients: bp per scaled feature: of every source stream and feature, for every horizon and target. [V,
-        FEATURES, H, W]
+    inverse_scale: 1 / RMS of each feature in training, 0 where it is not used. [F, W]
+    coefficients: bp per scaled feature: of every source stream and feature, for every horizon and target. [V, F, H, W]
     target: 1 where the head answers for the stream. [W]
     clip: limit of a scaled feature.
     lanes_horizon, memory_horizon: which horizon the lanes act on, and which the registry's outcomes have.
@@ -97,10 +99,10 @@ class ForecastState(NamedTuple):
 
 
 class Foreseen(NamedTuple):
-    """Features [FEATURES, BLOCK, W], forecasts in bp, NaN where there is none [H, BLOCK, W].
+    """Features [F, BLOCK, W], forecasts in bp, NaN where there is none [H, BLOCK, W].
 
     predicted: the ghost's expected move over the memory's horizon, 0 without a head. [BLOCK]
-    Scratch: fair, the mean of x - phi over the streams that take part [BLOCK]; scaled [FEATURES, BLOCK, W]; what the
+    Scratch: fair, the mean of x - phi over the streams that take part [BLOCK]; scaled [F, BLOCK, W]; what the
     event itself adds: lots (0 = no quote), flow, deal, its log price, and 1 where it is a trade; decays. [BLOCK]
     """
 
@@ -119,12 +121,12 @@ class Foreseen(NamedTuple):
     keep_lots: F64
 
 
-def no_head(streams: int) -> HeadParams:
-    """Settings that mean: no head."""
+def no_head(streams: int, own: int = 0) -> HeadParams:
+    """Settings that mean: no head; ``own`` is E."""
     width = padded(streams)
     return HeadParams(
-        inverse_scale=np.zeros((FEATURES, width)),
-        coefficients=np.zeros((streams, FEATURES, 0, width)),
+        inverse_scale=np.zeros((FEATURES + own, width)),
+        coefficients=np.zeros((streams, FEATURES + own, 0, width)),
         target=np.zeros(width, np.int8),
         clip=1.0,
         lanes_horizon=0,
@@ -154,15 +156,15 @@ def empty_state(streams: int) -> ForecastState:
     )
 
 
-def scratch(streams: int, horizons: int) -> Foreseen:
-    """An empty block."""
+def scratch(streams: int, horizons: int, own: int = 0) -> Foreseen:
+    """An empty block; ``own`` is E."""
     width = padded(streams)
     return Foreseen(
-        features=aligned_zeros((FEATURES, BLOCK, width)),
+        features=aligned_zeros((FEATURES + own, BLOCK, width)),
         forecasts=aligned_zeros((horizons, BLOCK, width)),
         predicted=aligned_zeros((BLOCK,)),
         fair=aligned_zeros((BLOCK,)),
-        scaled=aligned_zeros((FEATURES, BLOCK, width)),
+        scaled=aligned_zeros((FEATURES + own, BLOCK, width)),
         lots=aligned_zeros((BLOCK,)),
         flow=aligned_zeros((BLOCK,)),
         deal=aligned_zeros((BLOCK,)),
@@ -305,12 +307,39 @@ def features(
 
 
 @njit(**NJIT)
+def own_features(first: int, n: int, own: F64, phased: Phased, out: Foreseen) -> None:
+    """Fill the features after the nine from the user's own columns [V, E, N]; 0 where there is no answer."""
+    for v in range(own.shape[0]):
+        for e in range(own.shape[1]):
+            for j in range(n):
+                value = own[v, e, first + j]
+                answers = phased.route[j, v] == 0 and value - value == 0.0
+                out.features[FEATURES + e, j, v] = value if answers else 0.0
+
+
+@njit(**NJIT)
+def _add_own(j: int, params: HeadParams, scaled: F64, forecasts: F64) -> None:
+    """Add what the features after the nine say to row j of ``forecasts``."""
+    coefficients = params.coefficients
+    streams, count, horizons, width = coefficients.shape
+    size, stride = BLOCK * width, horizons * width
+    for h in range(horizons):
+        for g in range(0, width, LANES):
+            row = h * size + j * width + g
+            said = load(forecasts, row)
+            for u in range(streams):
+                for k in range(FEATURES, count):
+                    said = said + load(coefficients, (u * count + k) * stride + h * width + g) * scaled[k, j, u]
+            store(forecasts, row, said)
+
+
+@njit(**NJIT)
 def head(n: int, phased: Phased, params: HeadParams, out: Foreseen) -> None:
     """Fill ``out.forecasts`` and ``out.predicted`` from ``out.features``."""
     coefficients, scaled, forecasts = params.coefficients, out.scaled, out.forecasts
-    streams, horizons, width = coefficients.shape[0], coefficients.shape[2], coefficients.shape[3]
+    streams, count, horizons, width = coefficients.shape
     clip, size, stride = params.clip, BLOCK * width, horizons * width
-    for k in range(FEATURES):
+    for k in range(count):
         for g in range(0, width, LANES):
             inverse = load(params.inverse_scale, k * width + g)
             for j in range(n):
@@ -323,13 +352,15 @@ def head(n: int, phased: Phased, params: HeadParams, out: Foreseen) -> None:
                 # Three sums side by side, so that no addition waits for the one before.
                 a, b, c = splat(0.0), splat(0.0), splat(0.0)
                 for u in range(streams):
-                    at = u * FEATURES * stride + h * width + g
+                    at = u * count * stride + h * width + g
                     for k in range(0, FEATURES, 3):
                         a = a + load(coefficients, at + k * stride) * scaled[k, j, u]
                         b = b + load(coefficients, at + (k + 1) * stride) * scaled[k + 1, j, u]
                         c = c + load(coefficients, at + (k + 2) * stride) * scaled[k + 2, j, u]
                 answers = (load(phased.route, row) == 0) & (load(params.target, g) == 1)
                 store(forecasts, h * size + row, where(answers, a + (b + c), np.nan))
+        if count > FEATURES:
+            _add_own(j, params, scaled, forecasts)
         moves, known = 0.0, 0.0
         for v in range(streams):
             move = forecasts[params.memory_horizon, j, v]

@@ -1,4 +1,7 @@
-"""``schwabot::forecast``: features of the coming move and a trained head on them. N events, V streams, H horizons."""
+"""``schwabot::forecast``: features of the coming move and a trained head on them.
+
+N events, V streams, E columns of the user's own, F = 9 + E features, H horizons.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from schwabot_kernels.forecast.cpu import (
     HeadParams,
     empty_state,
     head,
+    own_features,
     scratch,
 )
 from schwabot_kernels.forecast.cpu import features as features_block
@@ -31,6 +35,7 @@ from schwabot_kernels.tree import leaves
 @njit(**NJIT)
 def _pass(
     events: Events,
+    own: F64,
     last_ns: I64,
     x: F64,
     half: F64,
@@ -65,7 +70,8 @@ def _pass(
         load_all(route, first, n, phased.route)
         load_all(phase, first, n, phased.phase)
         features_block(first, n, events, aligned, phased, quoted, state, work)
-        for k in range(FEATURES):
+        own_features(first, n, own, phased, work)
+        for k in range(found.shape[0]):
             store_all(work.features[k], first, n, found[k])
         if params.coefficients.size > 0:
             head(n, phased, params, work)
@@ -86,6 +92,7 @@ def forecast(
     price_ticks: torch.Tensor,
     qty_lots: torch.Tensor,
     side: torch.Tensor,
+    own: torch.Tensor,
     quoted: torch.Tensor,
     last_ns: torch.Tensor,
     x: torch.Tensor,
@@ -106,6 +113,7 @@ def forecast(
     Args:
         ts_ns, stream, kind, bid_ticks, ask_ticks, bid_lots, ask_lots, price_ticks, qty_lots, side: events, see
             ``align.cpu.Events``. int64, ``stream`` int32, ``kind`` and ``side`` int8. [N]
+        own: columns of the user's own. float64 [V, E, N]
         quoted: 1 where the stream has quotes. int8 [V]
         last_ns, x, half, micro: see the align op. [V, N]; dt_s [N]
         phase: bp. float64 [V, N]
@@ -123,6 +131,7 @@ def forecast(
         TypeError: wrong dtype.
     """
     streams, events = x.shape
+    count = FEATURES + (own.shape[1] if own.dim() == 3 else 0)
     horizons = coefficients.shape[2] if coefficients.dim() == 4 else 0
     parts = own_copy("forecast", empty_state(streams), state)
     columns = {
@@ -138,8 +147,8 @@ def forecast(
         latency_ns=np.zeros(events, np.int64),
     )
     params = HeadParams(
-        wide(array("inverse_scale", inverse_scale, torch.float64, (FEATURES, streams))),
-        wide(array("coefficients", coefficients, torch.float64, (streams, FEATURES, horizons, streams))),
+        wide(array("inverse_scale", inverse_scale, torch.float64, (count, streams))),
+        wide(array("coefficients", coefficients, torch.float64, (streams, count, horizons, streams))),
         wide(array("target", target, torch.int8, (streams,))),
         clip,
         0,
@@ -147,11 +156,12 @@ def forecast(
     )
     if horizons and not 0 <= memory_horizon < horizons:
         raise ValueError(f"memory_horizon is {memory_horizon}, the head has {horizons} horizons")
-    found = x.new_empty((FEATURES, streams, events))
+    found = x.new_empty((count, streams, events))
     forecasts = x.new_empty((horizons, streams, events))
     predicted = x.new_empty(events)
     _pass(
         batch,
+        array("own", own, torch.float64, (streams, count - FEATURES, events)),
         array("last_ns", last_ns, torch.int64, x.shape),
         array("x", x, torch.float64, x.shape),
         array("half", half, torch.float64, x.shape),
@@ -164,7 +174,7 @@ def forecast(
         parts,
         align_scratch(streams),
         phase_scratch(streams),
-        scratch(streams, horizons),
+        scratch(streams, horizons, count - FEATURES),
         found.numpy(),
         forecasts.numpy(),
         predicted.numpy(),
@@ -174,12 +184,12 @@ def forecast(
 
 @forecast.register_fake
 def _(  # type: ignore[no-untyped-def]
-    ts_ns, stream, kind, bid_ticks, ask_ticks, bid_lots, ask_lots, price_ticks, qty_lots, side, quoted, last_ns, x,
+    ts_ns, stream, kind, bid_ticks, ask_ticks, bid_lots, ask_lots, price_ticks, qty_lots, side, own, quoted, last_ns, x,
     half, micro, dt_s, phase, route, inverse_scale, coefficients, target, clip, memory_horizon, state,
 ):  # fmt: skip
     streams, events = x.shape
     return [
-        x.new_empty((FEATURES, streams, events)),
+        x.new_empty((FEATURES + own.shape[1], streams, events)),
         x.new_empty((coefficients.shape[2], streams, events)),
         x.new_empty(events),
         *fake_state("forecast", ForecastState._fields, state),

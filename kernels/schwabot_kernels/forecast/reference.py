@@ -1,6 +1,6 @@
 """Features of the coming move and a linear head on them, in plain torch.
 
-N events, V streams, F = 9 features, H horizons.
+N events, V streams, E columns of the user's own, F = 9 + E features, H horizons.
 
 See cpu.py for the formulas. Runs over a whole batch from the empty state; any device, any float type.
 """
@@ -66,8 +66,9 @@ def features(
     aligned: Aligned,
     phase: torch.Tensor,
     route: torch.Tensor,
+    columns: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The nine features of every stream at every event; zeros where it takes no part.
+    """The features of every stream at every event; zeros where it takes no part.
 
     Args:
         events: the batch.
@@ -75,6 +76,7 @@ def features(
         aligned: as-of values.
         phase: bp; NaN where unseen. [N, V]
         route: 0 = takes part. [N, V]
+        columns: of the user's own, if any. [V, E, N]
 
     Shape: [N, V, F].
     """
@@ -130,7 +132,11 @@ def features(
         decayed(step, SLOW_S),
         away * torch.exp(-dealt_s / TRADE_AGE_S),
     )
-    return torch.where(taking[..., None], torch.stack(parts, -1), 0.0)
+    found = torch.stack(parts, -1)
+    if columns is not None:
+        answers = columns.permute(2, 0, 1).to(found)
+        found = torch.cat([found, torch.where(answers.isfinite(), answers, 0.0)], -1)
+    return torch.where(taking[..., None], found, 0.0)
 
 
 def head(found: torch.Tensor, live: torch.Tensor, params: HeadParams) -> torch.Tensor:

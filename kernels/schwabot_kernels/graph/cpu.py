@@ -1,4 +1,6 @@
-"""The whole module graph over a batch, block by block so that intermediate columns stay in cache. N events, V streams.
+"""The whole module graph over a batch, block by block so that intermediate columns stay in cache.
+
+N events, V streams, E columns of the user's own that the head reads.
 
 Every stage is strict IEEE arithmetic in event order, so block size, batch size and N = 1 all give the same bits.
 """
@@ -19,7 +21,7 @@ from schwabot_kernels.blocks import store, store_all
 from schwabot_kernels.consensus import cpu as consensus_op
 from schwabot_kernels.consensus.cpu import ConsensusParams, ConsensusState, Weighed, consensus
 from schwabot_kernels.forecast import cpu as forecast_op
-from schwabot_kernels.forecast.cpu import ForecastState, Foreseen, HeadParams, features, head
+from schwabot_kernels.forecast.cpu import ForecastState, Foreseen, HeadParams, features, head, own_features
 from schwabot_kernels.kalman import cpu as kalman_op
 from schwabot_kernels.kalman.cpu import KalmanState, kalman
 from schwabot_kernels.lag import cpu as lag_op
@@ -126,13 +128,13 @@ class GraphColumns(NamedTuple):
     forecasts: F64
 
 
-def workspace(streams: int, bits: int, tables: int, horizons: int) -> Workspace:
-    """Empty scratch."""
+def workspace(streams: int, bits: int, tables: int, horizons: int, own: int = 0) -> Workspace:
+    """Empty scratch; ``own`` is E."""
     return Workspace(
         aligned=align_op.scratch(streams),
         phased=phase_op.scratch(streams),
         weighed=consensus_op.scratch(streams),
-        foreseen=forecast_op.scratch(streams, horizons),
+        foreseen=forecast_op.scratch(streams, horizons, own),
         remembered=registry_op.scratch(streams, bits, tables),
         laned=lanes_op.scratch(streams),
         desynced=lag_op.scratch(streams),
@@ -245,9 +247,16 @@ def deviations(n: int, ghost: F64, aligned: Aligned, phased: Phased, deviation: 
 
 @njit(**NJIT)
 def graph_block(
-    first: int, n: int, events: Events, table: StreamTable, params: GraphParams, state: GraphState, work: Workspace
+    first: int,
+    n: int,
+    events: Events,
+    own: F64,
+    table: StreamTable,
+    params: GraphParams,
+    state: GraphState,
+    work: Workspace,
 ) -> None:
-    """Events [first, first + n), n <= BLOCK, through every stage; the answers stay in ``work``."""
+    """Events [first, first + n), n <= BLOCK, through every stage; the answers stay in ``work``. ``own``: [V, E, N]."""
     aligned, phased, memory, ghost, deviation = work.aligned, work.phased, work.remembered, work.ghost, work.deviation
     ts_ns, streams = events.ts_ns, table.tick.size
     for v in range(streams):
@@ -266,6 +275,7 @@ def graph_block(
     given = deviation[:0]
     if params.head.coefficients.size > 0:
         features(first, n, events, aligned, phased, work.quoted, state.forecast, foreseen)
+        own_features(first, n, own, phased, foreseen)
         head(n, phased, params.head, foreseen)
         given = foreseen.forecasts[params.head.lanes_horizon]
     remember(
@@ -355,6 +365,7 @@ def graph_block(
 def graph_pass(
     start: int,
     events: Events,
+    own: F64,
     table: StreamTable,
     params: GraphParams,
     state: GraphState,
@@ -372,7 +383,7 @@ def graph_pass(
         n = min(BLOCK, total - first)
         if not _room(n, streams, state):
             return first
-        graph_block(first, n, events, table, params, state, work)
+        graph_block(first, n, events, own, table, params, state, work)
         _copy_out(first, n, work, out)
         first += n
     return total

@@ -94,6 +94,7 @@ def _sizes(state: list[torch.Tensor]) -> list[int]:
 @torch.library.custom_op("schwabot::graph", mutates_args=())
 def graph(
     events: list[torch.Tensor],
+    own: torch.Tensor,
     table: list[torch.Tensor],
     numbers: list[float],
     arrays: list[torch.Tensor],
@@ -103,6 +104,7 @@ def graph(
 
     Args:
         events: ``align.cpu.Events``. [N] each
+        own: columns of the user's own that the head reads. float64 [V, E, N]
         table: ``align.cpu.StreamTable``. [V] each
         numbers, arrays: ``graph.cpu.GraphParams`` as by ``flat_params``.
         state: ``graph.cpu.GraphState``, as by ``tree.leaves``.
@@ -118,6 +120,9 @@ def graph(
         raise ValueError(f"graph takes events {Events._fields} and table {StreamTable._fields}")
     total, streams = events[0].shape[0], table[0].shape[0]
     params = full_params(GraphParams, iter(numbers), iter(arrays))
+    columns_own = own.shape[1] if own.dim() == 3 else 0
+    given_own = array("own", own, torch.float64, (streams, columns_own, total))
+    features = FEATURES + columns_own
     for name, given in zip(ARRAYS, arrays, strict=True):
         shape = {
             "latencies_ns": given.shape,
@@ -125,8 +130,8 @@ def graph(
             "leg": given.shape,
             "through": given.shape,
             "style_fee_bp": (3, streams),
-            "inverse_scale": (FEATURES, padded(streams)),
-            "coefficients": (streams, FEATURES, given.shape[2] if given.dim() == 4 else 0, padded(streams)),
+            "inverse_scale": (features, padded(streams)),
+            "coefficients": (streams, features, given.shape[2] if given.dim() == 4 else 0, padded(streams)),
             "target": (padded(streams),),
         }
         kind = {
@@ -151,12 +156,12 @@ def graph(
     horizons = params.head.coefficients.shape[2]
     if horizons and not (0 <= params.head.lanes_horizon < horizons and 0 <= params.head.memory_horizon < horizons):
         raise ValueError(f"the head has {horizons} horizons; lanes_horizon and memory_horizon are places among them")
-    work = workspace(streams, params.registry.bits, parts.registry.table.shape[0], horizons)
+    work = workspace(streams, params.registry.bits, parts.registry.table.shape[0], horizons, columns_own)
     columns = empty_columns(total, streams, horizons)
     row = 0
     while row < total:
         parts = grown_state(parts)
-        row = graph_pass(row, Events(**checked), streams_table, params, parts, work, columns)
+        row = graph_pass(row, Events(**checked), given_own, streams_table, params, parts, work, columns)
     return leaves(columns) + leaves(parts)
 
 
@@ -177,7 +182,7 @@ def _own_copy(streams: int, params: GraphParams, state: list[torch.Tensor]) -> G
 
 @graph.register_fake
 def _(  # type: ignore[no-untyped-def]
-    events, table, numbers, arrays, state,
+    events, own, table, numbers, arrays, state,
 ):  # fmt: skip
     total, streams = events[0].shape[0], table[0].shape[0]
     like = events[0]

@@ -74,6 +74,7 @@ def graph(
     params: GraphParams,
     planes: torch.Tensor,
     dtype: torch.dtype = torch.float64,
+    own: torch.Tensor | None = None,
 ) -> Answer:
     """Every stage over the whole batch.
 
@@ -83,6 +84,7 @@ def graph(
         params: settings of every stage.
         planes: W of the state hash. [D, b, T]
         dtype: of everything computed.
+        own: columns of the user's own that the head reads, if any. [V, E, N]
     """
     ts_ns, stream, device = events.ts_ns, events.stream, events.ts_ns.device
     quoted = 1 - torch.as_tensor(table.trades_only, device=device)
@@ -100,7 +102,7 @@ def graph(
 
     forecasts, predicted, given = deviation[..., None][..., :0], torch.zeros_like(ghost), None
     if params.head.coefficients.size:
-        forecasts = head(coming(events, table, aligned, phase, route), route == 0, params.head)
+        forecasts = head(coming(events, table, aligned, phase, route, own), route == 0, params.head)
         known = forecasts[..., params.head.memory_horizon]
         predicted = known.nanmean(1).nan_to_num(0.0)
         given = forecasts[..., params.head.lanes_horizon]

@@ -33,8 +33,8 @@ NO_ROOM = -2
 # cached with it, not by themselves: their place in the cache is that of the functions they are made from.
 _INSIDE = {**NJIT, "cache": False, "forceinline": True}
 _STAGES = (
-    "align", "phase", "consensus", "kalman", "deviations", "features", "head", "remember", "expected_lag",
-    "realised_lag", "arbitrage", "lanes",
+    "align", "phase", "consensus", "kalman", "deviations", "features", "own_features", "head", "remember",
+    "expected_lag", "realised_lag", "arbitrage", "lanes",
 )  # fmt: skip
 _source = graph_block.py_func
 _stages = {name: njit(**_INSIDE)(_source.__globals__[name].py_func) for name in _STAGES}
@@ -63,10 +63,10 @@ class BoundType(types.StructRef):  # type: ignore[misc]
 
 
 class Bound(structref.StructRefProxy):  # type: ignore[misc]
-    """Arrays of one event, settings, state, scratch and answer, bound for ``step``. Keeps none of them alive."""
+    """Arrays of one event, own columns, settings, state, scratch and answer, bound for ``step``. Keeps none alive."""
 
 
-structref.define_proxy(Bound, BoundType, ["event", "table", "params", "state", "work", "answer"])
+structref.define_proxy(Bound, BoundType, ["event", "own", "table", "params", "state", "work", "answer"])
 
 
 @intrinsic
@@ -93,11 +93,23 @@ def _borrowed(typing_context: Any, tree: Any) -> Any:
 
 @njit(**NJIT)
 def bind(
-    event: Events, table: StreamTable, params: GraphParams, state: GraphState, work: Workspace, answer: Answer
+    event: Events,
+    own: F64,
+    table: StreamTable,
+    params: GraphParams,
+    state: GraphState,
+    work: Workspace,
+    answer: Answer,
 ) -> Any:
-    """A ``Bound`` of these arrays; the caller keeps them alive. ``event`` has columns of length 1."""
+    """A ``Bound`` of these arrays; the caller keeps them alive. ``event`` has [1] columns, ``own``: [V, E, 1]."""
     return Bound(
-        _borrowed(event), _borrowed(table), _borrowed(params), _borrowed(state), _borrowed(work), _borrowed(answer)
+        _borrowed(event),
+        _borrowed(own),
+        _borrowed(table),
+        _borrowed(params),
+        _borrowed(state),
+        _borrowed(work),
+        _borrowed(answer),
     )
 
 
@@ -134,7 +146,7 @@ def step(
     event.qty_lots[0] = qty_lots
     event.side[0] = side
     event.latency_ns[0] = latency_ns
-    _graph_block(0, 1, event, bound.table, bound.params, state, work)
+    _graph_block(0, 1, event, bound.own, bound.table, bound.params, state, work)
     aligned, phased, laned, wide, small = work.aligned, work.phased, work.laned, answer.wide, answer.small
     for v in range(wide.shape[1]):
         wide[0, v] = aligned.x[0, v]
