@@ -10,8 +10,8 @@ want of a folder: what can't be read is compiled, what can't be written is not k
 from __future__ import annotations
 
 import os
-import platform
 import pickle  # nosec B403: of files of the user's own, as numba's cache
+import platform
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -112,7 +112,13 @@ def kept_path(name: str, text: str) -> Path:
     return cache_folder() / "made" / f"{name}-{digest}"
 
 
-VERSIONS = (platform.python_implementation(), platform.python_version(), numba.__version__, llvmlite.__version__, np.__version__)
+VERSIONS = (
+    platform.python_implementation(),
+    platform.python_version(),
+    numba.__version__,
+    llvmlite.__version__,
+    np.__version__,
+)
 PLACES = ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
 """Of numba's settings those that change no code."""
 

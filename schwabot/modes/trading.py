@@ -9,7 +9,15 @@ import torch
 
 from schwabot.config import RunConfig, closest
 from schwabot.errors import ConfigError
-from schwabot.modes.opening import compile_kernels, expected_events, notes_of, open_feed, reference_of, say
+from schwabot.modes.opening import (
+    compile_kernels,
+    expected_events,
+    notes_of,
+    open_feed,
+    reference_of,
+    say,
+    while_compiling,
+)
 from schwabot.modules.forecast import ForecastHead
 from schwabot.modules.settings import ModulesConfig
 from schwabot.pipeline import Pipeline
@@ -64,7 +72,8 @@ def open_desk(settings: RunConfig) -> Desk:
     """
     assert settings.policy.name is not None  # as RunConfig.check saw to
     own = [load_signal(name) for name in settings.policy.signals]
-    policy = compile_policy(load_policy(settings.policy.name), own, max(len(settings.policy.trade), 1))
+    declared = load_policy(settings.policy.name)
+    policy, policy_s = while_compiling(lambda: compile_policy(declared, own, max(len(settings.policy.trade), 1)))
     policy.values(split_parameters(settings.policy.parameters)[0])  # refused before anything is read
     feed = open_feed(settings)
     reference = reference_of(settings.source.reference, feed.instruments)
@@ -76,7 +85,7 @@ def open_desk(settings: RunConfig) -> Desk:
         modules = serve(head, settings.checkpoint, modules, feed.instruments)
     pipeline = Pipeline(feed.instruments, modules, settings.latency, device=device, head=head)
     legs = legs_of(settings.policy.trade, feed.instruments, pipeline.rates)
-    compile_s = compile_kernels(feed.instruments, modules)
+    compile_s = policy_s + compile_kernels(feed.instruments, modules)
     return Desk(feed, pipeline, head, modules, device, policy, legs, notes, reference, compile_s)
 
 
