@@ -76,7 +76,7 @@ def test_a_broker_is_compiled_before_its_first_row_and_once_in_a_process() -> No
     asked = iter([False, False, True])
     assert latency_sensitivity(broker, [0.0, 5.0, 9.0], curve, lambda: next(asked)) == []
     found = latency_sensitivity(broker, [0.0, 5.0], curve)
-    assert [row["fills"] for row in found][0] == broker.outcome().counts[:, FILLS].sum() > 10
+    assert next(row["fills"] for row in found) == broker.outcome().counts[:, FILLS].sum() > 10
     stream = feed.instruments[1].stream
     results = [
         schwabot.backtest(schwabot.load("synthetic", events=EVENTS), now_and_then, trade=[stream]) for _ in range(2)
