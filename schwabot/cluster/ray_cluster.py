@@ -26,9 +26,9 @@ from typing import Any, Self
 import pyarrow as pa
 
 from schwabot.cluster.settings import ClusterConfig
-from schwabot.cluster.worker import Key, Place, Plan, Print, ShardWorker, versions
+from schwabot.cluster.worker import Key, Place, Plan, ShardWorker, versions
 from schwabot.errors import ClusterError, ConfigError, SchwabotError
-from schwabot.simulation.sweep.shards import Shard, merge
+from schwabot.simulation.sweep.shards import MarketFacts, Shard, merge
 
 POLL_S = 1.0
 """How long to wait for an answer before looking at the clock."""
@@ -77,7 +77,7 @@ class RayCluster:
         self._plan = plan
         self._keys = tuple(keys)
         self._begun = 0
-        self._prints: dict[Key, Print] = {}
+        self._facts: dict[Key, MarketFacts] = {}
         self._workers: list[_Worker] = []
         self._jobs: dict[Any, tuple[_Worker, _Job | None]] = {}
         self._busy_s = self._all_busy_s = self._run_s = self._first_s = 0.0
@@ -113,11 +113,7 @@ class RayCluster:
         """Where the workers are that have answered."""
         return [worker.place for worker in self._workers if worker.place is not None]
 
-    def expect(self, key: Key, told: Print) -> None:
-        """Say what a market has to look like on every worker."""
-        self._prints[key] = told
-
-    def open(self, keys: Sequence[Key], stop: Callable[[], bool] = lambda: False) -> list[Print]:
+    def open(self, keys: Sequence[Key], stop: Callable[[], bool] = lambda: False) -> list[MarketFacts]:
         """Open markets, each on one worker at least.
 
         Args:
@@ -128,21 +124,20 @@ class RayCluster:
             KeyboardInterrupt: it was stopped.
 
         Returns:
-            Their fingerprints; from now on every worker has to find the same.
+            Their facts; from now on every worker has to find the same.
         """
         jobs = [_Job(number, key, "open", key) for number, key in enumerate(keys)]
-        found: list[Print] = self._all(jobs, stop)
-        for key, told in zip(keys, found, strict=True):
-            self.expect(key, told)
+        found: list[MarketFacts] = self._all(jobs, stop)
+        self._facts |= zip(keys, found, strict=True)
         return found
 
     def run(self, shards: Sequence[Shard]) -> pa.Table:
-        """Run shards of markets whose fingerprints are known; the rows are those of ``sweep.shards.run_here``."""
+        """Run shards of markets that are open; the rows are those of ``sweep.shards.run_here``."""
         begun_s = time.perf_counter()
         jobs = []
         for number, shard in enumerate(shards):
             key = (shard.market, shard.graph)
-            jobs.append(_Job(number, key, "run", (shard, self._prints[key])))
+            jobs.append(_Job(number, key, "run", (shard, self._facts[key])))
         answers = self._all(jobs)
         self._shards += len(shards)
         busy_s = sum(one.busy_s for one in answers)
@@ -280,12 +275,13 @@ class RayCluster:
         waiting: dict[Key, deque[_Job]] = {}
         for job in jobs:
             waiting.setdefault(job.key, deque()).append(job)
+        holders = max(1, -(-self._wanted // max(len(waiting), 1)))
         missing = len(jobs)
         self._forget()
         while missing:
             if stop():
                 raise KeyboardInterrupt
-            self._give(waiting)
+            self._give(waiting, holders)
             ready, _ = ray.wait(list(self._jobs), num_returns=1, timeout=POLL_S) if self._jobs else ([], [])
             for ref in ready:
                 if ref not in self._jobs:  # of a worker that was given up meanwhile
@@ -319,13 +315,15 @@ class RayCluster:
                 del self._jobs[ref]
                 worker.running -= 1
 
-    def _give(self, waiting: dict[Key, deque[_Job]]) -> None:
+    def _give(self, waiting: dict[Key, deque[_Job]], holders: int) -> None:
         """Let every worker that has room begin a job."""
         able = [worker for worker in self._workers if worker.place is not None]
         for _ in range(self._config.shards_per_worker):
             for worker in able:
-                if worker.running < self._config.shards_per_worker and waiting:
-                    key = self._choose(worker, waiting)
+                if worker.running < self._config.shards_per_worker:
+                    key = self._choose(worker, waiting, holders)
+                    if key is None:
+                        continue
                     job = waiting[key].popleft()
                     if not waiting[key]:
                         del waiting[key]
@@ -334,12 +332,18 @@ class RayCluster:
                     ref = getattr(worker.actor, job.method).remote(*job.arguments)
                     self._jobs[ref] = (worker, job)
 
-    def _choose(self, worker: _Worker, waiting: Mapping[Key, deque[_Job]]) -> Key:
-        """A market that the worker has, else the one that the fewest have."""
+    def _choose(self, worker: _Worker, waiting: Mapping[Key, deque[_Job]], holders: int) -> Key | None:
+        """A market that the worker has, else the one that the fewest have, if those are fewer than ``holders``.
+
+        To open one more market takes time and memory: where there are as many markets as workers, each stays with the
+        ones it has.
+        """
         for key in waiting:
             if key in worker.has:
                 return key
-        return min(waiting, key=lambda key: sum(key in one.has for one in self._workers))
+        held = {key: sum(key in one.has for one in self._workers if one.place is not None) for key in waiting}
+        least = min(held, key=held.__getitem__, default=None)
+        return least if least is not None and held[least] < holders else None
 
     def _arrived(self, worker: _Worker, place: Place) -> None:
         mine = versions()

@@ -7,20 +7,17 @@ import platform
 import socket
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
 from schwabot.errors import DataError
-from schwabot.simulation.sweep.shards import Resident, Shard, run_shard
+from schwabot.simulation.sweep.shards import MarketFacts, Resident, Shard, run_shard
 
 Key = tuple[str, int]
 """Market and number of the graph's setting."""
-Print = Mapping[str, Any]
-"""What ``schwabot.simulation.sweep.parts.fingerprint`` says of a market."""
 LIBRARIES = ("schwabot", "numpy", "numba", "llvmlite", "torch", "pyarrow")
 """What the bits of a result may depend on."""
 
@@ -28,8 +25,8 @@ LIBRARIES = ("schwabot", "numpy", "numba", "llvmlite", "torch", "pyarrow")
 class Plan(Protocol):
     """How a worker comes to a market. It is sent to every worker, so it holds settings, not data."""
 
-    def open(self, market: str, graph: int) -> tuple[Resident, Print]:
-        """Read the source through the graph of that setting."""
+    def open(self, market: str, graph: int) -> Resident:
+        """Read that part of the source through the graph of that setting."""
         ...
 
 
@@ -71,42 +68,44 @@ class ShardWorker:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._lock = threading.Lock()
-        self._open: dict[Key, tuple[Resident, Print]] = {}
+        self._open: dict[Key, Resident] = {}
 
     def place(self) -> Place:
         """Where this is."""
         return Place(socket.gethostname(), os.getpid(), versions())
 
-    def open(self, market: str, graph: int) -> Print:
+    def open(self, market: str, graph: int) -> MarketFacts:
         """Open a market and keep it.
 
         Returns:
             What tells it from another.
         """
-        return self._get((market, graph))[1]
+        return self._get((market, graph)).facts
 
-    def run(self, shard: Shard, expected: Print) -> Ran:
+    def run(self, shard: Shard, expected: MarketFacts) -> Ran:
         """Run a shard.
 
         Args:
             shard: what to run.
-            expected: fingerprint of its market, so that no result is of other data.
+            expected: facts of its market, so that no result is of other data.
 
         Raises:
             DataError: the market is another one here.
         """
-        resident, found = self._get((shard.market, shard.graph))
+        resident = self._get((shard.market, shard.graph))
+        found = resident.facts
         if found != expected:
             raise DataError(
-                f"the market differs between machines: {dict(found)} on {socket.gethostname()}, {dict(expected)} where"
-                " it was opened first. Every worker has to see the same files, and the graph has to run on the same"
+                f"the market differs between machines: {found.rows:,} rows with digest {found.digest} on"
+                f" {socket.gethostname()}, {expected.rows:,} rows with digest {expected.digest} where it was opened"
+                " first. Every worker has to see the same files, and the graph has to run on the same"
                 " kind of device"
             )
         started_s = time.perf_counter()
         table = run_shard(shard, resident)
         return Ran(table, time.perf_counter() - started_s)
 
-    def _get(self, key: Key) -> tuple[Resident, Print]:
+    def _get(self, key: Key) -> Resident:
         if key not in self._open:
             with self._lock:  # one at a time: the graph takes all there is
                 if key not in self._open:

@@ -18,7 +18,7 @@ from schwabot.config import RunConfig
 from schwabot.execution.simulated import SimulatedBroker
 from schwabot.modes.opening import describe, expected_events, say, while_compiling, write_config
 from schwabot.modes.replay import sinks_of
-from schwabot.modes.trading import Desk, open_desk
+from schwabot.modes.trading import Desk, open_desk, open_policy
 from schwabot.records.audit import StepRecord
 from schwabot.records.market import Ticks
 from schwabot.simulation.details import ENDS, equity_table, fills_table, orders_table, trades_table
@@ -60,7 +60,9 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
     Returns:
         What summary.json holds.
     """
-    desk = open_desk(settings)
+    policy, policy_s = while_compiling(lambda: open_policy(settings))
+    desk = open_desk(settings, policy)
+    graph_s = desk.compile()
     parameters = desk.parameters(settings)
     broker, broker_s = while_compiling(lambda: SimulatedBroker(desk.recorder(settings), parameters))
     config = write_config(settings, run_dir)
@@ -89,7 +91,7 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
             *meters_of(
                 desk.feed, skill, desk.modules.phantom_lag, desk.pipeline.clock_summary, desk.head, desk.pipeline.rates
             ),
-            CompileEntry(desk.compile_s + broker_s),
+            CompileEntry(policy_s + graph_s + broker_s),
             BacktestEntry(broker, desk, parameters),
         ],
         reference=desk.reference,

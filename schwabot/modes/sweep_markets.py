@@ -1,11 +1,11 @@
-"""The recorded markets of mode=sweep: one per setting of the graph, cut into folds, ready for the kernel."""
+"""The recorded markets of mode=sweep: parts of the source under a setting of the graph, in folds, ready to be run."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,21 @@ import numpy as np
 
 from schwabot import engine
 from schwabot.config import RunConfig
-from schwabot.errors import ConfigError
-from schwabot.modes.opening import open_feed
-from schwabot.modes.trading import Desk, open_desk
+from schwabot.errors import ConfigError, DataError
+from schwabot.modes.sweep_slices import WHOLE, Slice, Slices
+from schwabot.modes.trading import Desk, open_desk, open_policy
 from schwabot.modules.settings import ModulesConfig
-from schwabot.pipeline import Pipeline
 from schwabot.records.market import Kind
+from schwabot.signals.compiling import CompiledPolicy
 from schwabot.signals.parameters import Parameter
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot.simulation.rules import make_rules
 from schwabot.simulation.sweep.kernels import SweepKernel
 from schwabot.simulation.sweep.parts import fingerprint
 from schwabot.simulation.sweep.ranges import SIMULATION, Declared, Space, declared_modules
-from schwabot.simulation.sweep.shards import Resident, cut, cut_market, run_shard, shards_of
+from schwabot.simulation.sweep.shards import MarketFacts, Resident, cut, cut_market, edges_of, run_shard, shards_of
 from schwabot.simulation.sweep.table import Leg
 from schwabot.sinks.progress import Progress
-from schwabot.ticks.base import Feed
-from schwabot.training.heads import serve
 
 
 def declared(parameters: Iterable[Parameter], modules: ModulesConfig) -> list[Declared]:
@@ -85,41 +83,21 @@ def _check(node: Any) -> None:
             _check(child)
 
 
-def pipeline_of(settings: RunConfig, desk: Desk, feed: Feed) -> Pipeline:
-    """The graph with the settings' modules, serving the desk's head."""
-    modules = settings.modules
-    if desk.head is not None:
-        modules = serve(desk.head, settings.checkpoint or "", modules, feed.instruments)
-    return Pipeline(feed.instruments, modules, settings.latency, device=desk.device, head=desk.head)
-
-
-def record(settings: RunConfig, desk: Desk, stop: engine.StopRequest, label: str) -> MarketRecorder:
-    """Run the source through a graph of other settings.
+def resident(
+    settings: RunConfig, desk: Desk, recorder: MarketRecorder, space: Space, kernel: SweepKernel, part: Slice,
+    edges: Sequence[int], counts: Mapping[str, Any],
+) -> Resident:  # fmt: skip
+    """A recorded market, cut into folds and ready for the kernel.
 
     Args:
-        settings: with the graph's settings put in.
-        desk: of the run; its policy and legs are used.
-        stop: Ctrl-C ends the reading.
-        label: for the progress bar.
-
-    Raises:
-        KeyboardInterrupt: it was stopped: half a market is none.
-    """
-    feed = open_feed(settings)
-    pipeline = pipeline_of(settings, desk, feed)
-    recorder = dataclasses.replace(desk, feed=feed, pipeline=pipeline).recorder(settings)
-    with Progress(enabled=settings.sinks.progress, label=label) as bar:
-        for ticks in engine.WatchedFeed(feed, bar, stop).batches(settings.batch_events):
-            recorder.step(ticks, pipeline.step(ticks))
-    pipeline.finish()
-    recorder.finish()
-    if stop.wanted:
-        raise KeyboardInterrupt
-    return recorder
-
-
-def resident(settings: RunConfig, desk: Desk, recorder: MarketRecorder, space: Space, kernel: SweepKernel) -> Resident:
-    """A recorded market, cut into folds and ready for the kernel.
+        settings: of the market.
+        desk: that it was read by.
+        recorder: what was read.
+        space: what is searched.
+        kernel: what runs sets.
+        part: the part of the source that it is.
+        edges: where the folds begin, ns; none = by its own first and last row.
+        counts: of what was read.
 
     Raises:
         DataError: too little data for the folds.
@@ -127,20 +105,37 @@ def resident(settings: RunConfig, desk: Desk, recorder: MarketRecorder, space: S
     """
     builder = recorder.builder
     market = builder.market
-    folds = cut(market.ts_ns, settings.sweep)
+    begin = int(np.searchsorted(market.ts_ns, part.first_ns)) if part.end_ns else 0
+    ts_ns = market.ts_ns[begin:]
+    quoted = all(account is not None for account in builder.accounts)
+    if part.name == WHOLE and len(ts_ns) < 2:
+        raise DataError(f"a sweep needs some time of data, and there are {len(ts_ns)} rows")
+    empty = part.name != WHOLE and (len(ts_ns) < 2 or not quoted)
+    found = {} if empty else cut(ts_ns, edges or edges_of(int(ts_ns[0]), int(ts_ns[-1]), settings.sweep))
+    folds = {number: (begin + first, begin + end) for number, (first, end) in found.items()}
     rules = make_rules(settings.simulation, builder)
-    prepared = tuple(kernel.prepare(cut_market(market, *fold), rules.bucket_ns) for fold in folds)
     values = desk.parameters(settings)
+    facts = MarketFacts(
+        digest=fingerprint(market)["digest"],
+        first_ns=int(ts_ns[0]) if len(ts_ns) else part.first_ns,
+        last_ns=int(ts_ns[-1]) if len(ts_ns) else part.first_ns,
+        folds={
+            number: (end - first, int(market.ts_ns[end - 1] - market.ts_ns[first]))
+            for number, (first, end) in folds.items()
+        },
+        legs=() if empty else legs_of(recorder),
+        way_ns=int((rules.entry_ns + rules.response_ns).max()),
+        counts=counts,
+    )
     return Resident(
-        folds=prepared,
-        rows=tuple(end - first for first, end in folds),
-        spans_ns=tuple(int(market.ts_ns[end - 1] - market.ts_ns[first]) for first, end in folds),
-        legs=legs_of(recorder),
+        facts=facts,
+        folds={number: kernel.prepare(cut_market(market, *fold), rules.bucket_ns) for number, fold in folds.items()},
         rules=rules,
         defaults=np.array([float(value) for value in values.values()], np.float64),
         parameters=tuple(f"policy.{name}" for name in values),
         space=space,
         kernel=kernel,
+        unskipped=kernel.unskipped,
     )
 
 
@@ -160,10 +155,10 @@ def legs_of(recorder: MarketRecorder) -> tuple[Leg, ...]:
     return tuple(found)
 
 
-def source_of(desk: Desk) -> str:
+def source_of(policy: CompiledPolicy) -> str:
     """Source text of the policy."""
-    file = Path(desk.policy.source.rpartition(":")[0])
-    return file.read_text(encoding="utf-8") if file.is_file() else desk.policy.source
+    file = Path(policy.source.rpartition(":")[0])
+    return file.read_text(encoding="utf-8") if file.is_file() else policy.source
 
 
 def digest_of(source: str) -> str:
@@ -171,56 +166,95 @@ def digest_of(source: str) -> str:
     return blake2b(source.encode(), digest_size=16).hexdigest()
 
 
-def warm_up(one: Resident) -> float:
-    """Compile the kernel on the shortest fold, so that no rate counts it; gives the time, s."""
-    started_s = time.perf_counter()
-    fold = int(np.argmin(one.rows))
+def warm_up(one: Resident) -> None:
+    """Compile the kernels on the shortest fold, so that no rate counts it."""
+    fold = min(one.facts.folds, key=lambda number: one.facts.folds[number][0])
     middle = np.array([[dimension.at(np.array([0.5]))[0] for dimension in one.space.dimensions]])
-    shard = shards_of("warm-up", one.space, 0, middle, 1, 1)[0]
-    run_shard(dataclasses.replace(shard, fold=fold), one)
-    return time.perf_counter() - started_s
+    for skips in (True, False):
+        run_shard(shards_of("warm-up", one.space, 0, middle, [fold], 1, skips=skips)[0], one)
 
 
 class Markets:
-    """Markets of one run by setting of the graph, recorded when they are first asked for.
+    """Markets of one run by name and setting of the graph, recorded when they are first asked for.
 
     Args:
         settings: of the run.
-        desk: with the compiled policy.
+        policy: compiled for as many streams as the settings say.
         space: what is searched, the graph's settings among it.
-        kernel: what runs sets.
+        slices: what the source is cut into.
         stop: Ctrl-C ends the reading.
+        desk: of the whole source under the first setting of the graph, if it is open already.
     """
 
     def __init__(
-        self, settings: RunConfig, desk: Desk, space: Space, kernel: SweepKernel, stop: engine.StopRequest
+        self,
+        settings: RunConfig,
+        policy: CompiledPolicy,
+        space: Space,
+        slices: Slices,
+        stop: engine.StopRequest,
+        desk: Desk | None = None,
     ) -> None:
         self._settings = settings
-        self._desk = desk
         self._space = space
-        self._kernel = kernel
+        self._slices = slices
         self._stop = stop
-        self._found: dict[int, tuple[Resident, dict[str, Any]]] = {}
+        self._desk = desk
+        self._policies = {max(len(settings.policy.trade), 1): policy}
+        self._kernels: dict[int, SweepKernel] = {}
+        self._found: dict[tuple[str, int], Resident] = {}
+        self.compile_s = 0.0
+        """Time spent on compiling."""
 
-    def keep(self, graph: int, recorder: MarketRecorder) -> None:
-        """Take a market that was recorded already."""
-        one = resident(self._settings, self._desk, recorder, self._space, self._kernel)
-        self._found[graph] = one, fingerprint(recorder.builder.market)
+    def get(self, market: str, graph: int) -> Resident:
+        """The market under a setting of the graph.
 
-    def get(self, graph: int) -> Resident:
-        """The market under a setting of the graph."""
-        return self._get(graph)[0]
+        Raises:
+            KeyboardInterrupt: it was stopped: half a market is none.
+        """
+        key = market, graph
+        if key not in self._found:
+            first = not self._found
+            self._found[key] = self._open(market, graph)
+            if first and self._found[key].facts.folds:
+                started_s = time.perf_counter()
+                warm_up(self._found[key])
+                self.take_busy_s()
+                self.compile_s += time.perf_counter() - started_s
+        return self._found[key]
 
-    def print_of(self, graph: int) -> dict[str, Any]:
-        """Its fingerprint."""
-        return self._get(graph)[1]
+    def take_busy_s(self) -> float:
+        """Time spent in the kernels since the last call, over all threads."""
+        return sum(kernel.take_busy_s() for kernel in self._kernels.values())
 
-    def _get(self, graph: int) -> tuple[Resident, dict[str, Any]]:
-        if graph not in self._found:
-            settings = changed(self._settings, self._space.graph_setting(graph))
-            label = f"sweep: reading, setting {graph + 1} of {self._space.graphs}"
-            self.keep(graph, record(settings, self._desk, self._stop, label))
-        return self._found[graph]
+    def _open(self, market: str, graph: int) -> Resident:
+        part = self._slices.named(market)
+        settings = changed(part.settings(self._settings), self._space.graph_setting(graph))
+        legs = max(len(settings.policy.trade), 1)
+        if legs not in self._policies:
+            self._policies[legs] = open_policy(settings)
+        policy = self._policies[legs]
+        if legs not in self._kernels:
+            self._kernels[legs] = SweepKernel(policy, legs)
+        desk, self._desk = self._desk if market == WHOLE and graph == 0 else None, None
+        if desk is None:
+            desk = open_desk(settings, policy, quiet=True)
+        self.compile_s += desk.compile()
+        recorder = desk.recorder(settings)
+        label = "sweep: reading" if market == WHOLE else f"sweep: reading {market}"
+        if self._space.graphs > 1:
+            label += f", setting {graph + 1} of {self._space.graphs}"
+        with Progress(enabled=settings.sinks.progress, label=label) as bar:
+            watched = engine.WatchedFeed(desk.feed, bar, self._stop)
+            for ticks in watched.batches(settings.batch_events):
+                recorder.step(ticks, desk.pipeline.step(ticks))
+        desk.pipeline.finish()
+        recorder.finish()
+        if self._stop.wanted:
+            raise KeyboardInterrupt
+        counts = watched.tally.counts() | {"dropped": dict(desk.feed.dropped)}
+        kernel, edges = self._kernels[legs], self._slices.edges
+        return resident(settings, desk, recorder, self._space, kernel, part, edges, counts)
 
 
 @dataclasses.dataclass
@@ -230,28 +264,32 @@ class MarketPlan:
     Attributes:
         settings: of the run.
         space: what is searched.
+        slices: what the source is cut into.
         folder: where the run was started; used where it is there, so that relative paths mean the same.
         policy: digest of the policy's source.
     """
 
     settings: RunConfig
     space: Space
+    slices: Slices
     folder: str
     policy: str
 
     @classmethod
-    def of(cls, settings: RunConfig, desk: Desk, space: Space) -> MarketPlan:
-        """The plan of a run: on the device that the run found, without progress bars."""
-        device = dataclasses.replace(settings.device, kind=desk.device.type, required=True)
+    def of(
+        cls, settings: RunConfig, device_type: str, policy: CompiledPolicy, space: Space, slices: Slices
+    ) -> MarketPlan:
+        """The plan of a run: on the kind of device that the run found, without progress bars."""
+        device = dataclasses.replace(settings.device, kind=device_type, required=True)
         sinks = dataclasses.replace(settings.sinks, progress=False)
         told = dataclasses.replace(settings, device=device, sinks=sinks)
-        return cls(told, space, os.getcwd(), digest_of(source_of(desk)))
+        return cls(told, space, slices, os.getcwd(), digest_of(source_of(policy)))
 
     def __post_init__(self) -> None:
         self._markets: Markets | None = None
 
-    def open(self, market: str, graph: int) -> tuple[Resident, dict[str, Any]]:
-        """Read the source through the graph of that setting.
+    def open(self, market: str, graph: int) -> Resident:
+        """Read that part of the source through the graph of that setting.
 
         Raises:
             ConfigError: the policy is another one here.
@@ -259,10 +297,8 @@ class MarketPlan:
         if self._markets is None:
             if os.path.isdir(self.folder):
                 os.chdir(self.folder)
-            desk = open_desk(self.settings)
-            if digest_of(source_of(desk)) != self.policy:
+            policy = open_policy(self.settings)
+            if digest_of(source_of(policy)) != self.policy:
                 raise ConfigError(f"policy={self.settings.policy.name} has another source on a worker: copy it there")
-            kernel = SweepKernel(desk.policy, len(desk.legs))
-            self._markets = Markets(self.settings, desk, self.space, kernel, engine.StopRequest())
-            warm_up(self._markets.get(graph))
-        return self._markets.get(graph), self._markets.print_of(graph)
+            self._markets = Markets(self.settings, policy, self.space, self.slices, engine.StopRequest())
+        return self._markets.get(market, graph)

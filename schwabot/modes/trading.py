@@ -9,15 +9,7 @@ import torch
 
 from schwabot.config import RunConfig, closest
 from schwabot.errors import ConfigError
-from schwabot.modes.opening import (
-    compile_kernels,
-    expected_events,
-    notes_of,
-    open_feed,
-    reference_of,
-    say,
-    while_compiling,
-)
+from schwabot.modes.opening import compile_kernels, expected_events, notes_of, open_feed, reference_of, say
 from schwabot.modules.forecast import ForecastHead
 from schwabot.modules.settings import ModulesConfig
 from schwabot.pipeline import Pipeline
@@ -44,7 +36,10 @@ class Desk:
     legs: tuple[str, ...]
     notes: list[str]
     reference: str | None
-    compile_s: float
+
+    def compile(self) -> float:
+        """Get the graph's kernels ready; gives the time, s."""
+        return compile_kernels(self.feed.instruments, self.modules)
 
     def parameters(self, settings: RunConfig) -> dict[str, float]:
         """Every parameter of the policy with its value."""
@@ -64,29 +59,44 @@ class Desk:
         )
 
 
-def open_desk(settings: RunConfig) -> Desk:
-    """Load and compile the policy, open the source, build the graph.
+def open_policy(settings: RunConfig) -> CompiledPolicy:
+    """Load and compile the policy.
 
     Raises:
-        ConfigError: a policy that can't be used, a stream that is not there.
+        ConfigError: a policy that can't be used, a parameter that it refuses.
     """
     assert settings.policy.name is not None  # as RunConfig.check saw to
     own = [load_signal(name) for name in settings.policy.signals]
-    declared = load_policy(settings.policy.name)
-    policy, policy_s = while_compiling(lambda: compile_policy(declared, own, max(len(settings.policy.trade), 1)))
+    policy = compile_policy(load_policy(settings.policy.name), own, max(len(settings.policy.trade), 1))
     policy.values(split_parameters(settings.policy.parameters)[0])  # refused before anything is read
-    feed = open_feed(settings)
+    return policy
+
+
+def open_desk(settings: RunConfig, policy: CompiledPolicy, feed: Feed | None = None, *, quiet: bool = False) -> Desk:
+    """Open the source, build the graph, choose what is traded.
+
+    Args:
+        settings: of the run.
+        policy: compiled for as many streams as are traded.
+        feed: the source, if it is open already.
+        quiet: say no notes; they are kept.
+
+    Raises:
+        ConfigError: a stream that is not there.
+    """
+    feed = feed or open_feed(settings)
     reference = reference_of(settings.source.reference, feed.instruments)
     device, reason = resolve_device(settings.device)
-    notes = say(notes_of(feed, reason))
+    notes = notes_of(feed, reason)
+    if not quiet:
+        say(notes)
     head, modules = None, settings.modules
     if settings.checkpoint:
         head = ForecastHead.load(settings.checkpoint)
         modules = serve(head, settings.checkpoint, modules, feed.instruments)
     pipeline = Pipeline(feed.instruments, modules, settings.latency, device=device, head=head)
     legs = legs_of(settings.policy.trade, feed.instruments, pipeline.rates)
-    compile_s = policy_s + compile_kernels(feed.instruments, modules)
-    return Desk(feed, pipeline, head, modules, device, policy, legs, notes, reference, compile_s)
+    return Desk(feed, pipeline, head, modules, device, policy, legs, notes, reference)
 
 
 def legs_of(wanted: Sequence[str], instruments: tuple[Instrument, ...], rates: tuple[str, ...]) -> tuple[str, ...]:

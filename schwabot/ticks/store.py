@@ -116,6 +116,19 @@ class StoreFeed:
         return self._instruments
 
     @property
+    def files(self) -> tuple[StoredFile, ...]:
+        """Files that hold rows of these streams and times, perhaps others too."""
+        return tuple(file for files in self._files for file in files)
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """First and last time of receipt that may be read, from the catalogue; both 0 where there is nothing."""
+        if not self.files:
+            return 0, 0
+        first, last = min(file.first_ns for file in self.files), max(file.last_ns for file in self.files)
+        return max(first, self._start_ns), min(last, self._end_ns - 1)
+
+    @property
     def dropped(self) -> Mapping[str, int]:
         """Nothing: bad rows never got into the store."""
         return {}

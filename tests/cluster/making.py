@@ -6,14 +6,13 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from schwabot.errors import PolicyError
 from schwabot.records.market import Float64, Int64
 from schwabot.simulation.sweep.ranges import Dimension, Space
-from schwabot.simulation.sweep.shards import Resident
+from schwabot.simulation.sweep.shards import MarketFacts, Resident
 from schwabot.simulation.sweep.table import Leg
 from schwabot_kernels.simulate import records as r
 
@@ -45,21 +44,19 @@ class SmallPlan:
     takes_s: float = 0.0
     wrong: str = ""
 
-    def open(self, market: str, graph: int) -> tuple[Resident, dict[str, Any]]:
+    def open(self, market: str, graph: int) -> Resident:
         if self.wrong == "policy":
             raise PolicyError("text can't be used", file="mine.py", line=7)
-        told = {"rows": 4, "digest": str(os.getpid()) if self.wrong == "data" else f"{market} {graph}"}
-        return resident(self.takes_s), told
+        return resident(self.takes_s, str(os.getpid()) if self.wrong == "data" else f"{market} {graph}")
 
 
-def resident(takes_s: float = 0.0) -> Resident:
+def resident(takes_s: float = 0.0, digest: str = "") -> Resident:
     one = np.ones((1, 1), np.int64)
     zeros = dict.fromkeys(r.Rules._fields, one * 0)
+    folds = {0: (2, 10**9), 1: (2, 10**9)}
     return Resident(
-        folds=(0, 1),
-        rows=(2, 2),
-        spans_ns=(10**9, 10**9),
-        legs=(Leg("a:B/C", 1.0, "C"),),
+        facts=MarketFacts(digest, 0, 2 * 10**9, folds, (Leg("a:B/C", 1.0, "C"),)),
+        folds={0: 0, 1: 1},
         rules=r.Rules(**zeros),
         defaults=np.zeros(1),
         parameters=("policy.enter_bp",),

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def nodes() -> Iterator[Any]:
 
 def shards(count: int = 12) -> list[Shard]:
     values = np.linspace(0.0, 1.0, count)[:, None]
-    return shards_of("here", SPACE, 0, values, 2, count)
+    return shards_of("here", SPACE, 0, values, range(2), count)
 
 
 def expected(some: list[Shard]) -> pa.Table:
@@ -161,7 +162,7 @@ def test_a_worker_without_ray() -> None:
     one = shards()[3]
     assert worker.run(one, told).table.equals(run_shard(one, resident()))
     with pytest.raises(DataError, match="the market differs between machines"):
-        worker.run(one, dict(told) | {"rows": 5})
+        worker.run(one, replace(told, digest="another"))
 
 
 RUN = [

@@ -19,6 +19,7 @@ OBJECTIVES = {
     "trades": "number of fills",
     "slippage_bp": "cost of acting late in bp of the turnover; less is better",
 }
+EACH = ("symbol", "day")
 SMALLER_IS_BETTER = ("drawdown", "fees", "slippage_bp")
 
 
@@ -33,6 +34,9 @@ class SweepConfig:
             ``response_ms``, ``taker_fee_bp``, ``maker_fee_bp``, or any ``modules.*`` setting. A range is
             ``[low, high]``, ``{low: , high: , log: , step: }`` or ``{choices: [...]}``. Empty = the policy's
             parameters over their declared ranges.
+        each: what is a market of its own, read by itself and begun without a position: ``symbol`` (all streams of an
+            asset), ``day`` (UTC), or both; needs source=store. Empty = the whole source is one market.
+        lead_in_s: with ``day`` in ``each``: time before the day that the graph reads, and nothing is traded in.
         objectives: what is wanted, best first; ``nsga2`` takes several, ``cmaes`` one.
         seed: of the search; one seed, one sweep.
         batch: sets that are run before the search hears of them; a generation of ``cmaes`` and ``nsga2``.
@@ -51,6 +55,8 @@ class SweepConfig:
     sets: int = 1000
     method: str = "random"
     over: dict[str, Any] = field(default_factory=dict)
+    each: list[str] = field(default_factory=list)
+    lead_in_s: float = 600.0
     objectives: list[str] = field(default_factory=lambda: ["sharpe"])
     seed: int = 0
     batch: int = 64
@@ -69,6 +75,7 @@ class SweepConfig:
         """Raise ConfigError when a value is out of range."""
         for name, low, high in (
             ("sets", 1, 10**7),
+            ("lead_in_s", 0, 86_400),
             ("seed", 0, 2**31 - 1),
             ("batch", 2, 10**6),
             ("split", 0.1, 0.95),
@@ -90,6 +97,9 @@ class SweepConfig:
             raise ConfigError(
                 f"sweep.method={self.method} is not a choice{closest(self.method, METHODS)}; use {', '.join(METHODS)}"
             )
+        for name in self.each:
+            if name not in EACH:
+                raise ConfigError(f"sweep.each: {name} is not a choice{closest(name, EACH)}; use {' and '.join(EACH)}")
         if not self.objectives:
             raise ConfigError(f"sweep.objectives is empty: name what is wanted, of {', '.join(OBJECTIVES)}")
         for name in self.objectives:

@@ -8,9 +8,9 @@ Axis legend: N rows of the market, L legs, P sets of a shard, D searched dimensi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -47,15 +47,30 @@ class Kernel(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Around:
+    """A set that others are tried around: it holds for all that they do not vary.
+
+    Attributes:
+        best: the set. [D of the sweep]
+        space: what the others vary.
+    """
+
+    best: Float64
+    space: Space
+
+
+@dataclass(frozen=True, slots=True)
 class Shard:
     """One piece.
 
     Attributes:
-        market: name of the data, e.g. its streams and day.
+        market: name of the market.
         graph: number of the graph's setting, see ``Space.graph_setting``.
         fold: number of the fold.
         first: number of the first set.
         values: the sets. [P, D]
+        around: what they are tried around; none = the settings.
+        skips: jump where the policy is quiet, which changes speed and no result.
     """
 
     market: str
@@ -63,6 +78,35 @@ class Shard:
     fold: int
     first: int
     values: Float64
+    around: Around | None = None
+    skips: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MarketFacts:
+    """What one has to know of a market to ask for its shards; the same on every machine.
+
+    Attributes:
+        digest: of every column, see ``schwabot.simulation.sweep.parts.fingerprint``.
+        first_ns, last_ns: receive times of the first and last row that is traded on.
+        folds: number of a fold → its rows and how long they last, ns; folds without rows here are left out.
+        legs: what is traded.
+        way_ns: how long an order's way to the exchange and back takes at most, without what is searched.
+        counts: of what was read, as in summary.json.
+    """
+
+    digest: str
+    first_ns: int
+    last_ns: int
+    folds: Mapping[int, tuple[int, int]]
+    legs: tuple[Leg, ...]
+    way_ns: int = 0
+    counts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Rows that are traded on."""
+        return sum(rows for rows, _ in self.folds.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,26 +114,24 @@ class Resident:
     """What stays in memory of one market under one setting of the graph.
 
     Attributes:
-        folds: the market's folds, prepared for the kernel.
-        rows: rows of each fold.
-        spans_ns: how long each lasts.
-        legs: what is traded.
+        facts: of the market.
+        folds: number of a fold → its part of the market, prepared for the kernel.
         rules: of the settings; one row. [1, L]
         defaults: the policy's parameters. [K]
         parameters: their full names.
         space: what is searched.
         kernel: what runs sets.
+        unskipped: the same through every row, where there is a difference.
     """
 
-    folds: tuple[Any, ...]
-    rows: tuple[int, ...]
-    spans_ns: tuple[int, ...]
-    legs: tuple[Leg, ...]
+    facts: MarketFacts
+    folds: Mapping[int, Any]
     rules: Rules
     defaults: Float64
     parameters: tuple[str, ...]
     space: Space
     kernel: Kernel
+    unskipped: Kernel | None = None
 
 
 def run_shard(shard: Shard, resident: Resident) -> pa.Table:
@@ -102,12 +144,23 @@ def run_shard(shard: Shard, resident: Resident) -> pa.Table:
     Returns:
         One row per set and leg, see ``schwabot.simulation.sweep.table.schema``.
     """
-    sets, legs = len(shard.values), len(resident.legs)
-    counts = np.zeros((sets, legs, COUNTS), np.int64)
-    moments = np.zeros((sets, legs, MOMENTS), np.float64)
+    if shard.around is not None:
+        best = shard.around.best[None, :]
+        resident = replace(
+            resident,
+            defaults=params_of(resident, best)[0],
+            rules=rules_of(resident, best),
+            space=shard.around.space,
+        )
+    sets, legs = len(shard.values), resident.facts.legs
+    counts = np.zeros((sets, len(legs), COUNTS), np.int64)
+    moments = np.zeros((sets, len(legs), MOMENTS), np.float64)
     rules, params = rules_of(resident, shard.values), params_of(resident, shard.values)
-    resident.kernel(resident.folds[shard.fold], rules, params, 0, sets, counts, moments)
-    return rows_of(resident.space, resident.legs, shard.first, shard.fold, shard.graph, shard.values, counts, moments)
+    kernel = resident.kernel if shard.skips else resident.unskipped or resident.kernel
+    kernel(resident.folds[shard.fold], rules, params, 0, sets, counts, moments)
+    return rows_of(
+        resident.space, legs, shard.first, shard.fold, shard.market, shard.graph, shard.values, counts, moments
+    )
 
 
 def rules_of(resident: Resident, values: Float64) -> Rules:
@@ -116,15 +169,15 @@ def rules_of(resident: Resident, values: Float64) -> Rules:
     Shape:
         values: [P, D] -> fields [P, L]
     """
-    legs = len(resident.legs)
+    legs = len(resident.facts.legs)
     fields: dict[str, Any] = {
-        field: np.repeat(getattr(resident.rules, field)[:1], len(values), axis=0) for field, _ in PER_LEG.values()
+        name: np.repeat(getattr(resident.rules, name)[:1], len(values), axis=0) for name, _ in PER_LEG.values()
     }
     for d, one in enumerate(resident.space.dimensions):
         if one.name in PER_LEG:
-            field, unit = PER_LEG[one.name]
+            name, unit = PER_LEG[one.name]
             decoded = np.array(one.decoded(values[:, d]), np.float64)
-            fields[field] = np.repeat(np.round(decoded * unit).astype(np.int64)[:, None], legs, axis=1)
+            fields[name] = np.repeat(np.round(decoded * unit).astype(np.int64)[:, None], legs, axis=1)
     return resident.rules._replace(**fields)
 
 
@@ -143,31 +196,49 @@ def params_of(resident: Resident, values: Float64) -> Float64:
     return params
 
 
-def cut(ts_ns: Int64, config: SweepConfig) -> list[tuple[int, int]]:
-    """Rows of the folds: ``config.folds`` pieces of equal time that are searched on, then the one that is held out.
+def edges_of(first_ns: int, last_ns: int, config: SweepConfig) -> list[int]:
+    """Where the folds begin: ``config.folds`` pieces of equal time that are searched on, then what is held out.
+
+    Raises:
+        DataError: everything was at one moment.
+
+    Example:
+        >>> edges_of(0, 100, SweepConfig(folds=2, split=0.5))
+        [0, 25, 50]
+    """
+    if last_ns <= first_ns:
+        raise DataError("a sweep needs some time of data, and all rows of this one are at one moment")
+    searched = config.split * (last_ns - first_ns)
+    return [first_ns + round(searched * k / config.folds) for k in range(config.folds + 1)]
+
+
+def cut(ts_ns: Int64, edges: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Rows of each fold, first and beyond the last; folds with fewer than two, where nothing can happen, are left out.
+
+    Example:
+        >>> cut(np.arange(100) * 10, [0, 250, 500])
+        {0: (0, 25), 1: (25, 50), 2: (50, 100)}
+    """
+    rows = [*np.searchsorted(ts_ns, list(edges), side="left").tolist(), len(ts_ns)]
+    return {fold: (first, end) for fold, (first, end) in enumerate(pairwise(rows)) if end - first >= 2}
+
+
+def check_folds(markets: Iterable[MarketFacts], config: SweepConfig) -> None:
+    """See that no fold is empty.
 
     Raises:
         DataError: too little data: a fold without two rows.
-
-    Example:
-        >>> cut(np.arange(100) * 10**9, SweepConfig(folds=2, split=0.5))
-        [(0, 25), (25, 50), (50, 100)]
     """
-    if len(ts_ns) < 2 or ts_ns[-1] == ts_ns[0]:
-        raise DataError(f"a sweep needs some time of data, and there are {len(ts_ns)} rows at one moment")
-    span = int(ts_ns[-1] - ts_ns[0])
-    searched = config.split * span
-    edges = [int(ts_ns[0]) + round(searched * k / config.folds) for k in range(config.folds + 1)]
-    rows = [*np.searchsorted(ts_ns, edges, side="left").tolist(), len(ts_ns)]
-    folds = list(pairwise(rows))
-    for number, (first, end) in enumerate(folds):
-        if end - first < 2:
+    some = list(markets)
+    there = {fold for one in some for fold in one.folds}
+    for number in range(config.folds + 1):
+        if number not in there:
             which = f"fold {number + 1} of {config.folds}" if number < config.folds else "the part that is held out"
+            span_s = (max(one.last_ns for one in some) - min(one.first_ns for one in some)) / 1e9
             raise DataError(
-                f"{len(ts_ns):,} rows over {span / 1e9:.4g} s leave {end - first} to {which}: use more data or smaller"
-                " sweep.folds"
+                f"{sum(one.rows for one in some):,} rows over {span_s:.4g} s leave fewer than two to {which}: use more"
+                " data or smaller sweep.folds"
             )
-    return folds
 
 
 def cut_market(market: Market, first: int, end: int) -> Market:
@@ -183,23 +254,36 @@ def cut_market(market: Market, first: int, end: int) -> Market:
 
 
 def shards_of(
-    market: str, space: Space, first: int, values: Float64, folds: int, pieces: int, graphs: Int64 | None = None
+    market: str,
+    space: Space,
+    first: int,
+    values: Float64,
+    folds: Iterable[int],
+    pieces: int,
+    graphs: Int64 | None = None,
+    around: Around | None = None,
+    *,
+    skips: bool = True,
 ) -> list[Shard]:
-    """A block of sets as shards: by setting of the graph, fold, and ``pieces`` parts of the sets."""
+    """A block of sets on one market as shards: by setting of the graph, fold, and ``pieces`` parts of the sets."""
     graph = space.graph_of(values) if graphs is None else graphs
     found = []
+    every = list(folds)
     borders = [0, *(np.flatnonzero(np.diff(graph)) + 1).tolist(), len(values)]
     for begin, end in pairwise(borders):
         step = max(1, -(-(end - begin) // pieces))
         for part in range(begin, end, step):
             some = values[part : min(part + step, end)]
-            found += [Shard(market, int(graph[begin]), fold, first + part, some) for fold in range(folds)]
+            found += [Shard(market, int(graph[begin]), fold, first + part, some, around, skips) for fold in every]
     return found
 
 
+ORDER = ("set", "fold", "market", "leg")
+
+
 def merge(tables: Iterable[pa.Table]) -> pa.Table:
-    """Rows of shards in one order, whatever theirs was: by set, fold, leg."""
-    return pa.concat_tables(tables).sort_by([("set", "ascending"), ("fold", "ascending"), ("leg", "ascending")])
+    """Rows of shards in one order, whatever theirs was: by set, fold, market, leg."""
+    return pa.concat_tables(tables).sort_by([(name, "ascending") for name in ORDER])
 
 
 def run_here(shards: Sequence[Shard], residents: dict[tuple[str, int], Resident], threads: int) -> pa.Table:

@@ -8,7 +8,6 @@ Axis legend: P sets = T thresholds x A added latencies.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from schwabot.records.market import Float64
 from schwabot.simulation.sweep.maps import influence
 from schwabot.simulation.sweep.outcome import Outcome
 from schwabot.simulation.sweep.ranges import Dimension, Space
-from schwabot.simulation.sweep.shards import Resident, params_of, rules_of
+from schwabot.simulation.sweep.shards import Around
 from schwabot.simulation.sweep.table import Pooled
 from schwabot.sinks.sweep_figure import Heat
 
@@ -39,12 +38,11 @@ def threshold_of(outcome: Outcome) -> Dimension | None:
 
 
 def surface_of(
-    resident: Resident, best: Float64, threshold: Dimension, base_ms: float, added_ms: Sequence[float], levels: int
-) -> tuple[Resident, Float64]:
-    """The market as it is for the surface's sets, and the sets: thresholds slowest.
+    best: Float64, threshold: Dimension, base_ms: float, added_ms: Sequence[float], levels: int
+) -> tuple[Around, Float64]:
+    """What the surface's sets are tried around, and the sets: thresholds slowest.
 
     Args:
-        resident: market of the best set's setting of the graph.
         best: the best set. [D]
         threshold: the parameter.
         base_ms: entry latency that is added to.
@@ -57,13 +55,7 @@ def surface_of(
     entry = tuple(sorted({base_ms + one for one in added_ms}))
     latency = Dimension("simulation.entry_ms", "choice", 0, len(entry) - 1, choices=entry)
     values = np.array([(t, a) for t in threshold.levels(levels) for a in range(len(entry))], np.float64)
-    one = replace(
-        resident,
-        defaults=params_of(resident, best[None, :])[0],
-        rules=rules_of(resident, best[None, :]),
-        space=Space((threshold, latency)),
-    )
-    return one, values
+    return Around(best, Space((threshold, latency))), values
 
 
 def surface_heat(pooled: Pooled, threshold: Dimension, values: Float64, entry_ms: Sequence[float]) -> Heat:

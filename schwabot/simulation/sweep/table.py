@@ -1,13 +1,13 @@
-"""sweep.parquet: one row per set, fold and leg; and the same numbers pooled over folds.
+"""sweep.parquet: one row per set, fold, market and leg; and the same numbers pooled over folds.
 
-Axis legend: P sets, F folds, L legs, D dimensions.
+Axis legend: P sets, R rows of a set (fold x market x leg), L streams, D dimensions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -51,16 +51,29 @@ class Leg:
     currency: str
 
 
+class Row(NamedTuple):
+    """One of the rows that every set has.
+
+    fold: number of the fold. market: name of the market. leg: what is traded there. time: which rows of a fold lie at
+    the same time, e.g. the day; their drawdowns add up.
+    """
+
+    fold: int
+    market: str
+    leg: Leg
+    time: str = ""
+
+
 def schema(space: Space) -> pa.Schema:
-    """Columns: set, fold, leg, stream, graph, the searched parameters by full name, results.
+    """Columns: set, fold, market, leg, stream, graph, the searched parameters by full name, results.
 
     net: equity at the end, open positions at mid. net_bp, slippage_bp: of the turnover, null without one. sharpe: per
     ``simulation.bucket_s``. sum1 to sum4: power sums of changes of twice the equity in account units. equity2: twice
     the equity in account units. hold_s: time with a position.
     """
     head = [
-        pa.field("set", pa.int64()), pa.field("fold", pa.int16()), pa.field("leg", pa.int16()),
-        pa.field("stream", pa.string()), pa.field("graph", pa.int32()),
+        pa.field("set", pa.int64()), pa.field("fold", pa.int16()), pa.field("market", pa.string()),
+        pa.field("leg", pa.int16()), pa.field("stream", pa.string()), pa.field("graph", pa.int32()),
     ]  # fmt: skip
     searched = []
     for one in space.dimensions:
@@ -86,6 +99,7 @@ def rows_of(
     legs: Sequence[Leg],
     first: int,
     fold: int,
+    market: str,
     graph: int,
     values: Float64,
     counts: Int64,
@@ -106,6 +120,7 @@ def rows_of(
     columns: dict[str, Any] = {
         "set": np.repeat(np.arange(first, first + sets), every),
         "fold": np.full(sets * every, fold),
+        "market": [market] * (sets * every),
         "leg": np.tile(np.arange(every), sets),
         "stream": [leg.stream for leg in legs] * sets,
         "graph": np.full(sets * every, graph),
@@ -131,10 +146,11 @@ def rows_of(
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """What every set came to over some folds and all legs. All [P].
+    """What every set came to over some folds, all markets and all legs. All [P].
 
-    Folds begin without a position, so sums are sums; the drawdown is the largest of a fold. Of several legs drawdowns
-    are added and so are standard deviations, as if the legs fell together: what is told is the worst that could be.
+    Every row begins without a position, so sums are sums; the drawdown is the largest of a fold and day. Of several
+    streams at one time drawdowns are added, and so are standard deviations, as if the streams fell together: what is
+    told is the worst that could be.
     """
 
     net: Float64
@@ -175,21 +191,26 @@ class Results:
 
     Args:
         space: what is searched.
-        legs: what is traded.
-        folds: pieces of time, the held out one among them.
+        rows: the R rows that every set has, in the order of the table.
     """
 
-    def __init__(self, space: Space, legs: Sequence[Leg], folds: int) -> None:
+    def __init__(self, space: Space, rows: Sequence[Row]) -> None:
         self.space = space
-        self.legs = tuple(legs)
-        self.folds = folds
+        self.rows = tuple(rows)
+        self.legs = tuple({row.leg.stream: row.leg for row in rows}.values())
+        streams = [leg.stream for leg in self.legs]
+        self._fold = np.array([row.fold for row in rows])
+        self._stream = np.array([streams.index(row.leg.stream) for row in rows])
+        times = [(row.fold, row.time) for row in rows]
+        self._time = np.array([times.index(time) for time in times])
+        self._worth = np.array([row.leg.worth for row in rows])
         self._tables: list[pa.Table] = []
         self._values: list[Float64] = []
         self._dense: dict[str, Float64] | None = None
 
     def append(self, values: Float64, table: pa.Table) -> None:
-        """Take a block, its rows by set, fold and leg."""
-        assert table.num_rows == len(values) * self.folds * len(self.legs), "a block with rows missing"
+        """Take a block, its rows by set, fold, market and leg."""
+        assert table.num_rows == len(values) * len(self.rows), "a block with rows missing"
         self._values.append(values)
         self._tables.append(table)
         self._dense = None
@@ -209,47 +230,56 @@ class Results:
         """Every row."""
         return pa.concat_tables(self._tables) if self._tables else schema(self.space).empty_table()
 
+    def rows_of(self, sets: Int64, market: str) -> pa.Table:
+        """Rows of some sets on one market, in the order of the table."""
+        own = np.array([k for k, row in enumerate(self.rows) if row.market == market])
+        return self.table.take((np.asarray(sets)[:, None] * len(self.rows) + own).ravel())
+
     def last(self, folds: Sequence[int]) -> Pooled:
         """The block that was appended last, pooled."""
-        return _pooled(_arrays(self._tables[-1], self.folds, len(self.legs)), folds, self.legs)
+        return self._pooled(self._arrays(self._tables[-1]), folds)
 
     def pooled(self, folds: Sequence[int]) -> Pooled:
         """All sets, pooled over folds."""
         if self._dense is None:
-            self._dense = _arrays(self.table, self.folds, len(self.legs))
-        return _pooled(self._dense, folds, self.legs)
+            self._dense = self._arrays(self.table)
+        return self._pooled(self._dense, folds)
+
+    def _arrays(self, table: pa.Table) -> dict[str, Float64]:
+        """Columns as [P, R]; power sums in money, as a unit of account is worth something else in each market."""
+        found = {
+            name: table[name].to_numpy(zero_copy_only=False).astype(np.float64).reshape(-1, len(self.rows))
+            for name in POOLED
+        }
+        for power, name in enumerate(SUMS):
+            found[name] *= self._worth**power
+        return found
+
+    def _pooled(self, dense: dict[str, Float64], folds: Sequence[int]) -> Pooled:
+        some = np.flatnonzero(np.isin(self._fold, list(folds)))
+        summed = {name: dense[name][:, some].sum(axis=1) for name in POOLED if name not in ("drawdown", *SUMS)}
+        fallen = [
+            dense["drawdown"][:, some[self._time[some] == time]].sum(axis=1) for time in np.unique(self._time[some])
+        ]
+        moments = np.zeros((len(dense["net"]), len(self.legs), len(SUMS)))
+        for v in range(len(self.legs)):
+            own = some[self._stream[some] == v]
+            moments[:, v] = np.stack([dense[name][:, own].sum(axis=1) for name in SUMS], axis=-1)
+        return Pooled(**summed, drawdown=np.max(fallen, axis=0), shape=_together(moments))
 
 
 POOLED = ("net", *MONEY, "drawdown", "hold_s", "trades", "orders", "refused", "rejected", *SUMS)
 
 
-def _arrays(table: pa.Table, folds: int, legs: int) -> dict[str, Float64]:
-    """Columns as [P, F, L]."""
-    return {
-        name: table[name].to_numpy(zero_copy_only=False).astype(np.float64).reshape(-1, folds, legs) for name in POOLED
-    }
-
-
-def _pooled(dense: dict[str, Float64], folds: Sequence[int], legs: Sequence[Leg]) -> Pooled:
-    some = list(folds)
-    summed = {name: dense[name][:, some].sum(axis=(1, 2)) for name in POOLED if name not in ("drawdown", *SUMS)}
-    moments = np.stack([dense[name][:, some].sum(axis=1) for name in SUMS], axis=-1)  # [P, L, MOMENTS]
-    return Pooled(
-        **summed,
-        drawdown=dense["drawdown"][:, some].sum(axis=2).max(axis=1),
-        shape=_together(moments, np.array([leg.worth for leg in legs])),
-    )
-
-
-def _together(moments: Float64, worth: Float64) -> Shape:
-    """Shape over legs: exact for one; of several the means and the standard deviations add up."""
+def _together(moments: Float64) -> Shape:
+    """Shape over streams, moments [P, L, 5]: exact for one; of several the means and the standard deviations add up."""
     each = shape_of(moments)
     if moments.shape[1] == 1:
         return Shape(*(part[:, 0] for part in each))
     n = np.maximum(moments[..., r.BUCKETS], 2.0)
-    mean = moments[..., r.SUM1] / n * worth
+    mean = moments[..., r.SUM1] / n
     variance = np.maximum(moments[..., r.SUM2] - moments[..., r.SUM1] ** 2 / n, 0.0) / (n - 1)
-    total = (np.sqrt(variance) * np.abs(worth)).sum(axis=1)
+    total = np.sqrt(variance).sum(axis=1)
     return Shape(
         each.n.max(axis=1),
         np.where(total > 0, mean.sum(axis=1) / np.where(total > 0, total, 1.0), 0.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from schwabot.simulation.sweep.ranges import SIMULATION, Declared, Space, open_s
 from schwabot.simulation.sweep.search import open_search
 from schwabot.simulation.sweep.searching import Ended, run_search
 from schwabot.simulation.sweep.settings import SweepConfig
-from schwabot.simulation.sweep.shards import Resident, run_here, shards_of
-from schwabot.simulation.sweep.table import Leg, Results
+from schwabot.simulation.sweep.shards import MarketFacts, Resident, run_here, shards_of
+from schwabot.simulation.sweep.table import Leg, Results, Row
 from schwabot_kernels.simulate import records as r
 
 DECLARED = (
@@ -79,12 +80,19 @@ class Noise:
 
 
 def resident(space: Space, kernel: Any, folds: int, legs: int = 1) -> Resident:
+    facts = MarketFacts(
+        digest="", first_ns=0, last_ns=folds * 10**12, folds=dict.fromkeys(range(folds), (1000, 10**12)),
+        legs=tuple(replace(LEG, stream=f"venue{leg}:BTC/USDT") for leg in range(legs)),
+    )  # fmt: skip
     return Resident(
-        folds=tuple(range(folds)), rows=tuple([1000] * folds), spans_ns=tuple([10**12] * folds),
-        legs=(LEG,) * legs, rules=rules(legs),
+        facts=facts, folds={fold: fold for fold in range(folds)}, rules=rules(legs),
         defaults=np.array([2.0, 1.0, 0.0]), parameters=("policy.threshold_bp", "policy.lots", "policy.fade"),
         space=space, kernel=kernel,
     )  # fmt: skip
+
+
+def rows_of_set(one: Resident) -> list[Row]:
+    return [Row(fold, "all", leg) for fold in one.folds for leg in one.facts.legs]
 
 
 def swept(
@@ -100,12 +108,12 @@ def swept(
     space = open_space(config.over, DECLARED)
     one = resident(space, kernel, config.folds + 1, legs)
     residents = {("all", graph): one for graph in range(space.graphs)}
-    results = Results(space, one.legs, config.folds + 1)
+    results = Results(space, rows_of_set(one))
     parts = Parts(folder, identity or {}, config.resume) if folder is not None else None
     done: list[int] = []
 
     def evaluate(first: int, values: Any) -> Any:
-        return run_here(shards_of("all", space, first, values, config.folds + 1, pieces), residents, threads)
+        return run_here(shards_of("all", space, first, values, one.folds, pieces), residents, threads)
 
     ended = run_search(
         open_search(space, config), config, results, evaluate, BUCKET_S, parts, lambda sets, ran: done.append(sets),

@@ -20,7 +20,7 @@ from schwabot.simulation.sweep.table import Results
 from schwabot.simulation.sweep.verdict import verdict
 from schwabot.sinks.sweep_board import SweepBoard
 from schwabot.sinks.sweep_figure import Heat, heat_figure, surface_figure
-from tests.simulation.sweep.making import BUCKET_S, LEG, Hill, resident, swept
+from tests.simulation.sweep.making import BUCKET_S, Hill, resident, rows_of_set, swept
 
 OVER = {"threshold_bp": {"low": 0.5, "high": 8.0, "log": True}, "lots": [1, 10], "simulation.entry_ms": [0, 50]}
 
@@ -37,10 +37,11 @@ def surface(one: Outcome, kernel: Any) -> Heat:
     assert threshold.short == "threshold_bp"
     space, folds = one.results.space, one.config.folds
     best = one.results.values[one.best]
-    there, values = surface_of(resident(space, kernel, folds + 1), best, threshold, 5.0, [0.0, 20.0, 80.0], 7)
-    shards = shards_of("x", there.space, 0, values, folds, 1)
-    results = Results(there.space, [LEG], folds)
-    results.append(values, run_here(shards, {("x", 0): there}, 1))
+    around, values = surface_of(best, threshold, 5.0, [0.0, 20.0, 80.0], 7)
+    shards = shards_of("x", around.space, 0, values, range(folds), 1, around=around)
+    market = resident(space, kernel, folds + 1)
+    results = Results(around.space, [row for row in rows_of_set(market) if row.fold < folds])
+    results.append(values, run_here(shards, {("x", 0): market}, 1))
     return surface_heat(results.pooled(range(folds)), threshold, values, [5.0, 25.0, 85.0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from schwabot.errors import ConfigError, DataError
 from schwabot.simulation.sweep.ranges import Declared, Dimension, declared_modules, open_space
 from schwabot.simulation.sweep.search import grid, open_search, random
 from schwabot.simulation.sweep.settings import SweepConfig
-from schwabot.simulation.sweep.shards import cut, cut_market, params_of, rules_of
+from schwabot.simulation.sweep.shards import MarketFacts, check_folds, cut, cut_market, edges_of, params_of, rules_of
 from schwabot_kernels.simulate.records import Market
 from tests.simulation.sweep.making import DECLARED, Hill, resident
 
@@ -168,10 +169,17 @@ def test_rules_and_parameters_of_each_set() -> None:
 
 def test_folds_of_time_need_rows() -> None:
     ts = np.concatenate([np.arange(50), np.arange(90, 100)]) * 10**9
-    with pytest.raises(DataError, match="leave 0 to fold 6 of 8"):
-        cut(ts, SweepConfig(folds=8, split=0.9))
-    with pytest.raises(DataError, match="1 rows at one moment"):
-        cut(ts[:1], SweepConfig())
+    config = SweepConfig(folds=8, split=0.9)
+    found = cut(ts, edges_of(int(ts[0]), int(ts[-1]), config))
+    assert list(found) == [0, 1, 2, 3, 4, 8]
+    folds = {fold: (end - first, 10**9) for fold, (first, end) in found.items()}
+    facts = MarketFacts("", 0, 99 * 10**9, folds, ())
+    with pytest.raises(DataError, match=r"60 rows over 99 s leave fewer than two to fold 6 of 8"):
+        check_folds([facts], config)
+    other = dataclasses.replace(facts, folds=dict.fromkeys((5, 6, 7), (2, 1)))
+    check_folds([facts, other], config)  # what one market has not, another one may have
+    with pytest.raises(DataError, match="at one moment"):
+        edges_of(5, 5, config)
 
 
 def test_a_cut_market_is_a_market() -> None:

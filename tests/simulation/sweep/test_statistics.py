@@ -190,7 +190,7 @@ def test_variance_between_folds_is_that_of_the_whole() -> None:
 def test_a_leg_that_earned_nothing_still_swings() -> None:
     """Means add up, and so do deviations, as if the legs fell together; also of a leg whose sum is 0."""
     still, swings = np.array([1.0, 2.0, 0.0, 3.0]), np.array([9.0, -9.0, 9.0, -9.0])
-    moments = np.array([[[4.0, *(float((x**k).sum()) for k in (1, 2, 3, 4))] for x in (still, swings)]])
-    together = _together(moments, np.array([1.0, 2.0]))
+    moments = np.array([[[4.0, *(float((x**k).sum()) for k in (1, 2, 3, 4))] for x in (still, 2 * swings)]])
+    together = _together(moments)
     expected = (still.mean() + 2 * swings.mean()) / (still.std(ddof=1) + 2 * swings.std(ddof=1))
     assert together.sharpe[0] == pytest.approx(expected)
