@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import pickle  # nosec B403: of numba's own files
+import pickle  # nosec B403
 import secrets
 from contextlib import suppress
 from functools import cache

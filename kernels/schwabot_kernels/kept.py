@@ -10,7 +10,7 @@ want of a folder: what can't be read is compiled, what can't be written is not k
 from __future__ import annotations
 
 import os
-import pickle  # nosec B403: of files of the user's own, as numba's cache
+import pickle  # nosec B403
 import platform
 import secrets
 from collections.abc import Callable

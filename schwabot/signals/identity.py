@@ -73,7 +73,8 @@ class _Teller:
         if isinstance(x, enum.Enum):
             return "enum", kind.__module__, kind.__qualname__, x.name, self.value(x.value)
         if isinstance(x, enum.EnumMeta):
-            return "enum", *(self.value(one) for one in x.__members__.values())
+            members: list[Any] = list(x.__members__.values())
+            return "enum", *map(self.value, members)
         if isinstance(x, types.CodeType):
             return self._code(x)
         if isinstance(x, types.ModuleType):
