@@ -39,8 +39,8 @@ class Sweeps:
 
     def __init__(self) -> None:
         made = compile_policy(threshold)
-        self.skipping = make_skipping(made.policy, made.quiet, made.event_of, made.params_of)
-        self.general = make_sweep(made.policy, made.event_of, made.params_of)
+        self.skipping = make_skipping(made.policy, made.quiet, made.event_of, made.params_of, made.key)
+        self.general = make_sweep(made.policy, made.event_of, made.params_of, made.key)
 
     def lean(
         self, market: Market, rules: Rules, params: Any, sets: tuple[int, int], skip: bool, lean: Any = None

@@ -89,7 +89,7 @@ def read(places: str | Feed, head: ForecastHead | None, signals: Sequence[str], 
 def compiled(name: str) -> tuple[CompiledPolicy, Any]:
     """A policy and its simulator."""
     policy = compile_policy(load_policy(name))
-    return policy, make_simulator(policy.policy, policy.event_of, policy.params_of)
+    return policy, make_simulator(policy.policy, policy.event_of, policy.params_of, policy.key)
 
 
 def play(

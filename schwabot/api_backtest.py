@@ -13,7 +13,7 @@ from schwabot import engine
 from schwabot.api import Graph, Place, _checked_names, _feed, _settings
 from schwabot.clock import ReplayClock
 from schwabot.execution.simulated import SimulatedBroker
-from schwabot.modes.opening import compile_kernels
+from schwabot.modes.opening import compile_kernels, while_compiling
 from schwabot.modes.trading import legs_of
 from schwabot.pipeline import Pipeline
 from schwabot.signals.compiling import compile_policy
@@ -110,7 +110,7 @@ def backtest(
     recorder = MarketRecorder(
         compiled, feed.instruments, legs, run.simulation, pipeline.graph.horizons_ms, leader, rows, of_signals
     )
-    broker = SimulatedBroker(recorder, values)
+    broker, _ = while_compiling(lambda: SimulatedBroker(recorder, values), say=progress)
     header = RunHeader(
         run_dir=Path(), mode="backtest", device=str(device), source=type(feed).__name__, instruments=feed.instruments,
         expected_events=rows, rates=pipeline.rates,

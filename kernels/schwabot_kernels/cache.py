@@ -7,21 +7,33 @@ stale code after an edit or an upgrade. So the folder's name holds a hash of eve
 numba also numbers the files of one function, one per signature, by what its index lists. Two processes that compile
 the function for different types at once take the same number, and from then on one runs what was compiled for the
 other. So files get a name nobody else takes; what is left of such a race is that one of the two compiles again.
+
+And it counts the functions of a process to name their code. Code of two processes that is loaded into a third, under
+one name of the linker, would be one: the first. So every process counts from a place of its own.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+import pickle  # nosec B403
 import secrets
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import numba.core.bytecode
 import numba.core.caching
 import numba.core.config
 
-NOT_COMPILED = ("cache.py", "checking.py", "columns.py", "op.py", "outcomes.py", "rings.py", "scan.py", "tree.py")
+NOT_COMPILED = (
+    "cache.py", "checking.py", "columns.py", "kept.py", "op.py", "outcomes.py", "rings.py", "scan.py", "tree.py",
+)  # fmt: skip
 
 
+@cache  # of what is imported, whatever becomes of the files
 def source_hash() -> str:
     """16 hex digits over the sources that are compiled.
 
@@ -47,7 +59,28 @@ def cache_folder() -> Path:
 
 
 class OwnNames(numba.core.caching.IndexDataCacheFile):  # type: ignore[misc]
-    """Index and files of one compiled function, safe for processes that compile it at the same time."""
+    """Index and files of one compiled function, safe for processes that compile it at the same time.
+
+    A torn file counts as none, and what there is no room for is not kept.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        """Keep what was compiled."""
+        with suppress(OSError):
+            super().save(key, data)
+
+    def load(self, key: Any) -> Any:
+        """What was compiled, or None."""
+        try:
+            return super().load(key)
+        except (EOFError, pickle.PickleError, ValueError):
+            return None
+
+    def _load_index(self) -> Any:
+        try:
+            return super()._load_index()
+        except (EOFError, pickle.PickleError, ValueError):
+            return {}
 
     def _data_name(self, number: int) -> str:
         return str(super()._data_name(secrets.randbits(63)))
@@ -57,3 +90,10 @@ def use_versioned_cache() -> None:
     """Point numba's cache at this version's folder, and let processes share it."""
     numba.core.config.CACHE_DIR = str(cache_folder())
     numba.core.caching.IndexDataCacheFile = OwnNames
+    _count_apart()
+    if hasattr(os, "register_at_fork"):  # not on Windows
+        os.register_at_fork(after_in_child=_count_apart)
+
+
+def _count_apart() -> None:
+    numba.core.bytecode.FunctionIdentity._unique_ids = itertools.count(secrets.randbits(62))

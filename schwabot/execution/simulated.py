@@ -39,9 +39,10 @@ class SimulatedBroker:
         policy = recorder.policy
         self.rules = make_rules(recorder.config, recorder.builder)
         self.parameters = policy.row(dict(parameters))[None, :]
-        self._run = make_simulator(policy.policy, policy.event_of, policy.params_of)
+        self._run = make_simulator(policy.policy, policy.event_of, policy.params_of, policy.key)
         self._state = new_state(len(recorder.builder.instruments), policy.memory, FIRST_LOG, FIRST_LOG)
         self._played = 0
+        recorder.warm_up()
         self._play(0, final=False)  # compiles it before any rate is counted
 
     def step(self, ticks: Ticks, record: StepRecord) -> None:

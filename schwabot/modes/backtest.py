@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from schwabot import engine
 from schwabot.clock import ReplayClock
 from schwabot.config import RunConfig
 from schwabot.execution.simulated import SimulatedBroker
-from schwabot.modes.opening import describe
+from schwabot.modes.opening import describe, say, while_compiling
 from schwabot.modes.replay import sinks_of
 from schwabot.modes.trading import Desk, open_desk, open_policy
 from schwabot.records.audit import StepRecord
@@ -59,10 +59,11 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
     Returns:
         What summary.json holds.
     """
-    desk = open_desk(settings, open_policy(settings))
-    compile_s = desk.compile()
+    policy, policy_s = while_compiling(lambda: open_policy(settings))
+    desk = open_desk(settings, policy)
+    graph_s = desk.compile()
     parameters = desk.parameters(settings)
-    broker = SimulatedBroker(desk.recorder(settings), parameters)
+    broker, broker_s = while_compiling(lambda: SimulatedBroker(desk.recorder(settings), parameters))
     header = desk.header(settings, run_dir)
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
     skill = skill_meter(desk.feed.instruments, settings.skill, desk.head, rates=desk.pipeline.rates)
@@ -77,7 +78,7 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
             *meters_of(
                 desk.feed, skill, desk.modules.phantom_lag, desk.pipeline.clock_summary, desk.head, desk.pipeline.rates
             ),
-            CompileEntry(compile_s),
+            CompileEntry(policy_s + graph_s + broker_s),
             BacktestEntry(broker, desk, parameters),
         ],
         reference=desk.reference,
@@ -101,15 +102,29 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
         for name, table in (tables | {"equity": equity_table(outcome, curve)}).items():
             _write(run_dir / f"{name}.parquet", table)
     if settings.sinks.figures:
-        sensitivity = latency_sensitivity(broker, settings.simulation.added_ms, curve)
+        sensitivity, stopped = [], summary["interrupted"]
+        if not stopped:
+            with engine.StopRequest() as stop:
+                sensitivity = latency_sensitivity(broker, settings.simulation.added_ms, curve, lambda: stop.wanted)
+            stopped = stop.wanted
+        if stopped and settings.simulation.added_ms:
+            notes += say(["note: interrupted: no latency sensitivity"])
         _report(settings, run_dir, outcome, curve, tables, sensitivity, summary, notes, currency, desk, parameters)
     if settings.sinks.console:
         _say(summary["backtest"], tables["trades"], run_dir)
     return summary
 
 
-def latency_sensitivity(broker: SimulatedBroker, added_ms: list[float], curve: EquityCurve) -> list[dict[str, float]]:
+def latency_sensitivity(
+    broker: SimulatedBroker, added_ms: list[float], curve: EquityCurve, is_stopped: Callable[[], bool] = lambda: False
+) -> list[dict[str, float]]:
     """The run again with more entry latency.
+
+    Args:
+        broker: of the run.
+        added_ms: latencies to add, ms.
+        curve: of the run.
+        is_stopped: asked before each; half a curve is none.
 
     Returns:
         Per added latency: net in quote currency at the last mid, the same before fees, fees, fills.
@@ -123,6 +138,8 @@ def latency_sensitivity(broker: SimulatedBroker, added_ms: list[float], curve: E
             worth[v] = account.unit * (float(curve.mid[v, -1]) if instrument.inverse else 1.0)
     rows = []
     for added in added_ms:
+        if is_stopped():
+            return []
         counts = broker.again(added)
         net, fees = float((0.5 * worth * counts[:, EQUITY2]).sum()), float((worth * counts[:, FEES]).sum())
         rows.append(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from numba.core import event
 
-SAID = "compiling the kernels that this run needs, once per version of Schwabot: a minute or two\n"
+SAID = "compiling the kernels that this run needs, once per version of Schwabot and per policy: up to two minutes\n"
 
 
 class _Compiled(event.Listener):  # type: ignore[misc]

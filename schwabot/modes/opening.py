@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from omegaconf import OmegaConf
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from schwabot.records.instrument import Instrument
     from schwabot.records.market import Ticks
     from schwabot.ticks.base import Feed
+
+Made = TypeVar("Made")
 
 MANY_STREAMS = 16
 """More streams than this are worth a word about what they cost."""
@@ -109,16 +111,37 @@ def compile_by(run: Callable[[Ticks], None], instruments: tuple[Instrument, ...]
         instruments: V instruments of the run.
         say: tell the user when they are not compiled yet and that takes long.
     """
-    from schwabot.modes.compiling import said_when_compiling
     from schwabot.ticks.merge import blank
 
-    started_s = time.perf_counter()
-    with said_when_compiling(COMPILING_S) if say else nullcontext():
+    def work() -> None:
         quote = blank(instruments, 1)
         for column in (quote.bid_ticks, quote.ask_ticks, quote.bid_lots, quote.ask_lots):
             column[:] = 1
         run(quote)
-    return time.perf_counter() - started_s
+
+    return while_compiling(work, say=say)[1]
+
+
+def while_compiling(work: Callable[[], Made], *, say: bool = True) -> tuple[Made, float]:
+    """Do what may have to compile kernels first, and tell the user where that takes long.
+
+    Args:
+        work: what to do.
+        say: tell the user.
+
+    Returns:
+        What it gave, and how long it took, s.
+
+    Example:
+        >>> while_compiling(lambda: 7)[0]
+        7
+    """
+    from schwabot.modes.compiling import said_when_compiling
+
+    started_s = time.perf_counter()
+    with said_when_compiling(COMPILING_S) if say else nullcontext():
+        made = work()
+    return made, time.perf_counter() - started_s
 
 
 def notes_of(feed: Feed, reason: str | None = None) -> list[str]:

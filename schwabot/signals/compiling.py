@@ -11,8 +11,10 @@ import traceback
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numba
 import numpy as np
@@ -22,8 +24,10 @@ from numba.extending import register_jitable
 from schwabot.errors import PolicyError
 from schwabot.signals.columns import check_names
 from schwabot.signals.declaring import Declared, Function, Policy, Signal, place
+from schwabot.signals.identity import REGISTERED, content_of
 from schwabot.signals.parameters import Parameter, as_row, values_of
 from schwabot.signals.reading import Found, read
+from schwabot_kernels.kept import Key
 from schwabot_kernels.simulate.intent import NOTHING, Intent
 from schwabot_kernels.simulate.records import SLOTS, Seen, Standing
 from schwabot_kernels.simulate.state import ORDER_COLUMNS
@@ -32,7 +36,9 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "boundscheck": False, "nogil"
 """Of every function compiled here: IEEE division, no fast-math, inlined into the kernel that calls it."""
 SETTINGS = ("trade", "signals", "leader")
 """What may have been meant by a parameter that is not there: ``policy.trade`` and so on."""
-_registered: set[Function] = set()
+OURS = sha256(Path(__file__).read_bytes()).hexdigest()
+"""This file as it was imported: what it makes of a policy is part of what is kept on disk."""
+MOST_MADE = 64
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class CompiledPolicy:
         memory: floats in ``s.memory``.
         source: where it is, ``file:line``.
         own: signals of the user's among ``signals`` and among what those read.
+        key: what tells its code from all other, for ``schwabot_kernels.kept``; None = it can't be told.
     """
 
     name: str
@@ -66,6 +73,7 @@ class CompiledPolicy:
     memory: int
     source: str
     own: tuple[Signal, ...] = ()
+    key: Key | None = None
 
     def values(self, given: dict[str, object] | None = None) -> dict[str, float]:
         """Every parameter's value: those given, else the defaults; see ``values_of``."""
@@ -78,6 +86,8 @@ class CompiledPolicy:
 
 def compile_policy(policy: Policy, own: Sequence[Signal] = (), legs: int = 1) -> CompiledPolicy:
     """Compile a policy, and ask it once in plain Python and compiled whether the two agree.
+
+    Both are done once for a policy as it is, on this machine: what was found right is on disk, see ``key_of``.
 
     Args:
         policy: as declared.
@@ -97,26 +107,80 @@ def compile_policy(policy: Policy, own: Sequence[Signal] = (), legs: int = 1) ->
     found = read(policy)
     signals = policy.signals
     needed = check_names(policy, signals, found.signals_at, own)
-    event, event_of = make_event_of(signals)
-    params, params_of = make_params_of(policy.parameters)
     make_jitable(found)
-    compiled = jit(policy.function, found)
-    quiet = None if policy.quiet is None else _quiet_of(policy)
-    _check(policy, compiled, quiet, event, params, legs)
+    key = key_of(policy, found, legs)
+    made = made_once(key, lambda: _make(policy, found, legs, key))
     return CompiledPolicy(
         name=policy.name,
         python=policy.function,
-        policy=compiled,
-        quiet=quiet,
-        event_of=event_of,
-        params_of=params_of,
+        policy=made.policy,
+        quiet=made.quiet,
+        event_of=made.event_of,
+        params_of=made.params_of,
         signals=signals,
         skip_signal=policy.signal,
         parameters=policy.parameters,
         memory=policy.memory,
         source=f"{policy.file}:{policy.line}",
         own=needed,
+        key=key,
     )
+
+
+class _Made(NamedTuple):
+    policy: Any
+    quiet: Any
+    event_of: Any
+    params_of: Any
+
+
+_made: dict[Key, Any] = {}
+
+
+def made_once(key: Key | None, make: Callable[[], Any]) -> Any:
+    """What was made under this key in this process, else what is made now."""
+    if key is None:
+        return make()
+    if key not in _made:
+        made = make()
+        while len(_made) >= MOST_MADE:
+            del _made[next(iter(_made))]
+        _made[key] = made
+    return _made[key]
+
+
+def _make(policy: Policy, found: Found, legs: int, key: Key | None) -> _Made:
+    event, event_of = make_event_of(policy.signals)
+    params, params_of = make_params_of(policy.parameters)
+    compiled = jit(policy.function, found)
+    quiet = None if policy.quiet is None else _quiet_of(policy)
+    if key is None or not key.is_checked:
+        _check(policy, compiled, quiet, event, params, legs)
+        if key is not None:
+            key.mark_checked()
+    return _Made(compiled, quiet, event_of, params_of)
+
+
+def key_of(declared: Declared, found: Found, *told: Any) -> Key | None:
+    """What a policy or signal is compiled from and checked with; None where that can't be told for sure.
+
+    Args:
+        declared: as declared; all that its functions refer to counts, as deep as it goes.
+        found: what was read of it.
+        told: what else the code or the check depends on.
+    """
+    now = partial(_content, declared, found, OURS, *told)
+    text = now()
+    return None if text is None else Key(text, now)
+
+
+def _content(declared: Declared, found: Found, *told: Any) -> str | None:
+    if any(REGISTERED[helper] is None or REGISTERED[helper] != content_of(helper) for helper in found.helpers):
+        return None
+    quiet, bounded = getattr(declared, "quiet", None), getattr(declared, "signal", None)
+    parameters = tuple(repr(one) for one in declared.parameters)
+    of = (declared.what, declared.signals, bounded, parameters, declared.memory, found.indexed, *told)
+    return content_of(declared.function, quiet, repr(sorted(OPTIONS.items())), of)
 
 
 def make_event_of(signals: Sequence[str], columns: Sequence[int] | None = None) -> tuple[Any, Any]:
@@ -144,7 +208,7 @@ def make_params_of(parameters: Sequence[Parameter]) -> tuple[Any, Any]:
 
 
 def _generated(head: str, answer: str, **names: Any) -> Any:
-    space: dict[str, Any] = dict(names)
+    space: dict[str, Any] = {"__name__": __name__, **names}  # what has no module is not kept on disk
     exec(f"def {head}:\n    return {answer}", space)  # nosec B102: names were checked, see declaring
     return numba.njit(**OPTIONS)(space[head.partition("(")[0]])
 
@@ -152,9 +216,10 @@ def _generated(head: str, answer: str, **names: Any) -> Any:
 def make_jitable(found: Found) -> None:
     """Let compiled code call the plain functions that were found, each told to numba once."""
     for helper in found.helpers:
-        if helper not in _registered:
+        if helper not in REGISTERED:
+            content = content_of(helper)
             register_jitable(boundscheck=True)(helper)
-            _registered.add(helper)
+            REGISTERED[helper] = content
 
 
 def jit(function: Function, found: Found) -> Any:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numba
@@ -22,17 +23,21 @@ from schwabot.signals.compiling import (
     dummies,
     in_python,
     jit,
+    key_of,
+    made_once,
     make_event_of,
     make_jitable,
     make_params_of,
 )
 from schwabot.signals.declaring import Signal
 from schwabot.signals.parameters import as_row, values_of
-from schwabot.signals.reading import read
+from schwabot.signals.reading import Found, read
 from schwabot_kernels.arrays import F64, I64
+from schwabot_kernels.kept import Key, keep
 from schwabot_kernels.simulate.records import Market, Seen
 
 RUN_OPTIONS = {name: value for name, value in OPTIONS.items() if name != "forceinline"}
+OURS = sha256(Path(__file__).read_bytes()).hexdigest()
 
 
 class Past(NamedTuple):
@@ -68,9 +73,10 @@ def new_state(legs: int, memory: int) -> PassState:
     )
 
 
-@lru_cache(maxsize=64)  # several runs of one process compile it once
 def make_pass(signal: Signal, columns: tuple[int, ...]) -> Any:
     """Compile a signal into ``run(market, state, params, leg, column, first, end)``, which fills one column of one leg.
+
+    It is compiled and checked once for a signal as it is, on this machine, as a policy is.
 
     Args:
         signal: as declared.
@@ -81,10 +87,18 @@ def make_pass(signal: Signal, columns: tuple[int, ...]) -> Any:
     """
     found = read(signal)
     make_jitable(found)
+    key = key_of(signal, found, columns, OURS)
+    return made_once(key, lambda: _make_pass(signal, columns, found, key))
+
+
+def _make_pass(signal: Signal, columns: tuple[int, ...], found: Found, key: Key | None) -> Any:
     event, event_of = make_event_of(signal.signals, columns)
     params, params_of = make_params_of(signal.parameters)
     answer = jit(signal.function, found)
-    _check(signal, answer, event, params)
+    if key is None or not key.is_checked:
+        _check(signal, answer, event, params)
+        if key is not None:
+            key.mark_checked()
 
     @numba.njit(**RUN_OPTIONS)  # type: ignore[untyped-decorator]
     def run(market: Market, state: PassState, values: F64, leg: int, column: int, first: int, end: int) -> None:
@@ -116,7 +130,7 @@ def make_pass(signal: Signal, columns: tuple[int, ...]) -> Any:
             numbers[1] = market.ts_ns[row]
             numbers[2] += 1
 
-    return run
+    return keep(run, key)
 
 
 def _check(signal: Signal, compiled: Any, event: Any, params: Any) -> None:

@@ -53,6 +53,10 @@ class MarketRecorder:
         self.config = config
         self.builder = MarketBuilder(instruments, legs, columns, config.max_notional, rows)
 
+    def warm_up(self) -> None:
+        """Get the signals of the user's own compiled, or read from disk; no row is needed."""
+        self._own.fill(self.builder.room, 0, 0)
+
     def step(self, ticks: Ticks, record: StepRecord) -> None:
         """Take one batch of the market and what the graph said of it."""
         before = self.builder.rows

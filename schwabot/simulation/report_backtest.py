@@ -89,7 +89,7 @@ def backtest_sections(
         _by_lane(tables["trades"], tables["shortfall"]),
         _by_hour(currency, curve, money),
         _lag_cost(tables["shortfall"]),
-        _sensitivity(sensitivity, currency),
+        *([_sensitivity(sensitivity, currency)] if sensitivity else []),
         Section("Parameters of the policy", table=[{"parameter": k, "value": _text(v)} for k, v in parameters.items()]),
         Section(
             "Settings of the simulated exchange", table=[{"setting": k, "value": _text(v)} for k, v in settings.items()]

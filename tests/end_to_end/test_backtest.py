@@ -11,7 +11,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from schwabot.modes import opening
 from schwabot.run import main
+from schwabot_kernels import kept
 
 RUN = ["mode=backtest", "source.events=8000", "sinks.progress=false", "sinks.tensorboard=false", "sinks.signals=off"]
 PERPETUAL, INVERSE = "synthetic_b:BTC/USDT:USDT", "synthetic_d:BTC/USD:BTC"
@@ -108,6 +110,25 @@ def test_a_policy_of_ones_own_from_the_current_folder() -> None:
     found = summary_of("small")["backtest"]
     assert (found["fills"], found["orders"]) == (0, 0)
     assert found["refused"] > 0
+
+
+def test_compiling_a_policy_is_said_and_counted_outside_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([*RUN, "hydra.run.dir=graph"])  # the graph is compiled
+    monkeypatch.setattr(kept, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(opening, "COMPILING_S", 0.2)
+    Path("new.py").write_text(
+        "from schwabot.signals import nothing, policy\n@policy\ndef idle(s, e, p):\n    return nothing()\n"
+    )
+    seconds = []
+    for folder, said in (("cold", True), ("warm", False)):
+        capsys.readouterr()
+        main([*RUN, "policy=new:idle", f"hydra.run.dir={folder}"])
+        assert ("compiling the kernels that this run needs" in capsys.readouterr().err) is said
+        seconds.append(summary_of(folder)["compile_s"])
+    assert seconds[0] > seconds[1] + 1.0
+    assert summary_of("cold")["loop_s"] < seconds[0]
 
 
 def test_nothing_to_trade_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,9 +17,9 @@ RUN = [sys.executable, "-m", "schwabot.run", "hydra.run.dir=run", "sinks.tensorb
 TABLES = ["arbitrage", "drift", "lag_curve", "lag_decisions", "memory", "signals"]
 
 
-def stop(folder: Path, number: signal.Signals) -> tuple[int, str]:
+def stop(folder: Path, number: signal.Signals, *settings: str) -> tuple[int, str]:
     """Send a signal in the middle of a run, once rows of signals are on disk."""
-    command = [*RUN, "source.events=100_000_000", "sinks.signals=all", "batch_events=8192"]
+    command = [*RUN, *settings, "source.events=100_000_000", "sinks.signals=all", "batch_events=8192"]
     child = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     part, until = folder / "run" / "signals.parquet.part", time.monotonic() + 300
     while not (part.exists() and part.stat().st_size > 100_000):
@@ -41,6 +41,18 @@ def test_a_run_that_is_stopped_closes_every_file(tmp_path: Path, number: signal.
     assert pq.read_table(tmp_path / "run" / "signals.parquet").num_rows == summary["events"] > 60_000
     for table in TABLES:
         pq.read_table(tmp_path / "run" / f"{table}.parquet")
+
+
+def test_a_backtest_that_is_stopped_is_not_run_again_with_more_latency(tmp_path: Path) -> None:
+    code, said = stop(tmp_path, signal.SIGTERM, "mode=backtest", "policy.enter_bp=0.05")
+    assert code == 130, said
+    assert said.rstrip().endswith("note: interrupted: no latency sensitivity")
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "interrupted: no latency sensitivity" in page
+    assert "What more latency would do" not in page
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["interrupted"], summary["backtest"]["fills"] > 0) == (True, True)
+    assert pq.read_table(tmp_path / "run" / "fills.parquet").num_rows == summary["backtest"]["fills"]
 
 
 def test_a_run_that_is_killed_leaves_no_broken_table(tmp_path: Path) -> None:

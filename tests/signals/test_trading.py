@@ -41,7 +41,7 @@ def random_walk(seconds: float, signals: dict[str, Any], seed: int = 3) -> Marke
 def trade(name: str, market: Market, **given: Any) -> Any:
     if name not in COMPILED:
         policy = compile_policy(load_policy(name))
-        COMPILED[name] = policy, make_simulator(policy.policy, policy.event_of, policy.params_of)
+        COMPILED[name] = policy, make_simulator(policy.policy, policy.event_of, policy.params_of, policy.key)
     policy, run = COMPILED[name]
     state = new_state(1, policy.memory, 10_000, 10_000)
     rows = len(market.ts_ns)

@@ -93,7 +93,7 @@ def test_engine_sweep_and_plain_python_agree(
     assert outcome.fills.tolist() == plain.fills
     assert outcome.orders.tolist() == plain.orders
 
-    sweep = make_sweep(compiled.policy, compiled.event_of, compiled.params_of)
+    sweep = make_sweep(compiled.policy, compiled.event_of, compiled.params_of, compiled.key)
     counts, moments = np.zeros((1, len(legs), COUNTS), np.int64), np.zeros((1, len(legs), MOMENTS))
     sweep(outcome.market, broker.rules, broker.parameters, 0, 1, counts, moments, compiled.memory)
     np.testing.assert_array_equal(counts[0], outcome.counts)
@@ -151,7 +151,7 @@ def test_a_market_that_was_played_is_let_go(compiled: CompiledPolicy) -> None:
     broker = played(compiled, 65_536, CONFIGS[0], (1,), 1_000)
     market = Market(*(array.copy() for array in broker.outcome().market))
     kept = [weakref.ref(array) for array in market]
-    sweep = make_sweep(compiled.policy, compiled.event_of, compiled.params_of)
+    sweep = make_sweep(compiled.policy, compiled.event_of, compiled.params_of, compiled.key)
     counts, moments = np.zeros((1, 1, COUNTS), np.int64), np.zeros((1, 1, MOMENTS))
     sweep(market, broker.rules, broker.parameters, 0, 1, counts, moments, compiled.memory)
     del market

@@ -16,6 +16,7 @@ import numba
 from numba import njit
 
 from schwabot_kernels.arrays import F64, I64
+from schwabot_kernels.kept import Key, keep
 from schwabot_kernels.scalar import NJIT
 from schwabot_kernels.simulate.booking import book_next, send
 from schwabot_kernels.simulate.exchange import following_row, trace
@@ -224,7 +225,7 @@ def _close(market: Any, state: Any, row: int, final: bool) -> None:
 
 @lru_cache(maxsize=64)
 def make_simulator(
-    policy: Callable[..., Any], event_of: Callable[..., Any], params_of: Callable[..., Any]
+    policy: Callable[..., Any], event_of: Callable[..., Any], params_of: Callable[..., Any], key: Key | None = None
 ) -> Callable[..., int]:
     """Compile the simulator of a policy; call ``run(market, rules, params, p, state, n_known, final)``.
 
@@ -235,6 +236,7 @@ def make_simulator(
         policy: compiled ``(s, e, p) -> Intent``.
         event_of: compiled ``(seen, signals, leg, row) -> e``.
         params_of: compiled ``(params, p) -> p``.
+        key: what tells these three from all others; with it what is compiled is kept on disk.
     """
 
     @njit(nogil=True, boundscheck=False, error_model="numpy", _nrt=False)
@@ -362,11 +364,12 @@ def make_simulator(
         _close(market, state, i, final and i == n_known)
         return i
 
-    return run
+    simulator: Callable[..., int] = keep(run, key)
+    return simulator
 
 
 def make_sweep(
-    policy: Callable[..., Any], event_of: Callable[..., Any], params_of: Callable[..., Any]
+    policy: Callable[..., Any], event_of: Callable[..., Any], params_of: Callable[..., Any], key: Key | None = None
 ) -> Callable[..., None]:
     """Compile a sweep; call ``sweep(market, rules, params, first, last, counts, moments, memory)``.
 
@@ -374,7 +377,7 @@ def make_sweep(
     and moments [P, L, MOMENTS] of them. Releases the GIL while it plays. It is compiled once for a policy, together
     with ``make_simulator`` of the same one.
     """
-    run = make_simulator(policy, event_of, params_of)
+    run = make_simulator(policy, event_of, params_of, key)
 
     def sweep(
         market: Market, rules: Rules, params: F64, first: int, last: int, counts: I64, moments: F64, memory: int = 0

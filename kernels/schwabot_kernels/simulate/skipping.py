@@ -10,11 +10,13 @@ same integers as what walks through it. All sets of a group go through a tile of
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numba import njit
 
+from schwabot_kernels.kept import Key, keep
 from schwabot_kernels.scalar import NJIT
 from schwabot_kernels.simulate import taking
 from schwabot_kernels.simulate.formulas import fee_of, funding_of, worth
@@ -182,7 +184,8 @@ def _funding_rows(lean: Any, rules: Any) -> Any:
     return due, which
 
 
-def make_skipping(policy: Any, quiet: Any, event_of: Any, params_of: Any) -> Any:
+@lru_cache(maxsize=64)
+def make_skipping(policy: Any, quiet: Any, event_of: Any, params_of: Any, key: Key | None = None) -> Any:
     """The compiled sweep of a policy that only takes, one order at a time, and says where it is quiet.
 
     Args:
@@ -191,6 +194,7 @@ def make_skipping(policy: Any, quiet: Any, event_of: Any, params_of: Any) -> Any
             answers nothing to every event whose signal is in between or no number.
         event_of: event_of(seen, signals, leg, row) -> event.
         params_of: params_of(params, set) -> parameters.
+        key: what tells these four from all others; with it what is compiled is kept on disk.
 
     Returns:
         sweep(lean, rules, params, first, last, counts, moments, skip=True, memory=0): fills counts [P, L, COUNTS] and
@@ -304,4 +308,4 @@ def make_skipping(policy: Any, quiet: Any, event_of: Any, params_of: Any) -> Any
         for k in range(sets):
             _finish(lean, counts[first + k, leg], states[k], moments[first + k, leg])
 
-    return sweep
+    return keep(sweep, key)

@@ -6,10 +6,15 @@ import threading
 import time
 from typing import Any
 
+import numpy as np
+
 from schwabot.errors import PolicyError
 from schwabot.records.market import Float64, Int64
 from schwabot.signals.compiling import CompiledPolicy
-from schwabot_kernels.simulate.records import Market, Rules
+from schwabot.simulation.recorder import MarketRecorder
+from schwabot.simulation.rules import make_rules
+from schwabot.simulation.sweep.shards import cut_market
+from schwabot_kernels.simulate.records import COUNTS, MOMENTS, Market, Rules
 
 
 class SweepKernel:
@@ -30,11 +35,24 @@ class SweepKernel:
         if self.skips:
             from schwabot_kernels.simulate.skipping import make_skipping
 
-            self._sweep = make_skipping(policy.policy, policy.quiet, policy.event_of, policy.params_of)
+            self._sweep = make_skipping(policy.policy, policy.quiet, policy.event_of, policy.params_of, policy.key)
         else:
             from schwabot_kernels.simulate.cpu import make_sweep
 
-            self._sweep = make_sweep(policy.policy, policy.event_of, policy.params_of)
+            self._sweep = make_sweep(policy.policy, policy.event_of, policy.params_of, policy.key)
+
+    def warm_up(self, recorder: MarketRecorder) -> None:
+        """Get everything compiled that a sweep of this recorder's market calls, or read from disk; plays no row of it.
+
+        To be called before the market is read, so that neither reading nor sweeping counts the time this takes.
+        """
+        recorder.warm_up()
+        rules = make_rules(recorder.config, recorder.builder)
+        legs = len(recorder.builder.instruments)
+        nothing = self.prepare(cut_market(recorder.builder.market, 0, 0), rules.bucket_ns)
+        params = recorder.policy.row()[None, :]
+        self(nothing, rules, params, 0, 1, np.zeros((1, legs, COUNTS), np.int64), np.zeros((1, legs, MOMENTS)))
+        self.take_busy_s()
 
     def prepare(self, market: Market, bucket_ns: int) -> Any:
         """A fold as the kernel reads it; made once, and kept."""
