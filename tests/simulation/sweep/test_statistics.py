@@ -100,11 +100,11 @@ def test_trials_that_are_alike_count_less() -> None:
     assert independent_trials(np.ones((5, 8))) == 0.0  # nothing happened
 
 
-def summed(made: np.ndarray) -> tuple[Objective, Objective]:
+def summed(made: np.ndarray) -> tuple[Objective, Objective, Objective]:
     def objective(folds: tuple[int, ...]) -> np.ndarray:
         return made[:, list(folds)].sum(axis=1)
 
-    return objective, objective
+    return objective, objective, objective
 
 
 def noise(seed: int, sets: int = 60, folds: int = 8) -> np.ndarray:
@@ -132,6 +132,15 @@ def test_overfitting_worked_by_hand() -> None:
     made = np.array([[9.0, 0.0], [1.0, 1.0], [0.0, 5.0]])  # best in either fold is the worst in the other
     one = backtest_overfitting(*summed(made), 2)
     assert (one.probability, one.splits, one.loss) == (1.0, 2, 0.0)
+
+
+def test_a_loss_is_of_money_whatever_the_objective() -> None:
+    """Less drawdown is better, so the objective is below 0; set 0 has the least everywhere, and earns in one fold."""
+    fall, net = np.array([[1.0, 2.0], [5.0, 6.0]]), np.array([[3.0, -1.0], [4.0, 4.0]])
+    objective, _, _ = summed(-fall)
+    _, _, earned = summed(net)
+    one = backtest_overfitting(objective, objective, earned, 2)
+    assert (one.probability, one.loss) == (0.0, 0.5)
 
 
 def test_sets_that_are_no_candidates_are_left_out_of_it() -> None:
