@@ -73,7 +73,8 @@ def test_a_promise_that_is_broken_at_some_parameters_is_named() -> None:
     said = str(caught.value)
     assert "lying (" in said
     assert "set 5 of fold 3 (edge_bp=6)" in said  # sets 0, 2, 5, 8 are run; 5 is the first with an edge above 5
-    assert "position is 0 with skipping and 1 by looking at every event" in said
+    # bought at 60124, ten units a tick, for ceil(601240 / 10^4) of fee
+    assert "cash is 0 with skipping and -601301 by looking at every event" in said
     assert "its quiet function promises what the policy does not keep; leave signal= and quiet= out" in said
 
 

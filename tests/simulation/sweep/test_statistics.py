@@ -153,14 +153,14 @@ def test_sets_that_are_no_candidates_are_left_out_of_it() -> None:
 
 def test_walk_forward_chooses_on_the_past_only() -> None:
     made = np.array([[5.0, 0.0, 7.0], [1.0, 9.0, 0.0], [0.0, 3.0, 3.0]])
-    steps = walk_forward(*summed(made), 3)
+    steps = walk_forward(*summed(made)[:2], 3)
     assert [(step.fold, step.chosen, step.before, step.after, step.rank) for step in steps] == [
         (1, 0, 5.0, 0.0, 0.0),
         (2, 1, 10.0, 0.0, 0.0),
     ]
     changed = made.copy()
     changed[:, 2] = 100.0, -100.0, 0.0
-    assert [step.chosen for step in walk_forward(*summed(changed), 3)] == [0, 1]
+    assert [step.chosen for step in walk_forward(*summed(changed)[:2], 3)] == [0, 1]
 
 
 def test_ranks_count_ties_half() -> None:
