@@ -11,6 +11,7 @@ from typing import Any
 
 from schwabot.records.audit import StepRecord
 from schwabot.records.market import Int64, Ticks
+from schwabot.simulation.accounts import check_sums
 from schwabot.simulation.outcome import Outcome
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot.simulation.rules import make_rules
@@ -85,6 +86,7 @@ class SimulatedBroker:
             self._run(recorder.builder.room, rules, self.parameters, 0, state, recorder.builder.rows, True)
             if not state.logged[IS_FULL]:
                 counts: Int64 = state.counts
+                self._check(counts)
                 return counts
             state = grown(state)
 
@@ -93,8 +95,12 @@ class SimulatedBroker:
         while known:
             self._play(known, final=final)
             if not self._state.logged[IS_FULL]:
+                self._check(self._state.counts)
                 return
             self._state = grown(self._state)
+
+    def _check(self, counts: Int64) -> None:
+        check_sums(counts, [one.stream for one in self.recorder.builder.instruments])
 
     def _play(self, known: int, *, final: bool) -> None:
         market = self.recorder.builder.room

@@ -25,11 +25,11 @@ from schwabot.simulation.details import ENDS, equity_table, fills_table, orders_
 from schwabot.simulation.outcome import EquityCurve, Outcome, equity_curve
 from schwabot.simulation.report import write_report
 from schwabot.simulation.report_backtest import backtest_sections
-from schwabot.simulation.totals import account_currency, run_totals
+from schwabot.simulation.totals import account_currency, run_totals, short_spot_note
 from schwabot.sinks.progress import Progress
 from schwabot.training.heads import fitted_note
 from schwabot.training.meters import CompileEntry, meters_of, skill_meter
-from schwabot_kernels.simulate.records import EQUITY2, FEES, FILLS
+from schwabot_kernels.simulate.records import EQUITY2, FEES, FILLS, LEAST
 from schwabot_kernels.simulate.state import NOT_RECORDED, ORDER_END, OUTSIDE_LIMIT
 
 
@@ -175,6 +175,8 @@ def _notes(outcome: Outcome, totals: Mapping[str, Any]) -> list[str]:
             f"note: {rejected:,} of {totals['orders']:,} orders were rejected ({said}): prices are in ticks, and only"
             " the touch is in the recording, so a resting order behind it is refused (docs/simulation.md)"
         )
+    short = short_spot_note(outcome.instruments, outcome.counts[:, LEAST].tolist())
+    notes += [short] if short else []
     span_ns = int(outcome.market.ts_ns[outcome.rows - 1] - outcome.market.ts_ns[0]) if outcome.rows else 0
     way_ns = int((outcome.rules.entry_ns + outcome.rules.response_ns).max())
     if outcome.rows and span_ns <= way_ns:

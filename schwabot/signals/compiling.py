@@ -39,6 +39,8 @@ SETTINGS = ("trade", "signals", "leader")
 OURS = sha256(Path(__file__).read_bytes()).hexdigest()
 """This file as it was imported: what it makes of a policy is part of what is kept on disk."""
 MOST_MADE = 64
+RANDOM_TRIALS = 16
+"""Sets of parameters within their ranges at which a promise is tried."""
 
 
 @dataclass(frozen=True)
@@ -242,6 +244,7 @@ def _quiet_of(policy: Policy) -> Any:
 
 def _check(policy: Policy, compiled: Any, quiet: Any, event: Any, params: Any, legs: int) -> None:
     values = params(**policy.values()) if policy.parameters else params(0.0)
+    trials = [] if quiet is None else [params(**(policy.values() | one)) for one in tried(policy.parameters)]
     for number, (standing, seen, signals) in enumerate(dummies(len(policy.signals), policy.memory, legs)):
         e = event(*seen, *signals)
         if number == 0:
@@ -258,7 +261,33 @@ def _check(policy: Policy, compiled: Any, quiet: Any, event: Any, params: Any, l
                 " something outside that changes, or divide whole numbers by 0?"
             )
         if quiet is not None:
-            _check_quiet(policy, quiet, standing, e, values)
+            for given in (values, *trials):
+                _check_quiet(policy, quiet, standing, e, given)
+
+
+def tried(parameters: Sequence[Parameter]) -> list[dict[str, float]]:
+    """Values at which a promise is tried beside the defaults: ends of the ranges, one by one and all, and within.
+
+    Example:
+        >>> tried([Parameter(2, low=1, high=9, name="lots"), Parameter(0.5, name="edge_bp")])[:2]
+        [{'lots': 1}, {'lots': 9}]
+    """
+    spans = {one.name: one.search or (one.low, one.high) for one in parameters if one.kind is not bool}
+    ends: dict[str, list[float]] = {
+        name: [end for end in span if end is not None] for name, span in spans.items() if span != (None, None)
+    }
+    ends |= {one.name: [False, True] for one in parameters if one.kind is bool}
+    found: list[dict[str, float]] = [{name: end} for name, some in ends.items() for end in some]
+    found += [{name: some[k] for name, some in ends.items()} for k in (0, -1)] if ends else []
+    draw = np.random.default_rng(0)
+    for _ in range(RANDOM_TRIALS if ends else 0):
+        one_set: dict[str, float] = {}
+        for one in parameters:
+            low, high = (ends.get(one.name) or [one.default])[0], (ends.get(one.name) or [one.default])[-1]
+            x = low * (high / low) ** draw.random() if one.log else low + (high - low) * draw.random()
+            one_set[one.name] = one.kind(round(x)) if one.kind is not float else min(max(float(x), low), high)
+        found.append(one_set)
+    return found
 
 
 def compile_for(declared: Declared, compiled: Any, *given: Any) -> None:
@@ -300,11 +329,12 @@ def _check_quiet(policy: Policy, quiet: Any, standing: Standing, e: Any, values:
     for x in inside:
         if not (math.isnan(x) or (low <= x <= high)) or math.isinf(x):
             continue
-        got = policy.function(standing, e._replace(**{policy.signal: x}), values)
-        if got.action != NOTHING:
+        got = in_python(policy, policy.function, standing, e._replace(**{policy.signal: x}), values)
+        if got is not None and got.action != NOTHING:
+            told = "".join(f", {name}={value:g}" for name, value in values._asdict().items() if policy.parameters)
             raise policy.error(
                 f"quiet promises that {policy.name} does nothing for {low} <= {policy.signal} <= {high} (and for NaN)"
-                f" with position {standing.position}, but at {x} it answers {_words(got)}"
+                f" with position {standing.position}{told}, but at {x} it answers {_words(got)}"
             )
 
 

@@ -32,6 +32,8 @@ Function = Callable[..., Any]
 INTENTS = {name: getattr(intent, name) for name in ("nothing", "take", "post", "cancel", "replace")}
 PAST = ("start_ns", "last_ns", "last", "rows", "memory")
 """What a signal knows of itself, see ``schwabot.signals.own_signals.Past``."""
+MOVES = {"equity": "it moves with every quote, and a sweep asks quiet only when something of yours was reported"}
+"""What a policy knows of itself that changes at events which skipping jumps over."""
 ARRAYS = ("bids", "asks", "positions", "orders", "memory")
 BUILTINS = ("abs", "bool", "divmod", "float", "int", "len", "max", "min", "pow", "range", "round")
 NUMPY_INSTEAD = {
@@ -76,14 +78,21 @@ def read(declared: Declared) -> Found:
     _Reader(declared, declared.function, roles, ends, found).run()
     if isinstance(declared, Policy) and declared.quiet is not None:
         roles = dict(zip(inspect.signature(declared.quiet).parameters, "sp", strict=True))
-        _Reader(declared, declared.quiet, roles, "pair", found).run()
+        _Reader(declared, declared.quiet, roles, "pair", found, in_quiet=True).run()
     return found
 
 
 class _Reader:
-    """Walks one function. ``roles``: which of its arguments is s, e or p. ``ends``: what it has to return."""
+    """Walks one function.
 
-    def __init__(self, declared: Declared, function: Function, roles: dict[str, str], ends: str, found: Found) -> None:
+    roles: which of its arguments is s, e or p. ends: what it has to return. in_quiet: it is quiet, or called by it.
+    """
+
+    def __init__(
+        self, declared: Declared, function: Function, roles: dict[str, str], ends: str, found: Found,
+        in_quiet: bool = False,
+    ) -> None:  # fmt: skip
+        self.in_quiet = in_quiet
         self.declared, self.function, self.roles, self.ends, self.found = declared, function, roles, ends, found
         self.file, self.first_line = place(function)
         self.code = function.__code__
@@ -327,6 +336,12 @@ class _Reader:
                 elsewhere = self._elsewhere(field_name)
                 near = elsewhere or closest(field_name, known) or f"; it has {', '.join(known)}"
                 self.fail(f"{name}.{field_name}: a {self.declared.what} knows no such thing of itself{near}", node)
+            if self.in_quiet and field_name in MOVES:
+                self.fail(
+                    f"quiet reads {name}.{field_name}: {MOVES[field_name]}; decide by it in {self.declared.name} alone,"
+                    " and where that can be inside the band, leave signal= and quiet= out",
+                    node,
+                )
             if field_name == "memory" and self.declared.memory == 0:
                 self.fail(f"{name}.memory has no room: declare it, @{self.declared.what}(memory=1, ...)", node)
             return
@@ -424,10 +439,10 @@ class _Reader:
         if first_time:
             self.found.helpers.append(plain)
         if value is plain or roles:
-            key = (plain, tuple(sorted(roles.items())))
+            key = (plain, tuple(sorted(roles.items())), self.in_quiet)
             if key not in self.found.done:
                 self.found.done.add(key)
-                _Reader(self.declared, plain, roles, "any", self.found).run()
+                _Reader(self.declared, plain, roles, "any", self.found, self.in_quiet).run()
 
     def _value(self, name: str) -> Any:
         return self.names.get(name, _ABSENT)

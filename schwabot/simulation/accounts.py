@@ -5,11 +5,16 @@ Axis legend: L legs (traded streams).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
 
+import numpy as np
+
 from schwabot.errors import ConfigError
 from schwabot.records.instrument import Instrument
+from schwabot.records.market import Int64
+from schwabot_kernels.simulate.records import FILLS, GROSS, MOST_GROSS
 
 FINEST = 10**9
 """A lot is worth no more units than this where a choice is left: fees are then exact to 1e-9 of it."""
@@ -100,6 +105,33 @@ def open_account(instrument: Instrument, first_ticks: int, max_notional: float) 
         max_lots=max_lots,
         max_ticks=HEADROOM * first_ticks,
     )
+
+
+def check_sums(counts: Int64, streams: Sequence[str]) -> None:
+    """Refuse results whose sums may have left 64 bits: cash, fees, turnover and so on add up over all fills.
+
+    Args:
+        counts: see ``schwabot_kernels.simulate.records``.
+        streams: names of the legs.
+
+    Shape:
+        counts: [..., L, COUNTS]
+
+    Raises:
+        ConfigError: they may have; says of which stream and what to do.
+
+    Example:
+        >>> check_sums(np.zeros((3, 1, 17), np.int64), ["venue:BTC/USDT"])
+    """
+    flat = counts.reshape(-1, *counts.shape[-2:])
+    full = np.argwhere(flat[:, :, GROSS] >= MOST_GROSS)
+    if len(full):
+        p, v = full[0]
+        raise ConfigError(
+            f"{streams[v]} traded so much, {int(flat[p, v, FILLS]):,} fills, that sums of its account may no longer fit"
+            " into 64 bits, and no number is told that may be wrong: trade fewer lots at a time (the policy's lots,"
+            " simulation.max_notional), or less data at once"
+        )
 
 
 def _of_a_lot(scale: int, ticks: int, inverse: bool) -> int:

@@ -59,7 +59,7 @@ class MarketBuilder:
         max_notional: float,
         rows: int | None = None,
     ) -> None:
-        streams = [instrument.stream for instrument in instruments]
+        self.streams = streams = [instrument.stream for instrument in instruments]
         for leg in legs:
             if leg not in streams:
                 raise ConfigError(f"policy.trade: {leg} is not in the source, which has {', '.join(streams)}")

@@ -14,8 +14,15 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from schwabot.errors import ConfigError, DataError, EmptyFileError, SchemaError
-from schwabot.records.instrument import Instrument
+from schwabot.errors import (
+    ConfigError,
+    DataError,
+    EmptyFileError,
+    OverlapError,
+    SchemaError,
+    UnknownStreamError,
+    UnsortedTimeError,
+)
 from schwabot.records.market import Int64
 from schwabot.simulation.accounts import e7
 from schwabot.simulation.market import MarketBuilder
@@ -42,7 +49,8 @@ def make_rules(
         swept: settings of ``SWEPT`` that differ, one value per set.
 
     Raises:
-        ConfigError: a fee finer than 0.001 bp, a setting that can't be swept, an unreadable funding file.
+        ConfigError: a fee finer than 0.001 bp, a setting that can't be swept, no such funding file.
+        DataError: a funding file that can't be used: says file and line.
     """
     given = dict(swept or {})
     if wrong := sorted(given.keys() - set(SWEPT)):
@@ -60,7 +68,7 @@ def make_rules(
         return out
 
     none = [0.0] * len(legs)
-    funding_ns, funding_leg, funding_e9 = _funding(config.funding, legs)
+    funding_ns, funding_leg, funding_e9 = _funding(config.funding, builder)
     return Rules(
         entry_ns=column("entry_ms", none, "ns"),
         response_ns=column("response_ms", none, "ns"),
@@ -94,7 +102,7 @@ def _tables(config: SimulationConfig) -> Int64:
     return np.array([np.repeat([round(ms * NS_PER_MS) for ms in one], length // len(one)) for one in both], np.int64)
 
 
-def _funding(file: str | None, legs: Sequence[Instrument]) -> tuple[Int64, Int64, Int64]:
+def _funding(file: str | None, builder: MarketBuilder) -> tuple[Int64, Int64, Int64]:
     nothing = np.empty(0, np.int64)
     if file is None:
         return nothing, nothing, nothing
@@ -104,25 +112,54 @@ def _funding(file: str | None, legs: Sequence[Instrument]) -> tuple[Int64, Int64
     if not table.num_rows:
         raise EmptyFileError("holds no funding payment", file=file)
     ts_ns = _times(table["time"], file)
-    streams = [str(name) for name in table["stream"].to_pylist()]
-    names = [one.stream for one in legs]
-    leg = np.array([names.index(name) if name in names else -1 for name in streams])
+    names = [one.stream for one in builder.instruments]
+    given = [str(name) for name in table["stream"].to_pylist()]
+    for row, name in enumerate(given):
+        if name not in builder.streams:
+            raise UnknownStreamError(
+                f"{name} is not in the source, which has {', '.join(builder.streams)}", file=file, line=_line(file, row)
+            )
+    leg = np.array([names.index(name) if name in names else -1 for name in given])
     try:
         rate = np.array(table["rate"].to_pylist(), np.float64)
     except (TypeError, ValueError):
         raise SchemaError("rate holds something that is no number", file=file) from None
-    if not (np.isfinite(rate) & (np.abs(rate) < 1.0)).all():
-        line = int(np.argmin(np.isfinite(rate) & (np.abs(rate) < 1.0)))
+    if not (sane := np.isfinite(rate) & (np.abs(rate) < 1.0)).all():
+        row = int(np.argmin(sane))
         raise DataError(
-            f"rate {rate[line]}: a share of the notional is wanted, 0.0001 is one bp", file=file, line=line + 2
+            f"rate {rate[row]}: a share of the notional is wanted, 0.0001 is one bp", file=file, line=_line(file, row)
         )
+    _check_order(ts_ns, given, file)
     if not (leg >= 0).any():
         raise DataError(
-            f"no payment of {', '.join(names)}; the file has {', '.join(sorted(set(streams))[:5])}", file=file
+            f"no payment of {', '.join(names)}; the file has {', '.join(sorted(set(given))[:5])}", file=file
         )
     order = np.argsort(ts_ns, kind="stable")
     order = order[leg[order] >= 0]
     return ts_ns[order], leg[order].astype(np.int64), np.rint(rate[order] * 1e9).astype(np.int64)
+
+
+def _check_order(ts_ns: Int64, streams: Sequence[str], file: str) -> None:
+    """Times of each stream have to grow; streams may follow one another or take turns."""
+    last: dict[str, int] = {}
+    for row, (time, name) in enumerate(zip(ts_ns.tolist(), streams, strict=True)):
+        before = last.get(name)
+        if before is not None and time <= before:
+            said = str(np.datetime64(time, "ns"))
+            if time == before:
+                raise OverlapError(
+                    f"{name} is paid twice at {said}: keep one of the two", file=file, line=_line(file, row)
+                )
+            raise UnsortedTimeError(
+                f"{said} of {name} comes after {np.datetime64(before, 'ns')}: sort the payments by time", file=file,
+                line=_line(file, row),
+            )  # fmt: skip
+        last[name] = time
+
+
+def _line(file: str, row: int) -> int:
+    """Where a row is: in a CSV file below the header."""
+    return row + 1 if file.endswith(".parquet") else row + 2
 
 
 def _read(path: Path) -> pa.Table:
@@ -137,7 +174,8 @@ def _read(path: Path) -> pa.Table:
 def _times(column: pa.ChunkedArray, file: str) -> Int64:
     """Nanoseconds since 1970 UTC, of times or of whole numbers of ns."""
     if column.null_count:
-        raise DataError(f"time is missing in {column.null_count:,} rows", file=file)
+        row = column.is_null().to_pylist().index(True)
+        raise DataError(f"time is missing in {column.null_count:,} rows", file=file, line=_line(file, row))
     if pa.types.is_timestamp(column.type):
         values: npt.NDArray[np.int64] = (
             column.cast(pa.timestamp("ns")).to_numpy().astype("datetime64[ns]").astype(np.int64)

@@ -5,10 +5,12 @@ Axis legend: L legs, B samples of equity.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64
 from schwabot.simulation.outcome import EquityCurve, Outcome
 from schwabot_kernels.simulate.records import (
@@ -82,6 +84,26 @@ def sharpe_of(moments: Float64, bucket_s: float) -> float:
     mean = moments[SUM1] / n
     variance = (moments[SUM2] - n * mean * mean) / (n - 1)
     return float(mean / variance**0.5 * (YEAR_S / bucket_s) ** 0.5) if variance > 0 else float("nan")
+
+
+def short_spot_note(instruments: Sequence[Instrument], least_lots: Sequence[int]) -> str:
+    """A note where spot was sold that nobody held, which needs a loan; "" where none was.
+
+    Args:
+        instruments: of the L legs.
+        least_lots: smallest position of each, in lots: ``counts[v, LEAST]``, over sets the smallest of them.
+
+    Example:
+        >>> perpetual = Instrument("x:BTC/USDT:USDT", 0.1, 1e-3)
+        >>> short_spot_note([Instrument("x:BTC/USDT", 0.01, 1e-3), perpetual], [-20, -5])
+        'note: spot sold short: assumed borrowed at no cost (x:BTC/USDT down to -0.02 BTC)'
+    """
+    short = [
+        f"{one.stream} down to {int(least) * one.lot_size * one.contract_value:.6g} {one.base}"
+        for one, least in zip(instruments, least_lots, strict=True)
+        if one.is_spot and least < 0
+    ]
+    return f"note: spot sold short: assumed borrowed at no cost ({', '.join(short)})" if short else ""
 
 
 def run_totals(outcome: Outcome, curve: EquityCurve, currency: str) -> dict[str, Any]:

@@ -167,7 +167,23 @@ def test_a_funding_file_with_a_gap_is_refused(capsys: pytest.CaptureFixture[str]
     Path("gap.csv").write_text(f"time,stream,rate\n1700000005000000000,{PERPETUAL},0.001\n,{PERPETUAL},0.001\n")
     with pytest.raises(SystemExit):
         main([*RUN, "simulation.funding=gap.csv", "hydra.run.dir=run"])
-    assert "gap.csv: time is missing in 1 rows" in capsys.readouterr().err
+    assert "gap.csv:3: time is missing in 1 rows" in capsys.readouterr().err
+
+
+def test_spot_that_nobody_held_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("short.py").write_text(
+        "from schwabot.signals import SELL, nothing, policy, take\n"
+        "@policy\ndef sells(s, e, p):\n"
+        "    return take(SELL, 3) if s.position == 0 and s.in_flight == 0 else nothing()\n"
+    )
+    spot = "synthetic_a:BTC/USDT"
+    for stream, noted in ((spot, True), (PERPETUAL, False)):
+        main([*RUN, "policy=short:sells", f"policy.trade=[{stream}]", f"hydra.run.dir=run_{noted}"])
+        said = capsys.readouterr().err
+        assert ("note: spot sold short: assumed borrowed at no cost (" in said) == noted
+        least = min(row["position"] for row in pq.read_table(f"run_{noted}/fills.parquet").to_pylist())
+        assert least < 0
+        assert (f"{stream} down to {least:.6g} BTC" in said) == noted
 
 
 def test_funding_is_paid_by_the_holder() -> None:

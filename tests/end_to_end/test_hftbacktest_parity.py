@@ -23,7 +23,6 @@ from schwabot.ticks.venue_clock import VenueClock
 from schwabot_kernels.simulate.cpu import make_simulator, new_state
 from schwabot_kernels.simulate.intent import CANCEL, POST, cancel, nothing, post, take
 from schwabot_kernels.simulate.records import REFUSED, Market, Rules
-from schwabot_kernels.simulate.reference import simulate
 from schwabot_kernels.simulate.state import (
     CANCELLED,
     DONE,
@@ -47,6 +46,7 @@ from schwabot_kernels.simulate.state import (
     WOULD_CROSS,
 )
 from tests.kernels.making_policies import Row, make_market, make_rules
+from tests.kernels.plainly import simulate
 
 MS = 1_000_000
 TICK, LOT = 0.1, 0.001

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from schwabot_kernels.simulate.cpu import grown, make_simulator, make_sweep, new_state
 from schwabot_kernels.simulate.formulas import fee_of, share
 from schwabot_kernels.simulate.records import COUNTS, FILLED_LOTS, MOMENTS, POSITION, Market, Rules
-from schwabot_kernels.simulate.reference import simulate
 from schwabot_kernels.simulate.state import FILL_LEG, FILL_LOTS, FILL_SIDE
 from tests.kernels.making_policies import Policy, Row, make_market, make_rules, poster, random_policy, threshold
+from tests.kernels.plainly import simulate
 
 
 def _market(draw: np.random.Generator, rules: Rules, rows: int, legs: int, busy: float) -> Market:

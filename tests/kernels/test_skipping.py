@@ -14,10 +14,10 @@ from schwabot_kernels.simulate import records as r
 from schwabot_kernels.simulate.cpu import make_sweep
 from schwabot_kernels.simulate.lean import over
 from schwabot_kernels.simulate.records import Market, Rules
-from schwabot_kernels.simulate.reference import simulate
 from schwabot_kernels.simulate.skipping import build, make_skipping
 from tests.kernels import making_threshold as made
 from tests.kernels.making_threshold import make_market, make_params, make_rules
+from tests.kernels.plainly import simulate
 
 SETS = 4
 POLICY, QUIET = njit(**made.INLINED)(made.policy), njit(**made.INLINED)(made.quiet)
@@ -114,3 +114,22 @@ def test_what_is_promised_is_checked() -> None:
     out = np.zeros((1, 1, r.COUNTS), np.int64), np.zeros((1, 1, r.MOMENTS))
     with pytest.raises(ValueError, match="bucket_ns"):
         SWEEP(build(market, 0, 0, 7), rules, make_params(1, 1), 0, 1, *out, True, 1)
+
+
+@pytest.mark.parametrize(("scale", "full"), [(2**20, False), (2**45, True)])
+def test_sums_that_leave_64_bits_are_told_alike(scale: int, full: bool) -> None:
+    """An order of four lots is worth 2^57 units at the larger scale: over a hundred of them are more than 2^63."""
+    market = make_market(3, 1_500, inverse=False, late_leg=False, nan=0.0, ties=False)
+    market = market._replace(mark=market.mark // made.SCALE * scale)
+    rules = make_rules(3, 1, market, inverse=False, model=0, latency_ns=0, funding=3, bucket_ns=10**9)
+    rules = rules._replace(scale=np.array([scale]), max_lots=np.array([4]), protection_e7=0)
+    params = np.array([[0.5, 0.0, 4.0, 4.0, 0.0]])
+    wanted = simulate(market, rules, params, 0, *PLAIN)
+    assert wanted.counts[0, r.FILLS] > 150
+    assert (wanted.counts[0, r.TURNOVER] > 2**63) == full
+    sent = np.zeros((1, 1, r.COUNTS), np.int64), np.zeros((1, 1, r.MOMENTS))
+    GENERAL(market, rules, params, 0, 1, *sent, 1)
+    for counts in (swept(market, rules, params, skip=True)[0], swept(market, rules, params, skip=False)[0], sent[0][0]):
+        assert (counts[0].tolist() == wanted.counts[0].tolist()) != full
+        assert counts[0, r.GROSS] == wanted.counts[0, r.GROSS]
+        assert (counts[0, r.GROSS] == r.MOST_GROSS) == full

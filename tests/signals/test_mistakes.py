@@ -188,6 +188,48 @@ def mine(s, e, p):
     assert "while s.in_flight > 0" in said(file)
 
 
+def test_a_promise_that_fails_at_other_parameters_than_the_defaults(tmp_path: Path) -> None:
+    """With the default the band is what it says; from lots=4 on, within the range, it is twice as wide."""
+    text = """
+def quiet(s, p):
+    if s.in_flight > 0:
+        return -math.inf, math.inf
+    return (-1.0, 1.0) if p.lots < 4 else (-2.0, 2.0)
+
+@policy(signal="forecast_bp", quiet=quiet, lots=Parameter(1, low=1, high=9), edge_bp=Parameter(1.0))
+def mine(s, e, p):
+    if s.in_flight > 0:
+        return nothing()
+    return take(BUY, p.lots) if e.forecast_bp > p.edge_bp else nothing()
+"""
+    text = said(written(tmp_path, text, "elsewhere.py"))
+    assert "quiet promises that mine does nothing for -2.0 <= forecast_bp <= 2.0" in text
+    assert "lots=9, edge_bp=1, but at 2.0 it answers" in text
+
+
+@pytest.mark.parametrize("helped", [False, True])
+def test_quiet_may_not_read_what_moves_while_events_are_skipped(tmp_path: Path, helped: bool) -> None:
+    lost = "lost(s)" if helped else "s.equity < 0.0"
+    text = f"""
+def lost(s):
+    return s.equity < 0.0
+
+def quiet(s, p):
+    if s.in_flight > 0 or {lost}:
+        return -math.inf, math.inf
+    return -1.0, 1.0
+
+@policy(signal="forecast_bp", quiet=quiet)
+def mine(s, e, p):
+    if s.in_flight > 0 or lost(s):
+        return nothing()
+    return take(BUY, 1) if e.forecast_bp > 1.0 else nothing()
+"""
+    file = written(tmp_path, text, f"moves_{helped}.py")
+    assert said(file).startswith(f"{file}:{6 if helped else 9}: quiet reads s.equity: it moves with every quote")
+    compile_policy(load_policy(f"{written(tmp_path, text.replace('s.equity < 0.0', 's.fills > 9'))}:mine"))
+
+
 DECLARATIONS = {
     "@policy\ndef mine(s, e):": ("takes (s, e)", "def mine(s, e, p)"),
     "@policy(edge_bp=1.0)\ndef mine(s, e, p):": ("edge_bp=1.0 is not a Parameter", "edge_bp=Parameter(1.0)"),

@@ -20,7 +20,7 @@ from schwabot.simulation.settings import SimulationConfig
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot_kernels.simulate.cpu import make_sweep
 from schwabot_kernels.simulate.records import COUNTS, EQUITY2, FILLS, MOMENTS, REFUSED, Market
-from schwabot_kernels.simulate.reference import simulate
+from tests.kernels.plainly import simulate
 
 EVENTS = 6_000
 

@@ -17,7 +17,10 @@ from schwabot_kernels.simulate.records import (
     FEES,
     FILLED_LOTS,
     FILLS,
+    GROSS,
     HOLD_NS,
+    LEAST,
+    MOST_GROSS,
     ORDERS,
     POSITION,
     REJECTED,
@@ -196,14 +199,18 @@ def _account(rules: Any, p: int, state: Any, leg: int, report: Any, row: int, ts
         counts[leg, HOLD_NS] += ts_ns - legs[leg, HELD_FROM]
     legs[leg, HELD_FROM] = ts_ns
     counts[leg, POSITION] = after
+    counts[leg, LEAST] = min(counts[leg, LEAST], after)
     state.touch[2, leg] = after
     counts[leg, CASH] -= side * lots * value + fee
     counts[leg, FEES] += fee
     counts[leg, FILLS] += 1
     counts[leg, TURNOVER] += notional
     counts[leg, FILLED_LOTS] += lots
+    late = 0
     if not maker:
-        counts[leg, SLIPPAGE] += side * lots * (value - worth(report[P_TOUCH], rules.scale[leg], rules.inverse[leg]))
+        late = side * lots * (value - worth(report[P_TOUCH], rules.scale[leg], rules.inverse[leg]))
+    counts[leg, SLIPPAGE] += late
+    counts[leg, GROSS] = min(counts[leg, GROSS] + notional + abs(fee) + abs(late), MOST_GROSS)
     legs[leg, LAST_FILL] = ts_ns
     if state.orders_log.shape[0] > 0:
         state.orders_log[report[P_NUMBER], ORDER_FILLED] += lots

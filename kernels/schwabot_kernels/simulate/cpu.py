@@ -29,7 +29,9 @@ from schwabot_kernels.simulate.records import (
     EQUITY2,
     FILLS,
     FUNDING,
+    GROSS,
     HOLD_NS,
+    MOST_GROSS,
     PEAK2,
     POSITION,
     REFUSED,
@@ -180,6 +182,7 @@ def _play_row(market: Any, rules: Any, p: int, state: Any, row: int, n_known: in
             paid = funding_of(counts[leg, POSITION], legs[leg, MARK], rules.funding_e9[clock[FUNDED]])
             counts[leg, CASH] -= paid
             counts[leg, FUNDING] += paid
+            counts[leg, GROSS] = min(counts[leg, GROSS] + abs(paid), MOST_GROSS)
         clock[FUNDED] += 1
     for leg in range(legs.shape[0]):
         if legs[leg, TOUCH_ROW] >= 0:

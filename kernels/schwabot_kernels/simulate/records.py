@@ -105,7 +105,11 @@ HOLD_NS = 11  # time with a position
 EQUITY2 = 12  # twice the equity at the last row: 2 cash + position * mark
 PEAK2 = 13  # largest of it so far, at least 0
 DRAWDOWN2 = 14  # largest fall from the peak
-COUNTS = 16
+GROSS = 15  # size of all that was added to sums: of fills value, fee, slippage; of funding what was paid
+LEAST = 16  # smallest position, at most 0: how far short it was
+COUNTS = 17
+MOST_GROSS = 2**61
+"""Where GROSS stays once it is there: then a sum may have left 64 bits, and the counts are not to be used."""
 
 # Columns of Result.moments, per leg: over buckets, of the change of twice the equity as a float.
 BUCKETS, SUM1, SUM2, SUM3, SUM4 = 0, 1, 2, 3, 4

@@ -31,7 +31,10 @@ from schwabot_kernels.simulate.records import (
     FILLED_LOTS,
     FILLS,
     FUNDING,
+    GROSS,
     HOLD_NS,
+    LEAST,
+    MOST_GROSS,
     ORDERS,
     PEAK2,
     POSITION,
@@ -116,12 +119,14 @@ def _book(lean: Any, rules: Any, p: int, row: int, counts: Any, state: Any, floa
     state[_SINCE] = row
     floats[_ENTRY] = taking.entry_after(position, floats[_ENTRY], lots, state[_FILL_PRICE])
     counts[POSITION] = position + lots
+    counts[LEAST] = min(counts[LEAST], position + lots)
     counts[CASH] -= lots * value + fee
     counts[FILLS] += 1
     counts[FEES] += fee
     counts[TURNOVER] += notional
     counts[FILLED_LOTS] += abs(lots)
     counts[SLIPPAGE] += state[_FILL_SLIPPAGE]
+    counts[GROSS] = min(counts[GROSS] + notional + abs(fee) + abs(state[_FILL_SLIPPAGE]), MOST_GROSS)
     state[_FILL_NS] = lean.market.ts_ns[row]
 
 
@@ -168,6 +173,7 @@ def _fund(lean: Any, rules: Any, row: int, due: Any, which: Any, counts: Any, st
             paid = funding_of(counts[POSITION], lean.mark[row], rules.funding_e9[which[f]])
             counts[CASH] -= paid
             counts[FUNDING] += paid
+            counts[GROSS] = min(counts[GROSS] + abs(paid), MOST_GROSS)
 
 
 @njit(**NJIT)

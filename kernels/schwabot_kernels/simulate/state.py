@@ -123,7 +123,7 @@ def new_state(legs: int, memory: int, fills_capacity: int = 0, orders_capacity: 
 
     Example:
         >>> new_state(2, 0).counts.shape
-        (2, 16)
+        (2, 17)
     """
     state = SimState(
         np.zeros((legs, LEG_COLUMNS), np.int64),

@@ -198,6 +198,9 @@ def judge(results: Results, config: SweepConfig, bucket_s: float) -> Outcome:
     def looks(some: tuple[int, ...]) -> Float64:
         return results.pooled(some).objective(name, bucket_s, 0)
 
+    def earns(some: tuple[int, ...]) -> Float64:
+        return results.pooled(some).net
+
     searched, held_out = results.pooled(folds), results.pooled((config.folds,))
     objective, looked = chooses(tuple(folds)), looks((config.folds,))
     candidates = np.flatnonzero(~np.isnan(objective))
@@ -227,7 +230,7 @@ def judge(results: Results, config: SweepConfig, bucket_s: float) -> Outcome:
         deflated_independent=deflated_sharpe(own, independent, variance),
         least_s=least_intervals(own) * bucket_s,
         searched_s=float(own.n) * bucket_s,
-        overfitting=backtest_overfitting(chooses, looks, config.folds),
+        overfitting=backtest_overfitting(chooses, looks, earns, config.folds),
         steps=steps,
         forward=[float(per_fold[step.chosen, step.fold]) if step.chosen >= 0 else 0.0 for step in steps],
         plateau=float(plateaus[0]),

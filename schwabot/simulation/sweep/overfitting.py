@@ -87,7 +87,7 @@ class Overfitting:
         probability: share of the splits in which the set that was best in one half was no better than the median of
             all in the other; NaN where there were no two sets to compare.
         splits: how many there were.
-        loss: share of the splits in which it lost in the other half.
+        loss: share of the splits in which it lost money in the other half, whatever the objective.
         slope: of the other half's objective over the chosen half's, of the chosen sets; negative = the better it
             looked, the worse it got.
     """
@@ -98,7 +98,7 @@ class Overfitting:
     slope: float
 
 
-def backtest_overfitting(chooses: Objective, looks: Objective, folds: int) -> Overfitting:
+def backtest_overfitting(chooses: Objective, looks: Objective, earns: Objective, folds: int) -> Overfitting:
     """Combinatorially symmetric cross-validation: every half of the folds against its other half.
 
     For each of the C(F, F/2) halves: n* the best set in it, ω the relative rank of n* in the other half,
@@ -107,6 +107,7 @@ def backtest_overfitting(chooses: Objective, looks: Objective, folds: int) -> Ov
     Args:
         chooses: what every set came to over given folds; the best candidate is chosen.
         looks: the same where it is only looked at.
+        earns: folds → net PnL of every set. An objective may be one of which less is better, and has no loss.
         folds: F, even.
 
     Source:
@@ -115,7 +116,7 @@ def backtest_overfitting(chooses: Objective, looks: Objective, folds: int) -> Ov
     Example:
         >>> best = np.outer([3.0, 2.0, 1.0], np.ones(4))  # always the same order: nothing overfitted
         >>> both = lambda folds: best[:, list(folds)].sum(axis=1)
-        >>> backtest_overfitting(both, both, 4).probability
+        >>> backtest_overfitting(both, both, both, 4).probability
         0.0
     """
     assert folds % 2 == 0, "halves of the folds are set against each other"
@@ -123,17 +124,18 @@ def backtest_overfitting(chooses: Objective, looks: Objective, folds: int) -> Ov
     bad = lost = count = 0
     inside, outside = [], []
     for half in combinations(range(folds), folds // 2):
-        here, there = chooses(half), looks(tuple(sorted(every - set(half))))
+        others = tuple(sorted(every - set(half)))
+        here, there, earned = chooses(half), looks(others), earns(others)
         known = ~np.isnan(here) & ~np.isnan(there)
         if known.sum() < 2:
             continue
-        here, there = here[known], there[known]
+        here, there, earned = here[known], there[known], earned[known]
         best = int(np.argmax(here))
         count += 1
         below = (there < there[best]).sum() + 0.5 * ((there == there[best]).sum() - 1)
         omega = (below + 1) / (len(there) + 1)  # the rank among N, over N + 1: never 0 or 1
         bad += bool(omega <= 0.5)
-        lost += bool(there[best] < 0)
+        lost += bool(earned[best] < 0)
         inside.append(here[best])
         outside.append(there[best])
     if not count:

@@ -100,11 +100,11 @@ def test_trials_that_are_alike_count_less() -> None:
     assert independent_trials(np.ones((5, 8))) == 0.0  # nothing happened
 
 
-def summed(made: np.ndarray) -> tuple[Objective, Objective]:
+def summed(made: np.ndarray) -> tuple[Objective, Objective, Objective]:
     def objective(folds: tuple[int, ...]) -> np.ndarray:
         return made[:, list(folds)].sum(axis=1)
 
-    return objective, objective
+    return objective, objective, objective
 
 
 def noise(seed: int, sets: int = 60, folds: int = 8) -> np.ndarray:
@@ -134,6 +134,15 @@ def test_overfitting_worked_by_hand() -> None:
     assert (one.probability, one.splits, one.loss) == (1.0, 2, 0.0)
 
 
+def test_a_loss_is_of_money_whatever_the_objective() -> None:
+    """Less drawdown is better, so the objective is below 0; set 0 has the least everywhere, and earns in one fold."""
+    fall, net = np.array([[1.0, 2.0], [5.0, 6.0]]), np.array([[3.0, -1.0], [4.0, 4.0]])
+    objective, _, _ = summed(-fall)
+    _, _, earned = summed(net)
+    one = backtest_overfitting(objective, objective, earned, 2)
+    assert (one.probability, one.loss) == (0.0, 0.5)
+
+
 def test_sets_that_are_no_candidates_are_left_out_of_it() -> None:
     made = np.full((3, 4), np.nan)
     made[0] = 1.0
@@ -144,14 +153,14 @@ def test_sets_that_are_no_candidates_are_left_out_of_it() -> None:
 
 def test_walk_forward_chooses_on_the_past_only() -> None:
     made = np.array([[5.0, 0.0, 7.0], [1.0, 9.0, 0.0], [0.0, 3.0, 3.0]])
-    steps = walk_forward(*summed(made), 3)
+    steps = walk_forward(*summed(made)[:2], 3)
     assert [(step.fold, step.chosen, step.before, step.after, step.rank) for step in steps] == [
         (1, 0, 5.0, 0.0, 0.0),
         (2, 1, 10.0, 0.0, 0.0),
     ]
     changed = made.copy()
     changed[:, 2] = 100.0, -100.0, 0.0
-    assert [step.chosen for step in walk_forward(*summed(changed), 3)] == [0, 1]
+    assert [step.chosen for step in walk_forward(*summed(changed)[:2], 3)] == [0, 1]
 
 
 def test_ranks_count_ties_half() -> None:
