@@ -158,7 +158,8 @@ def sweep(
         markets = Markets(run, compiled, space, slices, stop, desk, lambda settings: load(cast("Place", source)))
         bench = Here(markets, run.sweep.threads)
         keys = [(WHOLE, number) for number in range(space.graphs)]
-        opened = OpenMarkets(dict(zip(keys, bench.open(keys, lambda: stop.wanted), strict=True)), slices, run)
+        facts = dict(zip(keys, bench.open(keys, lambda: stop.wanted), strict=True))
+        opened = OpenMarkets(facts, slices, run, desk.feed.instruments)
         with Progress(enabled=progress, label="sweep", unit="sets") as bar:
             swept = sweep_markets(
                 run, space, search, opened, bench, compiled,

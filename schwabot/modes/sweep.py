@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from schwabot import engine
 from schwabot.cluster.ray_cluster import RayCluster
 from schwabot.config import RunConfig
-from schwabot.modes.opening import describe, notes_of, open_feed, say, write_config
+from schwabot.modes.opening import describe, notes_of, open_feed, say, while_compiling, write_config
 from schwabot.modes.sweep_markets import MarketPlan, Markets, changed, declared
 from schwabot.modes.sweep_slices import WHOLE, Slices, slices_of
 from schwabot.modes.sweeping import Bench, Here, OpenMarkets, Swept, identity, sweep_markets
@@ -59,7 +59,7 @@ class _Job:
     @classmethod
     def of(cls, settings: RunConfig) -> _Job:
         """Refuse everything that can be refused by now."""
-        policy = open_policy(settings)
+        policy, _ = while_compiling(lambda: open_policy(settings))
         space = open_space(settings.sweep.over, declared(policy.parameters, settings.modules))
         search = open_search(space, settings.sweep)
         graphs = [changed(settings, space.graph_setting(number)) for number in range(space.graphs)]
@@ -105,7 +105,7 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
             else:
                 bench = cluster
             facts = dict(zip(keys, bench.open(keys, lambda: stop.wanted), strict=True))
-            opened = OpenMarkets(facts, job.slices, settings)
+            opened = OpenMarkets(facts, job.slices, settings, job.instruments)
             summary |= opened.counts() | {"compile_s": markets.compile_s if markets else 0.0}
             swept = _sweep(settings, run_dir, job, opened, bench, stop)
             summary["interrupted"] = not swept.whole
@@ -128,7 +128,7 @@ def _sweep(
 ) -> Swept:  # fmt: skip
     """Try all sets, and show how far it is."""
     config, bucket_s, search = settings.sweep, settings.simulation.bucket_s, job.search
-    told_by = identity(settings, job.policy, job.instruments, job.space, opened)
+    told_by = identity(settings, job.policy, job.space, opened)
     parts = Parts(run_dir, told_by, config.resume)
     board = SweepBoard(run_dir) if settings.sinks.tensorboard else None
     best = [np.nan]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from schwabot import engine
 from schwabot.config import RunConfig
 from schwabot.errors import ConfigError, DataError
-from schwabot.modes.opening import open_feed
+from schwabot.modes.opening import open_feed, while_compiling
 from schwabot.modes.sweep_slices import WHOLE, Slice, Slices
 from schwabot.modes.trading import Desk, open_desk, open_policy
 from schwabot.modules.settings import ModulesConfig
@@ -24,10 +23,11 @@ from schwabot.signals.compiling import CompiledPolicy
 from schwabot.signals.parameters import Parameter
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot.simulation.rules import make_rules
-from schwabot.simulation.sweep.kernels import SweepKernel
+from schwabot.simulation.sweep.kernels import CHECKED, SweepKernel
 from schwabot.simulation.sweep.parts import fingerprint
 from schwabot.simulation.sweep.ranges import SIMULATION, Declared, Space, declared_modules
-from schwabot.simulation.sweep.shards import MarketFacts, Resident, cut, cut_market, edges_of, run_shard, shards_of
+from schwabot.simulation.sweep.search import random
+from schwabot.simulation.sweep.shards import MarketFacts, Resident, cut, cut_market, edges_of, params_of, rules_of
 from schwabot.simulation.sweep.table import Leg
 from schwabot.sinks.progress import Progress
 from schwabot.ticks.base import Feed
@@ -168,12 +168,15 @@ def digest_of(source: str) -> str:
     return blake2b(source.encode(), digest_size=16).hexdigest()
 
 
-def warm_up(one: Resident) -> None:
-    """Compile the kernels on the shortest fold, so that no rate counts it."""
+def check(one: Resident, kernel: SweepKernel) -> None:
+    """Hold the policy to what it says of its quiet, on the shortest fold, by sets from all over the ranges.
+
+    Raises:
+        PolicyError: it does something where it said that it is quiet.
+    """
     fold = min(one.facts.folds, key=lambda number: one.facts.folds[number][0])
-    middle = np.array([[dimension.at(np.array([0.5]))[0] for dimension in one.space.dimensions]])
-    for skips in (True, False):
-        run_shard(shards_of("warm-up", one.space, 0, middle, [fold], 1, skips=skips)[0], one)
+    values = random(one.space, CHECKED, seed=0)
+    kernel.check(one.folds[fold], rules_of(one, values), params_of(one, values), f"fold {fold + 1}")
 
 
 class Markets:
@@ -220,13 +223,7 @@ class Markets:
         """
         key = market, graph
         if key not in self._found:
-            first = not self._found
             self._found[key] = self._open(market, graph)
-            if first and self._found[key].facts.folds:
-                started_s = time.perf_counter()
-                warm_up(self._found[key])
-                self.take_busy_s()
-                self.compile_s += time.perf_counter() - started_s
         return self._found[key]
 
     def take_busy_s(self) -> float:
@@ -240,13 +237,16 @@ class Markets:
         if legs not in self._policies:
             self._policies[legs] = open_policy(settings)
         policy = self._policies[legs]
-        if legs not in self._kernels:
-            self._kernels[legs] = SweepKernel(policy, legs)
         desk, self._desk = self._desk if market == WHOLE and graph == 0 else None, None
         if desk is None:
             desk = open_desk(settings, policy, self._open_feed(settings), self._head, quiet=True)
         self.compile_s += desk.compile()
         recorder = desk.recorder(settings)
+        is_new = legs not in self._kernels
+        if is_new:
+            self._kernels[legs], spent_s = while_compiling(lambda: SweepKernel(policy, legs))
+            self.compile_s += spent_s + while_compiling(lambda: self._kernels[legs].warm_up(recorder))[1]
+        kernel = self._kernels[legs]
         label = "sweep: reading" if market == WHOLE else f"sweep: reading {market}"
         if self._space.graphs > 1:
             label += f", setting {graph + 1} of {self._space.graphs}"
@@ -259,8 +259,11 @@ class Markets:
         if self._stop.wanted:
             raise KeyboardInterrupt
         counts = watched.tally.counts() | {"dropped": dict(desk.feed.dropped)}
-        kernel, edges = self._kernels[legs], self._slices.edges
-        return resident(settings, desk, recorder, self._space, kernel, part, edges, counts)
+        found = resident(settings, desk, recorder, self._space, kernel, part, self._slices.edges, counts)
+        if is_new and found.facts.folds:
+            self.compile_s += while_compiling(lambda: check(found, kernel))[1]
+            self.take_busy_s()
+        return found
 
 
 @dataclasses.dataclass

@@ -30,6 +30,7 @@ from schwabot.simulation.sweep.shards import MarketFacts, Shard, check_folds, ru
 from schwabot.simulation.sweep.surface import surface_heat, surface_of, threshold_of
 from schwabot.simulation.sweep.table import Results, Row
 from schwabot.simulation.sweep.verdict import Verdict, verdict
+from schwabot.simulation.totals import short_spot_note
 from schwabot.sinks.sweep_figure import Heat
 from schwabot_kernels.cache import source_hash
 
@@ -104,13 +105,21 @@ class OpenMarkets:
         facts: of each market and setting of the graph.
         slices: what the source is cut into.
         settings: of the run.
+        instruments: of the source.
 
     Raises:
         DataError: a fold without rows.
     """
 
-    def __init__(self, facts: Mapping[Key, MarketFacts], slices: Slices, settings: RunConfig) -> None:
+    def __init__(
+        self,
+        facts: Mapping[Key, MarketFacts],
+        slices: Slices,
+        settings: RunConfig,
+        instruments: Sequence[Instrument],
+    ) -> None:
         self.facts = dict(facts)
+        self.instruments = tuple(instruments)
         self.first = {market: one for (market, graph), one in facts.items() if graph == 0}
         check_folds(self.first.values(), settings.sweep)
         self.rows = sum(one.rows for one in self.first.values())
@@ -292,15 +301,13 @@ def _surface(settings: RunConfig, outcome: Outcome, opened: OpenMarkets, bench: 
     return surface_heat(found.pooled(folds), threshold, values, entry_ms)
 
 
-def identity(
-    settings: RunConfig, policy: CompiledPolicy, instruments: Sequence[Instrument], space: Space, opened: OpenMarkets
-) -> dict[str, Any]:
+def identity(settings: RunConfig, policy: CompiledPolicy, space: Space, opened: OpenMarkets) -> dict[str, Any]:
     """What the rows depend on, beside what ``identity_of`` knows."""
     simulation = dataclasses.asdict(settings.simulation)
     del simulation["added_ms"]
     told: dict[str, Any] = {"simulation": simulation, "policy": dataclasses.asdict(settings.policy)}
     told["trade"] = opened.legs
-    told["instruments"] = [dataclasses.asdict(one) for one in instruments if one.stream in opened.legs]
+    told["instruments"] = [dataclasses.asdict(one) for one in opened.instruments if one.stream in opened.legs]
     told["kernels"] = source_hash()
     if settings.simulation.funding:
         told["funding"] = blake2b(Path(settings.simulation.funding).read_bytes(), digest_size=16).hexdigest()
@@ -333,6 +340,12 @@ def _notes(
         else:
             why = "no set ever asked for an order: the thresholds may be out of reach on this market"
         notes.append(f"note: no trades: {why}")
+    if outcome.results.sets:
+        least = outcome.results.table.group_by("stream").aggregate([("least_position", "min")]).to_pydict()
+        lots = dict(zip(least["stream"], least["least_position_min"], strict=True))
+        traded = [one for one in opened.instruments if one.stream in lots]
+        if short := short_spot_note(traded, [lots[one.stream] for one in traded]):
+            notes.append(short)
     if absent := [market for market, one in opened.first.items() if not one.folds]:
         notes.append(
             f"note: left out, because a traded stream never quoted there or there are fewer than two rows: "

@@ -109,7 +109,8 @@ class SweepKernel:
             return
         from schwabot_kernels.simulate.cpu import make_sweep
 
-        general = make_sweep(self._policy.policy, self._policy.event_of, self._policy.params_of)
+        policy = self._policy
+        general = make_sweep(policy.policy, policy.event_of, policy.params_of, policy.key)
         chosen = np.unique(np.linspace(0, len(params) - 1, min(CHECKED, len(params))).astype(np.int64))
         per_set = ("entry_ns", "response_ns", "taker_e7", "maker_e7")
         rules = rules._replace(**{field: getattr(rules, field)[chosen] for field in per_set})

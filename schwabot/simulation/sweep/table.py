@@ -31,6 +31,7 @@ NUMBERS = {
     "rejected": r.REJECTED,
     "lots": r.FILLED_LOTS,
     "position": r.POSITION,
+    "least_position": r.LEAST,
     "equity2": r.EQUITY2,
 }
 SUMS = ("buckets", "sum1", "sum2", "sum3", "sum4")
@@ -69,7 +70,8 @@ def schema(space: Space) -> pa.Schema:
 
     net: equity at the end, open positions at mid. net_bp, slippage_bp: of the turnover, null without one. sharpe: per
     ``simulation.bucket_s``. sum1 to sum4: power sums of changes of twice the equity in account units. equity2: twice
-    the equity in account units. hold_s: time with a position.
+    the equity in account units. hold_s: time with a position. position, least_position: at the end and the smallest,
+    lots.
     """
     head = [
         pa.field("set", pa.int64()), pa.field("fold", pa.int16()), pa.field("market", pa.string()),
