@@ -1,7 +1,6 @@
 """What the source of a policy says: the signals it reads, the functions it calls, and what could not be compiled.
 
-numba says where it stops, in its own words and often at another line. So the common mistakes are looked for here, in
-the source, before anything is compiled.
+numba says where it stops, in its own words and often at another line: common mistakes are looked for here, before.
 """
 
 # ruff: noqa: N802  # methods are named after the nodes of ast that they visit

@@ -78,6 +78,6 @@ def test_a_set_that_traded_only_in_what_is_held_out_is_no_candidate() -> None:
     table = results.table
     trades = np.where(np.array(table["fold"]) == FOLDS, 10**6, 3)
     column = table.schema.get_field_index("trades")
-    changed = Results(results.space, results.legs, FOLDS + 1)
+    changed = Results(results.space, results.rows)
     changed.append(results.values, table.set_column(column, "trades", pa.array(trades)))
     assert judge(changed, config(), BUCKET_S).best is None
