@@ -221,7 +221,7 @@ def _report(
 ) -> None:  # fmt: skip
     totals = summary["backtest"]
     sections = backtest_sections(
-        [one.stream for one in outcome.instruments],
+        outcome.instruments,
         currency,
         curve,
         curve.money(outcome.instruments, outcome.accounts),
@@ -230,6 +230,7 @@ def _report(
         parameters,
         dataclasses.asdict(settings.simulation) | _fees(outcome),
         notes,
+        totals["refused"],
     )
     first, last = (outcome.market.ts_ns[[0, -1]] if outcome.rows else np.zeros(2)).astype("datetime64[ns]")
     facts = {
