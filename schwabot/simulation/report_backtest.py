@@ -190,8 +190,9 @@ def _position(instruments: Sequence[Instrument], curve: EquityCurve, fills: pa.T
             ts_ns, position = position_steps(fills, one.stream, int(curve.ts_ns[0]), int(curve.ts_ns[-1]))
             rows = extremes(position, MOST_POINTS)
             drawn, changes = drawn + len(rows), changes + len(position)
-            line = {"shape": "hv", "width": 1.5}
-            figure.add_trace(go.Scatter(x=times(ts_ns[rows]), y=position[rows], name=one.stream, line=line), v + 1, 1)
+            line, when = {"shape": "hv", "width": 1.5}, times(ts_ns[rows])
+            step = go.Scatter(x=when, y=position[rows], name=one.stream, mode="lines", line=line)
+            figure.add_trace(step, v + 1, 1)
         figure.update_yaxes(title_text=unit, zeroline=True, zerolinecolor=GREY, row=v + 1, col=1)
     figure.update_layout(
         height=max(240, 60 + 170 * len(instruments)),
@@ -305,6 +306,7 @@ def _by_hour(currency: str, curve: EquityCurve, money: Float64) -> Section:
     )
     figure.update_yaxes(title_text=f"net, {currency}")
     figure.update_xaxes(type="category")
+    figure.update_layout(bargap=max(0.1, 1.0 - len(rows) / 8), height=300)
     return Section("By hour", "Change of equity within each hour of receive time.", figure)
 
 
