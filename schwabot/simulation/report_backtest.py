@@ -185,7 +185,7 @@ def _position(instruments: Sequence[Instrument], curve: EquityCurve, fills: pa.T
     for v, one in enumerate(instruments):
         unit = "contracts" if one.inverse else one.base
         size = in_units(1, one.lot_size, 1.0 if one.inverse else one.contract_value).item()
-        lots.append(f"{size:.10g} {unit} ({one.stream})")
+        lots.append(f"{size:.10g} {'contract' if one.inverse and size == 1 else unit} ({one.stream})")
         if len(curve.ts_ns):
             ts_ns, position = position_steps(fills, one.stream, int(curve.ts_ns[0]), int(curve.ts_ns[-1]))
             rows = extremes(position, MOST_POINTS)

@@ -66,10 +66,11 @@ def surface_figure(heat: Heat) -> Figure:
     axes.plot_surface(x, y, known, cmap="viridis", linewidth=0.2, edgecolor="0.3")
     _ticks(axes.xaxis, heat.x)
     _ticks(axes.yaxis, heat.y)
+    axes.set_box_aspect(None, zoom=0.88)  # names of axes in space are not counted by the layout
     axes.tick_params(labelsize=8)
-    axes.set_xlabel(heat.x_name, labelpad=8)
-    axes.set_ylabel(heat.y_name, labelpad=8)
-    axes.set_zlabel(heat.z_name, labelpad=8)
+    axes.set_xlabel(heat.x_name, labelpad=5)
+    axes.set_ylabel(heat.y_name, labelpad=5)
+    axes.set_zlabel(heat.z_name, labelpad=5)
     _title(axes, heat.title)
     return figure
 

@@ -132,9 +132,8 @@ def sweep_facts(outcome: Outcome, said: Verdict) -> dict[str, str]:
 def _best_rows(outcome: Outcome) -> list[dict[str, Any]]:
     """The best sets with heads that a person reads, in four digits."""
     parameters = {one.short for one in outcome.results.space.dimensions}
-    heads = AXES | {
-        f"held_out_{name}": f"held out: {AXES.get(name, name)}" for name in ("net", "net_bp", "trades", "sharpe")
-    }
+    heads = AXES | {"held_out_net": "held out: net", "held_out_net_bp": "held out: net, bp"}
+    heads |= {"held_out_trades": "held out: fills", "held_out_sharpe": "held out: sharpe"}
     return [
         {
             name if name in parameters else heads.get(name, name): float(f"{value:.4g}")

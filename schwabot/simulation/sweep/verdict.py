@@ -58,7 +58,7 @@ def verdict(outcome: Outcome, fitted: str = "") -> Verdict:
                 headline += " Orders were sent, but none was filled before the data ended."
         else:
             headline = (
-                f"No set traded {max(config.min_trades, 1):,} times (sweep.min_trades; the most was {most:,}): there is"
+                f"No set had {max(config.min_trades, 1):,} fills (sweep.min_trades; the most was {most:,}): there is"
                 " nothing to judge."
             )
         return Verdict("nothing", headline, (), remarks)
