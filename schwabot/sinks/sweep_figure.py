@@ -69,7 +69,7 @@ def surface_figure(heat: Heat) -> Figure:
     axes.set_box_aspect(None, zoom=0.88)  # names of axes in space are not counted by the layout
     axes.tick_params(labelsize=8)
     axes.set_xlabel(heat.x_name, labelpad=5)
-    axes.set_ylabel(heat.y_name, labelpad=5)
+    axes.set_ylabel(heat.y_name, labelpad=12)
     axes.set_zlabel(heat.z_name, labelpad=5)
     _title(axes, heat.title)
     return figure

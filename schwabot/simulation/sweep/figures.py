@@ -135,14 +135,16 @@ def _best_rows(outcome: Outcome) -> list[dict[str, Any]]:
     heads = AXES | {"held_out_net": "held out: net", "held_out_net_bp": "held out: net, bp"}
     heads |= {"held_out_trades": "held out: fills", "held_out_sharpe": "held out: sharpe"}
     return [
-        {
-            name if name in parameters else heads.get(name, name): float(f"{value:.4g}")
-            if isinstance(value, float)
-            else value
-            for name, value in row.items()
-        }
+        {name if name in parameters else heads.get(name, name): _four(value) for name, value in row.items()}
         for row in outcome.top()
     ]
+
+
+def _four(value: Any) -> Any:
+    """A float in four digits; what is left of a sum that came to nothing is nothing."""
+    if not isinstance(value, float):
+        return value
+    return 0.0 if abs(value) < 1e-12 else float(f"{value:.4g}")
 
 
 def _searched_rows(outcome: Outcome) -> list[dict[str, str]]:
