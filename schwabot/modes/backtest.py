@@ -26,6 +26,7 @@ from schwabot.simulation.outcome import EquityCurve, Outcome, equity_curve
 from schwabot.simulation.report import write_report
 from schwabot.simulation.report_backtest import backtest_sections
 from schwabot.simulation.totals import account_currency, run_totals, short_spot_note
+from schwabot.sinks.narrow import print_narrow, short_number
 from schwabot.sinks.progress import Progress
 from schwabot.training.heads import fitted_note
 from schwabot.training.meters import CompileEntry, meters_of, skill_meter
@@ -221,7 +222,7 @@ def _report(
 ) -> None:  # fmt: skip
     totals = summary["backtest"]
     sections = backtest_sections(
-        [one.stream for one in outcome.instruments],
+        outcome.instruments,
         currency,
         curve,
         curve.money(outcome.instruments, outcome.accounts),
@@ -230,6 +231,7 @@ def _report(
         parameters,
         dataclasses.asdict(settings.simulation) | _fees(outcome),
         notes,
+        totals["refused"],
     )
     first, last = (outcome.market.ts_ns[[0, -1]] if outcome.rows else np.zeros(2)).astype("datetime64[ns]")
     facts = {
@@ -239,8 +241,8 @@ def _report(
         "orders": f"{totals['orders']:,}",
         "round trips": f"{tables['trades'].num_rows:,}",
         "rows of market": f"{outcome.rows:,}",
-        "from (UTC)": str(first.astype("datetime64[s]")).replace("T", " "),
-        "to (UTC)": str(last.astype("datetime64[s]")).replace("T", " "),
+        f"from, {str(first)[:10]} UTC": str(first)[11:19],
+        f"to, {str(last)[:10]} UTC": str(last)[11:19],
     }
     said = (
         f"Policy {desk.policy.name} on {describe(settings)}. What it measures is what these orders would have met in"
@@ -259,26 +261,24 @@ def _fees(outcome: Outcome) -> dict[str, str]:
 
 def _say(totals: Mapping[str, Any], trades: pa.Table, run_dir: Path) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-    names = ("orders", "fills", "refused", "rejected")
-    for title in ("traded stream", "net", "fees", "drawdown", "in", *names, "held s", "pos."):
-        table.add_column(title, justify="left" if title in ("traded stream", "in") else "right", no_wrap=True)
-    for stream, leg in totals["legs"].items():
-        table.add_row(
+    counts = ("fills", "orders", "rejected", "refused")
+    heads = ("traded stream", "net", "fees", "in", "drawdown", *counts, "held s", "position")
+    rows = [
+        (
             stream,
-            f"{leg['net']:,.6g}",
-            f"{leg['fees']:,.6g}",
-            f"{leg['max_drawdown']:,.6g}",
+            short_number(leg["net"]),
+            short_number(leg["fees"]),
             leg["currency"],
-            *(f"{leg[name]:,}" for name in names),
+            short_number(leg["max_drawdown"]),
+            *(f"{leg[name]:,}" for name in counts),
             f"{leg['hold_s']:,.1f}",
             f"{leg['position']:g}",
         )
-    console.print("")
-    console.print(table)
+        for stream, leg in totals["legs"].items()
+    ]
+    print_narrow(console, heads, rows, left=("traded stream", "in"))
     said = ", ".join(f"{name}={value:g}" for name, value in totals["parameters"].items())
     console.print(f"policy {totals['policy']} ({said}): {trades.num_rows:,} round trips", soft_wrap=True)
     console.print(

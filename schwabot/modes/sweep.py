@@ -30,6 +30,7 @@ from schwabot.simulation.sweep.parts import Parts
 from schwabot.simulation.sweep.ranges import Space, open_space
 from schwabot.simulation.sweep.search import Search, open_search
 from schwabot.simulation.sweep.table import Results
+from schwabot.sinks.narrow import print_narrow, short_number
 from schwabot.sinks.progress import Progress
 from schwabot.sinks.summary import write_json
 from schwabot.sinks.sweep_board import SweepBoard
@@ -202,7 +203,7 @@ def report(file: Path, settings: RunConfig, source: str, swept: Swept, notes: li
         facts |= {
             "parameter-events/s": f"{found['param_events_per_s']:,.3g}",
             "without skipping": f"{found['unskipped_per_s']:,.3g}",
-            "trades of a set, median": f"{found['trades_median']:,.0f}",
+            "fills of a set, median": f"{found['trades_median']:,.0f}",
         }
     what = (
         f"{outcome.results.sets:,} parameter sets of {settings.policy.name} on {source}. {said.headline}"
@@ -213,27 +214,24 @@ def report(file: Path, settings: RunConfig, source: str, swept: Swept, notes: li
 
 def _say(swept: Swept, run_dir: Path) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     outcome, said, found = swept.outcome, swept.said, swept.numbers
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     rows = outcome.top()[:10]
     if rows:
-        table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-        shown = [name for name in rows[0] if name not in ("held_out_net_bp", "held_out_sharpe", "slippage_bp")]
-        for name in shown:
-            table.add_column(name.replace("_", " "), justify="right")
-        for row in rows:
-            table.add_row(*(f"{row[name]:,.5g}" if isinstance(row[name], float) else str(row[name]) for name in shown))
-        console.print("")
-        console.print(table)
+        searched = {name: name.rpartition(".")[2] for name in (one.short for one in outcome.results.space.dimensions)}
+        first = {"set": "set", "net": "net", "held_out_net": "held out", "trades": "fills", "sharpe": "sharpe/y"}
+        last = {"plateau": "plateau", "drawdown": "drawdown", "net_bp": "net bp", "held_out_trades": "fills there"}
+        shown = first | searched | last
+        cells = [[short_number(row[name]) for name in shown] for row in rows]
+        print_narrow(console, list(shown.values()), cells, left=())
     for line in said.text.splitlines():
         console.print(line, soft_wrap=True)
     rate = found["param_events_per_s"]
     if rate:
         console.print(
             f"{found['ran']:,} sets in {found['search_s']:.3g} s: {rate:,.3g} parameter-events/s in the kernel at a"
-            f" median of {found['trades_median']:,.0f} trades a set; {found['unskipped_per_s']:,.3g} without skipping",
+            f" median of {found['trades_median']:,.0f} fills a set; {found['unskipped_per_s']:,.3g} without skipping",
             soft_wrap=True,
         )
     console.print(f"report: {run_dir / 'report.html'}", soft_wrap=True)

@@ -17,6 +17,7 @@ from schwabot.modules.shortfall import name_event, regret_bp, shortfall
 from schwabot.records.audit import Lane, PhantomEvent
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int64, Kind
+from schwabot.simulation.decimals import in_units
 from schwabot.simulation.outcome import EquityCurve, Outcome, worth
 from schwabot_kernels.simulate.intent import POST, REPLACE, TAKE
 from schwabot_kernels.simulate.state import (
@@ -104,9 +105,8 @@ def orders_table(outcome: Outcome, regret_ms: float = 1000.0) -> pa.Table:
     asked = asked[new[:, ORDER_ID]]
     leg, count = new[:, ORDER_LEG], len(new)
     lots, value, fees = _fill_sums(outcome, new[:, ORDER_ID])
-    tick = np.array([one.tick_size for one in outcome.instruments])[leg]
-    decision = 0.5 * (new[:, ORDER_BID] + new[:, ORDER_ASK]) * tick
-    arrival = 0.5 * (new[:, ORDER_ARRIVAL_BID] + new[:, ORDER_ARRIVAL_ASK]) * tick
+    decision = _prices(outcome, leg, new[:, ORDER_BID] + new[:, ORDER_ASK], over=2)
+    arrival = _prices(outcome, leg, new[:, ORDER_ARRIVAL_BID] + new[:, ORDER_ARRIVAL_ASK], over=2)
     arrived = new[:, ORDER_ARRIVAL_BID] > 0
     last_ns = int(outcome.market.ts_ns[outcome.rows - 1]) if outcome.rows else 0
     end_ns = np.where(new[:, ORDER_END_NS] >= 0, new[:, ORDER_END_NS], last_ns)
@@ -125,7 +125,7 @@ def orders_table(outcome: Outcome, regret_ms: float = 1000.0) -> pa.Table:
         "opens": pa.array(opens),
         "lane": _names(_lanes(outcome, leg, new[:, ORDER_ROW]), [lane.name for lane in Lane]),
         "qty": pa.array(_quantities(outcome, leg, asked)),
-        "limit": _or_null(new[:, ORDER_LIMIT] * tick, new[:, ORDER_LIMIT] > 0),
+        "limit": _or_null(_prices(outcome, leg, new[:, ORDER_LIMIT]), new[:, ORDER_LIMIT] > 0),
         "ts_decision_ns": pa.array(new[:, ORDER_NS]),
         "ts_arrival_ns": _or_null(new[:, ORDER_ARRIVAL_NS], new[:, ORDER_ARRIVAL_NS] >= 0),
         "ts_end_ns": _or_null(new[:, ORDER_END_NS], new[:, ORDER_END_NS] >= 0),
@@ -179,10 +179,7 @@ def trades_table(outcome: Outcome) -> pa.Table:
         if account is None:
             continue
         fills = outcome.fills[outcome.fills[:, FILL_LEG] == v]
-        scale, lot = (
-            int(account.scale),
-            instrument.lot_size * (1.0 if instrument.inverse else instrument.contract_value),
-        )
+        scale = int(account.scale)
         position = cash = fees = largest = 0
         entry: Any = None
         for fill in fills.tolist():
@@ -202,28 +199,12 @@ def trades_table(outcome: Outcome) -> pa.Table:
                 largest = max(largest, abs(position))
                 left -= part
                 if position == 0:
-                    rows.append(
-                        _trip(outcome, v, account.unit, lot, entry, fill, cash, fees, largest, decided, closed=True)
-                    )
+                    rows.append(_trip(outcome, v, entry, fill, cash, fees, largest, decided, closed=True))
                     entry = None
         if entry is not None and len(fills):
             mark = _last_mark(outcome, v)
             cash2 = 2 * cash + position * mark
-            rows.append(
-                _trip(
-                    outcome,
-                    v,
-                    account.unit,
-                    lot,
-                    entry,
-                    fills[-1].tolist(),
-                    cash2 / 2,
-                    fees,
-                    largest,
-                    decided,
-                    closed=False,
-                )
-            )
+            rows.append(_trip(outcome, v, entry, fills[-1].tolist(), cash2 / 2, fees, largest, decided, closed=False))
     rows.sort(key=lambda row: (row["ts_exit_ns"], row["stream"]))
     return pa.Table.from_pylist(rows, schema=TRADES)
 
@@ -264,21 +245,21 @@ def equity_table(outcome: Outcome, curve: EquityCurve) -> pa.Table:
 
 
 def _trip(
-    outcome: Outcome, v: int, unit: float, lot: float, entry: Sequence[int], leave: Sequence[int], cash: float,
-    fees: int, largest: int, decided: Int64, *, closed: bool,
+    outcome: Outcome, v: int, entry: Sequence[int], leave: Sequence[int], cash: float, fees: int, largest: int,
+    decided: Int64, *, closed: bool,
 ) -> dict[str, Any]:  # fmt: skip
     instrument = outcome.instruments[v]
     lane = int(outcome.lanes[v, decided[entry[FILL_ORDER]]])
     return {
         "stream": instrument.stream,
         "side": "long" if entry[FILL_SIDE] > 0 else "short",
-        "qty": largest * lot,
+        "qty": _quantity(instrument, largest).item(),
         "ts_entry_ns": entry[FILL_REPORT_NS],
         "ts_exit_ns": leave[FILL_REPORT_NS] if closed else int(outcome.market.ts_ns[outcome.rows - 1]),
-        "entry_price": entry[FILL_PRICE] * instrument.tick_size,
-        "exit_price": leave[FILL_PRICE] * instrument.tick_size if closed else None,
-        "pnl": cash * unit,
-        "fees": fees * unit,
+        "entry_price": in_units(entry[FILL_PRICE], instrument.tick_size).item(),
+        "exit_price": in_units(leave[FILL_PRICE], instrument.tick_size).item() if closed else None,
+        "pnl": _paid(outcome, v, cash).item(),
+        "fees": _paid(outcome, v, fees).item(),
         "currency": _currency(outcome, v),
         "lane": Lane(lane).name,
         "closed": closed,
@@ -312,16 +293,20 @@ def _fill_sums(outcome: Outcome, ids: Int64) -> tuple[Int64, Float64, Int64]:
     lots, fees = np.zeros(size, np.int64), np.zeros(size, np.int64)
     weighed = np.zeros(size)
     inverse = np.array([one.inverse for one in outcome.instruments])[fills[:, FILL_LEG]]
-    price = _prices(outcome, fills[:, FILL_LEG], fills[:, FILL_PRICE])
+    ticks, leg = fills[:, FILL_PRICE], np.zeros(size, np.int64)
+    leg[fills[:, FILL_ORDER]] = fills[:, FILL_LEG]
+    least, most = np.full(size, np.iinfo(np.int64).max), np.zeros(size, np.int64)
+    np.minimum.at(least, fills[:, FILL_ORDER], ticks)
+    np.maximum.at(most, fills[:, FILL_ORDER], ticks)
     np.add.at(lots, fills[:, FILL_ORDER], fills[:, FILL_LOTS])
     np.add.at(fees, fills[:, FILL_ORDER], fills[:, FILL_FEE])
-    np.add.at(weighed, fills[:, FILL_ORDER], fills[:, FILL_LOTS] * np.where(inverse, 1.0 / price, price))
+    np.add.at(weighed, fills[:, FILL_ORDER], fills[:, FILL_LOTS] * np.where(inverse, 1.0 / ticks, ticks))
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = weighed / lots
         of_inverse = np.zeros(size, np.bool_)
         of_inverse[fills[:, FILL_ORDER]] = inverse
-        value = np.where(of_inverse, 1.0 / mean, mean)
-    return lots[ids], value[ids], fees[ids]
+        value = np.where(least == most, most, np.where(of_inverse, 1.0 / mean, mean))  # one price is that price
+    return lots[ids], _prices(outcome, leg, value)[ids], fees[ids]
 
 
 def _asked(outcome: Outcome) -> Int64:
@@ -343,7 +328,7 @@ def _mid_at(outcome: Outcome, leg: Int64, ts_ns: Int64) -> Float64:
         quotes = np.flatnonzero((market.leg[: outcome.rows] == v) & (market.kind[: outcome.rows] == Kind.QUOTE))
         if own.any() and len(quotes):
             at = np.maximum(np.searchsorted(market.ts_ns[quotes], ts_ns[own], side="right") - 1, 0)
-            out[own] = 0.5 * instrument.tick_size * (market.bid[quotes[at]] + market.ask[quotes[at]])
+            out[own] = in_units(market.bid[quotes[at]] + market.ask[quotes[at]], instrument.tick_size, over=2)
     return out
 
 
@@ -362,27 +347,43 @@ def _lanes(outcome: Outcome, leg: Int64, rows: Int64) -> Int64:
     return outcome.lanes[leg, rows].astype(np.int64)
 
 
-def _prices(outcome: Outcome, leg: Int64, ticks: Int64) -> Float64:
-    out: Float64 = np.array([one.tick_size for one in outcome.instruments])[leg] * ticks
+def _prices(outcome: Outcome, leg: Int64, ticks: Int64 | Float64, over: int = 1) -> Float64:
+    """Ticks over ``over`` as prices."""
+    out = np.zeros(len(leg))
+    for v, instrument in enumerate(outcome.instruments):
+        own = leg == v
+        out[own] = in_units(ticks[own], instrument.tick_size, over=over)
     return out
 
 
 def _quantities(outcome: Outcome, leg: Int64, lots: Int64) -> Float64:
     """Base asset of linear contracts, contracts of inverse ones."""
-    sizes = [_size(one) for one in outcome.instruments]
-    out: Float64 = np.array(sizes)[leg] * lots
+    out = np.zeros(len(leg))
+    for v, instrument in enumerate(outcome.instruments):
+        own = leg == v
+        out[own] = _quantity(instrument, lots[own])
     return out
 
 
-def _size(instrument: Instrument) -> float:
-    return instrument.lot_size * (1.0 if instrument.inverse else instrument.contract_value)
+def _quantity(instrument: Instrument, lots: int | Int64) -> Float64:
+    return in_units(lots, instrument.lot_size, 1.0 if instrument.inverse else instrument.contract_value)
 
 
 def _money(outcome: Outcome, leg: Int64, units: Int64) -> Float64:
     """Account units in the settlement currency."""
-    worths = [0.0 if account is None else account.unit for account in outcome.accounts]
-    out: Float64 = np.array(worths)[leg] * units
+    out = np.zeros(len(leg))
+    for v in range(len(outcome.instruments)):
+        own = leg == v
+        out[own] = _paid(outcome, v, units[own])
     return out
+
+
+def _paid(outcome: Outcome, v: int, units: float | Int64) -> Float64:
+    """The same of one leg; a decimal where the contract is linear."""
+    account, one = outcome.accounts[v], outcome.instruments[v]
+    if account is None or one.inverse:
+        return np.asarray(units) * (0.0 if account is None else account.unit)
+    return in_units(units, one.tick_size, one.lot_size, one.contract_value, over=int(account.scale))
 
 
 def _currency(outcome: Outcome, v: int) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int64, Kind
 from schwabot.simulation.accounts import Account
+from schwabot.simulation.decimals import in_units
 from schwabot_kernels.simulate.records import Market, Rules
 from schwabot_kernels.simulate.state import FILL_FEE, FILL_LEG, FILL_LOTS, FILL_PRICE, FILL_ROW, FILL_SIDE
 
@@ -119,7 +120,7 @@ def equity_curve(outcome: Outcome, bucket_ns: int | None = None) -> EquityCurve:
         held = np.concatenate([[0], np.cumsum(cash)])[done]
         equity2[v] = np.where(seen, 2 * held + position[v] * market.mark[known], 0)
         tick = outcome.instruments[v].tick_size
-        mid[v] = np.where(seen, 0.5 * tick * (market.bid[known] + market.ask[known]), np.nan)
+        mid[v] = np.where(seen, in_units(market.bid[known] + market.ask[known], tick, over=2), np.nan)
     return EquityCurve(market.ts_ns[rows], position, equity2, mid)
 
 

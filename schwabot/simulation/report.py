@@ -34,8 +34,8 @@ section { padding: 16px 18px; margin: 16px 0; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; }
 th, td { padding: 3px 12px 3px 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th { color: var(--soft); font-weight: 600; }
-th:first-child, td:first-child { text-align: left; }
+th { color: var(--soft); font-weight: 600; white-space: normal; vertical-align: bottom; }
+th:first-child, td:first-child, th.text { text-align: left; }
 td.text { text-align: left; white-space: normal; }
 """
 
@@ -107,6 +107,8 @@ def _section(section: Section, number: int) -> str:
             margin={"l": 60, "r": 20, "t": 24, "b": 44},
             font={"size": 13},
         )
+        figure.update_xaxes(automargin=True)  # long names make room for themselves
+        figure.update_yaxes(automargin=True)
         inside += figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"figure-{number}")
     if section.table is not None:
         inside += _table(section.table)
@@ -121,7 +123,8 @@ def _paragraphs(text: str, kind: str = "") -> str:
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return "<p>nothing</p>"
-    head = "".join(f"<th>{escape(str(name))}</th>" for name in rows[0])
+    texts = {name for name in rows[0] if any(_is_text(row[name]) for row in rows)}
+    head = "".join(f"<th{' class=text' if name in texts else ''}>{_head(str(name))}</th>" for name in rows[0])
     body = "".join("<tr>" + "".join(_cell(value) for value in row.values()) + "</tr>" for row in rows[:MOST_ROWS])
     more = f"<p>and {len(rows) - MOST_ROWS:,} more</p>" if len(rows) > MOST_ROWS else ""
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{more}'
@@ -130,6 +133,15 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 def _cell(value: Any) -> str:
     if value is None or value != value:
         return "<td>–</td>"
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if _is_text(value):
         return f'<td class="text">{escape(str(value))}</td>'
     return f"<td>{value:,}</td>" if isinstance(value, int) else f"<td>{value:,.6g}</td>"
+
+
+def _head(name: str) -> str:
+    """A head that may be broken where a name has a joint."""
+    return escape(name).replace("_", "_<wbr>").replace(".", ".<wbr>")
+
+
+def _is_text(value: Any) -> bool:
+    return value is not None and (isinstance(value, bool) or not isinstance(value, int | float))

@@ -16,7 +16,9 @@ from plotly import graph_objects as go
 from plotly.subplots import make_subplots
 
 from schwabot.records.audit import Lane
+from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int64
+from schwabot.simulation.decimals import in_units
 from schwabot.simulation.outcome import EquityCurve
 from schwabot.simulation.report import Section
 
@@ -39,6 +41,17 @@ ASSUMPTIONS = (
     ),
     "No interest, no borrowing cost, no liquidation, no rate limits; funding only where a file of it was given.",
 )
+ENDED = {
+    "filled": "all of it",
+    "rest_cancelled": "a take that met less than it asked for; the rest is cancelled at once",
+    "cancelled": "by the policy",
+    "replaced": "by another order, which is counted as a replace",
+    "rejected_price": "a take: the price it met was beyond its limit",
+    "rejected_no_book": "the exchange had no quote yet",
+    "rejected_would_cross": "a post that would have traded at once",
+    "rejected_level_not_recorded": "a post behind the touch: the queue there is not in the record",
+    "open": "not told by the end of the data",
+}
 
 
 def times(ts_ns: Int64) -> Any:
@@ -58,8 +71,49 @@ def thinned(count: int, most: int) -> Int64:
     return rows if not count or rows[-1] == count - 1 else np.append(rows, count - 1)
 
 
+def extremes(values: Float64, most: int) -> Int64:
+    """At most about ``most`` of the indices: of each of even pieces where it is lowest and where it is highest.
+
+    Example:
+        >>> extremes(np.array([0.0, 5.0, 1.0, 2.0, -3.0, 4.0, 4.0]), 4).tolist(), extremes(np.zeros(3), 4).tolist()
+        ([0, 1, 4, 5, 6], [0, 1, 2])
+    """
+    if len(values) <= most:
+        return np.arange(len(values))
+    size = -(-2 * len(values) // most)
+    firsts = range(0, len(values), size)
+    pieces = [values[first : first + size] for first in firsts]
+    found = [
+        first + int(at) for first, piece in zip(firsts, pieces, strict=True) for at in (piece.argmin(), piece.argmax())
+    ]
+    return np.unique([0, *found, len(values) - 1])
+
+
+def position_steps(fills: pa.Table, stream: str, first_ns: int, last_ns: int) -> tuple[Int64, Float64]:
+    """When a stream's position changed and what it was from then on; flat at ``first_ns``, and up to ``last_ns``."""
+    own = fills.filter(pc.equal(fills["stream"], stream))
+    position = own["position"].to_numpy()
+    held = float(position[-1]) if len(position) else 0.0
+    return np.array([first_ns, *own["ts_report_ns"].to_pylist(), last_ns]), np.array([0.0, *position, held])
+
+
+def order_ends(shortfall: pa.Table) -> list[dict[str, Any]]:
+    """How orders ended, the most frequent end first, and all of them. A replace is no order but a change of one."""
+    rows: list[dict[str, Any]] = []
+    partly = pc.and_(pc.greater(shortfall["filled_qty"], 0.0), pc.less(shortfall["filled_qty"], shortfall["qty"]))
+    for end in (*ENDED, ""):
+        own = pc.equal(shortfall["end"], end) if end else pc.is_valid(shortfall["end"])
+        styles = shortfall.filter(own)["style"].cast(pa.string()).to_pylist()
+        takes, posts, replaces = (styles.count(style) for style in ("take", "post", "replace"))
+        row = {"end": end or "in all", "orders": takes + posts, "takes": takes, "posts": posts, "replaces": replaces}
+        row |= {"filled in part": shortfall.filter(pc.and_(own, partly)).num_rows, "what that is": ENDED.get(end, "")}
+        if styles or not end:
+            rows.append(row)
+    return [*sorted(rows[:-1], key=lambda row: -(row["orders"] + row["replaces"])), rows[-1]]
+
+
 def backtest_sections(
-    streams: Sequence[str],
+    instruments: Sequence[Instrument],
     currency: str,
     curve: EquityCurve,
     money: Float64,
@@ -68,11 +122,12 @@ def backtest_sections(
     parameters: Mapping[str, Any],
     settings: Mapping[str, Any],
     notes: Sequence[str],
+    refused: int = 0,
 ) -> list[Section]:
     """The sections in order.
 
     Args:
-        streams: of the L legs.
+        instruments: of the L legs.
         currency: of ``money``.
         curve: equity samples.
         money: equity of every leg in one currency. [L, B]
@@ -81,11 +136,15 @@ def backtest_sections(
         parameters: of the policy.
         settings: of the simulation.
         notes: what the reader has to know.
+        refused: what the policy asked for and was not sent.
     """
+    streams = [one.stream for one in instruments]
     sections = [
         _equity(streams, currency, curve, money),
+        _position(instruments, curve, tables["fills"]),
         *(_prices(stream, v, curve, tables["fills"]) for v, stream in enumerate(streams)),
         _by_stream(streams, currency, money, tables["fills"]),
+        _ends(tables["shortfall"], refused),
         _by_lane(tables["trades"], tables["shortfall"]),
         _by_hour(currency, curve, money),
         _lag_cost(tables["shortfall"]),
@@ -118,6 +177,41 @@ def _equity(streams: Sequence[str], currency: str, curve: EquityCurve, money: Fl
     figure.update_yaxes(title_text="drawdown", row=2, col=1)
     figure.update_layout(height=460, legend={"orientation": "h", "y": 1.08})
     return Section("Equity and drawdown", "Fees included; a position is valued at the mid that was known.", figure)
+
+
+def _position(instruments: Sequence[Instrument], curve: EquityCurve, fills: pa.Table) -> Section:
+    figure = make_subplots(rows=len(instruments), cols=1, shared_xaxes=True, vertical_spacing=0.25 / len(instruments))
+    lots, drawn, changes = [], 0, 0
+    for v, one in enumerate(instruments):
+        unit = "contracts" if one.inverse else one.base
+        size = in_units(1, one.lot_size, 1.0 if one.inverse else one.contract_value).item()
+        lots.append(f"{size:.10g} {'contract' if one.inverse and size == 1 else unit} ({one.stream})")
+        if len(curve.ts_ns):
+            ts_ns, position = position_steps(fills, one.stream, int(curve.ts_ns[0]), int(curve.ts_ns[-1]))
+            rows = extremes(position, MOST_POINTS)
+            drawn, changes = drawn + len(rows), changes + len(position)
+            line, when = {"shape": "hv", "width": 1.5}, times(ts_ns[rows])
+            step = go.Scatter(x=when, y=position[rows], name=one.stream, mode="lines", line=line)
+            figure.add_trace(step, v + 1, 1)
+        figure.update_yaxes(title_text=unit, zeroline=True, zerolinecolor=GREY, row=v + 1, col=1)
+    figure.update_layout(
+        height=max(240, 60 + 170 * len(instruments)),
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        showlegend=True,
+    )
+    some = " Of each stretch the smallest and the largest are drawn." if drawn < changes else ""
+    text = f"As reported to us: long above 0, short below. One lot is {', '.join(lots)}.{some}"
+    return Section("Position", text, figure)
+
+
+def _ends(shortfall: pa.Table, refused: int) -> Section:
+    text = (
+        "Each order once: takes and posts. A replace goes on with an order that was sent before; it is counted beside,"
+        " and what it replaces ended as replaced. Filled in part: some of it was traded, whatever the end."
+    )
+    if refused:
+        text += f" Besides, {refused:,} were refused before they were sent (position limit, lots or price)."
+    return Section("How orders ended", text, table=order_ends(shortfall))
 
 
 def _prices(stream: str, v: int, curve: EquityCurve, fills: pa.Table) -> Section:
@@ -171,6 +265,7 @@ def _by_lane(trades: pa.Table, shortfall: pa.Table) -> Section:
     for lane in Lane:
         trips = trades.filter(pc.equal(trades["lane"], lane.name))
         orders = shortfall.filter(pc.equal(shortfall["lane"], lane.name))
+        replaces = pc.sum(pc.equal(orders["style"], "replace")).as_py() or 0
         per_currency = trips.group_by("currency").aggregate([("pnl", "sum")]).to_pylist()
         won = pc.sum(pc.greater(trips["pnl"], 0.0)).as_py() or 0
         rows.append(
@@ -179,11 +274,16 @@ def _by_lane(trades: pa.Table, shortfall: pa.Table) -> Section:
                 "round trips": trips.num_rows,
                 "won": f"{100 * won / trips.num_rows:.0f} %" if trips.num_rows else "–",
                 "net": ", ".join(f"{one['pnl_sum']:,.6g} {one['currency']}" for one in per_currency) or "–",
-                "orders": orders.num_rows,
+                "orders": orders.num_rows - replaces,
+                "replaces": replaces,
                 "mean shortfall, bp": pc.mean(orders["total_bp"]).as_py(),
             }
         )
-    return Section("By lane", "Lane of the stream when the order that opened the position was decided.", table=rows)
+    text = (
+        "Lane of the stream when the order that opened the position was decided; of orders and replaces, when they were"
+        " decided. The shortfall is the mean over both, each measured from its own decision."
+    )
+    return Section("By lane", text, table=rows)
 
 
 def _by_hour(currency: str, curve: EquityCurve, money: Float64) -> Section:
@@ -206,6 +306,7 @@ def _by_hour(currency: str, curve: EquityCurve, money: Float64) -> Section:
     )
     figure.update_yaxes(title_text=f"net, {currency}")
     figure.update_xaxes(type="category")
+    figure.update_layout(bargap=max(0.1, 1.0 - len(rows) / 8), height=300)
     return Section("By hour", "Change of equity within each hour of receive time.", figure)
 
 

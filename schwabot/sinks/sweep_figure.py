@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from schwabot.records.market import Float64
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -46,9 +48,9 @@ def heat_figure(heat: Heat) -> Figure:
     _ticks(axes.xaxis, heat.x)
     _ticks(axes.yaxis, heat.y)
     axes.tick_params(axis="x", labelrotation=45)
-    axes.set_xlabel(heat.x_name)
-    axes.set_ylabel(heat.y_name)
-    axes.set_title(heat.title, loc="left", fontsize=10)
+    axes.set_xlabel(fill(heat.x_name, 48))
+    axes.set_ylabel(fill(heat.y_name, 40))
+    _title(axes, heat.title)
     figure.colorbar(image, ax=axes, label=heat.z_name)
     return figure
 
@@ -64,11 +66,18 @@ def surface_figure(heat: Heat) -> Figure:
     axes.plot_surface(x, y, known, cmap="viridis", linewidth=0.2, edgecolor="0.3")
     _ticks(axes.xaxis, heat.x)
     _ticks(axes.yaxis, heat.y)
-    axes.set_xlabel(heat.x_name)
-    axes.set_ylabel(heat.y_name)
-    axes.set_zlabel(heat.z_name)
-    axes.set_title(heat.title, loc="left", fontsize=10)
+    axes.set_box_aspect(None, zoom=0.88)  # names of axes in space are not counted by the layout
+    axes.tick_params(labelsize=8)
+    axes.set_xlabel(heat.x_name, labelpad=5)
+    axes.set_ylabel(heat.y_name, labelpad=12)
+    axes.set_zlabel(heat.z_name, labelpad=5)
+    _title(axes, heat.title)
     return figure
+
+
+def _title(axes: Axes, title: str, most: int = 56) -> None:
+    """In as many lines as it takes: a picture does not grow with its title."""
+    axes.set_title(fill(title, most), loc="left", fontsize=10)
 
 
 def _ticks(axis: object, labels: tuple[str, ...], most: int = 8) -> None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schwabot.simulation.report import Section
-from schwabot.simulation.sweep.maps import heat_maps, influence
+from schwabot.simulation.sweep.maps import AXES, heat_maps, influence
 from schwabot.simulation.sweep.outcome import Outcome, hours
+from schwabot.simulation.sweep.ranges import Dimension
 from schwabot.simulation.sweep.verdict import Verdict
+from schwabot.sinks.narrow import short_number
 from schwabot.sinks.sweep_figure import Heat
 
 if TYPE_CHECKING:
@@ -21,8 +23,8 @@ BLUE, RED, GREY = "#1f5fa8", "#c0392b", "#9aa7b4"
 MOST_POINTS = 5000
 HOW_TO_READ = (
     "All sets were searched on the first {share:.0%} of the time only, cut into {folds} folds that each begin without a"
-    " position. The rest was looked at once, after the search. Money is in {currency}; open positions are valued at"
-    " mid."
+    " position. The rest was looked at once, after the search. Traded: {streams}. Money is in {currency}; open"
+    " positions are valued at mid. Trades are fills. Sharpe ratios are a year's, measured over {searched}."
 )
 
 
@@ -39,12 +41,18 @@ def sweep_sections(
     """
     config = outcome.config
     currency = outcome.results.legs[0].currency
-    read = HOW_TO_READ.format(share=config.split, folds=config.folds, currency=currency)
+    read = HOW_TO_READ.format(
+        share=config.split,
+        folds=config.folds,
+        currency=currency,
+        streams=", ".join(dict.fromkeys(leg.stream for leg in outcome.results.legs)),
+        searched=hours(outcome.guards.searched_s) if outcome.guards else "no time at all",
+    )
     lines = "\n\n".join((said.headline, *said.reasons, *said.remarks))
     sections = [Section("Does the best set look like luck?", lines, table=_guard_rows(outcome))]
     if outcome.best is not None:
         sections += [
-            Section("The best sets", read, table=outcome.top()),
+            Section("The best sets", read, table=_best_rows(outcome)),
             Section(
                 f"Searched and held out: {config.objectives[0]}",
                 "Every candidate: what it came to where it was searched, and where it was not. Where luck chose, the"
@@ -96,8 +104,11 @@ def sweep_sections(
                 _course(outcome),
             )
         )
+    searched = {one.name for one in outcome.results.space.dimensions}
+    if searched:
+        sections.append(Section("What was searched", table=_searched_rows(outcome)))
     if settings:
-        rows = [{"setting": name, "value": str(value)} for name, value in settings.items()]
+        rows = [{"setting": name, "value": str(value)} for name, value in settings.items() if name not in searched]
         sections.append(Section("Assumptions", "What these numbers rest on.", table=rows))
     return sections
 
@@ -118,14 +129,75 @@ def sweep_facts(outcome: Outcome, said: Verdict) -> dict[str, str]:
     return facts
 
 
+def _best_rows(outcome: Outcome) -> list[dict[str, Any]]:
+    """The best sets with heads that a person reads, in four digits."""
+    parameters = {one.short for one in outcome.results.space.dimensions}
+    heads = AXES | {"held_out_net": "held out: net", "held_out_net_bp": "held out: net, bp"}
+    heads |= {"held_out_trades": "held out: fills", "held_out_sharpe": "held out: sharpe"}
+    return [
+        {name if name in parameters else heads.get(name, name): _four(value) for name, value in row.items()}
+        for row in outcome.top()
+    ]
+
+
+def _four(value: Any) -> Any:
+    """A float in four digits; what is left of a sum that came to nothing is nothing."""
+    if not isinstance(value, float):
+        return value
+    return 0.0 if abs(value) < 1e-12 else float(f"{value:.4g}")
+
+
+def _searched_rows(outcome: Outcome) -> list[dict[str, str]]:
+    """Every searched setting, the graph's too: its range and what the best set has."""
+    best = outcome.results.space.decoded(outcome.results.values[outcome.best]) if outcome.best is not None else {}
+    return [
+        {"setting": one.name, "searched": _range(one), "in the best set": _text(best.get(one.short, "none"))}
+        for one in outcome.results.space.dimensions
+    ]
+
+
+def _text(value: Any) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _axis(name: str) -> str:
+    """A name that is longer than a figure is high, in two lines.
+
+    Example:
+        >>> _axis("modules.phantom_lag.expected_cost_half_life_s")
+        'modules.phantom_lag.<br>expected_cost_half_life_s'
+    """
+    owner, dot, last = name.rpartition(".")
+    return f"{owner}.<br>{last}" if dot and len(name) > 40 else name
+
+
+def _range(one: Dimension) -> str:
+    """A range in words.
+
+    Example:
+        >>> _range(Dimension("policy.enter_bp", "float", 0.5, 8.0, log=True))
+        '0.5 to 8, on a log scale'
+        >>> _range(Dimension("policy.lots", "int", 1, 9, step=2))
+        '1 to 9 in steps of 2'
+    """
+    if one.choices:
+        return ", ".join(str(choice) for choice in one.choices)
+    steps = f" in steps of {one.step:g}" if one.step else ""
+    return f"{one.low:g} to {one.high:g}{steps}{', on a log scale' if one.log else ''}"
+
+
 def _guard_rows(outcome: Outcome) -> list[dict[str, Any]]:
     guards, config = outcome.guards, outcome.config
     if guards is None:
         return []
     wf = guards.overfitting
     told: Sequence[tuple[str, str, str]] = (
-        ("Sharpe ratio of the best, a year", f"{guards.sharpe:.3g}", "where it was searched"),
-        ("the best of as many by luck", f"{guards.luck:.3g}", f"of {guards.trials:,} sets that traded"),
+        (
+            "Sharpe ratio of the best, a year",
+            short_number(guards.sharpe),
+            f"from {hours(guards.searched_s)} that were searched",
+        ),
+        ("the best of as many by luck", short_number(guards.luck), f"of {guards.trials:,} sets that traded"),
         ("more than luck", f"{guards.beyond_luck:.1%}", f"luck below {config.confidence:.0%}"),
         ("deflated Sharpe ratio", f"{guards.deflated:.1%}", "by the variance among all sets; strict"),
         (
@@ -170,7 +242,8 @@ def _both(outcome: Outcome) -> Figure:
             ),
         ]
     )  # fmt: skip
-    figure.update_layout(xaxis_title="searched", yaxis_title="held out")
+    name = AXES.get(outcome.config.objectives[0], outcome.config.objectives[0])
+    figure.update_layout(xaxis_title=f"searched: {name}", yaxis_title=f"held out: {name}")
     figure.add_hline(y=0.0, line_width=1, line_color="#5b6775")
     return figure
 
@@ -205,7 +278,10 @@ def _front(outcome: Outcome) -> Figure:
             ),
         ]
     )  # fmt: skip
-    figure.update_layout(xaxis_title=f"{first}, more is better", yaxis_title=f"{second}, more is better")
+    figure.update_layout(
+        xaxis_title=f"{AXES.get(first, first)}, more is better",
+        yaxis_title=f"{AXES.get(second, second)}, more is better",
+    )
     return figure
 
 
@@ -228,7 +304,9 @@ def _heat(heat: Heat) -> Figure:
         go.Heatmap(z=heat.z, x=list(heat.x), y=list(heat.y), colorscale="Viridis", colorbar={"title": heat.z_name})
     )
     figure.update_layout(
-        xaxis={"title": heat.x_name, "type": "category"}, yaxis={"title": heat.y_name, "type": "category"}, height=420
+        xaxis={"title": _axis(heat.x_name), "type": "category"},
+        yaxis={"title": _axis(heat.y_name), "type": "category"},
+        height=420,
     )
     return figure
 
@@ -243,8 +321,9 @@ def _surface(heat: Heat) -> Figure:
         )
     )  # fmt: skip
     figure.update_layout(
-        height=560,
+        height=580,
         scene={
+            "camera": {"eye": {"x": 1.5, "y": 1.5, "z": 1.0}, "center": {"x": 0, "y": 0, "z": -0.15}},
             "xaxis": {"title": {"text": heat.x_name}, "tickvals": list(range(len(heat.x))), "ticktext": list(heat.x)},
             "yaxis": {
                 "title": {"text": heat.y_name},
@@ -271,5 +350,7 @@ def _course(outcome: Outcome) -> Figure:
             go.Scatter(x=every, y=best[every], name="best so far", line={"color": RED}),
         ]
     )
-    figure.update_layout(xaxis_title="set", yaxis_title=outcome.config.objectives[0])
+    figure.update_layout(
+        xaxis_title="set", yaxis_title=AXES.get(outcome.config.objectives[0], outcome.config.objectives[0])
+    )
     return figure

@@ -14,6 +14,8 @@ from schwabot.simulation.sweep.outcome import Outcome
 from schwabot.simulation.sweep.ranges import Dimension
 from schwabot.sinks.sweep_figure import Heat
 
+AXES = {"sharpe": "sharpe (a year)", "trades": "trades (fills)", "net_bp": "net, bp", "slippage_bp": "slippage, bp"}
+"""Objectives whose name alone does not say what is meant."""
 MOST_BINS = 16
 INFLUENCE_BINS = 8
 MOST_MAPS = 3
@@ -59,7 +61,7 @@ def heat_maps(outcome: Outcome, most: int = MOST_MAPS) -> list[Heat]:
         x, columns = _bins(dimensions[a], values[:, a], len(values))
         y, rows = _bins(dimensions[b], values[:, b], len(values))
         z = _medians(rows, columns, objective, len(y), len(x))
-        name = outcome.config.objectives[0]
+        name = AXES.get(outcome.config.objectives[0], outcome.config.objectives[0])
         title = f"median {name} over {dimensions[a].short} and {dimensions[b].short}"
         heats.append(Heat(title, dimensions[a].short, dimensions[b].short, name, x, y, z))
     return heats[:most]

@@ -20,6 +20,7 @@ from schwabot.simulation.sweep.overfitting import (
     rank_of,
     walk_forward,
 )
+from schwabot.simulation.sweep.ranges import SIMULATION
 from schwabot.simulation.sweep.settings import SweepConfig
 from schwabot.simulation.sweep.statistics import (
     Shape,
@@ -91,7 +92,7 @@ class Outcome:
         plateaus: of the first of them, as many as ``config.top``.
         guards: None where no set is a candidate.
         front: sets that no other beats in all objectives.
-        at_end: dimensions whose end the best set lies at, by short name.
+        at_end: dimensions whose end the best set lies at, by short name; latencies and fees are not ours to choose.
     """
 
     results: Results
@@ -237,10 +238,11 @@ def judge(results: Results, config: SweepConfig, bucket_s: float) -> Outcome:
         rank=rank_of(np.where(np.isnan(objective), np.nan, looked), best),
         without_best=float(per_fold[best].sum() - per_fold[best].max()),
     )
+    world = {one.name for one in SIMULATION}
     ends = [
         one.short
         for d, one in enumerate(results.space.dimensions)
-        if not one.choices and (unit[best, d] <= 0.01 or unit[best, d] >= 0.99)
+        if not one.choices and one.name not in world and (unit[best, d] <= 0.01 or unit[best, d] >= 0.99)
     ]
     wanted = np.stack(
         [searched.objective(one, bucket_s, max(config.min_trades, 1)) for one in config.objectives], axis=1

@@ -41,7 +41,7 @@ class SweepConfig:
         batch: sets that are run before the search hears of them; a generation of ``cmaes`` and ``nsga2``.
         split: share of the time that is searched on; the rest is looked at once, after the search.
         folds: pieces of equal time that the searched part is cut into, each begun without a position; an even number.
-        min_trades: sets with fewer trades in the searched part are no candidates.
+        min_trades: sets with fewer fills in the searched part are no candidates.
         neighbours: nearest sets that the plateau score looks at.
         confidence: deflated Sharpe ratio below which the best set is put down to luck.
         top: sets in the table of the best.

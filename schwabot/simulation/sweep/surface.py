@@ -66,7 +66,7 @@ def surface_heat(pooled: Pooled, threshold: Dimension, values: Float64, entry_ms
         "entry latency (ms)",
         threshold.short,
         "net (bp of turnover)",
-        tuple(f"{one:g}" for one in sorted(entry_ms)),
+        tuple(f"{one:.4g}" for one in sorted(entry_ms)),
         tuple(f"{one:.3g}" for one in threshold.decoded(levels)),
         pooled.net_bp.reshape(len(levels), len(entry_ms)),
     )

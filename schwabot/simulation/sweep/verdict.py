@@ -9,9 +9,12 @@ import numpy as np
 
 from schwabot.simulation.sweep.outcome import Outcome, hours
 from schwabot.simulation.sweep.shards import PER_LEG
+from schwabot.sinks.narrow import short_number
 
 ISOLATED = 0.3
 """Plateau score below which a set stands alone."""
+LONG_S = 30 * 86_400.0
+"""From here on the size of a Sharpe ratio a year is worth reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ def verdict(outcome: Outcome, fitted: str = "") -> Verdict:
                 headline += " Orders were sent, but none was filled before the data ended."
         else:
             headline = (
-                f"No set traded {max(config.min_trades, 1):,} times (sweep.min_trades; the most was {most:,}): there is"
+                f"No set had {max(config.min_trades, 1):,} fills (sweep.min_trades; the most was {most:,}): there is"
                 " nothing to judge."
             )
         return Verdict("nothing", headline, (), remarks)
@@ -70,16 +73,17 @@ def verdict(outcome: Outcome, fitted: str = "") -> Verdict:
     reasons = []
     if guards.beyond_luck < config.confidence:
         reasons.append(
-            f"The best of {guards.trials:,} sets reaches a Sharpe ratio of {guards.luck:.3g} a year by luck alone; this"
-            f" one reached {guards.sharpe:.3g}. The probability that it is more than luck is {guards.beyond_luck:.1%}"
-            f" (Sharpe ratio deflated by the number of sets), less than the {config.confidence:.0%} asked for."
+            f"The best of {guards.trials:,} sets reaches a Sharpe ratio of {short_number(guards.luck)} a year by luck"
+            f" alone; this one reached {short_number(guards.sharpe)}. The probability that it is more than luck is"
+            f" {guards.beyond_luck:.1%} (Sharpe ratio deflated by the number of sets), less than the"
+            f" {config.confidence:.0%} asked for."
         )
     share = f"{100 * (1 - config.split):.3g} %"
     quiet = there["trades"] == 0
     if not quiet and there["net"] <= 0.0:
         reasons.append(
             f"On the last {share} of the time, which nothing was chosen on, it came to {there['net']:,.6g} {currency}"
-            f" over {there['trades']:,} trades."
+            f" over {there['trades']:,} fills."
         )
     if not quiet and guards.rank < 0.5:
         reasons.append(f"There it beat only {guards.rank:.0%} of the candidates.")
@@ -130,6 +134,8 @@ def _remarks(outcome: Outcome) -> tuple[str, ...]:
     found = []
     guards, config, results = outcome.guards, outcome.config, outcome.results
     if guards is not None:
+        if guards.searched_s < LONG_S:
+            found.append(f"Sharpe ratios are a year's, from {hours(guards.searched_s)}: their size means nothing.")
         if guards.searched_s < guards.least_s < np.inf:
             found.append(
                 f"Had it been the only set tried, {hours(guards.least_s)} of data would tell its Sharpe ratio from 0"

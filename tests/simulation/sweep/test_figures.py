@@ -97,6 +97,14 @@ def test_the_report_is_one_page(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert said.headline.replace("'", "&#x27;") in page
     assert page.count('id="figure-') == sum(section.figure is not None for section in sections)
+    assert {"trades (fills)", "sharpe (a year)"} <= set(sections[1].table[0])
+    searched = next(section.table for section in sections if section.title == "What was searched")
+    assert [(row["setting"], row["searched"]) for row in searched] == [
+        ("policy.threshold_bp", "0.5 to 8, on a log scale"),
+        ("policy.lots", "1 to 10"),
+        ("simulation.entry_ms", "0 to 50"),
+    ]
+    assert sections[-1].table == []  # what was searched is not listed with one value
     assert "src=" not in page.split("</script>")[-1]  # nothing is loaded from elsewhere
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schwabot.simulation.sweep.outcome import Outcome, judge
+from schwabot.simulation.sweep.outcome import Outcome, hours, judge
 from schwabot.simulation.sweep.settings import SweepConfig
 from schwabot.simulation.sweep.verdict import Verdict, verdict
 from schwabot_kernels.simulate import records as r
@@ -111,7 +111,7 @@ def test_no_trades_at_all() -> None:
 
 def test_too_few_trades_say_how_many_there_were() -> None:
     _, said = judged(Hill(trades=3))
-    assert "No set traded 20 times (sweep.min_trades; the most was 12)" in said.headline
+    assert "No set had 20 fills (sweep.min_trades; the most was 12)" in said.headline
 
 
 def test_orders_that_never_filled_are_told_from_no_orders() -> None:
@@ -141,7 +141,16 @@ def test_one_set_has_nothing_to_be_set_against() -> None:
 
 
 def test_what_the_world_does_is_no_choice() -> None:
-    _, said = judged(Hill(), over=OVER | {"simulation.entry_ms": [0.0, 50.0]})
+    over = {
+        "threshold_bp": {"choices": [1.0, 2.0, 4.0]},
+        "simulation.entry_ms": {"low": 0.0, "high": 50.0, "step": 10.0},
+    }
+    found, said = judged(Hill(), over=over, method="grid")
+    assert found.best is not None
+    best = found.results.space.decoded(found.results.values[found.best])
+    assert best["simulation.entry_ms"] == 0.0  # the end of its range, and no remark that one should look beyond
+    assert found.at_end == ()
+    assert not any("At the end of its range" in line for line in said.remarks)
     assert any("Not yours to choose" in line and "simulation.entry_ms" in line for line in said.remarks)
 
 
@@ -180,3 +189,13 @@ def test_one_candidate_among_sets_that_hardly_traded_can_not_be_judged() -> None
     assert said.word == "unclear"
     assert said.headline.endswith("can't be judged: there is no other set to set it against.")
     assert "nan" not in said.text
+
+
+def test_a_sharpe_ratio_of_minutes_is_said_to_mean_nothing() -> None:
+    found, said = judged(Hill())
+    assert found.guards is not None
+    assert [line for line in said.remarks if "a year's" in line] == [
+        f"Sharpe ratios are a year's, from {hours(found.guards.searched_s)}: their size means nothing."
+    ]
+    long = judge(found.results, found.config, 30 * 86_400.0)  # a bucket a month
+    assert not any("a year's" in line for line in verdict(long).remarks)
