@@ -8,13 +8,17 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
+from functools import cache
+from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
 
 from schwabot.errors import DataError
 from schwabot.simulation.sweep.shards import MarketFacts, Resident, Shard, run_shard
+from schwabot_kernels.cache import source_hash
 
 Key = tuple[str, int]
 """Market and number of the graph's setting."""
@@ -48,14 +52,25 @@ class Ran:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the bits of a result may depend on."""
-    found = {"python": platform.python_version()}
+    """Versions of what the bits of a result may depend on, Schwabot's sources among them."""
+    found = {"python": platform.python_version(), "sources": _sources()}
     for name in LIBRARIES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:  # run from a clone
             found[name] = "not installed"
     return found
+
+
+@cache
+def _sources() -> str:
+    """Digest of this package and of the kernels."""
+    digest = blake2b(source_hash().encode(), digest_size=8)
+    package = Path(__file__).resolve().parents[1]
+    for file in sorted(package.rglob("*.py")):
+        digest.update(file.relative_to(package).as_posix().encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 class ShardWorker:

@@ -16,7 +16,7 @@ from schwabot import engine
 from schwabot.cluster.ray_cluster import RayCluster
 from schwabot.config import RunConfig
 from schwabot.modes.opening import describe, notes_of, open_feed, say, while_compiling, write_config
-from schwabot.modes.sweep_markets import MarketPlan, Markets, changed, declared
+from schwabot.modes.sweep_markets import MarketPlan, Markets, changed, content_of, declared
 from schwabot.modes.sweep_slices import WHOLE, Slices, slices_of
 from schwabot.modes.sweeping import Bench, Here, OpenMarkets, Swept, identity, sweep_markets
 from schwabot.modes.trading import Desk, open_desk, open_policy
@@ -130,7 +130,8 @@ def _sweep(
     """Try all sets, and show how far it is."""
     config, bucket_s, search = settings.sweep, settings.simulation.bucket_s, job.search
     told_by = identity(settings, job.policy, job.space, opened)
-    parts = Parts(run_dir, told_by, config.resume)
+    known = content_of(job.policy) is not None  # otherwise nobody could say that a block is of this policy
+    parts = Parts(run_dir, told_by, config.resume and known)
     board = SweepBoard(run_dir) if settings.sinks.tensorboard else None
     best = [np.nan]
     begun_s = time.perf_counter()

@@ -6,7 +6,6 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,9 @@ from schwabot.modes.sweep_slices import WHOLE, Slice, Slices
 from schwabot.modes.trading import Desk, open_desk, open_policy
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.market import Kind
-from schwabot.signals.compiling import CompiledPolicy
+from schwabot.signals.compiling import CompiledPolicy, key_of
 from schwabot.signals.parameters import Parameter
+from schwabot.signals.reading import read
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot.simulation.rules import make_rules
 from schwabot.simulation.sweep.kernels import CHECKED, SweepKernel
@@ -113,7 +113,9 @@ def resident(
     if part.name == WHOLE and len(ts_ns) < 2:
         raise DataError(f"a sweep needs some time of data, and there are {len(ts_ns)} rows")
     empty = part.name != WHOLE and (len(ts_ns) < 2 or not quoted)
-    found = {} if empty else cut(ts_ns, edges or edges_of(int(ts_ns[0]), int(ts_ns[-1]), settings.sweep))
+    if not edges:
+        edges = edges_of(int(ts_ns[0]), int(ts_ns[-1]), settings.sweep)
+    found = {} if empty else cut(ts_ns, edges)
     folds = {number: (begin + first, begin + end) for number, (first, end) in found.items()}
     rules = make_rules(settings.simulation, builder)
     values = desk.parameters(settings)
@@ -125,7 +127,7 @@ def resident(
             number: (end - first, int(market.ts_ns[end - 1] - market.ts_ns[first]))
             for number, (first, end) in folds.items()
         },
-        legs=() if empty else legs_of(recorder),
+        legs=() if empty else legs_of(recorder, edges[-1]),
         way_ns=int((rules.entry_ns + rules.response_ns).max()),
         counts=counts,
     )
@@ -141,8 +143,13 @@ def resident(
     )
 
 
-def legs_of(recorder: MarketRecorder) -> tuple[Leg, ...]:
-    """What a unit of each account is worth: in quote currency; of inverse contracts at the last mid."""
+def legs_of(recorder: MarketRecorder, until_ns: int) -> tuple[Leg, ...]:
+    """What a unit of each account is worth in quote currency; of inverse contracts at the last mid before a time.
+
+    Args:
+        recorder: of the market.
+        until_ns: where what is held out begins, so that its prices weigh on no choice, unless there are no others.
+    """
     builder = recorder.builder
     market = builder.market
     found = []
@@ -151,21 +158,18 @@ def legs_of(recorder: MarketRecorder) -> tuple[Leg, ...]:
             raise ConfigError(f"policy.trade: {instrument.stream} never quoted in this source: trade another stream")
         worth = account.unit
         if instrument.inverse:
-            last = np.flatnonzero((market.leg == v) & (market.kind == Kind.QUOTE))[-1]
+            quotes = np.flatnonzero((market.leg == v) & (market.kind == Kind.QUOTE))
+            last = quotes[max(int(np.searchsorted(market.ts_ns[quotes], until_ns)) - 1, 0)]
             worth *= 0.5 * float(market.bid[last] + market.ask[last]) * instrument.tick_size
         found.append(Leg(instrument.stream, worth, instrument.quote))
     return tuple(found)
 
 
-def source_of(policy: CompiledPolicy) -> str:
-    """Source text of the policy."""
-    file = Path(policy.source.rpartition(":")[0])
-    return file.read_text(encoding="utf-8") if file.is_file() else policy.source
-
-
-def digest_of(source: str) -> str:
-    """What tells one source text from another."""
-    return blake2b(source.encode(), digest_size=16).hexdigest()
+def content_of(policy: CompiledPolicy) -> str | None:
+    """Digest of all that a policy and the signals it reads depend on, None where that can't be told."""
+    keys = [policy.key, *(key_of(one, read(one)) for one in policy.own)]
+    texts = [key.text for key in keys if key is not None]
+    return blake2b(repr(texts).encode(), digest_size=16).hexdigest() if len(texts) == len(keys) else None
 
 
 def check(one: Resident, kernel: SweepKernel) -> None:
@@ -211,6 +215,7 @@ class Markets:
         self._open_feed = open_feed
         self._policies = {max(len(settings.policy.trade), 1): policy}
         self._kernels: dict[int, SweepKernel] = {}
+        self._checked: set[int] = set()
         self._found: dict[tuple[str, int], Resident] = {}
         self.compile_s = 0.0
         """Time spent on compiling."""
@@ -242,8 +247,8 @@ class Markets:
             desk = open_desk(settings, policy, self._open_feed(settings), self._head, quiet=True)
         self.compile_s += desk.compile()
         recorder = desk.recorder(settings)
-        is_new = legs not in self._kernels
-        if is_new:
+        recorder.builder.known = self._slices.streams or recorder.builder.known
+        if legs not in self._kernels:
             self._kernels[legs], spent_s = while_compiling(lambda: SweepKernel(policy, legs))
             self.compile_s += spent_s + while_compiling(lambda: self._kernels[legs].warm_up(recorder))[1]
         kernel = self._kernels[legs]
@@ -260,7 +265,8 @@ class Markets:
             raise KeyboardInterrupt
         counts = watched.tally.counts() | {"dropped": dict(desk.feed.dropped)}
         found = resident(settings, desk, recorder, self._space, kernel, part, self._slices.edges, counts)
-        if is_new and found.facts.folds:
+        if legs not in self._checked and found.facts.folds:
+            self._checked.add(legs)
             self.compile_s += while_compiling(lambda: check(found, kernel))[1]
             self.take_busy_s()
         return found
@@ -275,14 +281,14 @@ class MarketPlan:
         space: what is searched.
         slices: what the source is cut into.
         folder: where the run was started; used where it is there, so that relative paths mean the same.
-        policy: digest of the policy's source.
+        policy: digest of what the policy depends on; None where that can't be told, and then it is not compared.
     """
 
     settings: RunConfig
     space: Space
     slices: Slices
     folder: str
-    policy: str
+    policy: str | None
 
     @classmethod
     def of(
@@ -292,7 +298,7 @@ class MarketPlan:
         device = dataclasses.replace(settings.device, kind=device_type, required=True)
         sinks = dataclasses.replace(settings.sinks, progress=False)
         told = dataclasses.replace(settings, device=device, sinks=sinks)
-        return cls(told, space, slices, os.getcwd(), digest_of(source_of(policy)))
+        return cls(told, space, slices, os.getcwd(), content_of(policy))
 
     def __post_init__(self) -> None:
         self._markets: Markets | None = None
@@ -307,7 +313,10 @@ class MarketPlan:
             if os.path.isdir(self.folder):
                 os.chdir(self.folder)
             policy = open_policy(self.settings)
-            if digest_of(source_of(policy)) != self.policy:
-                raise ConfigError(f"policy={self.settings.policy.name} has another source on a worker: copy it there")
+            if self.policy is not None and content_of(policy) != self.policy:
+                raise ConfigError(
+                    f"policy={self.settings.policy.name}, or something that it uses, is another one on a worker: copy"
+                    " its files there"
+                )
             self._markets = Markets(self.settings, policy, self.space, self.slices, engine.StopRequest())
         return self._markets.get(market, graph)

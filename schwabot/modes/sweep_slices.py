@@ -45,7 +45,7 @@ class Slice:
         source = settings.source
         if self.symbols:
             assert isinstance(source, StoreSource)
-            source = replace(source, symbols=list(self.symbols))
+            source = replace(source, symbols=list(self.symbols), reference=None)  # it may be of another asset
         if self.end_ns:
             assert isinstance(source, StoreSource)
             source = replace(source, start=_iso(self.read_ns), end=_iso(self.end_ns, up=True))
@@ -60,11 +60,13 @@ class Slices:
     Attributes:
         parts: sorted by name.
         edges: where the folds of the whole begin, ns; none = as the only market says.
+        streams: of the whole source; none = of the only market.
         notes: what is left out.
     """
 
     parts: tuple[Slice, ...]
     edges: tuple[int, ...] = ()
+    streams: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def named(self, name: str) -> Slice:
@@ -113,7 +115,8 @@ def slices_of(settings: RunConfig, feed: Feed) -> Slices:
         raise ConfigError("sweep.each: the source holds no rows")
     first_ns, last_ns = feed.span_ns
     edges = tuple(edges_of(first_ns, last_ns, config))
-    return Slices(tuple(sorted(parts, key=lambda one: one.name)), edges, tuple(notes))
+    streams = tuple(one.stream for one in feed.instruments)
+    return Slices(tuple(sorted(parts, key=lambda one: one.name)), edges, streams, tuple(notes))
 
 
 def _assets(
@@ -134,6 +137,8 @@ def _assets(
             notes.append(f"note: {asset} is left out: it has trades only, and quotes are needed")
         else:
             found.append((asset, tuple(sorted({one.symbol for one in own} | set(rates))), trade))
+    if left := [one.stream for one in instruments if one.stream in wanted and is_money(one.base)]:
+        notes.append(f"note: not traded: {', '.join(left)}, which each asset's market has for its rate only")
     if not found:
         raise ConfigError(f"sweep.each=[symbol]: nothing to trade among {', '.join(streams)}")
     return found, notes

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from schwabot.cluster.worker import versions
 from schwabot.config import RunConfig
 from schwabot.errors import PolicyError
-from schwabot.modes.sweep_markets import Markets, source_of
+from schwabot.modes.sweep_markets import Markets, content_of
 from schwabot.modes.sweep_slices import Slices
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int64
@@ -32,7 +33,6 @@ from schwabot.simulation.sweep.table import Results, Row
 from schwabot.simulation.sweep.verdict import Verdict, verdict
 from schwabot.simulation.totals import short_spot_note
 from schwabot.sinks.sweep_figure import Heat
-from schwabot_kernels.cache import source_hash
 
 UNSKIPPED_SETS = 16
 """Sets that are also run without skipping, for the rate and to see that they come to the same."""
@@ -205,8 +205,8 @@ def sweep_markets(
     """
     config, bucket_s = settings.sweep, settings.simulation.bucket_s
     folds = range(config.folds + 1)
-    one_leg = all(len(one.legs) <= 1 for one in opened.first.values())
-    skips = policy.quiet is not None and policy.skip_signal is not None and one_leg
+    jumping = [market for market, one in opened.first.items() if len(one.legs) == 1 and one.folds]
+    skips = policy.quiet is not None and policy.skip_signal is not None and bool(jumping)
     results = Results(space, opened.rows_of_set(folds))
     shards = sum(len(one.folds) for one in opened.first.values())
     pieces = max(1, -(-bench.slots // shards) if skips else bench.slots)
@@ -243,7 +243,9 @@ def sweep_markets(
     }
     numbers["unskipped_per_s"] = numbers["param_events_per_s"]
     if skips and ended.ran:
-        numbers["unskipped_per_s"] = _unskipped(opened, bench, outcome, policy.source)
+        numbers["unskipped_per_s"] = _unskipped(
+            {market: opened.first[market] for market in jumping}, bench, outcome, policy.source
+        )
     surface = None if stop() else _surface(settings, outcome, opened, bench)
     numbers |= {"threads": bench.slots, "cluster": bench.summary(), "markets": len(opened.first)}
     numbers |= {"verdict": said.word, "reasons": [said.headline, *said.reasons], "remarks": list(said.remarks)}
@@ -251,14 +253,14 @@ def sweep_markets(
     return Swept(outcome, said, surface, numbers, notes, ended.whole)
 
 
-def _unskipped(opened: OpenMarkets, bench: Bench, outcome: Outcome, policy: str) -> float:
-    """The best set and some others through every row of the first market: the rate, and the proof of the same rows."""
+def _unskipped(markets: Mapping[str, MarketFacts], bench: Bench, outcome: Outcome, policy: str) -> float:
+    """The best set and some others through every row of the longest market: the rate, and proof of the same rows."""
     results = outcome.results
     numbers = np.linspace(0, results.sets - 1, min(UNSKIPPED_SETS, results.sets)).astype(np.int64)
     if outcome.best is not None:
         numbers[0] = outcome.best
     numbers = np.unique(numbers)
-    market, facts = max(opened.first.items(), key=lambda one: (one[1].rows, one[0]))
+    market, facts = max(markets.items(), key=lambda one: (one[1].rows, one[0]))
     pieces = max(1, -(-bench.slots // len(facts.folds)))
     shards = shards_of(market, results.space, 0, results.values[numbers], facts.folds, pieces, skips=False)
     bench.take_busy_s()
@@ -308,7 +310,7 @@ def identity(settings: RunConfig, policy: CompiledPolicy, space: Space, opened: 
     told: dict[str, Any] = {"simulation": simulation, "policy": dataclasses.asdict(settings.policy)}
     told["trade"] = opened.legs
     told["instruments"] = [dataclasses.asdict(one) for one in opened.instruments if one.stream in opened.legs]
-    told["kernels"] = source_hash()
+    told["versions"] = versions()
     if settings.simulation.funding:
         told["funding"] = blake2b(Path(settings.simulation.funding).read_bytes(), digest_size=16).hexdigest()
     data = {
@@ -316,7 +318,7 @@ def identity(settings: RunConfig, policy: CompiledPolicy, space: Space, opened: 
         | {"digest": one.digest}
         for (market, graph), one in opened.facts.items()
     }
-    return identity_of(settings.sweep, space, source_of(policy), told, data)
+    return identity_of(settings.sweep, space, content_of(policy) or "unknown", told, data)
 
 
 def _notes(

@@ -33,11 +33,12 @@ def digest_of(declared: Declared) -> str:
     return blake2b(whole.encode(), digest_size=16).hexdigest()
 
 
-def _walk(declared: Declared, function: Function, said: set[str], done: set[Function]) -> None:
+def _walk(declared: Declared, function: Function, said: set[str], done: set[Any]) -> None:
     if function in done:
         return
     done.add(function)
     said.add(_text(declared, function))
+    said.add(f"{function.__name__}: {function.__defaults__!r} {function.__kwdefaults__!r}")
     code = function.__code__
     closure = zip(code.co_freevars, function.__closure__ or (), strict=True)
     names = {**function.__globals__, **{name: _cell(cell) for name, cell in closure}}
@@ -47,7 +48,7 @@ def _walk(declared: Declared, function: Function, said: set[str], done: set[Func
 
 
 def _note(
-    declared: Declared, name: str, value: Any, attributes: tuple[str, ...], said: set[str], done: set[Function]
+    declared: Declared, name: str, value: Any, attributes: tuple[str, ...], said: set[str], done: set[Any]
 ) -> None:
     plain = _plain(value)
     if plain is not None and _is_users(plain):
@@ -59,8 +60,11 @@ def _note(
     ):
         for attribute in attributes:  # those of other things too, which changes nothing
             inner = getattr(value, attribute, None)
-            if not isinstance(inner, ModuleType):
-                _note(declared, f"{name}.{attribute}", inner, (), said, done)
+            is_module = isinstance(inner, ModuleType)
+            if is_module and (id(inner), attributes) in done:
+                continue
+            done.add((id(inner), attributes))
+            _note(declared, f"{name}.{attribute}", inner, attributes if is_module else (), said, done)
 
 
 def _text(declared: Declared, function: Function) -> str:

@@ -60,6 +60,8 @@ class MarketBuilder:
         rows: int | None = None,
     ) -> None:
         self.streams = streams = [instrument.stream for instrument in instruments]
+        self.known: Sequence[str] = streams
+        """Streams that a funding file may name: more than ``streams`` where this is a part of the source."""
         for leg in legs:
             if leg not in streams:
                 raise ConfigError(f"policy.trade: {leg} is not in the source, which has {', '.join(streams)}")

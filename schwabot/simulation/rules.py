@@ -97,9 +97,9 @@ def _funding(file: str | None, builder: MarketBuilder) -> tuple[Int64, Int64, In
     names = [one.stream for one in builder.instruments]
     given = [str(name) for name in table["stream"].to_pylist()]
     for row, name in enumerate(given):
-        if name not in builder.streams:
+        if name not in builder.known:
             raise UnknownStreamError(
-                f"{name} is not in the source, which has {', '.join(builder.streams)}", file=file, line=_line(file, row)
+                f"{name} is not in the source, which has {', '.join(builder.known)}", file=file, line=_line(file, row)
             )
     leg = np.array([names.index(name) if name in names else -1 for name in given])
     try:
@@ -112,7 +112,7 @@ def _funding(file: str | None, builder: MarketBuilder) -> tuple[Int64, Int64, In
             f"rate {rate[row]}: a share of the notional is wanted, 0.0001 is one bp", file=file, line=_line(file, row)
         )
     _check_order(ts_ns, given, file)
-    if not (leg >= 0).any():
+    if not (leg >= 0).any() and len(builder.known) == len(builder.streams):
         raise DataError(
             f"no payment of {', '.join(names)}; the file has {', '.join(sorted(set(given))[:5])}", file=file
         )

@@ -274,7 +274,13 @@ POOLED = ("net", *MONEY, "drawdown", "hold_s", "trades", "orders", "refused", "r
 
 
 def _together(moments: Float64) -> Shape:
-    """Shape over streams, moments [P, L, 5]: exact for one; of several the means and the standard deviations add up."""
+    """Shape over streams, moments [P, L, 5]: exact for one; of several the means and the standard deviations add up.
+
+    A stream that was there for fewer buckets than another did not move in the rest of them.
+    """
+    if moments.shape[1] > 1:
+        moments = moments.copy()
+        moments[..., r.BUCKETS] = moments[..., r.BUCKETS].max(axis=1, keepdims=True)
     each = shape_of(moments)
     if moments.shape[1] == 1:
         return Shape(*(part[:, 0] for part in each))
@@ -283,7 +289,7 @@ def _together(moments: Float64) -> Shape:
     variance = np.maximum(moments[..., r.SUM2] - moments[..., r.SUM1] ** 2 / n, 0.0) / (n - 1)
     total = np.sqrt(variance).sum(axis=1)
     return Shape(
-        each.n.max(axis=1),
+        each.n[:, 0],
         np.where(total > 0, mean.sum(axis=1) / np.where(total > 0, total, 1.0), 0.0),
         each.skew.min(axis=1),
         each.kurtosis.max(axis=1),
