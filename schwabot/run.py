@@ -25,21 +25,12 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from schwabot.compose import explain, normalise_arguments, to_settings
 from schwabot.config import conf_dir, register
 from schwabot.errors import ConfigError, SchwabotError
+from schwabot.run_folder import RESULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 INTERRUPTED = 130
-TABLES = (
-    "signals", "lag_decisions", "lag_curve", "arbitrage", "drift", "memory", "leadlag", "fit", "fills", "shortfall",
-    "trades", "equity", "sweep",
-)  # fmt: skip
-HEAD = "checkpoint.safetensors"
-RESULTS = (
-    "summary.json", "config.yaml", HEAD, *(f"{table}.parquet" for table in TABLES), "leadlag.png", "lag_curve.png",
-    "report.html",
-)  # fmt: skip
-"""Files of a run."""
 _started_s: list[float] = []
 register()
 
@@ -114,7 +105,6 @@ def _compose(config: DictConfig) -> None:
     try:
         settings = to_settings(config)
         _check_folder(run_dir)
-        _remove_results(run_dir)
         mode = getattr(import_module(f"schwabot.modes.{settings.mode}"), settings.mode)
         summary = mode(settings, run_dir, started_s)
     except SchwabotError as error:
@@ -159,24 +149,6 @@ def _is_ours(file: Path) -> bool:
     except (OSError, ValueError, YAMLError, OmegaConfBaseException):  # unreadable, not text, not YAML, not settings
         return False
     return isinstance(tree, dict) and {"mode", "source", "modules", "sinks"} <= tree.keys()
-
-
-def _remove_results(run_dir: Path) -> None:
-    """Remove what an earlier run left in the same folder, so that no result stands beside another run's summary.
-
-    A trained head stays until a fit has written another: it took long, and ``checkpoint=`` elsewhere may point to it.
-    So does config.yaml beside it, which says that the folder is ours should this run end before it writes its own.
-    """
-    kept = {HEAD, "config.yaml"} if (run_dir / HEAD).exists() else set()
-    if kept:
-        sys.stderr.write(f"note: {run_dir / HEAD} is of an earlier run, and stays until a fit has written another\n")
-    parts = [name for name in (f"{one}.part" for one in RESULTS) if (run_dir / name).is_file()]
-    if parts:
-        sys.stderr.write(f"note: the run before in {run_dir} was killed: removing what it left, {', '.join(parts)}\n")
-    for old in run_dir.glob("events.out.tfevents.*"):
-        old.unlink()
-    for name in {*RESULTS, *parts} - kept:
-        (run_dir / name).unlink(missing_ok=True)
 
 
 def _fail(said: SchwabotError, error: Exception) -> NoReturn:

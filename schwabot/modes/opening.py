@@ -22,6 +22,7 @@ from schwabot.config import (
     without_reference,
 )
 from schwabot.errors import ConfigError, DataError, closest
+from schwabot.run_folder import remove_results
 
 if TYPE_CHECKING:
     from schwabot.modules.settings import ModulesConfig
@@ -174,7 +175,8 @@ def say(notes: list[str]) -> list[str]:
 
 
 def write_config(settings: RunConfig, run_dir: Path) -> dict[str, Any]:
-    """Write config.yaml, secrets masked, and give the same back as plain values."""
+    """Begin to write: in place of what an earlier run left, config.yaml, secrets masked; gives it as plain values."""
+    remove_results(run_dir)
     config: dict[str, Any] = mask_secrets(OmegaConf.to_container(OmegaConf.structured(settings)))
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(config), encoding="utf-8")
     return config

@@ -93,10 +93,10 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
         if settings.cluster.kind == "ray":
             plan = MarketPlan.of(settings, job.device.partition(":")[0], job.policy, job.space, job.slices)
             cluster = held.enter_context(RayCluster(settings.cluster, plan, keys))
-        write_config(settings, run_dir)
         if settings.sinks.console:
             print(f"schwabot sweep on {job.device}: {describe(settings)}", flush=True)  # noqa: T201
         stop = held.enter_context(engine.StopRequest())
+        is_begun = False  # a sweep that is refused leaves what is in the folder
         try:
             markets = None
             bench: Bench
@@ -107,31 +107,36 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
                 bench = cluster
             facts = dict(zip(keys, bench.open(keys, lambda: stop.wanted), strict=True))
             opened = OpenMarkets(facts, job.slices, settings, job.instruments)
+            known = content_of(job.policy) is not None  # otherwise nobody could say that a block is of this policy
+            told_by = identity(settings, job.policy, job.space, opened)
+            parts = Parts(run_dir, told_by, settings.sweep.resume and known)
+            is_begun = bool(write_config(settings, run_dir))
             summary |= opened.counts() | {"compile_s": markets.compile_s if markets else 0.0}
-            swept = _sweep(settings, run_dir, job, opened, bench, stop)
+            swept = _sweep(settings, run_dir, job, opened, bench, parts, stop)
             summary["interrupted"] = not swept.whole
             summary["sweep"] = swept.numbers | {"policy": settings.policy.name}
             summary["notes"] += say(swept.notes)
             _write(settings, run_dir, swept, summary)
         except KeyboardInterrupt:
             summary["interrupted"] = True
+            summary["notes"] += say(["note: interrupted before a set was tried"])
+            is_begun = is_begun or bool(write_config(settings, run_dir))
         except BaseException as error:
             summary["error"] = str(error) or type(error).__name__
             raise
         finally:
             summary |= {"wall_s": time.perf_counter() - started_s, "peak_rss_mib": engine.peak_rss_mib()}
-            write_json(run_dir / "summary.json", summary)
+            if is_begun:
+                write_json(run_dir / "summary.json", summary)
     return summary
 
 
 def _sweep(
-    settings: RunConfig, run_dir: Path, job: _Job, opened: OpenMarkets, bench: Bench, stop: engine.StopRequest
+    settings: RunConfig, run_dir: Path, job: _Job, opened: OpenMarkets, bench: Bench, parts: Parts,
+    stop: engine.StopRequest,
 ) -> Swept:  # fmt: skip
     """Try all sets, and show how far it is."""
     config, bucket_s, search = settings.sweep, settings.simulation.bucket_s, job.search
-    told_by = identity(settings, job.policy, job.space, opened)
-    known = content_of(job.policy) is not None  # otherwise nobody could say that a block is of this policy
-    parts = Parts(run_dir, told_by, config.resume and known)
     board = SweepBoard(run_dir) if settings.sinks.tensorboard else None
     best = [np.nan]
     begun_s = time.perf_counter()
