@@ -28,8 +28,8 @@ from omegaconf.errors import OmegaConfBaseException
 from schwabot import engine
 from schwabot.clock import ReplayClock
 from schwabot.compose import explain, to_settings
-from schwabot.config import SOURCES, RunConfig, closest, conf_dir, register
-from schwabot.errors import ConfigError
+from schwabot.config import SOURCES, RunConfig, conf_dir, register
+from schwabot.errors import ConfigError, closest
 from schwabot.modes.opening import compile_kernels, notes_of, open_feed
 from schwabot.modules.forecast import ForecastHead
 from schwabot.modules.settings import ModulesConfig

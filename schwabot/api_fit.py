@@ -11,8 +11,7 @@ import pyarrow as pa
 
 from schwabot import engine
 from schwabot.api import Graph, Place, _checked_names, _settings, load
-from schwabot.config import closest
-from schwabot.errors import ConfigError
+from schwabot.errors import ConfigError, closest
 from schwabot.modules.forecast import ForecastHead
 from schwabot.records.market import Ticks
 from schwabot.sinks.fit_table import fit_table

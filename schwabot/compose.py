@@ -20,8 +20,8 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from schwabot.config import FEES, GROUPS, SOURCES, InstrumentConfig, RunConfig, closest, either
-from schwabot.errors import ConfigError
+from schwabot.config import FEES, GROUPS, SOURCES, InstrumentConfig, RunConfig, either
+from schwabot.errors import ConfigError, closest
 from schwabot.signals.settings import PolicyConfig
 from schwabot.training.fit_settings import FitConfig
 

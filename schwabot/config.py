@@ -6,8 +6,7 @@ under conf/ and on the command line is checked against its type. YAML holds valu
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
 from schwabot.cluster.settings import ClusterConfig
-from schwabot.errors import ConfigError
+from schwabot.errors import ConfigError, closest
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.instrument import Instrument
 from schwabot.signals.settings import PolicyConfig
@@ -285,19 +284,6 @@ def to_instruments(entries: Mapping[str, InstrumentConfig]) -> dict[str, Instrum
         )
         for entry in entries.values()
     }
-
-
-def closest(given: str, names: Iterable[str]) -> str:
-    """``, did you mean ...?`` for the name that is closest, or nothing.
-
-    Example:
-        >>> closest("capturee", ["capture", "store"])
-        ', did you mean capture?'
-    """
-    known = list(names)
-    begun = [name for name in known if given and name.startswith(given)]
-    close = difflib.get_close_matches(given, known, n=1, cutoff=0.6) or begun
-    return f", did you mean {close[0]}?" if close else ""
 
 
 def either(names: Sequence[str]) -> str:

@@ -28,6 +28,9 @@ Messages say what was wrong, where, and what to do about it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class SchwabotError(Exception):
     """Base of every error raised on purpose."""
@@ -182,3 +185,20 @@ class OverlapError(DataError):
     """Two files tell of the same stream at the same time."""
 
     reason = "overlap"
+
+
+def closest(given: str, names: Iterable[str]) -> str:
+    """``, did you mean ...?`` for the name that is closest, or nothing; of a dotted name the last part will do.
+
+    Example:
+        >>> closest("capturee", ["capture", "store"]), closest("forecast", ["ghost_bp", "forecast_bp"])
+        (', did you mean capture?', ', did you mean forecast_bp?')
+        >>> closest("treshold_bp", ["policy.threshold_bp", "policy.lots"])
+        ', did you mean policy.threshold_bp?'
+    """
+    whole = list(dict.fromkeys(names))
+    known = {name.rpartition(".")[2]: name for name in whole} | {name: name for name in whole}
+    begun = [name for name in whole if given and name.startswith(given)]
+    close = begun or get_close_matches(given, list(known), n=1, cutoff=0.6)
+    close = close or [name for name in whole if given and given in name]
+    return f", did you mean {known[close[0]]}?" if close else ""

@@ -18,11 +18,10 @@ from schwabot.config import (
     StoreSource,
     SyntheticSource,
     TableSource,
-    closest,
     to_instruments,
     without_reference,
 )
-from schwabot.errors import ConfigError, DataError
+from schwabot.errors import ConfigError, DataError, closest
 
 if TYPE_CHECKING:
     from schwabot.modules.settings import ModulesConfig

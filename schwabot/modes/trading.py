@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from schwabot.config import RunConfig, closest
-from schwabot.errors import ConfigError
+from schwabot.config import RunConfig
+from schwabot.errors import ConfigError, closest
 from schwabot.modes.opened_graph import OpenedGraph, open_graph
 from schwabot.modes.opening import expected_events
 from schwabot.modules.forecast import ForecastHead

@@ -20,11 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from schwabot.errors import ConfigError, PolicyError
+from schwabot.errors import ConfigError, PolicyError, closest
 from schwabot.records.audit import StepRecord
 from schwabot.records.market import Float64
 from schwabot.signals.declaring import Declared, Signal
-from schwabot.signals.parameters import closest
 from schwabot.signals.reading import read
 from schwabot_kernels.simulate.records import Seen
 

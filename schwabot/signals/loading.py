@@ -13,10 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from schwabot.errors import PolicyError
+from schwabot.errors import PolicyError, closest
 from schwabot.signals.builtin import NAMES
 from schwabot.signals.declaring import Policy, Signal
-from schwabot.signals.parameters import closest
 
 Kind = TypeVar("Kind", Policy, Signal)
 PACKAGE = Path(__file__).resolve().parents[1]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from schwabot.errors import ConfigError, PolicyError
+from schwabot.errors import ConfigError, PolicyError, closest
 from schwabot.modules.forecast import FEATURES
 from schwabot.modules.own_columns import OwnColumn, OwnColumns
 from schwabot.modules.stateful import State
@@ -23,7 +23,7 @@ from schwabot.signals.columns import check_names, column_of
 from schwabot.signals.declaring import Signal
 from schwabot.signals.loading import load_signal
 from schwabot.signals.own_signals import PassState, make_pass
-from schwabot.signals.parameters import as_row, closest, values_of
+from schwabot.signals.parameters import as_row, values_of
 from schwabot.signals.reading import read
 from schwabot.signals.source_text import digest_of
 from schwabot.tensors.tick_batch import TickBatch

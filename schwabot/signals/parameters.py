@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
-from schwabot.errors import ConfigError, PolicyError
+from schwabot.errors import ConfigError, PolicyError, closest
 
 EXACT = 2**53
 """Parameters travel as float64, which holds integers exactly up to here."""
@@ -199,20 +198,6 @@ def values_of(
             near = closest(str(name), [*known, *settings])
             raise ConfigError(f"policy {owner} has no parameter {name}{near or '.'} {has}")
     return {name: one.value(given.get(name, one.default), f"policy.{name}") for name, one in known.items()}
-
-
-def closest(given: str, names: Iterable[str]) -> str:
-    """``, did you mean ...?`` for the name that is closest, or nothing.
-
-    Example:
-        >>> closest("forecast", ["ghost_bp", "forecast_bp"])
-        ', did you mean forecast_bp?'
-    """
-    known = list(dict.fromkeys(names))
-    begun = [name for name in known if given and name.startswith(given)]
-    close = begun[:1] or difflib.get_close_matches(given, known, n=1, cutoff=0.6)
-    close = close or [name for name in known if given and given in name][:1]
-    return f", did you mean {close[0]}?" if close else ""
 
 
 def as_row(values: Mapping[str, Any]) -> list[float]:

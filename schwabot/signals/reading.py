@@ -20,9 +20,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from schwabot.errors import PolicyError
+from schwabot.errors import PolicyError, closest
 from schwabot.signals.declaring import Declared, Policy, Signal, place
-from schwabot.signals.parameters import closest
 from schwabot_kernels.simulate import intent
 from schwabot_kernels.simulate.records import Seen, Standing
 

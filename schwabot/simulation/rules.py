@@ -5,7 +5,7 @@ Axis legend: P parameter sets, L legs, Q quantiles, F funding payments.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,42 +30,24 @@ from schwabot.simulation.settings import LATENCIES, QUEUES, SimulationConfig
 from schwabot_kernels.simulate.records import Rules
 
 NS_PER_MS = 1_000_000
-SWEPT = ("entry_ms", "response_ms", "taker_fee_bp", "maker_fee_bp")
-"""Settings of the simulation that may differ between parameter sets."""
 
 
-def make_rules(
-    config: SimulationConfig,
-    builder: MarketBuilder,
-    sets: int = 1,
-    swept: Mapping[str, Sequence[float]] | None = None,
-) -> Rules:
-    """The rules of P parameter sets.
+def make_rules(config: SimulationConfig, builder: MarketBuilder) -> Rules:
+    """The rules of one run; a sweep makes one row per set of them, see ``schwabot.simulation.sweep.shards.rules_of``.
 
     Args:
         config: settings.
         builder: of the market; its scales are shared, so that they may still be filled in.
-        sets: P.
-        swept: settings of ``SWEPT`` that differ, one value per set.
 
     Raises:
-        ConfigError: a fee finer than 0.001 bp, a setting that can't be swept, no such funding file.
+        ConfigError: a fee finer than 0.001 bp, no such funding file.
         DataError: a funding file that can't be used: says file and line.
     """
-    given = dict(swept or {})
-    if wrong := sorted(given.keys() - set(SWEPT)):
-        raise ConfigError(f"simulation.{wrong[0]} can't differ between parameter sets; these can: {', '.join(SWEPT)}")
     legs = builder.instruments
 
     def column(name: str, of_instrument: Sequence[float], counted: str) -> Int64:
         common = getattr(config, name)
-        values = given.get(name)
-        out = np.empty((sets, len(legs)), np.int64)
-        if values is not None:
-            out[:] = np.array([_count(value, counted) for value in values], np.int64)[:, None]
-        else:
-            out[:] = [_count(common if common is not None else own, counted) for own in of_instrument]
-        return out
+        return np.array([[_count(common if common is not None else own, counted) for own in of_instrument]], np.int64)
 
     none = [0.0] * len(legs)
     funding_ns, funding_leg, funding_e9 = _funding(config.funding, builder)

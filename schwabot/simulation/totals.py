@@ -34,6 +34,7 @@ from schwabot_kernels.simulate.records import (
 )
 
 YEAR_S = 365.25 * 86_400.0
+"""These markets never close."""
 
 
 def leg_totals(outcome: Outcome) -> dict[str, dict[str, Any]]:

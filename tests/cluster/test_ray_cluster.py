@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schwabot.cluster.ray_cluster import RayCluster
+from schwabot.cluster.ray_cluster import RayCluster, _Worker
 from schwabot.cluster.settings import ClusterConfig
-from schwabot.cluster.worker import Plan, ShardWorker
+from schwabot.cluster.worker import Key, Place, Plan, ShardWorker
 from schwabot.errors import ClusterError, ConfigError, DataError, PolicyError
 from schwabot.run import main
 from schwabot.simulation.sweep.shards import Shard, merge, run_shard, shards_of
@@ -103,6 +104,8 @@ def test_what_a_killed_worker_held_is_run_again(nodes: Any) -> None:
 
 @pytest.mark.slow
 def test_a_node_that_is_lost(nodes: Any) -> None:
+    import ray
+
     third = nodes.add_node(num_cpus=1)
     nodes.wait_for_nodes()
     with on(nodes, SmallPlan(takes_s=0.2)) as cluster:
@@ -114,6 +117,10 @@ def test_a_node_that_is_lost(nodes: Any) -> None:
         stopper.join()
         told = cluster.summary()
         assert cluster.run(shards()).equals(expected(shards()))  # on the two that are left
+        deadline_s = time.monotonic() + 60.0
+        while sum(node["Alive"] for node in ray.nodes()) > 2:  # the tests that follow count them
+            assert time.monotonic() < deadline_s
+            time.sleep(0.2)
     assert found.equals(expected(shards(20)))
     assert told["lost_workers"] == 1
 
@@ -130,6 +137,26 @@ class Ending(SmallPlan):
 
     def open(self, market: str, graph: int) -> Any:
         os._exit(1)
+
+
+def test_markets_are_shared_out() -> None:
+    """To open a market takes time and memory: of two markets two workers open one each, of one market both."""
+    place = Place("host", 1, {})
+    first, second, starting = _Worker(None, place), _Worker(None, place), _Worker(None)
+    cluster = RayCluster.__new__(RayCluster)
+    cluster._workers = [first, second, starting]
+    waiting: dict[Key, Any] = {("a", 0): deque([1]), ("b", 0): deque([1])}
+    starting.has.add(("a", 0))  # who has not answered yet holds nobody up
+    assert cluster._choose(first, waiting, 1) == ("a", 0)
+    first.has.add(("a", 0))
+    assert cluster._choose(second, waiting, 1) == ("b", 0)
+    second.has.add(("b", 0))
+    assert cluster._choose(first, waiting, 1) == ("a", 0)
+    del waiting["a", 0]
+    assert cluster._choose(first, waiting, 1) is None
+    assert cluster._choose(first, waiting, 2) == ("b", 0)
+    cluster._workers.remove(second)  # it was lost
+    assert cluster._choose(first, waiting, 1) == ("b", 0)
 
 
 def test_a_users_mistake_is_not_tried_again(nodes: Any) -> None:
@@ -202,6 +229,31 @@ def test_a_sweep_as_it_is_typed_with_its_workers_killed_half_way(
     assert table.num_rows == 96 * 5
     assert table.equals(pq.read_table("local/sweep.parquet"))
     assert _summary("ray")["guards"] == _summary("local")["guards"]
+
+
+@pytest.mark.slow
+def test_days_of_a_store_and_going_on_elsewhere(nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What threads began a cluster ends, and the other way round, to the rows of one place alone."""
+    monkeypatch.chdir(tmp_path)
+    convert = ["mode=convert", "convert.out=store", "sinks.console=false", "sinks.progress=false", "source.events=6000"]
+    main([*convert, "source.start_ns=1723161595000000000", "hydra.run.dir=convert"])  # 5 s before midnight
+    run = [one for one in RUN if not one.startswith(("source.", "sweep.sets", "sweep.folds"))]
+    run += ["source=store", "source.path=store", "sweep.each=[symbol,day]", "sweep.folds=2", "sweep.lead_in_s=2"]
+    ray = ["cluster=ray", f"cluster.address={nodes.address}"]
+    main([*run, "sweep.sets=32", "hydra.run.dir=local"])
+    main([*run, "sweep.sets=32", *ray, "hydra.run.dir=ray"])
+    whole = pq.read_table("local/sweep.parquet")
+    assert set(whole["market"].to_pylist()) == {"BTC 2024-08-08", "BTC 2024-08-09"}
+    assert pq.read_table("ray/sweep.parquet").equals(whole)
+    assert (_summary("ray")["guards"], _summary("ray")["best"]) == (
+        _summary("local")["guards"],
+        _summary("local")["best"],
+    )
+    main([*run, "sweep.sets=32", *ray, "hydra.run.dir=local"])
+    main([*run, "sweep.sets=32", "hydra.run.dir=ray"])
+    for folder in ("local", "ray"):
+        assert (_summary(folder)["recalled"], _summary(folder)["ran"]) == (32, 0)
+        assert pq.read_table(f"{folder}/sweep.parquet").equals(whole)
 
 
 @pytest.mark.slow

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from schwabot.errors import ConfigError
+from schwabot.errors import ConfigError, closest
 from schwabot.records.market import Float64, Int64
-from schwabot.simulation.sweep.settings import closest
 
 KINDS = ("float", "int", "choice")
 KEYS = ("low", "high", "log", "step", "choices")

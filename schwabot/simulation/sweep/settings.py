@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
-from schwabot.errors import ConfigError
+from schwabot.errors import ConfigError, closest
 
 METHODS = ("random", "grid", "tpe", "cmaes", "nsga2")
 OBJECTIVES = {
@@ -118,15 +117,3 @@ class SweepConfig:
         for value in self.surface_ms:
             if not 0.0 <= value <= 1e6:
                 raise ConfigError(f"sweep.surface_ms holds {value}, which is out of range: use 0 to 1e+06")
-
-
-def closest(given: str, names: Any) -> str:
-    """``, did you mean ...?`` for the name that is closest, or nothing.
-
-    Example:
-        >>> closest("treshold", ["threshold_bp", "lots"])
-        ', did you mean threshold_bp?'
-    """
-    known = {name.rpartition(".")[2]: name for name in names} | {name: name for name in names}
-    close = get_close_matches(given, list(known), n=1, cutoff=0.6)
-    return f", did you mean {known[close[0]]}?" if close else ""

@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from schwabot.records.market import Float64
+from schwabot.simulation.totals import YEAR_S
 from schwabot_kernels.simulate.records import BUCKETS, SUM1, SUM2, SUM3, SUM4
 
 NORMAL = NormalDist()
 EULER = 0.5772156649015329
 """Euler and Mascheroni's constant."""
-YEAR_S = 365.25 * 86_400
-"""These markets never close."""
 
 
 class Shape(NamedTuple):
