@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 from schwabot.records.audit import Lane, StepRecord
 from schwabot.sinks.base import RunHeader
+from schwabot.sinks.narrow import print_narrow
 
 WIDTH = 120
 SKILL_HORIZON_MS = "100"
@@ -44,18 +45,12 @@ class ConsoleSink:
     def close(self, summary: Mapping[str, Any]) -> None:
         """Print the table."""
         from rich.markup import escape
-        from rich.table import Table
-        from rich.text import Text
 
-        table = Table(box=None, pad_edge=False, padding=(0, 1), collapse_padding=True, header_style="bold")
         titles = ["stream", "events", "clock\noffset ms", "drift\nppm", "basis\nbp", "phase\ndrift", "corr\n100 ms"]
         titles += ["R²\n100 ms", *(f"lag bp\n{ms} ms" for ms in LATENCIES_MS), "lanes %\nL/M/H", "arb.\nwindows"]
-        for title in titles:
-            table.add_column(title, justify="left" if title in ("stream", "phase\ndrift") else "right", no_wrap=True)
-        for stream, facts in (summary.get("streams") or {}).items():
-            table.add_row(*(Text(cell) for cell in stream_row(stream, facts, summary)))
-        self._print("")
-        self._print(table)
+        rows = [stream_row(stream, facts, summary) for stream, facts in (summary.get("streams") or {}).items()]
+        with suppress(SystemExit):
+            print_narrow(self._console, titles, rows, left=("stream", "phase\ndrift"), gap=1)
         self._print("")
         for line in closing_lines(summary):
             self._print(line)

@@ -9,22 +9,24 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def columns_that_fit(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> int:
-    """How many columns, two spaces apart, fit; at least one.
+def columns_that_fit(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int, gap: int = 2) -> int:
+    """How many columns, ``gap`` spaces apart, fit; at least one.
 
     Example:
         >>> [columns_that_fit(["set", "net"], [["1", "-0.25"]], width) for width in (10, 9, 1)]
         [2, 1, 1]
     """
-    used = -2
+    used = -gap
     for place, head in enumerate(heads):
-        used += 2 + max(len(cell) for cell in (head, *(row[place] for row in rows)))
+        used += gap + max(len(cell) for cell in (*head.split("\n"), *(row[place] for row in rows)))
         if used > width:
             return max(1, place)
     return len(heads)
 
 
-def print_narrow(console: Console, heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str]) -> None:
+def print_narrow(
+    console: Console, heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str], gap: int = 2
+) -> None:
     """Print the columns that fit and name those that do not.
 
     Args:
@@ -32,12 +34,13 @@ def print_narrow(console: Console, heads: Sequence[str], rows: Sequence[Sequence
         heads: of the columns, the most telling first.
         rows: a cell per head.
         left: heads of columns that are text.
+        gap: spaces between columns, 1 or 2.
     """
     from rich.table import Table
     from rich.text import Text
 
-    count = columns_that_fit(heads, rows, console.width)
-    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    count = columns_that_fit(heads, rows, console.width, gap)
+    table = Table(box=None, pad_edge=False, padding=(0, 1), collapse_padding=gap == 1, header_style="bold")
     for head in heads[:count]:
         table.add_column(head, justify="left" if head in left else "right", no_wrap=True)
     for row in rows:
@@ -45,7 +48,7 @@ def print_narrow(console: Console, heads: Sequence[str], rows: Sequence[Sequence
     console.print("")
     console.print(table)
     if count < len(heads):
-        console.print(f"no room for: {', '.join(heads[count:])}", soft_wrap=True, markup=False)
+        console.print(f"no room for: {', '.join(heads[count:])}".replace("\n", " "), soft_wrap=True, markup=False)
 
 
 def short_number(value: object) -> str:

@@ -41,3 +41,17 @@ def test_an_interrupted_or_empty_run_is_shown_too(tmp_path: Path) -> None:
         "interrupted": True,
     }  # fmt: skip
     assert "interrupted" in show(bare, tmp_path)
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_no_cut_ones(tmp_path: Path) -> None:
+    out = io.StringIO()
+    sink = ConsoleSink(out)
+    sink.open(header(tmp_path))
+    sink._console.width = 80
+    sink.close(SUMMARY)
+    lines = out.getvalue().splitlines()
+    row = next(line for line in lines if line.startswith("binanceusdm:BTC/USDT:USDT"))
+    assert len(row) <= 80
+    assert "…" not in out.getvalue()
+    assert row.split()[1:5] == ["50", "-1272.00", "-4.9", "-3.70"]
+    assert next(line for line in lines if line.startswith("no room for: ")).endswith("lanes % L/M/H, arb. windows")
