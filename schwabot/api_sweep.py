@@ -61,8 +61,15 @@ class Sweep:
 
         Args:
             file: where to.
+
+        Raises:
+            ConfigError: there is no such folder, or something else than a page lies there.
         """
         path = Path(file)
+        if path.exists() and not path.read_bytes()[:64].lower().startswith(b"<!doctype html"):
+            raise ConfigError(f"{path} is there and no page: name another file")
+        if not path.absolute().parent.is_dir():
+            raise ConfigError(f"{path}: there is no folder {path.absolute().parent}")
         report(path, self._settings, self._source, self._swept, self._swept.notes)
         return path
 
@@ -96,7 +103,7 @@ def sweep(
         sets: parameter sets that are tried.
         method: ``random``, ``grid``, ``tpe``, ``cmaes`` or ``nsga2``.
         objectives: what is wanted, best first.
-        options: more settings as under ``sweep.``, e.g. ``{"folds": 4, "seed": 1}``.
+        options: more settings as under ``sweep.``, e.g. ``{"folds": 4, "seed": 1}``; ``each`` is mode=sweep's only.
         trade: streams to trade; default one stream, as ``policy.trade`` in the configuration.
         leader: stream of the policy's ``..._of_leader`` signals.
         signals: signals of one's own that it reads.
@@ -118,6 +125,9 @@ def sweep(
         >>> found.summary["verdict"] in ("loss", "luck", "unclear", "holds")
         True
     """
+    for name, value in (("objectives", objectives), ("trade", trade), ("signals", signals)):
+        if isinstance(value, str):
+            raise ConfigError(f"{name}={value!r}: use a list, [{value!r}]")
     graph = graph or Graph()
     given: dict[str, Any] = dict(options or {})
     if "each" in given:
@@ -142,6 +152,8 @@ def sweep(
     run.policy.name, run.policy.trade, run.policy.leader = compiled.name, list(trade), leader
     run.policy.parameters = parameters
     space = open_space(run.sweep.over, declared(compiled.parameters, run.modules))
+    if both := [one.short for one in space.dimensions if one.name.removeprefix("policy.") in of_policy]:
+        raise ConfigError(f"{both[0]} is set and searched: leave it out of one of them")
     search = open_search(space, run.sweep)
     first = changed(run, space.graph_setting(0))
     for number in range(1, space.graphs):

@@ -53,6 +53,10 @@ def test_the_rows_of_the_command(tmp_path: Path) -> None:
     assert found.best[0]["set"] == found.summary["best"]["set"]
     page = found.report(tmp_path / "page.html").read_text(encoding="utf-8")
     assert "Does the best set look like luck?" in page
+    with pytest.raises(ConfigError, match="is there and no page"):
+        found.report(tmp_path / "sweep.parquet")
+    with pytest.raises(ConfigError, match="there is no folder"):
+        found.report(tmp_path / "nowhere" / "page.html")
 
 
 def test_what_is_refused() -> None:
@@ -63,5 +67,9 @@ def test_what_is_refused() -> None:
         schwabot.sweep("synthetic", "threshold", options={"each": ["day"]})
     with pytest.raises(ConfigError, match=r"there is no enter_bbp, did you mean policy\.enter_bp"):
         schwabot.sweep("synthetic", "threshold", {"enter_bbp": [1, 2]})
+    with pytest.raises(ConfigError, match="enter_bp is set and searched"):
+        schwabot.sweep("synthetic", "threshold", {"enter_bp": [0.1, 0.2]}, sets=4, enter_bp=0.1)
+    with pytest.raises(ConfigError, match="trade='a:B/C': use a list"):
+        schwabot.sweep("synthetic", "threshold", trade="a:B/C")
     with pytest.raises(ConfigError, match="sets=0 is out of range"):
         schwabot.sweep("synthetic", "threshold", sets=0)

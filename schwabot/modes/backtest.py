@@ -25,7 +25,7 @@ from schwabot.simulation.details import ENDS, equity_table, fills_table, orders_
 from schwabot.simulation.outcome import EquityCurve, Outcome, equity_curve
 from schwabot.simulation.report import write_report
 from schwabot.simulation.report_backtest import backtest_sections
-from schwabot.simulation.totals import account_currency, run_totals, short_spot_note
+from schwabot.simulation.totals import account_currency, funding_note, run_totals, short_spot_note
 from schwabot.sinks.narrow import print_narrow, short_number
 from schwabot.sinks.progress import Progress
 from schwabot.training.heads import fitted_note
@@ -176,6 +176,8 @@ def _notes(outcome: Outcome, totals: Mapping[str, Any]) -> list[str]:
             f"note: {rejected:,} of {totals['orders']:,} orders were rejected ({said}): prices are in ticks, and only"
             " the touch is in the recording, so a resting order behind it is refused (docs/simulation.md)"
         )
+    if outcome.rows and (unpaid := funding_note(outcome.rules.funding_ns, *outcome.market.ts_ns[[0, -1]].tolist())):
+        notes.append(unpaid)
     short = short_spot_note(outcome.instruments, outcome.counts[:, LEAST].tolist())
     notes += [short] if short else []
     span_ns = int(outcome.market.ts_ns[outcome.rows - 1] - outcome.market.ts_ns[0]) if outcome.rows else 0
@@ -239,7 +241,7 @@ def _report(
         f"largest drawdown, {currency}": f"{totals['max_drawdown']:,.6g}",
         "fills": f"{totals['fills']:,}",
         "orders": f"{totals['orders']:,}",
-        "round trips": f"{tables['trades'].num_rows:,}",
+        "round trips": _round_trips(tables["trades"]),
         "rows of market": f"{outcome.rows:,}",
         f"from, {str(first)[:10]} UTC": str(first)[11:19],
         f"to, {str(last)[:10]} UTC": str(last)[11:19],
@@ -249,6 +251,12 @@ def _report(
         " this recording under the assumptions at the end of the page; it says nothing about other days."
     )
     write_report(run_dir / "report.html", f"Backtest of {desk.policy.name}", sections, facts, said)
+
+
+def _round_trips(trades: pa.Table) -> str:
+    """How many are closed, and how many are not yet."""
+    closed = sum(trades["closed"].to_pylist())
+    return f"{closed:,}" + (f" (and {trades.num_rows - closed:,} open)" if trades.num_rows > closed else "")
 
 
 def _fees(outcome: Outcome) -> dict[str, str]:
@@ -280,7 +288,7 @@ def _say(totals: Mapping[str, Any], trades: pa.Table, run_dir: Path) -> None:
     ]
     print_narrow(console, heads, rows, left=("traded stream", "in"))
     said = ", ".join(f"{name}={value:g}" for name, value in totals["parameters"].items())
-    console.print(f"policy {totals['policy']} ({said}): {trades.num_rows:,} round trips", soft_wrap=True)
+    console.print(f"policy {totals['policy']} ({said}): {_round_trips(trades)} round trips", soft_wrap=True)
     console.print(
         f"net {totals['net']:,.6g} {totals['currency']} after fees; report: {run_dir / 'report.html'}", soft_wrap=True
     )

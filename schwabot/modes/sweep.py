@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from schwabot import engine
 from schwabot.cluster.ray_cluster import RayCluster
 from schwabot.config import RunConfig
+from schwabot.errors import ConfigError
 from schwabot.modes.opening import describe, notes_of, open_feed, say, while_compiling, write_config
 from schwabot.modes.sweep_markets import MarketPlan, Markets, changed, content_of, declared
 from schwabot.modes.sweep_slices import WHOLE, Slices, slices_of
@@ -62,6 +63,9 @@ class _Job:
         """Refuse everything that can be refused by now."""
         policy, _ = while_compiling(lambda: open_policy(settings))
         space = open_space(settings.sweep.over, declared(policy.parameters, settings.modules))
+        both = [one.short for one in space.dimensions if one.name.removeprefix("policy.") in settings.policy.parameters]
+        if both:
+            raise ConfigError(f"policy.{both[0]} is set and searched: leave it out of one of them")
         search = open_search(space, settings.sweep)
         graphs = [changed(settings, space.graph_setting(number)) for number in range(space.graphs)]
         feed = open_feed(settings)

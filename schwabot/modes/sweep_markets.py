@@ -29,6 +29,7 @@ from schwabot.simulation.sweep.ranges import SIMULATION, Declared, Space, declar
 from schwabot.simulation.sweep.search import random
 from schwabot.simulation.sweep.shards import MarketFacts, Resident, cut, cut_market, edges_of, params_of, rules_of
 from schwabot.simulation.sweep.table import Leg
+from schwabot.simulation.totals import funding_note
 from schwabot.sinks.progress import Progress
 from schwabot.ticks.base import Feed
 
@@ -119,6 +120,7 @@ def resident(
     folds = {number: (begin + first, begin + end) for number, (first, end) in found.items()}
     rules = make_rules(settings.simulation, builder)
     values = desk.parameters(settings)
+    unpaid = funding_note(rules.funding_ns, *market.ts_ns[[0, -1]].tolist()) if len(market.ts_ns) else ""
     facts = MarketFacts(
         digest=fingerprint(market)["digest"],
         first_ns=int(ts_ns[0]) if len(ts_ns) else part.first_ns,
@@ -129,7 +131,7 @@ def resident(
         },
         legs=() if empty else legs_of(recorder, edges[-1]),
         way_ns=int((rules.entry_ns + rules.response_ns).max()),
-        counts=counts,
+        counts=dict(counts) | {"unpaid": unpaid},
     )
     return Resident(
         facts=facts,

@@ -114,7 +114,7 @@ def slices_of(settings: RunConfig, feed: Feed) -> Slices:
     if not parts:
         raise ConfigError("sweep.each: the source holds no rows")
     first_ns, last_ns = feed.span_ns
-    edges = tuple(edges_of(first_ns, last_ns, config))
+    edges = tuple(edges_of(first_ns, last_ns, config, _spans(parts)))
     streams = tuple(one.stream for one in feed.instruments)
     return Slices(tuple(sorted(parts, key=lambda one: one.name)), edges, streams, tuple(notes))
 
@@ -142,6 +142,16 @@ def _assets(
     if not found:
         raise ConfigError(f"sweep.each=[symbol]: nothing to trade among {', '.join(streams)}")
     return found, notes
+
+
+def _spans(parts: Sequence[Slice]) -> list[tuple[int, int]]:
+    """The time there is of each day, of whatever asset."""
+    days: dict[str, tuple[int, int]] = {}
+    for one in parts:
+        if one.end_ns:
+            first_ns, end_ns = days.get(one.time, (one.first_ns, one.end_ns))
+            days[one.time] = min(first_ns, one.first_ns), max(end_ns, one.end_ns)
+    return sorted(days.values())
 
 
 def _days(first_ns: int, last_ns: int) -> range:

@@ -348,6 +348,9 @@ def _notes(
         traded = [one for one in opened.instruments if one.stream in lots]
         if short := short_spot_note(traded, [lots[one.stream] for one in traded]):
             notes.append(short)
+    unpaid = [str(one.counts.get("unpaid") or "") for one in opened.first.values()]
+    if all(unpaid):
+        notes.append(unpaid[0])
     if absent := [market for market, one in opened.first.items() if not one.folds]:
         notes.append(
             f"note: left out, because a traded stream never quoted there or there are fewer than two rows: "

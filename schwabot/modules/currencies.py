@@ -98,7 +98,8 @@ def rates(instruments: Sequence[Instrument], asset: str | None = None) -> Int8:
             raise ConfigError(
                 f"streams of {len(assets)} assets in one graph, which prices one"
                 f" ({_listed({a: streams[a] for a in assets})}): one run per asset; narrow source.glob to its files;"
-                " where a file holds several, mode=convert and then source=store with source.symbols; where the others"
+                " where a file holds several, mode=convert and then source=store with source.symbols (a sweep"
+                " takes each by itself with sweep.each=[symbol]); where the others"
                 f" are there to convert between currencies, say modules.ghost_bridge.asset={assets[0]}"
             )
         asset = assets[0] if assets else ""

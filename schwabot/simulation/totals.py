@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from schwabot.records.instrument import Instrument
-from schwabot.records.market import Float64
+from schwabot.records.market import Float64, Int64
 from schwabot.simulation.outcome import EquityCurve, Outcome
 from schwabot_kernels.simulate.records import (
     BUCKETS,
@@ -85,6 +85,24 @@ def sharpe_of(moments: Float64, bucket_s: float) -> float:
     mean = moments[SUM1] / n
     variance = (moments[SUM2] - n * mean * mean) / (n - 1)
     return float(mean / variance**0.5 * (YEAR_S / bucket_s) ** 0.5) if variance > 0 else float("nan")
+
+
+def funding_note(funding_ns: Int64, first_ns: int, last_ns: int) -> str:
+    """A note where no payment of a funding file fell into the run; "" where some did, or there is no file.
+
+    Args:
+        funding_ns: times of the payments. [F]
+        first_ns: first row.
+        last_ns: last row.
+
+    Example:
+        >>> funding_note(np.array([10, 90]), 20, 80)
+        'note: none of the 2 payments of the funding file falls into the run'
+    """
+    inside = (funding_ns >= first_ns) & (funding_ns <= last_ns)
+    if not len(funding_ns) or inside.any():
+        return ""
+    return f"note: none of the {len(funding_ns):,} payments of the funding file falls into the run"
 
 
 def short_spot_note(instruments: Sequence[Instrument], least_lots: Sequence[int]) -> str:

@@ -120,8 +120,9 @@ def fitted_note(head: ForecastHead | None, first_ns: int, last_ns: int) -> str:
     if seconds == 0.0:
         return ""
     return (
-        f"the checkpoint was fitted on {seconds:,.1f} s of the {(last_ns - first_ns) / 1e9:,.1f} s that were traded:"
-        " its forecasts there know what came after, so what was made there is no evidence; trade on other hours"
+        f"the checkpoint was fitted on {seconds:,.1f} s of the {(last_ns - first_ns) / 1e9:,.1f} s that were traded,"
+        " by the clock: its forecasts there know what came after, so what was made there is no evidence; trade on other"
+        " hours"
     )
 
 

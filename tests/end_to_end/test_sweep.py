@@ -63,6 +63,21 @@ def test_what_a_sweep_leaves(capsys: pytest.CaptureFixture[str]) -> None:
     assert "settings.simulation.entry_ms was 5.0, is 6.0" in capsys.readouterr().err
 
 
+def test_a_sweep_that_is_refused_leaves_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    main([*RUN, "policy=threshold", OVER, "sweep.sets=8", "sinks.tensorboard=false", "hydra.run.dir=run"])
+    there = {file: file.read_bytes() for file in Path("run").rglob("*") if file.is_file()}
+    for wrong in ("policy=nope", "sweep.over={enter_bp: [0.1, 0.2]}", "simulation.funding=none.csv"):
+        with pytest.raises(SystemExit):
+            main([*RUN, "policy=threshold", wrong, "sweep.sets=8", "sinks.tensorboard=false", "hydra.run.dir=run"])
+    for wrong in ("policy=nope", "simulation.funding=none.csv", "policy.trade=[no:BTC/USDT]"):
+        with pytest.raises(SystemExit):
+            main(["mode=backtest", "source.events=6000", wrong, "hydra.run.dir=run"])
+    assert {file: file.read_bytes() for file in Path("run").rglob("*") if file.is_file()} == there
+    with pytest.raises(SystemExit):
+        main([*RUN, "policy=threshold", OVER, "policy.enter_bp=0.2", "hydra.run.dir=run"])
+    assert "policy.enter_bp is set and searched" in capsys.readouterr().err
+
+
 def test_both_kernels_give_the_same_rows() -> None:
     Path("mine.py").write_text(
         "from schwabot.signals.builtin.threshold import threshold as built_in\n"

@@ -99,6 +99,8 @@ class SweepConfig:
         for name in self.each:
             if name not in EACH:
                 raise ConfigError(f"sweep.each: {name} is not a choice{closest(name, EACH)}; use {' and '.join(EACH)}")
+        if len(set(self.each)) < len(self.each):
+            raise ConfigError(f"sweep.each=[{','.join(self.each)}] names one twice")
         if not self.objectives:
             raise ConfigError(f"sweep.objectives is empty: name what is wanted, of {', '.join(OBJECTIVES)}")
         for name in self.objectives:

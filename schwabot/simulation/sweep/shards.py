@@ -196,8 +196,14 @@ def params_of(resident: Resident, values: Float64) -> Float64:
     return params
 
 
-def edges_of(first_ns: int, last_ns: int, config: SweepConfig) -> list[int]:
+def edges_of(first_ns: int, last_ns: int, config: SweepConfig, spans: Sequence[tuple[int, int]] = ()) -> list[int]:
     """Where the folds begin: ``config.folds`` pieces of equal time that are searched on, then what is held out.
+
+    Args:
+        first_ns: first time.
+        last_ns: last time.
+        config: folds, split.
+        spans: times that there is data of, first and beyond the last, in order; the time between them does not count.
 
     Raises:
         DataError: everything was at one moment.
@@ -205,11 +211,20 @@ def edges_of(first_ns: int, last_ns: int, config: SweepConfig) -> list[int]:
     Example:
         >>> edges_of(0, 100, SweepConfig(folds=2, split=0.5))
         [0, 25, 50]
+        >>> edges_of(0, 1050, SweepConfig(folds=2, split=0.5), [(0, 50), (1000, 1050)])  # 100 of 1050 are there
+        [0, 25, 1000]
     """
     if last_ns <= first_ns:
         raise DataError("a sweep needs some time of data, and all rows of this one are at one moment")
-    searched = config.split * (last_ns - first_ns)
-    return [first_ns + round(searched * k / config.folds) for k in range(config.folds + 1)]
+    some = list(spans) or [(first_ns, last_ns)]
+    lasted = np.cumsum([0, *(end - begin for begin, end in some)])
+    searched = config.split * int(lasted[-1])
+    edges = []
+    for k in range(config.folds + 1):
+        at = round(searched * k / config.folds)
+        place = min(int(np.searchsorted(lasted, at, side="right")) - 1, len(some) - 1)
+        edges.append(some[place][0] + at - int(lasted[place]))
+    return edges
 
 
 def cut(ts_ns: Int64, edges: Sequence[int]) -> dict[int, tuple[int, int]]:

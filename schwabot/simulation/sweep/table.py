@@ -150,9 +150,9 @@ def rows_of(
 class Pooled:
     """What every set came to over some folds, all markets and all legs. All [P].
 
-    Every row begins without a position, so sums are sums; the drawdown is the largest of a fold and day. Of several
-    streams at one time drawdowns are added, and so are standard deviations, as if the streams fell together: what is
-    told is the worst that could be.
+    Every row begins without a position, so sums are sums. The drawdown is the largest fall within a fold (and day), or
+    from one's end to another's when they are strung together. Of several streams at one time drawdowns are added, and
+    so are standard deviations, as if the streams fell together: what is told is the worst that could be.
     """
 
     net: Float64
@@ -204,7 +204,7 @@ class Results:
         self._fold = np.array([row.fold for row in rows])
         self._stream = np.array([streams.index(row.leg.stream) for row in rows])
         times = [(row.fold, row.time) for row in rows]
-        self._time = np.array([times.index(time) for time in times])
+        self._time = np.array([sorted(set(times)).index(time) for time in times])
         self._worth = np.array([row.leg.worth for row in rows])
         self._tables: list[pa.Table] = []
         self._values: list[Float64] = []
@@ -260,14 +260,15 @@ class Results:
     def _pooled(self, dense: dict[str, Float64], folds: Sequence[int]) -> Pooled:
         some = np.flatnonzero(np.isin(self._fold, list(folds)))
         summed = {name: dense[name][:, some].sum(axis=1) for name in POOLED if name not in ("drawdown", *SUMS)}
-        fallen = [
-            dense["drawdown"][:, some[self._time[some] == time]].sum(axis=1) for time in np.unique(self._time[some])
-        ]
+        times = [some[self._time[some] == time] for time in np.unique(self._time[some])]
+        within = np.max([dense["drawdown"][:, rows].sum(axis=1) for rows in times], axis=0)
+        ends = np.cumsum([np.zeros(len(dense["net"])), *(dense["net"][:, rows].sum(axis=1) for rows in times)], axis=0)
+        between = np.max(np.maximum.accumulate(ends, axis=0) - ends, axis=0)
         moments = np.zeros((len(dense["net"]), len(self.legs), len(SUMS)))
         for v in range(len(self.legs)):
             own = some[self._stream[some] == v]
             moments[:, v] = np.stack([dense[name][:, own].sum(axis=1) for name in SUMS], axis=-1)
-        return Pooled(**summed, drawdown=np.max(fallen, axis=0), shape=_together(moments))
+        return Pooled(**summed, drawdown=np.maximum(within, between), shape=_together(moments))
 
 
 POOLED = ("net", *MONEY, "drawdown", "hold_s", "trades", "orders", "refused", "rejected", *SUMS)

@@ -160,5 +160,8 @@ def _remarks(outcome: Outcome) -> tuple[str, ...]:
     if world:
         found.append(f"Not yours to choose, so the best value of it is no finding: {', '.join(world)}.")
     if len(results.legs) > 1:
-        found.append("Several streams: drawdowns and deviations are added up, as if all fell together.")
+        found.append(
+            "Several streams: drawdowns and deviations are added up, as if all fell together; each trades the same"
+            " number of lots, so the one whose lots are worth most weighs most."
+        )
     return tuple(found)
