@@ -114,7 +114,7 @@ def slices_of(settings: RunConfig, feed: Feed) -> Slices:
     if not parts:
         raise ConfigError("sweep.each: the source holds no rows")
     first_ns, last_ns = feed.span_ns
-    edges = tuple(edges_of(first_ns, last_ns, config, _spans(parts)))
+    edges = tuple(edges_of(first_ns, last_ns, config, _spans(feed) if "day" in config.each else ()))
     streams = tuple(one.stream for one in feed.instruments)
     return Slices(tuple(sorted(parts, key=lambda one: one.name)), edges, streams, tuple(notes))
 
@@ -144,14 +144,20 @@ def _assets(
     return found, notes
 
 
-def _spans(parts: Sequence[Slice]) -> list[tuple[int, int]]:
-    """The time there is of each day, of whatever asset."""
-    days: dict[str, tuple[int, int]] = {}
-    for one in parts:
-        if one.end_ns:
-            first_ns, end_ns = days.get(one.time, (one.first_ns, one.end_ns))
-            days[one.time] = min(first_ns, one.first_ns), max(end_ns, one.end_ns)
-    return sorted(days.values())
+def _spans(feed: StoreFeed) -> list[tuple[int, int]]:
+    """From the first to beyond the last row of each day, of whatever stream, in order."""
+    begin_ns, end_ns = feed.span_ns
+    days: dict[int, tuple[int, int]] = {}
+    for file in feed.files:
+        for day in _days(file.first_ns, file.last_ns):
+            first_ns, last_ns = (
+                max(file.first_ns, day * DAY_NS, begin_ns),
+                min(file.last_ns, (day + 1) * DAY_NS, end_ns),
+            )
+            before = days.get(day, (first_ns, last_ns + 1))
+            if first_ns <= last_ns:
+                days[day] = min(before[0], first_ns), max(before[1], last_ns + 1)
+    return [days[day] for day in sorted(days)]
 
 
 def _days(first_ns: int, last_ns: int) -> range:

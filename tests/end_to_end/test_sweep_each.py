@@ -138,6 +138,21 @@ def test_days_begin_at_midnight(store: None) -> None:
     assert before.rows + after.rows == 6000
 
 
+def test_time_without_data_is_in_no_fold(tmp_path: Path) -> None:
+    starts = [MIDNIGHT + 3600 * 10**9, MIDNIGHT + (3600 + 2 * 86_400) * 10**9]
+    for number, start_ns in enumerate(starts):
+        feed = SyntheticFeed(SyntheticConfig(events=600, start_ns=start_ns))
+        write_store(feed, str(tmp_path / "st"), mode="append" if number else "new")
+    source = {"path": str(tmp_path / "st")}
+    run = _settings({"mode": "sweep", "source": source, "sweep": {"each": ["day"], "folds": 4, "split": 0.75}}, "store")
+    slices = slices_of(run, open_feed(run))
+    assert [part.name for part in slices.parts] == ["2024-08-09", "2024-08-11"]
+    # about a second of data on each day: half of it is searched on by the first two folds, a quarter by the others
+    assert all(starts[0] <= edge < starts[0] + 2 * 10**9 for edge in slices.edges[:3])
+    assert all(starts[1] <= edge < starts[1] + 2 * 10**9 for edge in slices.edges[3:])
+    assert len(slices.edges) == 5
+
+
 def test_an_asset_by_itself_is_what_its_own_sweep_gives(store: None, capsys: pytest.CaptureFixture[str]) -> None:
     only = ["source.symbols=[BTC/USDT,BTC/USDT:USDT]", "policy.trade=[synthetic_a:BTC/USDT]"]
     main([*RUN, *only, "sweep.each=[symbol]", "hydra.run.dir=each"])
