@@ -9,7 +9,7 @@ from typing import Any
 
 from numba import njit
 
-from schwabot_kernels.simulate.formulas import drawn, fee_of, worth
+from schwabot_kernels.simulate.formulas import TEN7, drawn, fee_of, worth
 from schwabot_kernels.simulate.intent import CANCEL, POST, REPLACE, TAKE
 from schwabot_kernels.simulate.records import (
     CASH,
@@ -124,8 +124,6 @@ from schwabot_kernels.simulate.state import (
     TOUCH_ROW,
     TRACED_ROW,
 )
-
-TEN7 = 10_000_000
 
 
 @njit(cache=True, nogil=True)

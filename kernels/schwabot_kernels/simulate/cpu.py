@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 import numba
+import numpy as np
 from numba import njit
 
 from schwabot_kernels.arrays import F64, I64
@@ -273,18 +274,20 @@ def make_simulator(
                 buy_order, sell_order = legs[0, BUY_ORDER], legs[0, SELL_ORDER]
                 buy_ticks, sell_ticks = legs[0, BUY_TICKS], legs[0, SELL_TICKS]
                 last_fill, last_order = legs[0, LAST_FILL], legs[0, LAST_ORDER]
-                touch, last = legs[0, TOUCH_ROW], legs[0, LAST_ROW]
+                # Row numbers without a sign: numba asks at every access whether a signed one counts from the end.
+                touch, last = np.uint64(legs[0, TOUCH_ROW]), np.uint64(legs[0, LAST_ROW])
+                j, known_rows = np.uint64(i), np.uint64(n_known)
                 orders, memory = state.known[0], state.memory[0]
-                while i < n_known:
-                    ts_ns = market.ts_ns[i]
+                while j < known_rows:
+                    ts_ns = market.ts_ns[j]
                     if ts_ns >= due:
                         break
-                    kind = numba.int64(market.kind[i])
-                    own = market.leg[i] == 0
+                    kind = numba.int64(market.kind[j])
+                    own = market.leg[j] == 0
                     if own:
-                        last = i
+                        last = j
                     if own and kind == 0:
-                        touch = i
+                        touch = j
                     traded = own and kind == 1
                     bid, ask = market.bid[touch], market.ask[touch]
                     bids[0] = bid
@@ -300,11 +303,11 @@ def make_simulator(
                         event_of(
                             Seen(
                                 ts_ns, 0, numba.int64(own), kind, bid, ask, market.bid_lots[touch],
-                                market.ask_lots[touch], 0.5 * (bid + ask), market.price[i] if traded else 0,
-                                market.lots[i] if traded else 0, numba.int64(market.side[i]) if traded else 0,
+                                market.ask_lots[touch], 0.5 * (bid + ask), market.price[j] if traded else 0,
+                                market.lots[j] if traded else 0, numba.int64(market.side[j]) if traded else 0,
                                 bids, asks,
                             ),
-                            market.signals, 0, i,
+                            market.signals, 0, j,
                         ),
                         declared,
                     )  # fmt: skip
@@ -313,8 +316,13 @@ def make_simulator(
                         price, slot = said.price_ticks, said.order
                         asked = True
                         break
-                    i += 1
-                legs[0, TOUCH_ROW], legs[0, LAST_ROW], legs[0, MARK] = touch, last, market.mark[touch]
+                    j += np.uint64(1)
+                i = numba.int64(j)
+                legs[0, TOUCH_ROW], legs[0, LAST_ROW], legs[0, MARK] = (
+                    numba.int64(touch),
+                    numba.int64(last),
+                    market.mark[touch],
+                )
                 counts[0, EQUITY2], counts[0, PEAK2], counts[0, DRAWDOWN2] = equity2, peak2, drawdown2
                 if i == n_known:
                     break
