@@ -92,7 +92,7 @@ def _check_reads(one: Signal, names: Sequence[str]) -> None:
             file, line = found.seen_at[name]
             raise PolicyError(
                 f"{one.name} reads e.{name}, which depends on what other streams there are; a forecast is also served"
-                " where one is missing, so a signal of fit.signals reads its own stream only",
+                " where one is missing, so a signal of fit.signals reads no prices but its own stream's",
                 file=file,
                 line=line,
             )
