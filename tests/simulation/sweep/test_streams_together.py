@@ -32,9 +32,7 @@ def pooled(markets: dict[str, list[tuple[Leg, list[int]]]], space: Space = SPACE
 
 def test_a_stream_of_two_markets_is_pooled_in_money() -> None:
     """An account's unit is worth twice as much and five times as much: changes of 2, 4, 6 and of 5, -5, 10, 20."""
-    shape = pooled(
-        {"a": [(replace(LEG, worth=2.0), [1, 2, 3])], "b": [(replace(LEG, worth=5.0), [1, -1, 2, 4])]}
-    ).shape
+    shape = pooled({"a": [(replace(LEG, worth=2.0), [1, 2, 3])], "b": [(replace(LEG, worth=5.0), [1, -1, 2, 4])]}).shape
     money = [2.0, 4.0, 6.0, 5.0, -5.0, 10.0, 20.0]
     # mean 6; squared deviations 16 + 4 + 0 + 1 + 121 + 16 + 196 = 354
     assert shape.n.tolist() == [7]
