@@ -74,6 +74,23 @@ def test_what_changed_before_it_was_compiled_is_not_kept(folder: Path) -> None:
     assert not changed.is_checked
 
 
+def test_code_with_an_address_in_it_is_not_kept(folder: Path) -> None:
+    """A large array from outside is code's only by its place in this process's memory."""
+    few, many = np.arange(10.0), np.arange(200_000.0)
+
+    def last_of(array: Any) -> Any:
+        @njit
+        def run(k):  # type: ignore[no-untyped-def]
+            return array[k]
+
+        return keep(run, key(f"{len(array)} numbers"))
+
+    assert last_of(many)(199_999) == 199_999.0
+    assert not folder.exists()
+    assert last_of(few)(9) == 9.0
+    assert len(list(folder.iterdir())) == 1
+
+
 @pytest.mark.parametrize("harm", ["empty", "half", "one byte", "a folder"])
 def test_a_torn_file_is_compiled_anew(folder: Path, harm: str) -> None:
     adding(1.5, key("k"))(2.0)
