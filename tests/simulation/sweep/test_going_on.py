@@ -89,9 +89,6 @@ def test_the_same_goes_on(tmp_path: Path) -> None:
     others = dict(Run().files)
     others["helping.py"] = "# a word\n" + others["helping.py"] + "UNUSED = 1\n"
     assert Run(files=others).begun(tmp_path) == first
-    funded = Run(tree={"simulation": {"funding": str(tmp_path / "rates.csv")}})
-    with pytest.raises(ConfigError, match="settings.simulation.funding was rates.csv"):
-        funded.begun(tmp_path)
 
 
 def file(name: str, old: str, new: str) -> Callable[[], Run]:
