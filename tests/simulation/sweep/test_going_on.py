@@ -20,6 +20,7 @@ from schwabot.errors import ConfigError
 from schwabot.modes.sweep_slices import Slice, Slices
 from schwabot.modes.sweeping import OpenMarkets, identity
 from schwabot.records.instrument import Instrument
+from schwabot.run import main
 from schwabot.signals.compiling import compile_policy
 from schwabot.signals.loading import load_policy
 from schwabot.simulation.sweep.parts import IDENTITY, Parts
@@ -59,14 +60,18 @@ class Run:
         }
     )  # fmt: skip
 
-    def begun(self, folder: Path) -> dict[str, Any]:
-        """As a new process begins it, in that folder."""
+    def written(self, folder: Path) -> None:
+        """The files, and nothing of them in memory."""
         for name, text in self.files.items():
             (folder / name).write_text(text)
         for name in ("mine", "helping", "deeper"):
             sys.modules.pop(name, None)
         importlib.invalidate_caches()
         linecache.clearcache()
+
+    def begun(self, folder: Path) -> dict[str, Any]:
+        """As a new process begins it, in that folder."""
+        self.written(folder)
         tree: dict[str, Any] = {"mode": "sweep", "policy": {"name": "mine:mine"}, "sweep": {"folds": 2}}
         settings = _settings({**tree, "simulation": {"funding": "rates.csv"}, **self.tree})
         space = open_space({"edge": [1, 2]}, (Declared("policy.edge", "float", 0.0, 9.0), *SIMULATION))
@@ -89,9 +94,6 @@ def test_the_same_goes_on(tmp_path: Path) -> None:
     others = dict(Run().files)
     others["helping.py"] = "# a word\n" + others["helping.py"] + "UNUSED = 1\n"
     assert Run(files=others).begun(tmp_path) == first
-    funded = Run(tree={"simulation": {"funding": str(tmp_path / "rates.csv")}})
-    with pytest.raises(ConfigError, match="settings.simulation.funding was rates.csv"):
-        funded.begun(tmp_path)
 
 
 def file(name: str, old: str, new: str) -> Callable[[], Run]:
@@ -143,3 +145,24 @@ def test_what_computed_it_is_told(tmp_path: Path) -> None:
         there.write_text(json.dumps(changed))
         with pytest.raises(ConfigError, match=rf"settings.versions.{name} was 0.1, is {told[name]}"):
             Run().begun(tmp_path)
+
+
+def test_a_helper_in_another_file_that_changed_between_two_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["mode=sweep", "policy=mine:mine", "source.events=2000", "sweep.folds=2", "sweep.sets=8"]
+    run += ["sinks.tensorboard=false", "sinks.figures=false", "sinks.progress=false", "hydra.run.dir=run"]
+    over = ["sweep.over={edge: [0.1, 2]}", "sweep.surface_ms=[]"]
+    Run().written(tmp_path)
+    main([*run, *over])
+    there = {one: one.read_bytes() for one in Path("run").rglob("*") if one.is_file()}
+    file("helping.py", "x + LIFT", "x - LIFT")().written(tmp_path)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main([*run, *over])
+    assert ended.value.code == 2
+    assert "holds part of another sweep: the policy's source" in capsys.readouterr().err
+    assert {one: one.read_bytes() for one in Path("run").rglob("*") if one.is_file()} == there
+    Run().written(tmp_path)
+    main([*run, *over])
+    assert json.loads(Path("run/summary.json").read_text())["sweep"]["recalled"] == 8
