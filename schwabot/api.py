@@ -434,6 +434,13 @@ def _feed(source: Feed | Place | Sequence[Place] | pa.Table) -> Feed:
     return feed
 
 
+def _no_text(**lists: object) -> None:
+    """Refuse a text where a list of them is wanted: it would be taken letter by letter."""
+    for name, value in lists.items():
+        if isinstance(value, str):
+            raise ConfigError(f"{name}={value!r}: use a list, [{value!r}]")
+
+
 def _check_predictors(given: object) -> None:
     if given is not None and not (isinstance(given, Mapping) and all(map(callable, given.values()))):
         raise ConfigError(f"predictors={given!r}: use a dict, name -> function of a StepRecord")

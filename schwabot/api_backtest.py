@@ -10,9 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from schwabot import engine
-from schwabot.api import Graph, Place, _checked_names, _feed, _settings
+from schwabot.api import Graph, Place, _checked_names, _feed, _no_text, _settings
 from schwabot.clock import ReplayClock
-from schwabot.errors import ConfigError
 from schwabot.execution.simulated import SimulatedBroker
 from schwabot.modes.opening import compile_kernels, while_compiling
 from schwabot.modes.trading import legs_of
@@ -92,9 +91,7 @@ def backtest(
         >>> result.summary["fills"] == result.fills.num_rows
         True
     """
-    for name, value in (("trade", trade), ("signals", signals)):
-        if isinstance(value, str):
-            raise ConfigError(f"{name}={value!r}: use a list, [{value!r}]")
+    _no_text(trade=trade, signals=signals)
     graph = graph or Graph()
     run = _settings({"simulation": dict(simulation or {})})
     declared = policy if isinstance(policy, Policy) else load_policy(policy)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from schwabot.api import Graph, Place, _checked_names, _feed, _settings, load
+from schwabot.api import Graph, Place, _checked_names, _feed, _no_text, _settings, load
 from schwabot.config import RunConfig
 from schwabot.engine import StopRequest
 from schwabot.errors import ConfigError
@@ -125,9 +125,7 @@ def sweep(
         >>> found.summary["verdict"] in ("loss", "luck", "unclear", "holds")
         True
     """
-    for name, value in (("objectives", objectives), ("trade", trade), ("signals", signals)):
-        if isinstance(value, str):
-            raise ConfigError(f"{name}={value!r}: use a list, [{value!r}]")
+    _no_text(objectives=objectives, trade=trade, signals=signals)
     graph = graph or Graph()
     given: dict[str, Any] = dict(options or {})
     if "each" in given:
