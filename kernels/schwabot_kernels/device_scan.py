@@ -388,7 +388,7 @@ def _scan(kind: int, parts: Parts, y0: torch.Tensor, edge: int, block: int) -> t
         raise ValueError(f"edge {edge} and block {block}: powers of two, and at least two blocks from edge to edge")
     rows, columns = parts[0].shape[0], y0.shape[0]
     parts = tuple(p.expand(rows, columns) for p in parts)
-    if rows == 0:
+    if rows == 0 or columns == 0:
         return torch.empty_like(parts[0], memory_format=torch.contiguous_format)
     if not by_triton(y0):
         filled = _in_blocks(kind, parts, block)
