@@ -34,18 +34,15 @@ def price_range(
     """Recent high minus recent low, NaN before the first ghost [N], and [high, low] after the last event."""
     known = ~ghost.isnan()
     g = torch.where(known, ghost, 0.0)
-    begun = ~state[0].isnan()
-    rows = torch.arange(g.shape[0], device=g.device)
-    first = torch.where(begun, -1, torch.where(known, rows, g.shape[0]).amin())
-    start, started = rows == first, rows >= first
-    keep = torch.where(start, 0.0, torch.where(known, torch.exp(-dt_s / tau_s), 1.0))
+    keep = torch.where(known, torch.exp(-dt_s / tau_s), 1.0)
     both = torch.stack((g, -g), 1)
     bound = torch.where(known[:, None], both, -torch.inf)
-    # hi <- max(x, x + (hi - x) a); the low is the high of -x.
-    back = torch.where(start[:, None], both, torch.where(known[:, None], (1.0 - keep)[:, None] * both, 0.0))
-    before = torch.stack((state[0], -state[1])).nan_to_num(0.0)
+    # hi <- max(x, x + (hi - x) a), nothing yet being -inf; the low is the high of -x.
+    back = torch.where(known[:, None], (1.0 - keep)[:, None] * both, 0.0)
+    before = torch.stack((state[0], -state[1]))
+    before = torch.where(before.isnan(), -torch.inf, before)
     found = max_affine(bound, keep[:, None], back, before, edge=edge, block=block)
-    found = torch.where(started[:, None], found, torch.nan)
+    found = torch.where(found == -torch.inf, torch.nan, found)
     return found[:, 0] + found[:, 1], torch.stack((found[-1, 0], -found[-1, 1]))
 
 
