@@ -12,7 +12,7 @@ from schwabot_kernels.simd import EIGHT
 
 
 def codes_of(
-    z: torch.Tensor,
+    parts: tuple[torch.Tensor, ...],
     use: torch.Tensor,
     shift: torch.Tensor,
     factor: torch.Tensor,
@@ -23,7 +23,7 @@ def codes_of(
     """The b-bit key of every table read as a two's complement number, so that ~key has code -1 - code.
 
     Args:
-        z: features, 0 where a stream is routed out. [N, 5, V]
+        parts: deviation, microprice offset, imbalance, half spread, log mid and its decayed mean. [N, V] each
         use: whether a stream takes part. [N, V]
         shift, factor: the learnt scale. [5, W]
         signs: of the hyperplanes. float32 [G, L]
@@ -32,12 +32,14 @@ def codes_of(
 
     Shape: int32 [T, N]
     """
-    rows, features, streams = z.shape
+    rows, streams = use.shape
+    *features, x, mean_x = parts
+    z = torch.stack((*features, x - mean_x), 1)
     scaled = torch.where(use[:, None], (z - shift[:, :streams]) * factor[:, :streams], 0.0).float().flatten(1)
     groups, length = signs.shape
     padded = scaled.new_zeros((length, rows))
-    padded[: features * streams] = scaled.T
-    code = torch.zeros((tables, rows), dtype=torch.int32, device=z.device)
+    padded[: scaled.shape[1]] = scaled.T
+    code = torch.zeros((tables, rows), dtype=torch.int32, device=use.device)
     for group in range(groups):
         above = (transformed(padded * signs[group, :, None]) > 0.0).int()
         # Hyperplane k T + t gives bit k of table t, most significant first; the first one counts negative.

@@ -110,22 +110,15 @@ def remember(
             " for this graph, or modules.hash_registry.bits=16"
         )
     rows = ts_ns.shape[0]
-    read, write, origin, frozen, learnt = torch.cat((state.head, state.clock[:1], state.warm.flip(0))).tolist()
+    read, write, origin = torch.cat((state.head, state.clock[:1])).tolist()
     if origin == MISSING_NS:
         origin = int(ts_ns[0])
-    mean_x = _momentum_means(x, dt_s, params.momentum_tau_s, state, edge, block)
-    z = torch.stack((deviation, micro, imbalance, half, x - mean_x), 1)
-    use = route == 0
-    z = torch.where(use[:, None], z, 0.0)
-    start, scale = (0, {}) if frozen else _learn_scale(z, use, ghost, learnt, params.warmup_events, state, edge, block)
-    if codes is None:
-        shift, factor = (scale.get(name, getattr(state, name)) for name in ("z_shift", "z_scale"))
-        codes = codes_of(z, use, shift, factor, state.signs, params.bits, state.table.shape[0])
-
+    look = looked(x, micro, imbalance, half, dt_s, route, ghost, deviation, params, state, edge=edge, block=block)
+    codes = look.codes if codes is None else codes
     times = epochs(ts_ns, origin, params.tau_s, state.clock[1], edge)
     echo_times = epochs(ts_ns, origin, params.echo_tau_s, state.clock[2], edge)
     known = ~ghost.isnan()
-    known[:start] = False
+    known[: look.start] = False
     asks = known.nonzero().squeeze(1)
     live = (read, write)
     due_ns = torch.cat((taken(state.due_ns, live), ts_ns[asks] + params.horizon_ns))
@@ -161,7 +154,7 @@ def remember(
     queue = Queue(queue.asked[due], queue.row[due], queue.source[due], queue.unit[due], queue.until)
     found, tables = _tables(asks, codes, outcomes, queue, times, params, state, edge)
     average = times.scale[asks] / code.shape[0]
-    stats = z.new_zeros((rows, READ))
+    stats = ghost.new_zeros((rows, READ))
     stats[asks] = found * average[:, None]
     mean = stats[:, SUM] / (stats[:, COUNT] + SHRINK)
     echo, echo_state = _echo(asks, codes, outcomes, queue, echo_times, params, state, edge)
@@ -172,10 +165,10 @@ def remember(
 
     pending = slice(head[0] - read, None)
     after = state._replace(
-        **scale,
+        **look.learnt,
         **tables,
         **echo_state,
-        mean_x=_with_streams(state.mean_x, mean_x[-1]),
+        mean_x=_with_streams(state.mean_x, look.mean_x[-1]),
         x=_with_streams(state.x, x[-1]),
         clock=torch.stack((state.clock.new_tensor(origin), *(t.edges[-1].long() for t in (times, echo_times)))),
         ghost=ghost[-1:].clone(),
@@ -192,6 +185,49 @@ def remember(
     sums = skill.read(torch.zeros_like(every), every // edge, queue.until, times.number)
     trusted = (2.0 * sums[:, 0] > sums[:, 1]).to(torch.int8)
     return Remembered(key, _entropy(stats), mean, echo, trusted), after
+
+
+class Look(NamedTuple):
+    """State vectors of the rows.
+
+    start: first row with a scale; learnt: what the warm-up changed of the state; mean_x: decayed means of log mids,
+    before each row's own [N, V]; codes: int32 [T, N].
+    """
+
+    start: int
+    learnt: dict[str, torch.Tensor]
+    mean_x: torch.Tensor
+    codes: torch.Tensor
+
+
+def looked(
+    x: torch.Tensor,
+    micro: torch.Tensor,
+    imbalance: torch.Tensor,
+    half: torch.Tensor,
+    dt_s: torch.Tensor,
+    route: torch.Tensor,
+    ghost: torch.Tensor,
+    deviation: torch.Tensor,
+    params: RegistryParams,
+    state: Any,
+    *,
+    edge: int = EDGE,
+    block: int = BLOCK,
+) -> Look:
+    """Features of every row, their scale, and their codes; arguments as of ``remember``."""
+    learnt, frozen = state.warm.tolist()
+    mean_x = _momentum_means(x, dt_s, params.momentum_tau_s, state, edge, block)
+    use = route == 0
+    changed: dict[str, torch.Tensor] = {}
+    start = 0
+    if not frozen:
+        z = torch.where(use[:, None], torch.stack((deviation, micro, imbalance, half, x - mean_x), 1), 0.0)
+        start, changed = _learn_scale(z, use, ghost, learnt, params.warmup_events, state, edge, block)
+    shift, factor = (changed.get(name, getattr(state, name)) for name in ("z_shift", "z_scale"))
+    parts = (deviation, micro, imbalance, half, x, mean_x)
+    codes = codes_of(parts, use, shift, factor, state.signs, params.bits, state.table.shape[0])
+    return Look(start, changed, mean_x, codes)
 
 
 def _asked_epochs(times: Epochs, asks: torch.Tensor, queue: Queue) -> torch.Tensor:
