@@ -19,7 +19,7 @@ from schwabot_kernels.registry.cpu import RegistryState
 from schwabot_kernels.registry.op import COLUMNS as REGISTRY_COLUMNS
 from schwabot_kernels.registry.op import remember
 from schwabot_kernels.rings import RINGS, grown
-from tests.kernels.making import Market
+from tests.kernels.making import Market, assert_close
 
 Columns = dict[str, torch.Tensor]
 
@@ -50,6 +50,11 @@ class Piece:
 def tensors(state: Any) -> Any:
     """An op's state as a tuple of tensors of its own."""
     return type(state)(*(torch.from_numpy(part.copy()) for part in state))
+
+
+def on(device: str, state: Any) -> Any:
+    """An op's state on the device."""
+    return type(state)(*(part.to(device) for part in tensors(state)))
 
 
 def arrays(state: Any) -> Any:
@@ -154,3 +159,9 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     if a.is_floating_point():
         a, b = (part.contiguous().view({8: torch.int64, 4: torch.int32}[part.element_size()]) for part in (a, b))
     return torch.equal(a, b)
+
+
+def near(ours: torch.Tensor, theirs: torch.Tensor, what: str, room: float = 1e-9) -> None:
+    """Within a share of what stands there, and of 1."""
+    theirs = torch.as_tensor(theirs).double()
+    assert_close(ours.cpu().double(), theirs, room * (1.0 + theirs.abs().nan_to_num()), what)

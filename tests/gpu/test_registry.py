@@ -18,11 +18,12 @@ from tests.gpu.memory_making import (
     Piece,
     arrays,
     live_ring,
+    near,
+    on,
     pieces,
     row_major,
     run_cpu_registry,
     same_bits,
-    tensors,
 )
 from tests.kernels import making
 from tests.kernels.making import HABITS, Habits, adversarial, assert_close, assert_few, assert_same, synthetic
@@ -35,15 +36,11 @@ SCALE = ("z_count", "z_sum", "z_squares", "z_shift", "z_scale")
 SUMS = ("table", "prefix", "echo", "echo_weight", "skill")
 
 
-def on(device: str, state: Any) -> Any:
-    return type(state)(*(part.to(device) for part in tensors(state)))
-
-
 def codes_in_rows(piece: Piece) -> torch.Tensor:
     """The CPU's codes at their rows, 0 where none was asked. [T, N]"""
     asked = piece.registry_out["key"] >= 0
     codes = torch.zeros((piece.codes.shape[0], piece.events), dtype=torch.int32)
-    codes[:, asked] = piece.codes
+    codes[:, asked] = piece.codes.int()
     return codes
 
 
@@ -63,12 +60,6 @@ def bp(piece: Piece) -> float:
     """1e-9 bp, in proportion more where the price moves by more than 1000 bp."""
     known = piece.registry_in["x"][~piece.registry_in["x"].isnan()]
     return 1e-9 * max(1.0, 1e-3 * float(known.max() - known.min())) if known.numel() else 1e-9
-
-
-def near(ours: torch.Tensor, theirs: torch.Tensor, what: str, room: float = 1e-9) -> None:
-    """Within a share of what stands there, and of 1."""
-    theirs = torch.as_tensor(theirs).double()
-    assert_close(ours.cpu().double(), theirs, room * (1.0 + theirs.abs().nan_to_num()), what)
 
 
 def hold_codes(piece: Piece, device: str) -> None:
@@ -149,12 +140,12 @@ def test_synthetic_market_from_states_in_mid_run(device: str, bits: int, tables:
 
 def test_what_is_compared_occurs(device: str) -> None:
     """Slots that are thick and thin, outcomes that are flat and not, skill that is trusted and not."""
-    piece = synthetic_pieces(6_001, [3_000], bits=16, tables=2)[1]
+    piece = synthetic_pieces(6_001, [600], bits=16, tables=2)[1]
     out, _ = run_device(piece, device, edge=1024, block=128)
     assert out.entropy.min() < 1.0 < out.entropy.max()
     assert out.echo.abs().max() > 1e-3 < out.mean.abs().max()
     assert len(set(out.key.tolist())) > 100
-    assert out.trusted.max() == 1
+    assert 0.01 < out.trusted.double().mean() < 0.99
 
 
 def test_reference_times_move_on_within_a_unit_and_between(device: str) -> None:
@@ -167,7 +158,7 @@ def test_reference_times_move_on_within_a_unit_and_between(device: str) -> None:
 def test_pending_outcomes_outgrow_the_ring(device: str) -> None:
     first, second = synthetic_pieces(9_001, [700], horizon_ms=12_000.0, tables=1)
     out, after = run_device(second, device, edge=1024, block=128)
-    assert after.due_ns.shape[0] == 16_384 > 4_096 == len(first.registry_after.due_ns)
+    assert after.due_ns.shape[0] == 8_192 > 4_096 == len(first.registry_after.due_ns)
     hold(second, device, out, after)
 
 
@@ -234,8 +225,7 @@ def test_more_than_sixteen_bits_run_on_the_cpu(device: str) -> None:
         run_device(piece, device)
 
 
-@pytest.mark.usefixtures("by_triton")
-@pytest.mark.filterwarnings("ignore:.*deterministic:UserWarning")
+@pytest.mark.usefixtures("by_triton", "poisoned")
 @pytest.mark.parametrize("habits", [
     Habits(events=150, streams=3, seed=1, ties=0.2, round_times=True, gaps=0.02, trades=0.1, trades_only=0.0,
            crossed=0.1, no_size=0.0, still=0.0, outages=0.5, late=0.5, coarse=False),
@@ -244,10 +234,6 @@ def test_more_than_sixteen_bits_run_on_the_cpu(device: str) -> None:
 def test_kernels_on_poisoned_memory(device: str, habits: Habits, code: tuple[int, int]) -> None:
     config = making.settings(bits=code[0], tables=code[1])
     config.hash_registry.min_count = 1.5
-    torch.use_deterministic_algorithms(True, warn_only=True)  # fills what is not written yet with NaN
-    try:
-        for piece in pieces(adversarial(habits), config, [67]):
-            hold_codes(piece, device)
-            hold(piece, device, *run_device(piece, device, edge=32, block=8))
-    finally:
-        torch.use_deterministic_algorithms(False)
+    for piece in pieces(adversarial(habits), config, [67]):
+        hold_codes(piece, device)
+        hold(piece, device, *run_device(piece, device, edge=32, block=8))
