@@ -5,10 +5,124 @@ N rows, V streams, T tables, b bits, G groups of L hyperplanes; see hash.py, who
 
 from __future__ import annotations
 
-import torch
+from typing import Any
 
+import torch
+import triton
+import triton.language as tl
+
+from schwabot_kernels.device_scan import by_triton
 from schwabot_kernels.registry.intrinsics import PAIR_STAGES
 from schwabot_kernels.simd import EIGHT
+
+ROWS = 128
+"""Rows of one Triton program: one a thread, which holds all of a row's projections in registers."""
+LARGEST = {"length": 64, "tables": 32}
+"""What fits into registers; wider rows go through plain torch, with the same sums."""
+
+STAGES = tl.constexpr(PAIR_STAGES)
+
+
+@triton.jit
+def _eight(rows: Any) -> Any:
+    """Walsh-Hadamard transform of eight vectors; see ``intrinsics.hadamard8``."""
+    for s in tl.static_range(3):
+        out = ()
+        for i in tl.static_range(8):
+            if i & (1 << s):
+                out = out + (rows[i ^ (1 << s)] - rows[i],)
+            else:
+                out = out + (rows[i ^ (1 << s)] + rows[i],)
+        rows = out
+    return rows
+
+
+@triton.jit
+def _sixteen(rows: Any, FIRST: tl.constexpr) -> Any:
+    """Walsh-Hadamard transform of sixteen vectors from ``FIRST`` on; see ``intrinsics.hadamard_pair``."""
+    plus = ()
+    minus = ()
+    for i in tl.static_range(8):
+        plus = plus + (rows[FIRST + i] + rows[FIRST + 8 + i],)
+        minus = minus + (rows[FIRST + i] - rows[FIRST + 8 + i],)
+    both = plus + minus
+    for s in tl.static_range(3):
+        plus = ()
+        minus = ()
+        for i in tl.static_range(8):
+            plus = plus + (both[STAGES[s][0][i]] + both[STAGES[s][1][i]],)
+            minus = minus + (both[STAGES[s][0][i]] - both[STAGES[s][1][i]],)
+        both = plus + minus
+    return both
+
+
+@triton.jit
+def _all(rows: Any, L: tl.constexpr) -> Any:
+    """Walsh-Hadamard transform of L vectors, in the CPU's order."""
+    if L == 8:
+        out = _eight(rows)
+    else:
+        out = ()
+        for i in tl.static_range(0, L, 16):
+            out = out + _sixteen(rows, i)
+        for s in tl.static_range(4, 10):
+            if (1 << s) < L:
+                following = ()
+                for i in tl.static_range(L):
+                    if i & (1 << s):
+                        following = following + (out[i ^ (1 << s)] - out[i],)
+                    else:
+                        following = following + (out[i] + out[i ^ (1 << s)],)
+                out = following
+    return out
+
+
+@triton.jit
+def hash_kernel(
+    deviation, micro, imbalance, half, x, mean_x, use, shift, factor, signs, code, N,
+    V: tl.constexpr, W: tl.constexpr, L: tl.constexpr, BITS: tl.constexpr, TABLES: tl.constexpr, ROWS: tl.constexpr,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Codes of ``ROWS`` rows."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    mask = row < N
+    scaled = ()
+    for i in tl.static_range(L):
+        if i < 5 * V:
+            at = row * V + i % V
+            if i < V:
+                z = tl.load(deviation + at, mask, other=0.0)
+            elif i < 2 * V:
+                z = tl.load(micro + at, mask, other=0.0)
+            elif i < 3 * V:
+                z = tl.load(imbalance + at, mask, other=0.0)
+            elif i < 4 * V:
+                z = tl.load(half + at, mask, other=0.0)
+            else:
+                z = tl.load(x + at, mask, other=0.0) - tl.load(mean_x + at, mask, other=0.0)
+            place = (i // V) * W + i % V
+            z = (z - tl.load(shift + place)) * tl.load(factor + place)
+            takes = tl.load(use + at, mask, other=0) != 0
+            scaled = scaled + (tl.where(takes, z, 0.0).to(tl.float32),)
+        else:
+            scaled = scaled + (tl.zeros([ROWS], tl.float32),)
+    codes = ()
+    for t in tl.static_range(TABLES):
+        codes = codes + (tl.zeros([ROWS], tl.int32),)
+    for group in tl.static_range(tl.cdiv(BITS * TABLES, L)):
+        signed = ()
+        for i in tl.static_range(L):
+            signed = signed + (scaled[i] * tl.load(signs + group * L + i),)
+        projected = _all(signed, L)
+        # Hyperplane k T + t gives bit k of table t, most significant first; the first one counts negative.
+        for i in tl.static_range(L):
+            if group * L + i < BITS * TABLES:
+                table: tl.constexpr = (group * L + i) % TABLES
+                bit = (projected[i] > 0.0).to(tl.int32)
+                if group * L + i < TABLES:
+                    bit = -bit
+                codes = codes[:table] + (codes[table] * 2 + bit,) + codes[table + 1 :]
+    for t in tl.static_range(TABLES):
+        tl.store(code + t * N.to(tl.int64) + row, codes[t], mask)
 
 
 def codes_of(
@@ -33,6 +147,15 @@ def codes_of(
     Shape: int32 [T, N]
     """
     rows, streams = use.shape
+    fits = signs.shape[1] <= LARGEST["length"] and tables <= LARGEST["tables"]
+    if by_triton(use) and fits:
+        code = torch.empty((tables, rows), dtype=torch.int32, device=use.device)
+        hash_kernel[(triton.cdiv(rows, ROWS),)](
+            *(part.contiguous() for part in parts), use.to(torch.int8).contiguous(), shift.contiguous(),
+            factor.contiguous(), signs, code, rows, V=streams, W=shift.shape[1], L=signs.shape[1], BITS=bits,
+            TABLES=tables, ROWS=ROWS, num_warps=4, enable_fp_fusion=False,
+        )  # fmt: skip
+        return code
     *features, x, mean_x = parts
     z = torch.stack((*features, x - mean_x), 1)
     scaled = torch.where(use[:, None], (z - shift[:, :streams]) * factor[:, :streams], 0.0).float().flatten(1)
