@@ -9,7 +9,7 @@ Triton on CUDA tensors and within ``device_scan.interpreted()``, plain torch oth
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import triton
@@ -31,9 +31,9 @@ from schwabot_kernels.forecast.cpu import (
 from schwabot_kernels.forecast.reference import Dealt
 from schwabot_kernels.outcomes import NS, decay
 
-ROWS = 64
-"""Events of one program of the features' kernel."""
-TILE = 2048
+CELLS = 512
+"""Streams times events of one program of the features' kernel."""
+TILE = 1024
 """Sums that one program of the head's kernel keeps."""
 
 
@@ -100,9 +100,11 @@ def features(
     found = x.new_empty((FEATURES + own.shape[0], rows, streams))
     columns = [column.contiguous() for column in (last_ns, x, micro, phase, route)]
     if by_triton(x):
-        features_kernel[(triton.cdiv(rows, ROWS),)](
+        width = triton.next_power_of_2(streams)
+        tile = max(1, CELLS // width)
+        features_kernel[(triton.cdiv(rows, tile),)](
             events.ts_ns, *columns, *carried, found, rows, streams, rows * streams,
-            ROWS=ROWS, WIDTH=triton.next_power_of_2(streams), num_warps=4, enable_fp_fusion=False,
+            ROWS=tile, WIDTH=width, num_warps=4, enable_fp_fusion=False,
         )  # fmt: skip
     else:
         _shape(events.ts_ns, *columns, carried, found)
@@ -267,7 +269,7 @@ def _asinh(x: torch.Tensor) -> torch.Tensor:
 
 
 @triton.jit
-def asinh(x: Any) -> Any:
+def asinh(x: tl.tensor) -> tl.tensor:
     """asinh of a tile."""
     size = tl.abs(x)
     value = tl.log(size + tl.sqrt(size * size + 1.0))
