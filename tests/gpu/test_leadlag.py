@@ -101,3 +101,15 @@ def test_a_path_that_does_not_move(device: str) -> None:
         tensors = on_device(*pair, device)
         assert gpu.contrast(*tensors, lags, block[: len(pair[0][0])], 2).tolist() == [[0.0, 0.0], [0.0, 0.0]]
         assert gpu.bin_correlation(*tensors, lags, 10, -50).isnan().all()
+
+
+def test_a_pair_on_the_device_is_the_pair_on_the_cpu(device: str) -> None:
+    """The sums of ``lead_lag`` through the device's kernels, which take tensors of any device."""
+    from schwabot.training.leadlag_sums import LagSums
+
+    arrays = (*walk(600, 12), *walk(500, 13))
+    lags, block = np.arange(-30, 31) * 2_000_000, np.arange(600) // 60
+    here, there = LagSums(arrays), LagSums(arrays, f"{device}:0")
+    assert there.contrast(lags, block).tolist() == here.contrast(lags, block).tolist()
+    expected = here.bin_correlation(lags, 9_000_000, -(10**10))
+    np.testing.assert_allclose(there.bin_correlation(lags, 9_000_000, -(10**10)), expected, rtol=1e-12, atol=1e-15)
