@@ -54,8 +54,29 @@ def _scan_kernels() -> list[Kernel]:
     return found
 
 
+def _forecast_kernels() -> list[Kernel]:
+    found = []
+    for width in (4, 8, 16):
+        types = (I64, I64, F64, F64, F64, I8, *[F64] * 8, I64, F64, N, N, N, None, None)
+        found.append(Kernel(FORECAST, "features_kernel", types, {"ROWS": 512 // width, "WIDTH": width}))
+    for sums in (4, 16, 128):
+        types = (F64, I8, F64, F64, I8, F64, F64, *[N] * 7, None, None, None)
+        found.append(Kernel(FORECAST, "head_kernel", types, {"CLIP": 2.7, "ROWS": 1024 // sums, "SUMS": sums}))
+    return found
+
+
+def _leadlag_kernels() -> list[Kernel]:
+    types = (I64, I64, F64, I64, I64, I64, F64, I64, I32, I32, F64, N, N, None, None, None)
+    found = [Kernel(LEADLAG, "tiles_kernel", types, {"FIRST": f, "MOVES": 128, "LAGS": 8}) for f in (True, False)]
+    types = (F64, I64, I64, F64, N, N, None, None)
+    return [*found, Kernel(LEADLAG, "blocks_kernel", types, {"TALL": 16, "WIDE": 128})]
+
+
+LEADLAG = "schwabot_kernels.leadlag.gpu"
+FORECAST = "schwabot_kernels.forecast.gpu"
 KERNELS: list[Kernel] = _scan_kernels()
 """Every kernel at the sizes it is launched with."""
+KERNELS += _forecast_kernels() + _leadlag_kernels()
 
 
 @dataclass(frozen=True)
