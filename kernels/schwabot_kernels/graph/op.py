@@ -180,6 +180,42 @@ def _own_copy(streams: int, params: GraphParams, state: list[torch.Tensor]) -> G
     return GraphState(*copies)
 
 
+@graph.register_kernel("cuda")
+def _(  # type: ignore[no-untyped-def]
+    events, own, table, numbers, arrays, state,
+):  # fmt: skip
+    return on_tensors(events, own, table, numbers, arrays, state)
+
+
+def on_tensors(
+    events: list[torch.Tensor],
+    own: torch.Tensor,
+    table: list[torch.Tensor],
+    numbers: list[float],
+    arrays: list[torch.Tensor],
+    state: list[torch.Tensor],
+    **sizes: int,
+) -> list[torch.Tensor]:
+    """What ``graph`` does with CUDA tensors, for tensors of any device; ``arrays`` may be anywhere.
+
+    Args:
+        events, own, table, numbers, arrays, state: see ``graph``.
+        sizes: ``edge`` and ``block``, see device_scan.py.
+    """
+    from schwabot_kernels.device_state import on_device
+    from schwabot_kernels.graph.gpu import graph as on_any
+
+    device = events[0].device
+    params = on_device(full_params(GraphParams, iter(numbers), iter([part.cpu() for part in arrays])), device)
+    parts = []
+    first = 0
+    for stage, size in zip(get_type_hints(GraphState).values(), _sizes(state), strict=True):
+        parts.append(stage(*state[first : first + size]))
+        first += size
+    columns, after = on_any(Events(*events), own, StreamTable(*table), params, GraphState(*parts), **sizes)
+    return [*columns, *(part for stage in after for part in stage)]
+
+
 @graph.register_fake
 def _(  # type: ignore[no-untyped-def]
     events, own, table, numbers, arrays, state,
