@@ -54,7 +54,23 @@ def _scan_kernels() -> list[Kernel]:
     return found
 
 
-KERNELS: list[Kernel] = _scan_kernels()
+PHASE = "schwabot_kernels.phase.gpu"
+
+
+def _phase_kernels() -> list[Kernel]:
+    columns = (I64, F64, F64, I64, I8)
+    found = []
+    for width in (4, 8, 16):
+        constants = {"BLOCK": 512, "WIDTH": width, "TILE": min(width, 8)}
+        pairs = (*columns, F64, I64, I8, I64, I64, F64, I64, F64, F64, F64, F64, F64, F64) + (N,) * 4 + (I64[1:], N)
+        found.append(Kernel(PHASE, "pair_kernel", (*pairs, None, None, None), constants, min(width, 8)))
+        drift = (I64, I64, I8, F64, F64, F64, I64, F64, F64, F64, I8, I8, N, N, N, I64[1:], I64[1:], N)
+        constants = {"RING": 64, "BLOCK": 128, "WIDTH": width}
+        found.append(Kernel(PHASE, "drift_kernel", (*drift, None, None, None), constants))
+    return found
+
+
+KERNELS: list[Kernel] = _scan_kernels() + _phase_kernels()
 """Every kernel at the sizes it is launched with."""
 
 
