@@ -283,7 +283,7 @@ def pair_kernel(  # type: ignore[no-untyped-def]
     own_valid = inside & (own_bad == 0) & (t - own_ns <= stale_ns)
     seen = tl.zeros([BLOCK], tl.int32)
     all_beta = tl.zeros([BLOCK], tl.float64)
-    for first_u in tl.static_range(0, WIDTH, TILE):
+    for first_u in range(0, WIDTH, TILE):
         u = first_u + tl.arange(0, TILE)[None, :]
         at, here = before[:, None] * V + u, old[:, None] & (u < V)
         other_x = tl.where(here, tl.load(x + at, here, other=0.0), tl.load(state_x + u, u < V, other=0.0))
@@ -400,7 +400,8 @@ def _phases_by_triton(
         pair_kernel[(streams * blocks,)](
             ts_ns, aligned.dt_s, aligned.x, aligned.last_ns, aligned.bad, state.x, state.last_ns, state.bad,
             *joins, settings, keep, added, starts, phi, events, streams, pairs, joins.offset.shape[0],
-            params.stale_ns, apply, BLOCK=block, WIDTH=width, TILE=min(width, 8), num_warps=min(width, 8), enable_fp_fusion=False,
+            params.stale_ns, apply, BLOCK=block, WIDTH=width, TILE=min(width, 8), num_warps=min(width, 8),
+            enable_fp_fusion=False,
         )  # fmt: skip
 
     before = torch.cat((state.pair_sum[:pairs], state.pair_weight[:pairs]))
