@@ -29,7 +29,8 @@ import numba.core.caching
 import numba.core.config
 
 NOT_COMPILED = (
-    "cache.py", "checking.py", "columns.py", "kept.py", "op.py", "outcomes.py", "rings.py", "scan.py", "tree.py",
+    "cache.py", "checking.py", "columns.py", "device_scan.py", "device_state.py", "gpu.py", "gpu_expected.py",
+    "kept.py", "op.py", "outcomes.py", "rings.py", "scan.py", "tree.py",
 )  # fmt: skip
 
 

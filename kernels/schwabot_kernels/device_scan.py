@@ -67,15 +67,15 @@ def by_triton(tensor: torch.Tensor) -> bool:
 
 
 @triton.jit
-def fma(a: tl.tensor, b: tl.tensor, c: tl.tensor) -> Any:
-    """a b + c, rounded once: what is said in two kernels must have the same bits in both."""
-    return tl.fma(a, b, c)
-
-
-@triton.jit
 def then_affine(a1: tl.tensor, b1: tl.tensor, a2: tl.tensor, b2: tl.tensor) -> Any:
     """One affine map, then another."""
     return a1 * a2, tl.fma(a2, b1, b2)
+
+
+@triton.jit
+def then_two_affine(a1: tl.tensor, b1: tl.tensor, c1: tl.tensor, a2: tl.tensor, b2: tl.tensor, c2: tl.tensor) -> Any:
+    """Affine maps of two numbers that are kept alike."""
+    return a1 * a2, tl.fma(a2, b1, b2), tl.fma(a2, c1, c2)
 
 
 @triton.jit
@@ -413,8 +413,8 @@ def _scan(kind: int, parts: Parts, y0: torch.Tensor, edge: int, block: int) -> t
     def run(starts: torch.Tensor, apply: int) -> None:
         block_kernel[(blocks, triton.cdiv(columns, width))](
             p, q, r, s, a, b, c, d, starts, y,
-            *(part.stride(0) for part in (p, q, r, s)), *(part.stride(1) for part in (p, q, r, s)), rows, columns, apply,
-            KIND=kind, BLOCK=block, COLUMNS=width, num_warps=_warps(width), enable_fp_fusion=False,
+            *(part.stride(0) for part in (p, q, r, s)), *(part.stride(1) for part in (p, q, r, s)), rows, columns,
+            apply, KIND=kind, BLOCK=block, COLUMNS=width, num_warps=_warps(width), enable_fp_fusion=False,
         )  # fmt: skip
 
     run(y, 0)

@@ -19,7 +19,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-F64, I64, I32, I8, N, X = "*fp64", "*i64", "*i32", "*i8", "i32", "fp64"
+F64, I64, I32, I8, N, LONG = "*fp64", "*i64", "*i32", "*i8", "i32", "i64"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,64 @@ def _leadlag_kernels() -> list[Kernel]:
 
 LEADLAG = "schwabot_kernels.leadlag.gpu"
 FORECAST = "schwabot_kernels.forecast.gpu"
-KERNELS: list[Kernel] = _scan_kernels()
+
+PHASE = "schwabot_kernels.phase.gpu"
+
+
+def _phase_kernels() -> list[Kernel]:
+    columns = (I64, F64, F64, I64, I8)
+    found = []
+    for width in (4, 8, 16):
+        constants = {"BLOCK": 512, "WIDTH": width, "TILE": 8 if width == 8 else 4}
+        pairs = (*columns, F64, I64, I8, I64, I64, F64, I64, F64, F64, F64, F64, F64, F64) + (N,) * 4 + (LONG, N)
+        found.append(Kernel(PHASE, "pair_kernel", (*pairs, None, None, None), constants, width))
+        drift = (I64, I64, I8, F64, F64, F64, I64, F64, F64, F64, I8, I8, N, N, N, LONG, LONG, N)
+        constants = {"RING": 64, "BLOCK": 128, "WIDTH": width}
+        found.append(Kernel(PHASE, "drift_kernel", (*drift, None, None, None), constants))
+    return found
+
+
+CONSENSUS = "schwabot_kernels.consensus.gpu"
+
+
+def _consensus_kernels() -> list[Kernel]:
+    found = [Kernel(CONSENSUS, "depth_carry_kernel", (F64, F64, F64, N, None), {"PER_EDGE": 256})]
+    first = (I64, I32, I8, I64, F64, F64, F64, F64, F64, F64, I8, I8, F64, F64, F64, F64, F64, F64, N, N, N)
+    second = (
+        I64,
+        I32,
+        F64,
+        F64,
+        F64,
+        F64,
+        F64,
+        F64,
+        I64,
+        I64,
+        I32,
+        F64,
+        F64,
+        F64,
+        F64,
+        F64,
+        F64,
+        F64,
+        N,
+        N,
+        N,
+        LONG,
+        N,
+        N,
+        N,
+    )
+    for width in (4, 8, 16):
+        constants = {"BLOCK": 512, "WIDTH": width}
+        found.append(Kernel(CONSENSUS, "first_kernel", (*first, None, None), constants, width))
+        found.append(Kernel(CONSENSUS, "second_kernel", (*second, None, None), constants, width))
+    return found
+
+
+KERNELS: list[Kernel] = _scan_kernels() + _phase_kernels() + _consensus_kernels()
 """Every kernel at the sizes it is launched with."""
 KERNELS += _forecast_kernels() + _leadlag_kernels()
 

@@ -6,6 +6,7 @@ Tolerances are those of kernels/schwabot_kernels/<op>/README.md.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,22 @@ def test_adversarial_markets(habits: Habits, share: float) -> None:
 def test_synthetic_markets(streams: int, share: float, device: str) -> None:
     hold(synthetic(3_001, seed=streams, streams=streams), share, device)
     hold(synthetic(3_001, seed=streams, streams=streams), share, device, ModulesConfig())
+
+
+SMALL_HABITS = replace(LOUD, events=120, streams=3, gaps=0.02)
+
+
+@pytest.mark.parametrize(
+    ("habits", "share"),
+    [
+        (SMALL_HABITS, 0.0),
+        (replace(SMALL_HABITS, seed=8, streams=4, events=75), 0.4),
+        (replace(SMALL_HABITS, seed=9, streams=1, events=41), 0.0),
+        (replace(SMALL_HABITS, seed=11, streams=5, trades_only=0.0, rates=True), 0.3),
+    ],
+)
+def test_triton_on_adversarial_markets(habits: Habits, share: float, device: str, by_triton: None) -> None:
+    hold(adversarial(habits), share, device, **SMALL)
 
 
 def recorded(captures: Path, events: int) -> Market:

@@ -63,7 +63,7 @@ def assert_close(ours: list[torch.Tensor], theirs: list[torch.Tensor], share: fl
     """
     one, two = columns_of(ours), columns_of(theirs)
     for name in EVIDENCE:
-        assert float((one.pop(name) - two.pop(name)).abs().mean()) < 0.01, name
+        assert float((one.pop(name) - two.pop(name)).abs().mean()) < 0.05, name
     for name in one:
         a, b = one[name], two[name]
         assert a.shape == b.shape, name

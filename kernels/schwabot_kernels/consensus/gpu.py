@@ -8,14 +8,16 @@ the call, with a mark where there is something to judge. An event judges a run o
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import triton
+import triton.language as tl
 
 from schwabot_kernels.align.reference import OK, QUOTE, TRADE, Aligned
 from schwabot_kernels.consensus.cpu import ConsensusParams, ConsensusState
 from schwabot_kernels.consensus.reference import stage_weight
-from schwabot_kernels.device_scan import BLOCK, EDGE, affine, last_row
+from schwabot_kernels.device_scan import AFFINE, BLOCK, EDGE, affine, by_triton, carry, last_row, then_two_affine
 from schwabot_kernels.device_state import shifted, total, with_lanes
 from schwabot_kernels.outcomes import NS
 
@@ -64,7 +66,46 @@ def consensus(
     Returns:
         The ghost price [N], and the state after the last event.
     """
+    given = (ts_ns, stream, kind, aligned, phase, compensated, route, quoted, params, state, edge, block)
+    found = _by_triton(*given) if by_triton(aligned.x) else _in_torch(*given)
+    waiting = _waiting(ts_ns, stream, found.value, params, state)
     streams = aligned.x.shape[1]
+    return found.ghost, ConsensusState(
+        depth=found.depth,
+        error_sum=with_lanes(found.errors[:streams], state.error_sum),
+        error_count=with_lanes(found.errors[streams:], state.error_count),
+        ghost=found.first[-1:].clone(),
+        **waiting._asdict(),
+    )
+
+
+class Found(NamedTuple):
+    """Ghost, first-stage ghost, and what is judged one horizon later, NaN where nothing is [N].
+
+    depth: state after [3]; errors: sums of squares, then counts, after the last event [2 V].
+    """
+
+    ghost: torch.Tensor
+    first: torch.Tensor
+    value: torch.Tensor
+    depth: torch.Tensor
+    errors: torch.Tensor
+
+
+def _in_torch(
+    ts_ns: torch.Tensor,
+    stream: torch.Tensor,
+    kind: torch.Tensor,
+    aligned: Aligned,
+    phase: torch.Tensor,
+    compensated: torch.Tensor,
+    route: torch.Tensor,
+    quoted: torch.Tensor,
+    params: ConsensusParams,
+    state: ConsensusState,
+    edge: int,
+    block: int,
+) -> Found:
     typical, depth = _typical_depth(aligned, route, params.tau_depth_s, state.depth, edge, block)
     relative = aligned.depth / typical[:, None]
     relative = torch.where(relative.isnan(), 1.0, relative)
@@ -75,26 +116,14 @@ def consensus(
     first = weighted_mean(values, weight)
 
     own = stream.long()
-    at = own[:, None]
     pricing = (kind == QUOTE) | ((kind == TRADE) & (quoted[own] == 0))
-    judged = pricing & (route.gather(1, at)[:, 0] == OK)
-    value = (aligned.x - phase).gather(1, at)[:, 0]
-    queue = _queue(ts_ns + params.horizon_ns, own, value, judged, state)
-    error_sum, error_count = _reliability(ts_ns, queue, first, aligned.dt_s, params, state, streams, edge, block)
+    judged = pricing & (route.gather(1, own[:, None])[:, 0] == OK)
+    value = torch.where(judged, (aligned.x - phase).gather(1, own[:, None])[:, 0], torch.nan)
+    errors = _reliability(ts_ns, stream, value, first, aligned.dt_s, params, state, weight.shape[1], edge, block)
+    error_sum, error_count = errors.chunk(2, 1)
     prior_sum = params.prior_count * params.prior_variance_bp2
     final = weight * ((error_count + params.prior_count) / (error_sum + prior_sum))
-    due_ns, due_stream, due_value, head = _waiting(queue, ts_ns[-1], state)
-    after = ConsensusState(
-        depth=depth,
-        error_sum=with_lanes(error_sum[-1], state.error_sum),
-        error_count=with_lanes(error_count[-1], state.error_count),
-        ghost=first[-1:].clone(),
-        head=head,
-        due_ns=due_ns,
-        due_stream=due_stream,
-        due_value=due_value,
-    )
-    return weighted_mean(values, final), after
+    return Found(weighted_mean(values, final), first, value, depth, errors[-1])
 
 
 def weighted_mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -124,25 +153,27 @@ def _typical_depth(
 
 
 def _queue(
-    due_ns: torch.Tensor, stream: torch.Tensor, value: torch.Tensor, judged: torch.Tensor, state: ConsensusState
+    due_ns: torch.Tensor, stream: torch.Tensor, value: torch.Tensor, before: torch.Tensor, state: ConsensusState
 ) -> Queue:
-    """The ring's places, of which the last live ones are judged, and the call's events."""
+    """The ring's places, of which the last live ones are judged, and events, ``before`` of which went before these."""
     capacity = state.due_ns.shape[0]
     number = state.head[1] - capacity + torch.arange(capacity, device=due_ns.device)
     slot = number % capacity
     live = number >= state.head[0]
+    judged = ~value.isnan()
     return Queue(
         due_ns=torch.cat((torch.where(live, state.due_ns[slot], torch.iinfo(torch.int64).min), due_ns)),
-        stream=torch.cat((state.due_stream[slot].long(), stream)),
+        stream=torch.cat((state.due_stream[slot], stream)),
         value=torch.cat((state.due_value[slot], value)),
         judged=torch.cat((live, judged)),
-        number=torch.cat((number, state.head[1] + judged.cumsum(0) - 1)),
+        number=torch.cat((number, state.head[1] + before + judged.cumsum(0) - 1)),
     )
 
 
 def _reliability(
     ts_ns: torch.Tensor,
-    queue: Queue,
+    stream: torch.Tensor,
+    value: torch.Tensor,
     first: torch.Tensor,
     dt_s: torch.Tensor,
     params: ConsensusParams,
@@ -150,14 +181,15 @@ def _reliability(
     streams: int,
     edge: int,
     block: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Decayed sums of squared errors and their number after each event, [N, V] each. Waits for the device once."""
+) -> torch.Tensor:
+    """Decayed sums of squared errors, then their number, after each event, [N, 2 V]. Waits for the device once."""
+    queue = _queue(ts_ns + params.horizon_ns, stream, value, state.head[1] * 0, state)
+    lanes = torch.arange(streams, device=ts_ns.device)
     upto = torch.searchsorted(queue.due_ns, ts_ns, right=True)
     since = shifted(upto, (~queue.judged[: state.due_ns.shape[0]]).sum())
     ghost_before = shifted(first, state.ghost[0])
     squares = torch.zeros((ts_ns.shape[0], streams), dtype=torch.float64, device=ts_ns.device)
     counts = torch.zeros_like(squares)
-    lanes = torch.arange(streams, device=ts_ns.device)
     for k in range(int((upto - since).amax())):
         place = (since + k).clamp(max=queue.due_ns.shape[0] - 1)
         then = torch.where(queue.due_ns[place] == ts_ns, first, ghost_before)
@@ -168,22 +200,298 @@ def _reliability(
         counts = torch.where(whose, counts + 1.0, counts)
     keep = torch.exp(-dt_s / params.tau_reliability_s)[:, None]
     before = torch.cat((state.error_sum[:streams], state.error_count[:streams]))
-    found = affine(keep, torch.cat((squares, counts), 1), before, edge=edge, block=block)
-    return found[:, :streams], found[:, streams:]
+    return affine(keep, torch.cat((squares, counts), 1), before, edge=edge, block=block)
+
+
+class Waiting(NamedTuple):
+    """The part of the state that is a ring."""
+
+    head: torch.Tensor
+    due_ns: torch.Tensor
+    due_stream: torch.Tensor
+    due_value: torch.Tensor
 
 
 def _waiting(
-    queue: Queue, now_ns: torch.Tensor, state: ConsensusState
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The ring of what is still to be judged after ``now_ns``, and its head. Waits for the device once."""
-    newest = queue.number[-1:] + 1
+    ts_ns: torch.Tensor, stream: torch.Tensor, value: torch.Tensor, params: ConsensusParams, state: ConsensusState
+) -> Waiting:
+    """The ring of what is still to be judged after the last event. Waits for the device twice."""
+    now_ns, capacity = ts_ns[-1:], state.due_ns.shape[0]
+    first = int(torch.searchsorted(ts_ns, now_ns - params.horizon_ns, right=True))
+    before = (~value[:first].isnan()).sum()
+    queue = _queue(ts_ns[first:] + params.horizon_ns, stream[first:], value[first:], before, state)
     live = (queue.judged & (queue.due_ns > now_ns)).nonzero()[:, 0]
-    capacity = state.due_ns.shape[0]
     while capacity < live.shape[0]:
         capacity *= 2
     slot = queue.number[live] % capacity
-    due_ns = torch.zeros(capacity, dtype=torch.int64, device=now_ns.device)
-    due_stream = torch.zeros(capacity, dtype=torch.int32, device=now_ns.device)
-    due_value = torch.zeros(capacity, dtype=torch.float64, device=now_ns.device)
-    due_ns[slot], due_stream[slot], due_value[slot] = queue.due_ns[live], queue.stream[live].int(), queue.value[live]
-    return due_ns, due_stream, due_value, torch.cat((newest - live.shape[0], newest))
+    newest = queue.number[-1:] + 1
+    waiting = Waiting(
+        head=torch.cat((newest - live.shape[0], newest)),
+        due_ns=ts_ns.new_zeros(capacity),
+        due_stream=ts_ns.new_zeros(capacity, dtype=torch.int32),
+        due_value=value.new_zeros(capacity),
+    )
+    for ring, values in zip(waiting[1:], (queue.due_ns, queue.stream, queue.value), strict=True):
+        ring[slot] = values[live]
+    return waiting
+
+
+@triton.jit
+def then_depth(
+    keep1: tl.tensor, sum1: tl.tensor, weight1: tl.tensor, share1: tl.tensor, now1: tl.tensor,
+    keep2: tl.tensor, sum2: tl.tensor, weight2: tl.tensor, share2: tl.tensor, now2: tl.tensor,
+) -> Any:  # fmt: skip
+    """One stretch of the decayed mean depth, then another.
+
+    sum <- keep sum + sum_1 + share now, weight <- keep weight + weight_1 + share, now <- now_1 where that is known:
+    ``share`` is what the depth before the stretch adds while the stretch does not know its own; NaN is unknown.
+    """
+    known = now1 == now1
+    return (
+        keep1 * keep2,
+        tl.fma(keep2, sum1, sum2) + tl.where(known, share2 * now1, 0.0),
+        tl.fma(keep2, weight1, weight2) + tl.where(known, share2, 0.0),
+        keep2 * share1 + tl.where(known, 0.0, share2),
+        tl.where(now2 == now2, now2, now1),
+    )
+
+
+@triton.jit
+def after_depth(
+    keep: tl.tensor, added: tl.tensor, more: tl.tensor, share: tl.tensor, now: tl.tensor,
+    total: tl.tensor, weight: tl.tensor, before: tl.tensor,
+) -> Any:  # fmt: skip
+    """Sum, weight and depth now after a stretch, from those before it."""
+    known = before == before
+    return (
+        tl.fma(keep, total, added) + tl.where(known, share * before, 0.0),
+        tl.fma(keep, weight, more) + tl.where(known, share, 0.0),
+        tl.where(now == now, now, before),
+    )
+
+
+@triton.jit
+def depth_carry_kernel(  # type: ignore[no-untyped-def]
+    whole, y0, starts, blocks, PER_EDGE: tl.constexpr,
+):  # fmt: skip
+    """Sum, weight and depth now at the start of every block and after the last, [blocks + 1, 3], edge after edge."""
+    within = tl.arange(0, PER_EDGE)
+    total, weight, before = tl.load(y0), tl.load(y0 + 1), tl.load(y0 + 2)
+    for edge in range(tl.cdiv(blocks, PER_EDGE)):
+        block = (edge * PER_EDGE + within).to(tl.int64)
+        mask = block < blocks
+        keep = tl.load(whole + block * 5, mask, other=1.0)
+        added = tl.load(whole + block * 5 + 1, mask, other=0.0)
+        more = tl.load(whole + block * 5 + 2, mask, other=0.0)
+        share = tl.load(whole + block * 5 + 3, mask, other=0.0)
+        now = tl.load(whole + block * 5 + 4, mask, other=float("nan"))
+        a, b, c, d, e = tl.associative_scan((keep, added, more, share, now), 0, then_depth)
+        x, y, z = after_depth(a, b, c, d, e, total, weight, before)
+        first = mask & (within == 0)
+        tl.store(starts + block * 3, total + 0.0 * keep, first)
+        tl.store(starts + block * 3 + 1, weight + 0.0 * keep, first)
+        tl.store(starts + block * 3 + 2, before + 0.0 * keep, first)
+        later = mask & (within < PER_EDGE - 1)
+        tl.store(starts + block * 3 + 3, x, later)
+        tl.store(starts + block * 3 + 4, y, later)
+        tl.store(starts + block * 3 + 5, z, later)
+        # As in device_scan: the next edge begins with the last block's own map on what stood at its start.
+        total = tl.sum(tl.where(within == PER_EDGE - 2, x, 0.0), 0)
+        weight = tl.sum(tl.where(within == PER_EDGE - 2, y, 0.0), 0)
+        before = tl.sum(tl.where(within == PER_EDGE - 2, z, 0.0), 0)
+        x, y, z = after_depth(keep, added, more, share, now, total, weight, before)
+        total = tl.sum(tl.where(within == PER_EDGE - 1, x, 0.0), 0)
+        weight = tl.sum(tl.where(within == PER_EDGE - 1, y, 0.0), 0)
+        before = tl.sum(tl.where(within == PER_EDGE - 1, z, 0.0), 0)
+    if blocks % PER_EDGE == 0:
+        at = blocks.to(tl.int64) * 3
+        tl.store(starts + at, total)
+        tl.store(starts + at + 1, weight)
+        tl.store(starts + at + 2, before)
+
+
+@triton.jit
+def mean_by(values: tl.tensor, weight: tl.tensor) -> Any:
+    """Weighted mean over the columns, NaN where nothing weighs."""
+    top = tl.sum(tl.where(weight > 0.0, weight * values, 0.0), 1)
+    bottom = tl.sum(tl.where(weight > 0.0, weight, 0.0), 1)
+    return tl.where(bottom > 0.0, top / tl.where(bottom > 0.0, bottom, 1.0), float("nan"))
+
+
+@triton.jit(do_not_specialize=["apply"])
+def first_kernel(  # type: ignore[no-untyped-def]
+    ts_ns, stream, kind, last_ns, x, depth, latency_weight, dt_s, phase, compensated, route, quoted, settings,
+    whole, starts, weight, first, value, N, V, apply, BLOCK: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
+    """Typical depth over one block: its map; if ``apply``, stage 1: weights, ghost, and what will be judged."""
+    block = tl.program_id(0).to(tl.int64)
+    rows = block * BLOCK + tl.arange(0, BLOCK)
+    u = tl.arange(0, WIDTH)[None, :]
+    inside = rows < N
+    mask = inside[:, None] & (u < V)
+    at = rows[:, None] * V + u
+    routed = tl.load(route + at, mask, other=1) == 0
+    deep = tl.load(depth + at, mask, other=float("nan"))
+    known = routed & (deep == deep)
+    count = tl.sum(known.to(tl.int32), 1)
+    mean = tl.sum(tl.where(known, deep, 0.0), 1) / tl.maximum(count, 1).to(tl.float64)
+    now = tl.where(count > 0, mean, float("nan"))
+    keep = tl.where(inside, tl.exp(-tl.load(dt_s + rows, inside, other=0.0) / tl.load(settings)), 1.0)
+    nothing = tl.zeros([BLOCK], tl.float64)
+    a, b, c, d, e = tl.associative_scan((keep, nothing, nothing, 1.0 - keep, now), 0, then_depth)
+    if apply:
+        start = starts + block * 3
+        total, seen, stands = after_depth(
+            a, b, c, d, e, tl.load(start) + nothing, tl.load(start + 1) + nothing, tl.load(start + 2) + nothing
+        )
+        typical = tl.where(seen > 0.0, total / tl.where(seen > 0.0, seen, 1.0), stands)[:, None]
+        relative = deep / typical
+        relative = tl.where(relative == relative, relative, 1.0)
+        t = tl.load(ts_ns + rows, inside, other=0)[:, None]
+        age_s = (t - tl.load(last_ns + at, mask, other=0)).to(tl.float64) * 1e-9
+        w = tl.log(1.0 + relative) * tl.exp(-age_s * tl.load(settings + 1))
+        w = tl.where(routed, w * tl.load(latency_weight + at, mask, other=0.0), 0.0)
+        apart = tl.load(x + at, mask, other=0.0) - tl.load(compensated + at, mask, other=0.0)
+        tl.store(weight + at, w, mask)
+        tl.store(first + rows, mean_by(apart, w), inside)
+        own = tl.load(stream + rows, inside, other=0)
+        what = tl.load(kind + rows, inside, other=2)
+        pricing = (what == 0) | ((what == 1) & (tl.load(quoted + own, inside, other=1) == 0))
+        mine = rows * V + own
+        judged = inside & pricing & (tl.load(route + mine, inside, other=1) == 0)
+        error = tl.load(x + mine, judged, other=0.0) - tl.load(phase + mine, judged, other=0.0)
+        tl.store(value + rows, tl.where(judged, error, float("nan")), inside)
+    else:
+        last = rows - block * BLOCK == BLOCK - 1
+        to = whole + block * 5 + 0 * rows
+        tl.store(to, a, last)
+        tl.store(to + 1, b, last)
+        tl.store(to + 2, c, last)
+        tl.store(to + 3, d, last)
+        tl.store(to + 4, e, last)
+
+
+@triton.jit
+def known_by(
+    t: tl.tensor, rows: tl.tensor, inside: tl.tensor, ts_ns: tl.tensor, due_ns: tl.tensor, oldest: tl.tensor,
+    live: tl.tensor, mask: tl.tensor, horizon_ns: tl.tensor, ring_steps: tl.tensor, steps: tl.tensor,
+) -> Any:  # fmt: skip
+    """How much of the queue, the ring's live places and then the events, is due at time t; found by halving."""
+    low, high = tl.zeros_like(rows), tl.where(inside, live + 0 * rows, 0)
+    for _ in range(ring_steps):
+        middle = (low + high) // 2
+        open_ = low < high
+        due = open_ & (tl.load(due_ns + ((oldest + middle) & mask), open_, other=0) <= t)
+        high = tl.where(open_ & ~due, middle, high)
+        low = tl.where(due, middle + 1, low)
+    first, last = tl.zeros_like(rows), tl.where(inside, rows, 0)
+    for _ in range(steps):
+        middle = (first + last) // 2
+        open_ = first < last
+        due = open_ & (tl.load(ts_ns + middle, open_, other=0) + horizon_ns <= t)
+        last = tl.where(open_ & ~due, middle, last)
+        first = tl.where(due, middle + 1, first)
+    return low + first
+
+
+@triton.jit(do_not_specialize=["apply"])
+def second_kernel(  # type: ignore[no-untyped-def]
+    ts_ns, stream, x, dt_s, compensated, weight, first, value, head, due_ns, due_stream, due_value, state_ghost,
+    settings, whole_keep, whole_added, starts, ghost, N, V, capacity, horizon_ns, ring_steps, steps, apply,
+    BLOCK: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
+    """Squared errors that become known over one block: its map; if ``apply``, stage 2: the ghost."""
+    block = tl.program_id(0).to(tl.int64)
+    rows = block * BLOCK + tl.arange(0, BLOCK)
+    u = tl.arange(0, WIDTH)[None, :]
+    inside = rows < N
+    old = inside & (rows > 0)
+    t = tl.load(ts_ns + rows, inside, other=0)
+    oldest = tl.load(head)
+    live, mask = tl.load(head + 1) - oldest, capacity - 1
+    upto = known_by(t, rows, inside, ts_ns, due_ns, oldest, live, mask, horizon_ns, ring_steps, steps)
+    t_before = tl.load(ts_ns + rows - 1, old, other=0)
+    since = known_by(t_before, rows - 1, old, ts_ns, due_ns, oldest, live, mask, horizon_ns, ring_steps, steps)
+    now = tl.load(first + rows, inside, other=0.0)
+    before = tl.where(old, tl.load(first + rows - 1, old, other=0.0), tl.load(state_ghost))
+    squares = tl.zeros([BLOCK, WIDTH], tl.float64)
+    counts = tl.zeros([BLOCK, WIDTH], tl.float64)
+    for k in range(tl.max(upto - since, 0)):
+        place = since + k
+        told = place < upto
+        kept = told & (place < live)
+        fresh = told & (place >= live)
+        slot, row = (oldest + place) & mask, place - live
+        due = tl.where(kept, tl.load(due_ns + slot, kept, other=0), tl.load(ts_ns + row, fresh, other=0) + horizon_ns)
+        said = tl.where(kept, tl.load(due_value + slot, kept, other=0.0), tl.load(value + row, fresh, other=0.0))
+        who = tl.where(kept, tl.load(due_stream + slot, kept, other=0), tl.load(stream + row, fresh, other=0))
+        error = said - tl.where(due == t, now, before)
+        whose = (told & (error == error))[:, None] & (who[:, None] == u)
+        squares += tl.where(whose, (error * error)[:, None], 0.0)
+        counts += tl.where(whose, 1.0, 0.0)
+    keep = tl.where(inside, tl.exp(-tl.load(dt_s + rows, inside, other=0.0) / tl.load(settings + 2)), 1.0)
+    keeps, squares, counts = tl.associative_scan(
+        (tl.broadcast_to(keep[:, None], [BLOCK, WIDTH]), squares, counts), 0, then_two_affine
+    )
+    to = block * 2 * V + u + 0 * rows[:, None]
+    if apply:
+        squares = tl.fma(keeps, tl.load(starts + to, u < V, other=0.0), squares)
+        counts = tl.fma(keeps, tl.load(starts + to + V, u < V, other=0.0), counts)
+        cells = inside[:, None] & (u < V)
+        at = rows[:, None] * V + u
+        w = tl.load(weight + at, cells, other=0.0)
+        w *= (counts + tl.load(settings + 3)) / (squares + tl.load(settings + 4))
+        apart = tl.load(x + at, cells, other=0.0) - tl.load(compensated + at, cells, other=0.0)
+        tl.store(ghost + rows, mean_by(apart, w), inside)
+    else:
+        last = (rows[:, None] - block * BLOCK == BLOCK - 1) & (u < V)
+        tl.store(whole_keep + to, keeps, last)
+        tl.store(whole_keep + to + V, keeps, last)
+        tl.store(whole_added + to, squares, last)
+        tl.store(whole_added + to + V, counts, last)
+
+
+def _by_triton(
+    ts_ns: torch.Tensor,
+    stream: torch.Tensor,
+    kind: torch.Tensor,
+    aligned: Aligned,
+    phase: torch.Tensor,
+    compensated: torch.Tensor,
+    route: torch.Tensor,
+    quoted: torch.Tensor,
+    params: ConsensusParams,
+    state: ConsensusState,
+    edge: int,
+    block: int,
+) -> Found:
+    events, streams = aligned.x.shape
+    blocks, width = triton.cdiv(events, block), max(4, triton.next_power_of_2(streams))
+    size: dict[str, Any] = {"BLOCK": block, "WIDTH": width, "num_warps": min(width, 8), "enable_fp_fusion": False}
+    like = aligned.x
+    prior_sum = params.prior_count * params.prior_variance_bp2
+    values = (params.tau_depth_s, params.age_decay_per_s, params.tau_reliability_s, params.prior_count, prior_sum)
+    settings = torch.tensor(values, dtype=torch.float64, device=like.device)
+    whole, depths = like.new_empty((blocks, 5)), like.new_empty((blocks + 1, 3))
+    weight, first, value = torch.empty_like(like), like.new_empty(events), like.new_empty(events)
+    for apply in (0, 1):
+        first_kernel[(blocks,)](
+            ts_ns, stream, kind, aligned.last_ns, like, aligned.depth, aligned.latency_weight, aligned.dt_s, phase,
+            compensated, route, quoted, settings, whole, depths, weight, first, value, events, streams, apply, **size,
+        )  # fmt: skip
+        if not apply:
+            depth_carry_kernel[(1,)](
+                whole, state.depth, depths, blocks, PER_EDGE=edge // block, num_warps=4, enable_fp_fusion=False
+            )
+    ghost, keep, added = like.new_empty(events), *(like.new_empty((blocks, 2 * streams)) for _ in range(2))
+    before = torch.cat((state.error_sum[:streams], state.error_count[:streams]))
+    starts, capacity = before, state.due_ns.shape[0]
+    for apply in (0, 1):
+        second_kernel[(blocks,)](
+            ts_ns, stream, like, aligned.dt_s, compensated, weight, first, value, state.head, state.due_ns,
+            state.due_stream, state.due_value, state.ghost, settings, keep, added, starts, ghost, events, streams,
+            capacity, params.horizon_ns, capacity.bit_length(), events.bit_length(), apply, **size,
+        )  # fmt: skip
+        if not apply:
+            starts = carry(AFFINE.value, (keep, added), before, per_edge=edge // block)
+    return Found(ghost, first, value, depths[-1], starts[-1])
