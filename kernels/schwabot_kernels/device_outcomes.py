@@ -208,7 +208,7 @@ class Sums:
         self,
         groups: Groups,
         epoch: torch.Tensor,
-        values: torch.Tensor,
+        values: torch.Tensor | None,
         base: torch.Tensor,
         edges: torch.Tensor,
         bases: torch.Tensor | None = None,
@@ -217,10 +217,15 @@ class Sums:
         self.epoch = epoch[groups.order]
         keep = torch.ones_like(self.epoch)
         keep[1:] = faded((self.epoch[1:] - self.epoch[:-1]).clamp(min=0.0))
-        self.prefix = group_scan(keep, values, groups.order, groups.start)
+        self.prefix = self._scanned(keep, values)
         """What the unit has added up to each outcome, in the outcome's epoch. [M, C]"""
         self.bases = self._carried(base) if bases is None else bases
         """Sums at every edge, in the epoch that holds there. [U + 1, G, C]"""
+
+    def _scanned(self, keep: torch.Tensor, values: torch.Tensor | None) -> torch.Tensor:
+        """``prefix``, from what each outcome keeps of the sum before it, in sorted order."""
+        assert values is not None
+        return group_scan(keep, values, self.groups.order, self.groups.start)
 
     def _carried(self, base: torch.Tensor) -> torch.Tensor:
         found = [base]
