@@ -1,4 +1,4 @@
-"""Outcome tables on the device: what every row reads, and the tables after. N rows, A asking rows, M outcomes, T tables.
+"""Outcome tables on the device: what rows read, and the tables after. N rows, A asking rows, M outcomes, T tables.
 
 The slots of all tables are G = T 2^{b-1} groups; see device_outcomes.py. C = 5 sums a slot: count, flat, sum, up minus
 down, and the sum of squares, which nothing here reads.
@@ -55,17 +55,11 @@ def then_slots(
 
 
 @triton.jit
-def last_of(values: tl.tensor, at: tl.tensor, last: tl.tensor) -> Any:
-    """The value at a place of a tile, 0 if that is not in it. [1]"""
-    return tl.sum(tl.where(at == last, values, 0.0), 0, keep_dims=True)
-
-
-@triton.jit
 def table_kernel(
-    keep, order, start, code, weight, y, flat, direction, sums, known, groups, slots, TILE: tl.constexpr,
+    keep, order, start, filled, code, weight, y, flat, direction, sums, known, groups, slots, TILE: tl.constexpr,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """Sums of one slot in one unit, at every outcome; see ``device_groups.group_kernel``."""
-    group = tl.program_id(0).to(tl.int64)
+    group = tl.load(filled + tl.program_id(0))
     first = tl.load(start + group)
     end = tl.load(start + group + 1)
     table = group % (groups + 1) // slots
@@ -99,11 +93,11 @@ def table_kernel(
         tl.store(sums + at * 5 + 3, e, mask)
         tl.store(sums + at * 5 + 4, f, mask)
         last = tile + TILE - 1
-        b0 = last_of(b, at, last)
-        c0 = last_of(c, at, last)
-        d0 = last_of(d, at, last)
-        e0 = last_of(e, at, last)
-        f0 = last_of(f, at, last)
+        b0 = tl.sum(tl.where(at == last, b, 0.0), 0, keep_dims=True)
+        c0 = tl.sum(tl.where(at == last, c, 0.0), 0, keep_dims=True)
+        d0 = tl.sum(tl.where(at == last, d, 0.0), 0, keep_dims=True)
+        e0 = tl.sum(tl.where(at == last, e, 0.0), 0, keep_dims=True)
+        f0 = tl.sum(tl.where(at == last, f, 0.0), 0, keep_dims=True)
 
 
 @triton.jit
@@ -156,7 +150,9 @@ def read_kernel(
         least = tl.minimum(least, n)
         flat += tl.fma(tl.load(base + 1, mask, other=0.0), faded_base, tl.load(at + 1, has, other=0.0)) * faded
         total += tl.fma(tl.load(base + 2, mask, other=0.0), faded_base, tl.load(at + 2, has, other=0.0)) * faded * sign
-        up_down += tl.fma(tl.load(base + 3, mask, other=0.0), faded_base, tl.load(at + 3, has, other=0.0)) * faded * sign
+        up_down += (
+            tl.fma(tl.load(base + 3, mask, other=0.0), faded_base, tl.load(at + 3, has, other=0.0)) * faded * sign
+        )
     tl.store(found + a * 4, count, mask)
     tl.store(found + a * 4 + 1, flat, mask)
     tl.store(found + a * 4 + 2, total, mask)
@@ -173,6 +169,7 @@ def read_and_write(
     params: RegistryParams,
     state: Any,
     edge: int,
+    block: int,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """What every asking row reads, summed over tables [A, 4], and the tables after.
 
@@ -182,18 +179,18 @@ def read_and_write(
         outcomes, queue: what becomes known, and when.
         times: epochs of the rows.
         params, state: of the registry.
-        edge: rows of a unit.
+        edge, block: see device_scan.
     """
     bits, units = params.bits, times.edges.shape[0] - 1
-    levels = [_Level(bits, bits, state.table, outcomes, queue, times, units)]
+    levels = [_Level(bits, bits, state.table, outcomes, queue, times, units, block)]
     if bits > 8:
-        levels.append(_Level(8, bits, state.prefix, outcomes, queue, times, units))
+        levels.append(_Level(8, bits, state.prefix, outcomes, queue, times, units, block))
     enough = params.min_count / times.scale[asks]
     found, thin = levels[0].read_summed(asks, codes, queue, times, enough, edge)
     if bits >= 8 and bool(thin.any()):
         thin_asks = thin.nonzero().squeeze(1)
         rows = asks[thin_asks]
-        wide = _Level(4, bits, None, outcomes, queue, times, units, finer=levels[-1])
+        wide = _Level(4, bits, None, outcomes, queue, times, units, block, finer=levels[-1])
         found[thin_asks] = _backed_off([*levels, wide], codes[:, rows], rows, queue, times, enough[thin_asks], edge)
     after = {"table": levels[0].after(state.table)}
     if bits > 8:
@@ -210,7 +207,7 @@ def _backed_off(
     enough: torch.Tensor,
     edge: int,
 ) -> torch.Tensor:
-    """As ``_Level.read_summed``, but a slot that is thin gives way to its 8-bit, if thin too its 4-bit prefix. [R, 4]"""
+    """As ``read_summed``, but a slot that is thin gives way to its 8-bit, if thin too its 4-bit prefix. Shape: [R, 4]."""
     at = (rows // edge, queue.until[rows], times.number[rows])
     here = levels[0].read(codes, *at)
     for level in levels[1:]:
@@ -234,6 +231,7 @@ class _Level(Sums):
         bits: b
         table: before row 0. [T, slots, 8]
         outcomes, queue, times, units: what becomes known, and when.
+        block: see device_scan; a group's tile is half of it, or 32 where slots are many and see few outcomes.
         finer: level 8, of which level 4 is the sum of sixteen slots each at every edge.
     """
 
@@ -246,17 +244,19 @@ class _Level(Sums):
         queue: Queue,
         times: Epochs,
         units: int,
+        block: int,
         finer: _Level | None = None,
     ) -> None:
         code = outcomes.code
         tables, known = code.shape
         self.outcomes, self.slots, self.shift = outcomes, 1 << (level - 1), bits - level
         self.first = torch.arange(tables, device=code.device)[:, None] * self.slots
+        tile = block // 2 if level <= 8 else min(block // 2, 32)
         number = torch.arange(known, device=code.device)
         unit, number, epoch, last_s = (
             part.expand(tables, known).reshape(-1) for part in (queue.unit, number, outcomes.epoch, outcomes.last_s)
         )
-        groups = Groups(self._group(code).reshape(-1), unit, number, tables * self.slots, units, known + 1)
+        groups = Groups(self._group(code).reshape(-1), unit, number, tables * self.slots, units, known + 1, tile)
         self.last_s = last_s[groups.order]
         if finer is None:
             assert table is not None
@@ -276,13 +276,12 @@ class _Level(Sums):
         o, groups = self.outcomes, self.groups
         tables, known = o.code.shape
         if not by_triton(keep) or known == 0:
-            return group_scan(keep, _values(o), groups.order, groups.start)
+            return group_scan(keep, _values(o), groups.order, groups.start, groups.filled)
         sums = keep.new_empty((tables * known, SUMS))
-        # A slot of many bits sees few outcomes.
-        tile, warps = (256, 4) if self.slots <= 128 else (32, 1)
-        table_kernel[(groups.start.shape[0] - 1,)](
-            keep, groups.order, groups.start, o.code.int().contiguous(), o.weight, o.y, o.flat, o.direction, sums,
-            known, groups.groups, self.slots, TILE=tile, num_warps=warps, enable_fp_fusion=False,
+        table_kernel[(groups.filled.shape[0],)](
+            keep, groups.order, groups.start, groups.filled, o.code.int().contiguous(), o.weight, o.y, o.flat, o.direction,
+            sums, known, groups.groups, self.slots, TILE=groups.tile,
+            num_warps=4 if groups.tile > 128 else 1, enable_fp_fusion=False,
         )  # fmt: skip
         return sums
 
@@ -318,7 +317,7 @@ class _Level(Sums):
         return super().read(self._group(codes), unit, limit, epoch)
 
     def after(self, table: torch.Tensor) -> torch.Tensor:
-        """The tables after the last row. [T, slots, 8]"""
+        """The tables after the last row. Shape: [T, slots, 8]."""
         after = table.clone()
         after[..., :SUMS] = self.bases[-1].view(*table.shape[:2], -1)
         seen = table[..., LAST_S].reshape(-1)
@@ -329,7 +328,7 @@ class _Level(Sums):
 
 
 def _values(outcomes: Outcomes) -> torch.Tensor:
-    """What is added to slots, table after table. [T M, 5]"""
+    """What is added to slots, table after table. Shape: [T M, 5]."""
     sign = (2 * (outcomes.code >> 31) + 1).double()
     weighted = outcomes.weight * outcomes.y
     parts = (outcomes.weight, outcomes.flat, sign * weighted, sign * outcomes.direction, weighted * outcomes.y)

@@ -1,4 +1,4 @@
-"""State hash, outcome tables and echo memory on the device. N rows, V streams, T tables, b bits, L = transform's length.
+"""State hash, outcome tables and echo memory on the device. N rows, V streams, T tables, b bits.
 
 As registry/cpu.py, from its state to its state, but in stages over all rows: features, their scale, codes; outcomes in
 the order in which they become known; sums per slot of every table; what every row reads there; then the skill, which
@@ -131,14 +131,14 @@ def remember(
         last_s=torch.where(said, since, -torch.inf),
     )
     queue = Queue(queue.asked[due], queue.row[due], queue.source[due], queue.unit[due], queue.until)
-    found, tables = read_and_write(asks, codes, outcomes, queue, times, params, state, edge)
+    found, tables = read_and_write(asks, codes, outcomes, queue, times, params, state, edge, block)
     average = times.scale[asks] / code.shape[0]
     stats = ghost.new_zeros((rows, READ))
     stats[asks] = found * average[:, None]
     mean = stats[:, SUM] / (stats[:, COUNT] + SHRINK)
-    echo, echo_state = _echo(asks, codes, outcomes, queue, echo_times, params, state, edge)
+    echo, echo_state = _echo(asks, codes, outcomes, queue, echo_times, params, state, edge, block)
     prediction = torch.cat((taken(state.due_prediction, live), mean[asks]))
-    skill = _skill(outcomes, prediction[due], queue, times, state, edge)
+    skill = _skill(outcomes, prediction[due], queue, times, state, block)
     key = torch.full_like(ts_ns, -1)
     key[asks] = codes[0, asks].long() & ((1 << params.bits) - 1)
 
@@ -298,13 +298,14 @@ def _echo(
     params: RegistryParams,
     state: Any,
     edge: int,
+    block: int,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Readout of the echo memory [N], and the memory after."""
     bits = params.bits
     weighted = outcomes.echo_weight * outcomes.y
     values = torch.cat((_signs(outcomes.code[0], bits) * weighted[:, None], outcomes.echo_weight[:, None]), 1)
     base = torch.cat((state.echo[:bits], state.echo_weight))[None]
-    memory = Sums(_one_group(queue, times), outcomes.echo_epoch, values, base, times.edges)
+    memory = Sums(_one_group(queue, times, block), outcomes.echo_epoch, values, base, times.edges)
     zero = torch.zeros_like(asks)
     now = memory.read(zero, asks // edge, queue.until[asks], times.number[asks])
     scale = times.scale[asks]
@@ -315,20 +316,18 @@ def _echo(
     return out, {"echo": _with_streams(state.echo, end[:bits]), "echo_weight": end[bits:].clone()}
 
 
-def _skill(
-    outcomes: Outcomes, prediction: torch.Tensor, queue: Queue, times: Epochs, state: Any, edge: int
-) -> Sums:
+def _skill(outcomes: Outcomes, prediction: torch.Tensor, queue: Queue, times: Epochs, state: Any, block: int) -> Sums:
     """Decayed sums of prediction times outcome and of its square."""
     weighted = outcomes.weight * prediction
     values = torch.stack((weighted * outcomes.y, weighted * prediction), 1)
-    return Sums(_one_group(queue, times), outcomes.epoch, values, state.skill[None], times.edges)
+    return Sums(_one_group(queue, times, block), outcomes.epoch, values, state.skill[None], times.edges)
 
 
-def _one_group(queue: Queue, times: Epochs) -> Groups:
+def _one_group(queue: Queue, times: Epochs, block: int) -> Groups:
     known = queue.row.shape[0]
     return Groups(
         torch.zeros_like(queue.unit), queue.unit, torch.arange(known, device=queue.unit.device), 1,
-        times.edges.shape[0] - 1, known + 1,
+        times.edges.shape[0] - 1, known + 1, block // 2,
     )  # fmt: skip
 
 
