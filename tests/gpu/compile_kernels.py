@@ -45,18 +45,38 @@ def _scan_kernels() -> list[Kernel]:
     found = []
     for kind in range(6):
         part = I64 if kind == 1 else F64
-        for columns in (1, 4):
+        for columns in (1, 4) if kind != 5 else (1,):
             warps = 4 if columns == 1 else 8
-            for apply in (False, True):
-                constants = {"KIND": kind, "APPLY": apply, "BLOCK": 512, "COLUMNS": columns}
-                found.append(Kernel(SCANS, "block_kernel", (part,) * 10 + (N,) * 10 + (None,) * 4, constants, warps))
+            constants = {"KIND": kind, "BLOCK": 512, "COLUMNS": columns}
+            found.append(Kernel(SCANS, "block_kernel", (part,) * 10 + (N,) * 11 + (None,) * 3, constants, warps))
             constants = {"KIND": kind, "PER_EDGE": 256, "COLUMNS": columns}
             found.append(Kernel(SCANS, "carry_kernel", (part,) * 6 + (N,) * 2 + (None,) * 3, constants, warps))
     return found
 
 
+def _forecast_kernels() -> list[Kernel]:
+    found = []
+    for width in (4, 8, 16):
+        types = (I64, I64, F64, F64, F64, I8, *[F64] * 8, I64, F64, N, N, N, None, None)
+        found.append(Kernel(FORECAST, "features_kernel", types, {"ROWS": 512 // width, "WIDTH": width}))
+    for sums in (4, 16, 128):
+        types = (F64, I8, F64, F64, I8, F64, F64, *[N] * 7, None, None, None)
+        found.append(Kernel(FORECAST, "head_kernel", types, {"CLIP": 2.7, "ROWS": 1024 // sums, "SUMS": sums}))
+    return found
+
+
+def _leadlag_kernels() -> list[Kernel]:
+    types = (I64, I64, F64, I64, I64, I64, F64, I64, I32, I32, F64, N, N, None, None, None)
+    found = [Kernel(LEADLAG, "tiles_kernel", types, {"FIRST": f, "MOVES": 128, "LAGS": 8}) for f in (True, False)]
+    types = (F64, I64, I64, F64, N, N, None, None)
+    return [*found, Kernel(LEADLAG, "blocks_kernel", types, {"TALL": 16, "WIDE": 128})]
+
+
+LEADLAG = "schwabot_kernels.leadlag.gpu"
+FORECAST = "schwabot_kernels.forecast.gpu"
 KERNELS: list[Kernel] = _scan_kernels()
 """Every kernel at the sizes it is launched with."""
+KERNELS += _forecast_kernels() + _leadlag_kernels()
 
 
 @dataclass(frozen=True)
