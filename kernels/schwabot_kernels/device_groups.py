@@ -20,10 +20,10 @@ TILE = 256
 
 @triton.jit
 def group_kernel(
-    keep, values, order, start, sums, C, TILE: tl.constexpr, COLUMNS: tl.constexpr,
+    keep, values, order, start, filled, sums, C, TILE: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """Sums of one group, ``COLUMNS`` of its columns, at every outcome."""
-    group = tl.program_id(0).to(tl.int64)
+    group = tl.load(filled + tl.program_id(0))
     first = tl.load(start + group)
     end = tl.load(start + group + 1)
     column = tl.program_id(1) * COLUMNS
@@ -42,7 +42,13 @@ def group_kernel(
 
 
 def group_scan(
-    keep: torch.Tensor, values: torch.Tensor, order: torch.Tensor, start: torch.Tensor, *, tile: int = TILE
+    keep: torch.Tensor,
+    values: torch.Tensor,
+    order: torch.Tensor,
+    start: torch.Tensor,
+    filled: torch.Tensor,
+    *,
+    tile: int = TILE,
 ) -> torch.Tensor:
     """Sums at every outcome of every group.
 
@@ -51,13 +57,15 @@ def group_scan(
         values: as given, not sorted. [M, C]
         order: outcome at each sorted place. int64 [M]
         start: first sorted place of each group, and M. int64 [G + 1]
+        filled: groups that have outcomes. int64
         tile: K, a power of two.
 
     Shape: [M, C], in sorted order.
 
     Example:
-        >>> keep, values = torch.full((3,), 0.5), torch.tensor([[1.0], [1.0], [4.0]])
-        >>> group_scan(keep.double(), values.double(), torch.arange(3), torch.tensor([0, 2, 3])).flatten().tolist()
+        >>> keep, values = torch.full((3,), 0.5).double(), torch.tensor([[1.0], [1.0], [4.0]]).double()
+        >>> start, filled = torch.tensor([0, 2, 3]), torch.tensor([0, 1])
+        >>> group_scan(keep, values, torch.arange(3), start, filled).flatten().tolist()
         [1.0, 1.5, 4.0]
     """
     total, columns = values.shape
@@ -65,12 +73,12 @@ def group_scan(
         return torch.empty_like(values)
     if not by_triton(values):
         return _by_doubling(keep, values[order], start)
-    groups = start.shape[0] - 1
+    groups = filled.shape[0]
     sums = torch.empty_like(values, memory_format=torch.contiguous_format)
     # Few long groups: a program per column; many short ones: a program for all of them.
     each = 1 if groups < 4096 else columns
     group_kernel[(groups, triton.cdiv(columns, each))](
-        keep, values.contiguous(), order, start, sums, columns, TILE=tile, COLUMNS=each, num_warps=2,
+        keep, values.contiguous(), order, start, filled, sums, columns, TILE=tile, COLUMNS=each, num_warps=2,
         enable_fp_fusion=False,
     )  # fmt: skip
     return sums

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from schwabot_kernels.device_groups import group_scan
+from schwabot_kernels.device_groups import TILE, group_scan
 
 EPOCHS = 30.0
 NS = 1e-9
@@ -140,6 +140,7 @@ class Groups:
         groups: G
         units: U
         indices: more than any of ``index``.
+        tile: K, a power of two.
 
     Example:
         >>> zero = torch.zeros(3, dtype=torch.int64)
@@ -149,9 +150,16 @@ class Groups:
     """
 
     def __init__(
-        self, group: torch.Tensor, unit: torch.Tensor, index: torch.Tensor, groups: int, units: int, indices: int
+        self,
+        group: torch.Tensor,
+        unit: torch.Tensor,
+        index: torch.Tensor,
+        groups: int,
+        units: int,
+        indices: int,
+        tile: int = TILE,
     ) -> None:
-        self.groups, self.units, self.indices = groups, units, indices
+        self.groups, self.units, self.indices, self.tile = groups, units, indices, tile
         ids = units * (groups + 1)
         key = unit * (groups + 1) + group
         # A radix sort passes over the bytes of the key.
@@ -160,6 +168,8 @@ class Groups:
         key = key[self.order]
         self.start = torch.searchsorted(key, torch.arange(ids + 1, device=key.device))
         """First place of every unit and group. [U (G + 1) + 1]"""
+        self.filled = (self.start[1:] > self.start[:-1]).nonzero().squeeze(1)
+        """Those of ``start`` that have outcomes."""
         self.key = key * indices + index[self.order]
 
     def find(self, group: torch.Tensor, unit: torch.Tensor, limit: torch.Tensor) -> torch.Tensor:
@@ -208,7 +218,7 @@ class Sums:
         self,
         groups: Groups,
         epoch: torch.Tensor,
-        values: torch.Tensor,
+        values: torch.Tensor | None,
         base: torch.Tensor,
         edges: torch.Tensor,
         bases: torch.Tensor | None = None,
@@ -217,10 +227,16 @@ class Sums:
         self.epoch = epoch[groups.order]
         keep = torch.ones_like(self.epoch)
         keep[1:] = faded((self.epoch[1:] - self.epoch[:-1]).clamp(min=0.0))
-        self.prefix = group_scan(keep, values, groups.order, groups.start)
+        self.prefix = self._scanned(keep, values)
         """What the unit has added up to each outcome, in the outcome's epoch. [M, C]"""
         self.bases = self._carried(base) if bases is None else bases
         """Sums at every edge, in the epoch that holds there. [U + 1, G, C]"""
+
+    def _scanned(self, keep: torch.Tensor, values: torch.Tensor | None) -> torch.Tensor:
+        """``prefix``, from what each outcome keeps of the sum before it, in sorted order."""
+        assert values is not None
+        groups = self.groups
+        return group_scan(keep, values, groups.order, groups.start, groups.filled, tile=groups.tile)
 
     def _carried(self, base: torch.Tensor) -> torch.Tensor:
         found = [base]
@@ -241,9 +257,7 @@ class Sums:
         sums[order] = self._with_base(group, unit, self.prefix, self.epoch)
         return sums
 
-    def read(
-        self, group: torch.Tensor, unit: torch.Tensor, limit: torch.Tensor, epoch: torch.Tensor
-    ) -> torch.Tensor:
+    def read(self, group: torch.Tensor, unit: torch.Tensor, limit: torch.Tensor, epoch: torch.Tensor) -> torch.Tensor:
         """Sums of groups over the outcomes numbered below a limit, in an epoch. Shape: [R]; returns [R, C]."""
         base = self.bases[unit, group]
         at_edge = base * faded(epoch - self.edges[unit])[..., None]

@@ -84,9 +84,7 @@ def run_cpu_lanes(graph: Graph, given: Columns, before: LanesState) -> tuple[Col
     )
 
 
-def pieces(
-    market: Market, config: ModulesConfig, cuts: Sequence[int], head: ForecastHead | None = None
-) -> list[Piece]:
+def pieces(market: Market, config: ModulesConfig, cuts: Sequence[int], head: ForecastHead | None = None) -> list[Piece]:
     """A run on the CPU from the empty state, module after module, cut before the events ``cuts``."""
     trades_only = [i.stream for i in market.instruments if i.trades_only]
     graph = Graph(market.instruments, config, trades_only, head)

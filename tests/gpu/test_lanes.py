@@ -34,7 +34,9 @@ SMALL = {"edge": 64, "block": 16}
 NEVER = torch.tensor(False)
 
 
-def run_device(piece: Piece, device: str, first: int = 0, end: int | None = None, state: Any = None, **edges: int) -> Any:
+def run_device(
+    piece: Piece, device: str, first: int = 0, end: int | None = None, state: Any = None, **edges: int
+) -> Any:
     """The device's answers and state after, of a part of the piece."""
     whole = ("quoted", "style_fee_bp")
     given = row_major(piece.lanes_in, device)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -44,7 +43,9 @@ def codes_in_rows(piece: Piece) -> torch.Tensor:
     return codes
 
 
-def run_device(piece: Piece, device: str, first: int = 0, end: int | None = None, state: Any = None, **edges: int) -> Any:
+def run_device(
+    piece: Piece, device: str, first: int = 0, end: int | None = None, state: Any = None, **edges: int
+) -> Any:
     """The device's answers and state after, of a part of the piece, from the CPU's codes."""
     inputs = {name: part[first:end] for name, part in row_major(piece.registry_in, device).items()}
     return gpu.remember(
@@ -74,7 +75,9 @@ def hold_codes(piece: Piece, device: str) -> None:
     given = piece.registry_in
     learnt = [look.learnt.get(name, getattr(state, name)).cpu() for name in ("z_shift", "z_scale")]
     streams = given["x"].shape[0]
-    z = torch.stack((*(given[n].T for n in ("deviation", "micro", "imbalance", "half")), given["x"].T - look.mean_x.cpu()), 1)
+    z = torch.stack(
+        (*(given[n].T for n in ("deviation", "micro", "imbalance", "half")), given["x"].T - look.mean_x.cpu()), 1
+    )
     use = (given["route"] == 0).T[:, None]
     scaled = torch.where(use, (z - learnt[0][:, :streams]) * learnt[1][:, :streams], 0.0).flatten(1)[asked]
     config = piece.graph.config.hash_registry
@@ -221,7 +224,7 @@ def test_the_state_given_is_left_alone(device: str) -> None:
 
 def test_more_than_sixteen_bits_run_on_the_cpu(device: str) -> None:
     piece = synthetic_pieces(100, [50], bits=32)[1]
-    with pytest.raises(ValueError, match="32 bits: .* run on the CPU only"):
+    with pytest.raises(ValueError, match=r"32 bits: .* run on the CPU only"):
         run_device(piece, device)
 
 

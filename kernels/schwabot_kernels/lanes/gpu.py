@@ -71,12 +71,13 @@ class Turns(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Places of rows: the rows that ask, the queue of outcomes, and the part of it that becomes known."""
+    """Places of rows: the rows that ask, the queue of outcomes, the part of it that becomes known, units; K of scans."""
 
     asks: torch.Tensor
     queue: Queue
     due: slice
     unit: torch.Tensor
+    tile: int
 
 
 def lanes(
@@ -133,7 +134,7 @@ def lanes(
     queue = queued(ts_ns, due_ns, asks, edge)
     head = (read + int(queue.until[-1]), write + asks.shape[0])
     turns = _turns(state, live, due_ns, asked, x, deviation, half, queue, times, slope_times)
-    at = Rows(asks, queue, slice(0, head[0] - read), every // edge)
+    at = Rows(asks, queue, slice(0, head[0] - read), every // edge, block // 2)
     later = torch.cat((state.x[None, :streams], x))[queue.source[at.due] + 1, turns.stream[at.due]]
     moved = later - turns.x[at.due]
 
@@ -240,7 +241,7 @@ def _slopes(
     known = stream.shape[0]
     unit = at.queue.unit[at.due]
     number = torch.arange(known, device=stream.device)
-    groups = Groups(stream, unit, number, streams, times.edges.shape[0] - 1, known + 1)
+    groups = Groups(stream, unit, number, streams, times.edges.shape[0] - 1, known + 1, at.tile)
     base = torch.stack((state.products, state.squares), 1)[:streams]
     sums = Sums(groups, epoch, torch.stack((weight * d * moved, weight * d * d), 1), base, times.edges)
     products, squares = sums.at_outcomes(stream, unit).unbind(1)
@@ -270,7 +271,9 @@ def _energies(
     every = torch.arange(rows, device=m.device)
     weight = 1.0 / times.scale
     mine = m[every, turn]
-    groups = Groups(torch.where(own, turn, streams), at.unit, every, streams, times.edges.shape[0] - 1, rows + 1)
+    groups = Groups(
+        torch.where(own, turn, streams), at.unit, every, streams, times.edges.shape[0] - 1, rows + 1, at.tile
+    )
     sums = Sums(
         groups, times.number, torch.stack((weight * mine * mine, weight), 1), state.energy[:streams], times.edges
     )
@@ -313,13 +316,11 @@ def _evidence(
     """
     rows, streams = bucket.shape
     slots = streams * BUCKETS
-    stream, weight, epoch, due_ns = (
-        part[at.due] for part in (turns.stream, turns.weight, turns.epoch, turns.due_ns)
-    )
+    stream, weight, epoch, due_ns = (part[at.due] for part in (turns.stream, turns.weight, turns.epoch, turns.due_ns))
     known, unit = stream.shape[0], at.queue.unit[at.due]
     number = torch.arange(known, device=stream.device)
     group = torch.where(due_bucket >= 0, stream * BUCKETS + due_bucket, slots)
-    groups = Groups(group, unit, number, slots, times.edges.shape[0] - 1, known + 1)
+    groups = Groups(group, unit, number, slots, times.edges.shape[0] - 1, known + 1, at.tile)
 
     last_ns = groups.last(due_ns[groups.order], state.last_ns[:streams].flatten())
     share = _shares(groups, group, unit, due_ns, last_ns, params.horizon_ns)
@@ -336,9 +337,7 @@ def _evidence(
     at_edges = torch.stack([groups.last(ratios[:, k], first[:, k]) for k in range(2)], -1)
 
     asked = torch.arange(streams, device=bucket.device) * BUCKETS + bucket.clamp(min=0)
-    units, limit, epochs_now = (
-        part[:, None].expand(rows, streams) for part in (at.unit, at.queue.until, times.number)
-    )
+    units, limit, epochs_now = (part[:, None].expand(rows, streams) for part in (at.unit, at.queue.until, times.number))
     place = groups.find(asked, units, limit)
     told = at_edges[units, asked]
     if known:

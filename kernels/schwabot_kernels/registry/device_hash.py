@@ -17,14 +17,12 @@ from schwabot_kernels.simd import EIGHT
 
 ROWS = 128
 """Rows of one Triton program: one a thread, which holds all of a row's projections in registers."""
-LARGEST = {"length": 64, "tables": 32}
-"""What fits into registers; wider rows go through plain torch, with the same sums."""
-
-STAGES = tl.constexpr(PAIR_STAGES)
+LARGEST, MOST_TABLES = 8192, 16
+"""b T L and T of what fits into registers and compiles within seconds; what doesn't goes through plain torch."""
 
 
 @triton.jit
-def _eight(rows: Any) -> Any:
+def _eight(rows: tl.tuple) -> Any:
     """Walsh-Hadamard transform of eight vectors; see ``intrinsics.hadamard8``."""
     for s in tl.static_range(3):
         out = ()
@@ -38,7 +36,7 @@ def _eight(rows: Any) -> Any:
 
 
 @triton.jit
-def _sixteen(rows: Any, FIRST: tl.constexpr) -> Any:
+def _sixteen(rows: tl.tuple, FIRST: tl.constexpr) -> Any:
     """Walsh-Hadamard transform of sixteen vectors from ``FIRST`` on; see ``intrinsics.hadamard_pair``."""
     plus = ()
     minus = ()
@@ -46,18 +44,25 @@ def _sixteen(rows: Any, FIRST: tl.constexpr) -> Any:
         plus = plus + (rows[FIRST + i] + rows[FIRST + 8 + i],)
         minus = minus + (rows[FIRST + i] - rows[FIRST + 8 + i],)
     both = plus + minus
+    # intrinsics.PAIR_STAGES: the first two deal places 0 8 1 9 4 12 5 13 against the next but one, the last halves.
     for s in tl.static_range(3):
         plus = ()
         minus = ()
         for i in tl.static_range(8):
-            plus = plus + (both[STAGES[s][0][i]] + both[STAGES[s][1][i]],)
-            minus = minus + (both[STAGES[s][0][i]] - both[STAGES[s][1][i]],)
+            if s < 2:
+                p = both[i // 4 * 4 + i % 4 // 2 + i % 2 * 8]
+                q = both[i // 4 * 4 + i % 4 // 2 + i % 2 * 8 + 2]
+            else:
+                p = both[i // 4 * 8 + i % 4]
+                q = both[i // 4 * 8 + i % 4 + 4]
+            plus = plus + (p + q,)
+            minus = minus + (p - q,)
         both = plus + minus
     return both
 
 
 @triton.jit
-def _all(rows: Any, L: tl.constexpr) -> Any:
+def _all(rows: tl.tuple, L: tl.constexpr) -> Any:
     """Walsh-Hadamard transform of L vectors, in the CPU's order."""
     if L == 8:
         out = _eight(rows)
@@ -114,13 +119,17 @@ def hash_kernel(
             signed = signed + (scaled[i] * tl.load(signs + group * L + i),)
         projected = _all(signed, L)
         # Hyperplane k T + t gives bit k of table t, most significant first; the first one counts negative.
-        for i in tl.static_range(L):
-            if group * L + i < BITS * TABLES:
-                table: tl.constexpr = (group * L + i) % TABLES
-                bit = (projected[i] > 0.0).to(tl.int32)
-                if group * L + i < TABLES:
-                    bit = -bit
-                codes = codes[:table] + (codes[table] * 2 + bit,) + codes[table + 1 :]
+        following = ()
+        for t in tl.static_range(TABLES):
+            packed = codes[t]
+            for k in tl.static_range(BITS):
+                if (k * TABLES + t) // L == group:
+                    bit = (projected[k * TABLES + t - group * L] > 0.0).to(tl.int32)
+                    if k == 0:
+                        bit = -bit
+                    packed = packed * 2 + bit
+            following = following + (packed,)
+        codes = following
     for t in tl.static_range(TABLES):
         tl.store(code + t * N.to(tl.int64) + row, codes[t], mask)
 
@@ -147,7 +156,7 @@ def codes_of(
     Shape: int32 [T, N]
     """
     rows, streams = use.shape
-    fits = signs.shape[1] <= LARGEST["length"] and tables <= LARGEST["tables"]
+    fits = bits * tables * signs.shape[1] <= LARGEST and tables <= MOST_TABLES
     if by_triton(use) and fits:
         code = torch.empty((tables, rows), dtype=torch.int32, device=use.device)
         hash_kernel[(triton.cdiv(rows, ROWS),)](

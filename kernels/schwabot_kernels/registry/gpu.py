@@ -1,4 +1,4 @@
-"""State hash, outcome tables and echo memory on the device. N rows, V streams, T tables, b bits, L = transform's length.
+"""State hash, outcome tables and echo memory on the device. N rows, V streams, T tables, b bits.
 
 As registry/cpu.py, from its state to its state, but in stages over all rows: features, their scale, codes; outcomes in
 the order in which they become known; sums per slot of every table; what every row reads there; then the skill, which
@@ -22,7 +22,6 @@ from schwabot_kernels.device_outcomes import (
     Sums,
     carried_weights,
     epochs,
-    faded,
     put_back,
     queued,
     taken,
@@ -30,12 +29,11 @@ from schwabot_kernels.device_outcomes import (
 from schwabot_kernels.device_scan import BLOCK, EDGE
 from schwabot_kernels.registry.cpu import HALF_SPREAD, SHRINK, RegistryParams
 from schwabot_kernels.registry.device_hash import codes_of
-from schwabot_kernels.registry.slots import COUNT, FLAT, LAST_S, SQUARES, SUM, UP_DOWN
+from schwabot_kernels.registry.device_tables import READ, Outcomes, read_and_write, sum_in_order
+from schwabot_kernels.registry.slots import COUNT, FLAT, SUM, UP_DOWN
 from schwabot_kernels.scalar import MISSING_NS
 
 NS = 1e-9
-READ = 4
-"""Of a slot's sums: count, flat, sum, up minus down; the sum of squares is only written."""
 
 
 class Remembered(NamedTuple):
@@ -46,25 +44,6 @@ class Remembered(NamedTuple):
     mean: torch.Tensor
     echo: torch.Tensor
     trusted: torch.Tensor
-
-
-class Outcomes(NamedTuple):
-    """What became known, in order. [M], code [T, M].
-
-    y: move beyond what was predicted, bp; weight, echo_weight: in the epochs of the writing row; flat, direction: the
-    weight where the move was flat, and with its sign where it was not; last_s: time of the writing row. All nothing
-    where there was no ghost.
-    """
-
-    code: torch.Tensor
-    y: torch.Tensor
-    weight: torch.Tensor
-    flat: torch.Tensor
-    direction: torch.Tensor
-    echo_weight: torch.Tensor
-    epoch: torch.Tensor
-    echo_epoch: torch.Tensor
-    last_s: torch.Tensor
 
 
 def remember(
@@ -152,14 +131,14 @@ def remember(
         last_s=torch.where(said, since, -torch.inf),
     )
     queue = Queue(queue.asked[due], queue.row[due], queue.source[due], queue.unit[due], queue.until)
-    found, tables = _tables(asks, codes, outcomes, queue, times, params, state, edge)
+    found, tables = read_and_write(asks, codes, outcomes, queue, times, params, state, edge, block)
     average = times.scale[asks] / code.shape[0]
     stats = ghost.new_zeros((rows, READ))
     stats[asks] = found * average[:, None]
     mean = stats[:, SUM] / (stats[:, COUNT] + SHRINK)
-    echo, echo_state = _echo(asks, codes, outcomes, queue, echo_times, params, state, edge)
+    echo, echo_state = _echo(asks, codes, outcomes, queue, echo_times, params, state, edge, block)
     prediction = torch.cat((taken(state.due_prediction, live), mean[asks]))
-    skill = _skill(outcomes, prediction[due], queue, times, state, edge)
+    skill = _skill(outcomes, prediction[due], queue, times, state, block)
     key = torch.full_like(ts_ns, -1)
     key[asks] = codes[0, asks].long() & ((1 << params.bits) - 1)
 
@@ -310,118 +289,6 @@ def _frozen_scale(
     return shift, torch.where(still, 0.0, 1.0 / torch.sqrt(square))
 
 
-def _tables(
-    asks: torch.Tensor,
-    codes: torch.Tensor,
-    outcomes: Outcomes,
-    queue: Queue,
-    times: Epochs,
-    params: RegistryParams,
-    state: Any,
-    edge: int,
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """What every asking row reads, summed over tables [A, 4], and the tables after."""
-    bits, tables, units = params.bits, codes.shape[0], times.edges.shape[0] - 1
-    levels = [_Level(bits, state.table, outcomes, queue, times, units)]
-    if bits > 8:
-        levels.append(_Level(8, state.prefix, outcomes, queue, times, units, bits))
-    own = codes[:, asks].long()
-    side = own >> 63
-    home = own ^ side
-    unit, limit, epoch = asks // edge, queue.until[asks], times.number[asks]
-    here = levels[0].read(home, unit, limit, epoch)
-    enough = params.min_count / times.scale[asks]
-    thin = here[..., COUNT] < enough
-    if bits >= 8 and bool(thin.any()):
-        if bits > 8:
-            here = torch.where(thin[..., None], levels[1].read(home >> (bits - 8), unit, limit, epoch), here)
-            thin = here[..., COUNT] < enough
-        wide = _Level(4, None, outcomes, queue, times, units, bits, finer=levels[-1])
-        here = torch.where(thin[..., None], wide.read(home >> (bits - 4), unit, limit, epoch), here)
-    sign = (2 * side + 1).double()
-    signed = torch.stack((here[..., COUNT], here[..., FLAT], here[..., SUM] * sign, here[..., UP_DOWN] * sign), -1)
-    found = signed[0]
-    for t in range(1, tables):
-        found = found + signed[t]
-    after = {"table": levels[0].after(state.table)}
-    if bits > 8:
-        after["prefix"] = levels[1].after(state.prefix)
-    return found, after
-
-
-class _Level:
-    """Sums of the slots of all tables, at the b, 8 or 4 highest bits of codes of ``bits``.
-
-    Args:
-        level: how many bits.
-        table: before row 0. [T, slots, 8]
-        outcomes, queue, times, units: what became known, and when.
-        bits: b, where not ``level``.
-        finer: level 8, of which level 4 is the sum of sixteen slots each at every edge.
-    """
-
-    def __init__(
-        self,
-        level: int,
-        table: torch.Tensor | None,
-        outcomes: Outcomes,
-        queue: Queue,
-        times: Epochs,
-        units: int,
-        bits: int = 0,
-        finer: _Level | None = None,
-    ) -> None:
-        code = outcomes.code.long()
-        tables, known = code.shape
-        self.slots = 1 << (level - 1)
-        negative = code >> 63
-        place = (code ^ negative) >> (max(bits, level) - level)
-        self.first = torch.arange(tables, device=code.device)[:, None] * self.slots
-        number = torch.arange(known, device=code.device)
-        unit, number, epoch, last_s = (
-            part.expand(tables, known).reshape(-1) for part in (queue.unit, number, outcomes.epoch, outcomes.last_s)
-        )
-        # Where there was no ghost nothing is added, and nothing was seen.
-        self.groups = Groups(
-            (place + self.first).reshape(-1), unit, number, tables * self.slots, units, queue.row.shape[0] + 1
-        )
-        self.last_s = last_s[self.groups.order]
-        bases = None
-        if finer is not None:
-            # Places of level 8 whose first seven bits begin with these three.
-            bases = _sum_in_order(finer.sums.bases.view(units + 1, tables * self.slots, 16, -1).movedim(2, -1))
-            base = bases[0]
-        else:
-            assert table is not None
-            base = table[..., : SQUARES + 1].reshape(tables * self.slots, -1)
-        self.sums = Sums(self.groups, epoch, _values(outcomes, negative), base, times.edges, bases)
-
-    def read(
-        self, place: torch.Tensor, unit: torch.Tensor, limit: torch.Tensor, epoch: torch.Tensor
-    ) -> torch.Tensor:
-        """Sums of the slot of each table at asking rows. Shape: place [T, A], the rest [A]; returns [T, A, 5]."""
-        unit, limit, epoch = (part.expand_as(place) for part in (unit, limit, epoch))
-        return self.sums.read(place + self.first, unit, limit, epoch)
-
-    def after(self, table: torch.Tensor) -> torch.Tensor:
-        """The tables after the last row. [T, slots, 8]"""
-        after = table.clone()
-        after[..., : SQUARES + 1] = self.sums.bases[-1].view(*table.shape[:2], -1)
-        seen = table[..., LAST_S].reshape(-1)
-        # The last of a group may have had no ghost: the latest time is what counts.
-        group = self.groups.key // self.groups.indices % (self.groups.groups + 1)
-        after[..., LAST_S] = seen.scatter_reduce(0, group, self.last_s, "amax").view(table.shape[:2])
-        return after
-
-
-def _values(outcomes: Outcomes, negative: torch.Tensor) -> torch.Tensor:
-    """What is added to slots, table after table: count, flat, sum, up minus down, sum of squares. [T M, 5]"""
-    sign = (2 * negative + 1).double()
-    weighted = outcomes.weight * outcomes.y
-    parts = (outcomes.weight, outcomes.flat, sign * weighted, sign * outcomes.direction, weighted * outcomes.y)
-    return torch.stack([part.expand_as(sign) for part in parts], -1).flatten(0, 1)
-
-
 def _echo(
     asks: torch.Tensor,
     codes: torch.Tensor,
@@ -431,37 +298,36 @@ def _echo(
     params: RegistryParams,
     state: Any,
     edge: int,
+    block: int,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Readout of the echo memory [N], and the memory after."""
     bits = params.bits
     weighted = outcomes.echo_weight * outcomes.y
     values = torch.cat((_signs(outcomes.code[0], bits) * weighted[:, None], outcomes.echo_weight[:, None]), 1)
     base = torch.cat((state.echo[:bits], state.echo_weight))[None]
-    memory = Sums(_one_group(queue, times), outcomes.echo_epoch, values, base, times.edges)
+    memory = Sums(_one_group(queue, times, block), outcomes.echo_epoch, values, base, times.edges)
     zero = torch.zeros_like(asks)
     now = memory.read(zero, asks // edge, queue.until[asks], times.number[asks])
     scale = times.scale[asks]
-    heard = _sum_in_order(now[:, :bits] * _signs(codes[0, asks], bits)) * scale
+    heard = sum_in_order(now[:, :bits] * _signs(codes[0, asks], bits)) * scale
     out = torch.zeros_like(times.scale)
     out[asks] = heard / (bits * (1.0 + now[:, bits] * scale))
     end = memory.bases[-1, 0]
     return out, {"echo": _with_streams(state.echo, end[:bits]), "echo_weight": end[bits:].clone()}
 
 
-def _skill(
-    outcomes: Outcomes, prediction: torch.Tensor, queue: Queue, times: Epochs, state: Any, edge: int
-) -> Sums:
+def _skill(outcomes: Outcomes, prediction: torch.Tensor, queue: Queue, times: Epochs, state: Any, block: int) -> Sums:
     """Decayed sums of prediction times outcome and of its square."""
     weighted = outcomes.weight * prediction
     values = torch.stack((weighted * outcomes.y, weighted * prediction), 1)
-    return Sums(_one_group(queue, times), outcomes.epoch, values, state.skill[None], times.edges)
+    return Sums(_one_group(queue, times, block), outcomes.epoch, values, state.skill[None], times.edges)
 
 
-def _one_group(queue: Queue, times: Epochs) -> Groups:
+def _one_group(queue: Queue, times: Epochs, block: int) -> Groups:
     known = queue.row.shape[0]
     return Groups(
         torch.zeros_like(queue.unit), queue.unit, torch.arange(known, device=queue.unit.device), 1,
-        times.edges.shape[0] - 1, known + 1,
+        times.edges.shape[0] - 1, known + 1, block // 2,
     )  # fmt: skip
 
 
@@ -469,14 +335,6 @@ def _signs(code: torch.Tensor, bits: int) -> torch.Tensor:
     """+1 or -1 per bit, most significant first. Shape: [M]; returns [M, b]."""
     shift = torch.arange(bits - 1, -1, -1, device=code.device)
     return 2.0 * ((code.long()[:, None] >> shift) & 1).double() - 1.0
-
-
-def _sum_in_order(parts: torch.Tensor) -> torch.Tensor:
-    """Sum over the last dim, first to last, on every device and for every number of rows."""
-    total = parts[..., 0]
-    for k in range(1, parts.shape[-1]):
-        total = total + parts[..., k]
-    return total
 
 
 def _entropy(stats: torch.Tensor) -> torch.Tensor:
