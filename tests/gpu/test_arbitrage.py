@@ -88,9 +88,7 @@ def hold(call: Recorded, ours: ArbitrageState) -> int:
 @given(HABITS, st.sampled_from([0.3, 0.0, -0.5]))
 @example(Habits(events=600, streams=6, seed=1, **QUIET), 0.0)
 @example(Habits(events=1, streams=2, seed=0, **QUIET), 0.0)
-def test_from_any_state_the_device_says_what_the_cpu_says(
-    device: str, habits: Habits, fee_bp: float
-) -> None:
+def test_from_any_state_the_device_says_what_the_cpu_says(device: str, habits: Habits, fee_bp: float) -> None:
     market = adversarial(habits)
     for cut in cuts_of(habits.events):
         call = recorded("arbitrage", cheap(market, fee_bp), config(), cut)

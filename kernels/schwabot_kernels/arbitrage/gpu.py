@@ -225,7 +225,13 @@ def _open(
     return row[order], window, edge[order]
 
 
-def _runs(row: torch.Tensor, window: torch.Tensor, edge: torch.Tensor, quantity: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], rows: int) -> Runs:
+def _runs(
+    row: torch.Tensor,
+    window: torch.Tensor,
+    edge: torch.Tensor,
+    quantity: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    rows: int,
+) -> Runs:
     """Runs of rows one after the other."""
     begins = torch.ones_like(row, dtype=torch.bool)
     begins[1:] = (window[1:] != window[:-1]) | (row[1:] != row[:-1] + 1)

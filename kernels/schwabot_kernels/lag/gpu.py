@@ -122,7 +122,9 @@ def realised_lag(
     cost = every.side[:, None] * (touch_bp(then_x, then_half, every.side[:, None]) - every.touch[:, None])
     foreseen = every.outlook[:, None] * (latencies_ns.to(x.dtype) / params.horizon_ns).clamp(max=1.0)
 
-    known, after = _learn(every.stream, source + 1, due, cost - foreseen, resolved, params, state, -(-rows // edge), edge)
+    known, after = _learn(
+        every.stream, source + 1, due, cost - foreseen, resolved, params, state, -(-rows // edge), edge
+    )
     expected = _expected(new, row, foreseen[newest - first :], known, params, state, rows)
     unknown = torch.full_like(expected, torch.nan)
     cost = torch.where(resolved, cost, torch.cat((state.cost[slots], unknown)))
@@ -219,7 +221,9 @@ def _composed(keep: torch.Tensor, excess: torch.Tensor, begins: torch.Tensor) ->
     while shift < keep.shape[0]:
         joins = place[shift:] >= shift
         later = keep[shift:]
-        sums = torch.cat((sums[:, :shift], torch.where(joins, later * sums[:, :-shift] + sums[:, shift:], sums[:, shift:])), 1)
+        sums = torch.cat(
+            (sums[:, :shift], torch.where(joins, later * sums[:, :-shift] + sums[:, shift:], sums[:, shift:])), 1
+        )
         keep = torch.cat((keep[:shift], torch.where(joins, later * keep[:-shift], later)))
         shift *= 2
     return keep, sums
