@@ -8,8 +8,8 @@
     moebius     y <- (p y + q) / (r y + s)                variance of a Kalman filter
 
 Row 0 stands at an absolute event that is a multiple of ``edge``. Rows are composed by a tree within blocks of ``block``
-rows, the blocks of one edge by a tree, and y goes from edge to edge in turn, from block start to row by the row's own
-map. So a row has the same bits however many follow it, and two calls split at an edge say what one says.
+rows, the blocks of one edge by a tree, and y goes from edge to edge in turn. So a row has the same bits however many
+follow it, and two calls split at an edge say what one says.
 
 Triton on CUDA tensors. On CPU tensors the same blocks in plain torch, or, within ``interpreted()``, the Triton kernels
 through their interpreter. Both sources are strict in their order, but not the same order: they agree to rounding.
@@ -49,7 +49,7 @@ _interpret = False
 
 @contextmanager
 def interpreted() -> Iterator[None]:
-    """Run the Triton kernels on CPU tensors, slowly; TRITON_INTERPRET=1 must have stood before this was imported."""
+    """Run Triton kernels on CPU tensors, slowly; TRITON_INTERPRET=1 must have stood before this was imported."""
     global _interpret
     if os.environ.get("TRITON_INTERPRET") != "1":
         raise RuntimeError("set TRITON_INTERPRET=1 before the first import of schwabot_kernels.device_scan")
@@ -149,7 +149,7 @@ def applied(p: tl.tensor, q: tl.tensor, r: tl.tensor, s: tl.tensor, y: tl.tensor
     elif KIND == LAST:
         y = tl.maximum(p, y)
     elif KIND == MAX_AFFINE:
-        y = tl.maximum(p, tl.fma(q, y, r))
+        y = tl.where(y == -float("inf"), p, tl.maximum(p, tl.fma(q, y, r)))  # nothing before: the bound
     elif KIND == MIN_PLUS:
         y = tl.minimum(p, y + q)
     elif KIND == CLAMP:
@@ -226,13 +226,16 @@ def stored(
         tl.store(s + at, d, mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["apply"])
 def block_kernel(  # type: ignore[no-untyped-def]
     p, q, r, s, whole_p, whole_q, whole_r, whole_s, starts, y,
-    row_p, row_q, row_r, row_s, column_p, column_q, column_r, column_s, N, C,
-    KIND: tl.constexpr, APPLY: tl.constexpr, BLOCK: tl.constexpr, COLUMNS: tl.constexpr,
+    row_p, row_q, row_r, row_s, column_p, column_q, column_r, column_s, N, C, apply,
+    KIND: tl.constexpr, BLOCK: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """One block of rows: its map as a whole to ``whole``, or, with APPLY, y of every row from y at its start."""
+    """One block of rows: its map as a whole to ``whole``, or, if ``apply``, y of every row from y at its start.
+
+    One kernel for both: two would be laid out each in its own way, and their trees need not agree.
+    """
     block = tl.program_id(0).to(tl.int64)
     rows = block * BLOCK + tl.arange(0, BLOCK)[:, None]
     columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
@@ -242,7 +245,7 @@ def block_kernel(  # type: ignore[no-untyped-def]
         rows * row_r + columns * column_r, rows * row_s + columns * column_s, mask, KIND,
     )  # fmt: skip
     a, b, c, d = scanned(a, b, c, d, KIND)
-    if APPLY:
+    if apply:
         start = tl.load(starts + block * C + columns, columns < C)
         tl.store(y + rows * C + columns, applied(a, b, c, d, start, KIND), mask)
     else:
@@ -256,7 +259,7 @@ def carry_kernel(  # type: ignore[no-untyped-def]
     whole_p, whole_q, whole_r, whole_s, y0, starts, blocks, C,
     KIND: tl.constexpr, PER_EDGE: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """y at the start of every block, [blocks, C], edge after edge."""
+    """y at the start of every block and after the last, [blocks + 1, C], edge after edge."""
     columns = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
     within = tl.arange(0, PER_EDGE)[:, None]
     y = tl.load(y0 + columns, columns < C)
@@ -268,11 +271,13 @@ def carry_kernel(  # type: ignore[no-untyped-def]
         a, b, c, d = scanned(p, q, r, s, KIND)
         after = applied(a, b, c, d, y, KIND)  # y at the start of the block after each
         tl.store(starts + at, y + 0 * after, mask & (within == 0))
-        tl.store(starts + at + C, after, (block + 1 < blocks) & (within < PER_EDGE - 1) & (columns < C))
+        tl.store(starts + at + C, after, mask & (within < PER_EDGE - 1))
         # The next edge begins with what the last row says of itself: its block's map on y at the block's start.
         before = tl.sum(tl.where(within == PER_EDGE - 2, after, 0), 0, keep_dims=True)
         end = applied(p, q, r, s, before, KIND)
         y = tl.sum(tl.where(within == PER_EDGE - 1, end, 0), 0, keep_dims=True)
+    if blocks % PER_EDGE == 0:
+        tl.store(starts + blocks.to(tl.int64) * C + columns, y, columns < C)
 
 
 def _affine(earlier: Parts, later: Parts) -> Parts:
@@ -314,7 +319,7 @@ _NOTHING: tuple[tuple[float, ...], ...] = (
 _APPLY: tuple[Callable[[Parts, torch.Tensor], torch.Tensor], ...] = (
     lambda m, y: m[0] * y + m[1],
     lambda m, y: torch.maximum(m[0], y),
-    lambda m, y: torch.maximum(m[0], m[1] * y + m[2]),
+    lambda m, y: torch.where(y == -torch.inf, m[0], torch.maximum(m[0], m[1] * y + m[2])),
     lambda m, y: torch.minimum(m[0], y + m[1]),
     lambda m, y: torch.minimum(torch.maximum(y, m[0]), m[1]),
     lambda m, y: (m[0] * y + m[1]) / (m[2] * y + m[3]),
@@ -343,39 +348,43 @@ def _in_blocks(kind: int, parts: Parts, rows: int) -> Parts:
 
 
 def carry(kind: int, whole: Parts, y0: torch.Tensor, *, per_edge: int) -> torch.Tensor:
-    """y at the start of every block, from the blocks' maps and y at the start of the first.
+    """y at the start of every block and after the last, from the blocks' maps and y at the start of the first.
 
     Args:
         kind: of map.
-        whole: map of each block. [blocks, C]
+        whole: map of each block, contiguous. [blocks, C]
         y0: [C]
         per_edge: blocks from edge to edge, a power of two, at least 2.
 
-    Shape: [blocks, C]
+    Shape: [blocks + 1, C]
     """
     blocks, columns = whole[0].shape
+    starts = torch.empty((blocks + 1, columns), dtype=y0.dtype, device=y0.device)
     if by_triton(y0):
-        starts = torch.empty_like(whole[0])
         p, q, r, s = (*whole, *[whole[0]] * (4 - len(whole)))
-        width = _width(columns)
+        width = _width(kind, columns)
         carry_kernel[(triton.cdiv(columns, width),)](
-            p, q, r, s, y0, starts, blocks, columns,
+            p, q, r, s, y0.contiguous(), starts, blocks, columns,
             KIND=kind, PER_EDGE=per_edge, COLUMNS=width, num_warps=_warps(width), enable_fp_fusion=False,
         )  # fmt: skip
         return starts
     own = _in_blocks(kind, whole, per_edge)
     inner = _prefixes(kind, own)
-    starts = torch.empty_like(inner[0])
     y = y0
-    for edge in range(starts.shape[0]):
-        starts[edge, 0] = y
-        starts[edge, 1:] = _APPLY[kind](tuple(p[edge, :-1] for p in inner), y)
-        y = _APPLY[kind](tuple(p[edge, -1] for p in own), starts[edge, -1])
-    return starts.view(-1, columns)[:blocks]
+    for edge in range(own[0].shape[0]):
+        first = edge * per_edge
+        upto = min(per_edge - 1, blocks - first)
+        starts[first] = y
+        starts[first + 1 : first + 1 + upto] = _APPLY[kind](tuple(p[edge, :upto] for p in inner), y)
+        if upto == per_edge - 1:
+            y = _APPLY[kind](tuple(p[edge, -1] for p in own), starts[first + upto])
+    if blocks % per_edge == 0:
+        starts[blocks] = y
+    return starts
 
 
-def _width(columns: int) -> int:
-    return int(min(COLUMNS, triton.next_power_of_2(columns)))
+def _width(kind: int, columns: int) -> int:
+    return 1 if kind == MOEBIUS.value else int(min(COLUMNS, triton.next_power_of_2(columns)))
 
 
 def _warps(width: int) -> int:
@@ -388,28 +397,28 @@ def _scan(kind: int, parts: Parts, y0: torch.Tensor, edge: int, block: int) -> t
         raise ValueError(f"edge {edge} and block {block}: powers of two, and at least two blocks from edge to edge")
     rows, columns = parts[0].shape[0], y0.shape[0]
     parts = tuple(p.expand(rows, columns) for p in parts)
-    if rows == 0:
+    if rows == 0 or columns == 0:
         return torch.empty_like(parts[0], memory_format=torch.contiguous_format)
     if not by_triton(y0):
         filled = _in_blocks(kind, parts, block)
         inner = _prefixes(kind, filled)
         starts = carry(kind, tuple(p[:, -1] for p in inner), y0, per_edge=edge // block)
-        return _APPLY[kind](inner, starts[:, None]).reshape(-1, columns)[:rows]
-    blocks, width = triton.cdiv(rows, block), _width(columns)
+        return _APPLY[kind](inner, starts[:-1, None]).reshape(-1, columns)[:rows]
+    blocks, width = triton.cdiv(rows, block), _width(kind, columns)
     whole = tuple(p.new_empty((blocks, columns)) for p in parts)
     y = torch.empty((rows, columns), dtype=y0.dtype, device=y0.device)
     p, q, r, s = (*parts, *[parts[0]] * (4 - len(parts)))
     a, b, c, d = (*whole, *[whole[0]] * (4 - len(whole)))
 
-    def run(starts: torch.Tensor, apply: bool) -> None:
+    def run(starts: torch.Tensor, apply: int) -> None:
         block_kernel[(blocks, triton.cdiv(columns, width))](
             p, q, r, s, a, b, c, d, starts, y,
-            *(part.stride(0) for part in (p, q, r, s)), *(part.stride(1) for part in (p, q, r, s)), rows, columns,
-            KIND=kind, APPLY=apply, BLOCK=block, COLUMNS=width, num_warps=_warps(width), enable_fp_fusion=False,
+            *(part.stride(0) for part in (p, q, r, s)), *(part.stride(1) for part in (p, q, r, s)), rows, columns, apply,
+            KIND=kind, BLOCK=block, COLUMNS=width, num_warps=_warps(width), enable_fp_fusion=False,
         )  # fmt: skip
 
-    run(y, False)
-    run(carry(kind, whole, y0.contiguous(), per_edge=edge // block), True)
+    run(y, 0)
+    run(carry(kind, whole, y0, per_edge=edge // block), 1)
     return y
 
 
@@ -450,7 +459,10 @@ def last_row(update: torch.Tensor, first: torch.Tensor, *, edge: int = EDGE, blo
 def max_affine(
     c: torch.Tensor, a: torch.Tensor, b: torch.Tensor, y0: torch.Tensor, *, edge: int = EDGE, block: int = BLOCK
 ) -> torch.Tensor:
-    """y_i = max(c_i, a_i y_{i-1} + b_i) with a >= 0; c = -inf is no bound. Shape: [N, C], y0 [C]; returns [N, C]."""
+    """y_i = max(c_i, a_i y_{i-1} + b_i) with a >= 0; c = -inf is no bound; y = -inf is nothing yet: y_i = c_i.
+
+    Shape: [N, C], y0 [C]; returns [N, C].
+    """
     return _scan(2, (c, a, b), y0, edge, block)
 
 

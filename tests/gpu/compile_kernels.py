@@ -45,11 +45,10 @@ def _scan_kernels() -> list[Kernel]:
     found = []
     for kind in range(6):
         part = I64 if kind == 1 else F64
-        for columns in (1, 4):
+        for columns in (1, 4) if kind != 5 else (1,):
             warps = 4 if columns == 1 else 8
-            for apply in (False, True):
-                constants = {"KIND": kind, "APPLY": apply, "BLOCK": 512, "COLUMNS": columns}
-                found.append(Kernel(SCANS, "block_kernel", (part,) * 10 + (N,) * 10 + (None,) * 4, constants, warps))
+            constants = {"KIND": kind, "BLOCK": 512, "COLUMNS": columns}
+            found.append(Kernel(SCANS, "block_kernel", (part,) * 10 + (N,) * 11 + (None,) * 3, constants, warps))
             constants = {"KIND": kind, "PER_EDGE": 256, "COLUMNS": columns}
             found.append(Kernel(SCANS, "carry_kernel", (part,) * 6 + (N,) * 2 + (None,) * 3, constants, warps))
     return found

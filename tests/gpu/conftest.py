@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -29,3 +30,15 @@ def by_triton(device: str) -> Iterator[None]:
     else:
         with interpreted():
             yield
+
+
+@pytest.fixture
+def poisoned() -> Iterator[None]:
+    """Memory that is not written yet holds NaN and the largest numbers."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*deterministic")
+            yield
+    finally:
+        torch.use_deterministic_algorithms(False)
