@@ -98,8 +98,7 @@ def test_from_any_state_the_device_says_what_the_cpu_says(device: str, habits: H
 def busy(cut: int = 300) -> Recorded:
     """A call that starts with windows open and told, open and not told, and closed and not told."""
     habits = Habits(events=600, streams=6, seed=1, **QUIET)
-    call = recorded("arbitrage", cheap(adversarial(habits)), config(), cut)
-    return call
+    return recorded("arbitrage", cheap(adversarial(habits)), config(), cut)
 
 
 def test_windows_reach_across_the_call(device: str) -> None:
