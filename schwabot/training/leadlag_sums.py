@@ -44,7 +44,8 @@ class LagSums:
         if self.device == "cpu":
             from schwabot_kernels.leadlag import cpu
 
-            return cpu.contrast(*self.arrays, lags_ns, block, blocks)
+            found: Float64 = cpu.contrast(*self.arrays, lags_ns, block, blocks)
+            return found
         from schwabot_kernels.leadlag import gpu
 
         return self._there(gpu.contrast, lags_ns, self._moved(block), blocks)
@@ -54,7 +55,8 @@ class LagSums:
         if self.device == "cpu":
             from schwabot_kernels.leadlag import cpu
 
-            return cpu.bin_correlation(*self.arrays, lags_ns, width_ns, origin_ns)
+            found: Float64 = cpu.bin_correlation(*self.arrays, lags_ns, width_ns, origin_ns)
+            return found
         from schwabot_kernels.leadlag import gpu
 
         return self._there(gpu.bin_correlation, lags_ns, width_ns, origin_ns)

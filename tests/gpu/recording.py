@@ -34,9 +34,7 @@ class Recorded(dict[str, Any]):
         return self[name]
 
 
-def recorded(
-    op: str, market: Market, config: ModulesConfig, cut: int, head: ForecastHead | None = None
-) -> Recorded:
+def recorded(op: str, market: Market, config: ModulesConfig, cut: int, head: ForecastHead | None = None) -> Recorded:
     """The call of an op for the events from ``cut`` on, those before having been run. An op's state is a list."""
     module, name = PLACES[op]
     real = getattr(module, name)

@@ -88,9 +88,7 @@ def hold(call: Recorded, ours: ArbitrageState) -> int:
 @given(HABITS, st.sampled_from([0.3, 0.0, -0.5]))
 @example(Habits(events=600, streams=6, seed=1, **QUIET), 0.0)
 @example(Habits(events=1, streams=2, seed=0, **QUIET), 0.0)
-def test_from_any_state_the_device_says_what_the_cpu_says(
-    device: str, habits: Habits, fee_bp: float
-) -> None:
+def test_from_any_state_the_device_says_what_the_cpu_says(device: str, habits: Habits, fee_bp: float) -> None:
     market = adversarial(habits)
     for cut in cuts_of(habits.events):
         call = recorded("arbitrage", cheap(market, fee_bp), config(), cut)
@@ -100,8 +98,7 @@ def test_from_any_state_the_device_says_what_the_cpu_says(
 def busy(cut: int = 300) -> Recorded:
     """A call that starts with windows open and told, open and not told, and closed and not told."""
     habits = Habits(events=600, streams=6, seed=1, **QUIET)
-    call = recorded("arbitrage", cheap(adversarial(habits)), config(), cut)
-    return call
+    return recorded("arbitrage", cheap(adversarial(habits)), config(), cut)
 
 
 def test_windows_reach_across_the_call(device: str) -> None:

@@ -166,7 +166,9 @@ def test_no_event_changes_nothing(device: str) -> None:
     call = with_head(making.synthetic(200), 100)
     answer = on_device(call, device, slice(0, 0))
     assert answer[0].shape[1] == answer[1].shape[1] == answer[2].shape[0] == 0
-    assert all(torch.equal(a.nan_to_num(), b.nan_to_num().to(device)) for a, b in zip(answer[3], call.state, strict=True))
+    assert all(
+        torch.equal(a.nan_to_num(), b.nan_to_num().to(device)) for a, b in zip(answer[3], call.state, strict=True)
+    )
 
 
 def test_a_memory_horizon_that_the_head_lacks_is_refused(device: str) -> None:
@@ -178,5 +180,7 @@ def test_a_memory_horizon_that_the_head_lacks_is_refused(device: str) -> None:
 
 def test_recorded_market(device: str, captures: Path) -> None:
     market = captured(captures, 300_000)
-    call = recorded("forecast", market, replace(making.settings(capacity=4096)), 100_000, making.head(market.instruments))
+    call = recorded(
+        "forecast", market, replace(making.settings(capacity=4096)), 100_000, making.head(market.instruments)
+    )
     hold(call, on_device(call, device))

@@ -146,7 +146,10 @@ def test_splits_at_edges_say_the_same_bits(device: str) -> None:
 def test_no_event_changes_nothing(device: str) -> None:
     call = busy(900, 500)
     ours = on_device(call, device, slice(0, 0))
-    assert all(torch.equal(a.cpu().double().nan_to_num(), b.double().nan_to_num()) for a, b in zip(ours, call.state, strict=True))
+    assert all(
+        torch.equal(a.cpu().double().nan_to_num(), b.double().nan_to_num())
+        for a, b in zip(ours, call.state, strict=True)
+    )
 
 
 def test_recorded_market(device: str, captures: Path) -> None:

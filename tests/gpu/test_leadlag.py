@@ -33,9 +33,7 @@ def walk(prices: int, seed: int, step_ns: int = 1_000_000, gaps: bool = True) ->
 
 @settings(max_examples=60)
 @given(series(), series(), st.integers(1, 20), st.integers(1, 9))
-def test_the_device_agrees_with_the_definition(
-    device: str, one: Path, other: Path, width: int, step: int
-) -> None:
+def test_the_device_agrees_with_the_definition(device: str, one: Path, other: Path, width: int, step: int) -> None:
     lags, block = torch.arange(-60, 61, step), torch.arange(len(one[0])) % 3
     expected = reference.contrast(*on_device(one, other, "cpu"), lags, block, 3)
     given_here = on_device(one, other, device)

@@ -2,10 +2,10 @@
 
 N events, V streams, W = V in whole vectors, K = V V windows (no cycles), R rows at which one may be open, A windows.
 
-Most events open nothing: the CPU's bound on every edge, which needs no logarithm, is taken of all of them, and edges are
-computed of the R rows whose bound is above the least edge. A run of open rows is a window; the first continues one that
-was open before. Nothing adds up along a run, only the largest edge is kept, so the answer does not depend on how events
-are cut into calls, nor on the order in which anything is done.
+Most events open nothing: the CPU's bound on every edge, which needs no logarithm, is taken of all of them, and edges
+are computed of the R rows whose bound is above the least edge. A run of open rows is a window; the first continues one
+that was open before. Nothing adds up along a run, only the largest edge is kept, so the answer does not depend on how
+events are cut into calls, nor on the order in which anything is done.
 
 Plain torch on any device; the list of windows that wait comes out in order of due time, then window.
 """
@@ -13,7 +13,7 @@ Plain torch on any device; the list of windows that wait comes out in order of d
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -39,7 +39,7 @@ CELLS = 2**25
 
 
 class Touches(NamedTuple):
-    """What edges are made of: log mid, half spread and compensated phase, bp. [N, V]"""
+    """What edges are made of: log mid, half spread and compensated phase, bp. [N, V]."""
 
     x: torch.Tensor
     half: torch.Tensor
@@ -54,7 +54,7 @@ class Terms(NamedTuple):
 
 
 class Runs(NamedTuple):
-    """Windows of a call, by number, then in time: its number, first row and the row after the last. [A]
+    """Windows of a call, by number, then in time: its number, first row and the row after the last; [A].
 
     first_bp, best_bp, size: edge at the first row, largest edge, and the quantity at the first row that has it.
     """
@@ -68,7 +68,7 @@ class Runs(NamedTuple):
 
 
 class Both(NamedTuple):
-    """Windows open before the first event, and the call's own. [A]
+    """Windows open before the first event, and the call's own; [A].
 
     end: the row that closes it, N if none; due_ns: when the edge left is known, -1 where it is; bp: edge at the start,
     largest edge, size then, edge left. [A, 4]
@@ -97,7 +97,7 @@ def arbitrage(
     min_edge_bp: float,
     latency_ns: int,
     latency_max_ns: float,
-    state: ArbitrageState,
+    state: Any,
 ) -> ArbitrageState:
     """Open, widen and close the windows in which a pair pays after fees; the state after the last event.
 
@@ -174,7 +174,7 @@ def arbitrage(
     return _after(both, ts_ns, told, terms, state)
 
 
-def _due_of(state: ArbitrageState) -> torch.Tensor:
+def _due_of(state: Any) -> torch.Tensor:
     """When the edge left of each open window is known; -1 where it is, or where none is open. Shape: [K]."""
     place = state.open_ns[PLACE]
     return torch.where(place >= 0, state.waiting[place.clamp(min=0), DUE], -1)
@@ -211,7 +211,9 @@ def _open(
     streams = told.x.shape[1]
     pair = (terms.fungible >= 0) & ~torch.eye(streams, dtype=torch.bool, device=use.device)
     found = []
-    for at in candidates.split(max(1, CELLS // streams**2)):
+    step = max(1, CELLS // streams**2)
+    for k in range(0, len(candidates), step):
+        at = candidates[k : k + step]
         net = _edges(told, terms, at) - move[at].abs()[:, None, None]
         # NaN is above nothing.
         is_open = (net > min_edge_bp) & pair & use[at][:, None, :] & use[at][:, :, None]
@@ -225,7 +227,13 @@ def _open(
     return row[order], window, edge[order]
 
 
-def _runs(row: torch.Tensor, window: torch.Tensor, edge: torch.Tensor, quantity: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], rows: int) -> Runs:
+def _runs(
+    row: torch.Tensor,
+    window: torch.Tensor,
+    edge: torch.Tensor,
+    quantity: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    rows: int,
+) -> Runs:
     """Runs of rows one after the other."""
     begins = torch.ones_like(row, dtype=torch.bool)
     begins[1:] = (window[1:] != window[:-1]) | (row[1:] != row[:-1] + 1)
@@ -239,7 +247,7 @@ def _runs(row: torch.Tensor, window: torch.Tensor, edge: torch.Tensor, quantity:
     return Runs(window[first], row[first], row[last] + 1, edge[first], best, quantity(best_row, window[first]))
 
 
-def _after(both: Both, ts_ns: torch.Tensor, told: Touches, terms: Terms, state: ArbitrageState) -> ArbitrageState:
+def _after(both: Both, ts_ns: torch.Tensor, told: Touches, terms: Terms, state: Any) -> ArbitrageState:
     """The state after the last event: what is open, what has closed, and what waits."""
     rows, streams = told.x.shape
     oldest, newest, waiting = state.head.tolist()
@@ -310,12 +318,12 @@ def _rests(told: Touches, terms: Terms, at: torch.Tensor, window: torch.Tensor) 
     return torch.where(terms.fungible[buy, sell] == 0, edge - basis, edge)
 
 
-def _grown(state: ArbitrageState, oldest: int, newest: int, more: int, waiting: int) -> ArbitrageState:
+def _grown(state: Any, oldest: int, newest: int, more: int, waiting: int) -> Any:
     """A copy of the state with room for so many more closed windows, and for a list so long."""
     size = capacity = state.closed_ns.shape[0]
     while capacity - (newest - oldest) < more or capacity < waiting:
         capacity *= 2
-    after = ArbitrageState(*(part.clone() for part in state))
+    after: Any = ArbitrageState(*(part.clone() for part in state))
     if capacity == size:
         return after
     live = torch.arange(oldest, newest, device=state.head.device)

@@ -9,7 +9,7 @@ Triton on CUDA tensors and within ``device_scan.interpreted()``, plain torch oth
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -38,12 +38,23 @@ TILE = 1024
 
 
 class Added(NamedTuple):
-    """What each event adds by itself: quantity of a good quote, 0 = none, imbalance, signed deal, its log price. [N]."""
+    """What each event adds by itself: lots of a good quote, 0 = none, imbalance, signed deal, its log price. [N]."""
 
     lots: torch.Tensor
     flow: torch.Tensor
     deal: torch.Tensor
     deal_x: torch.Tensor
+
+
+class Columns(NamedTuple):
+    """What is given of every event [N] and stream [N, V]."""
+
+    ts_ns: torch.Tensor
+    last_ns: torch.Tensor
+    x: torch.Tensor
+    micro: torch.Tensor
+    phase: torch.Tensor
+    route: torch.Tensor
 
 
 class Carried(NamedTuple):
@@ -70,7 +81,7 @@ def features(
     phase: torch.Tensor,
     route: torch.Tensor,
     own: torch.Tensor,
-    state: ForecastState,
+    state: Any,
     *,
     edge: int = EDGE,
     block: int = BLOCK,
@@ -88,7 +99,8 @@ def features(
         route: 0 = takes part. int8 [N, V]
         own: columns of the user's own. float64 [E, N, V]
         state: ``ForecastState`` of tensors on the events' device, left alone.
-        edge, block: see device_scan.py; the first event stands at a multiple of ``edge``.
+        edge: see device_scan.py; the first event stands at a multiple of it.
+        block: as there.
 
     Shape: features [9 + E, N, V], those of a kind together.
     """
@@ -98,26 +110,26 @@ def features(
     quote_row, trade_row, added = _added(events, quoted, x, state, edge, block)
     carried, count = _carried(events, trade_row, added, x, dt_s, state, edge, block)
     found = x.new_empty((FEATURES + own.shape[0], rows, streams))
-    columns = [column.contiguous() for column in (last_ns, x, micro, phase, route)]
+    columns = Columns(*(column.contiguous() for column in (events.ts_ns, last_ns, x, micro, phase, route)))
     if by_triton(x):
         width = triton.next_power_of_2(streams)
         tile = max(1, CELLS // width)
         features_kernel[(triton.cdiv(rows, tile),)](
-            events.ts_ns, *columns, *carried, found, rows, streams, rows * streams,
+            *columns, *carried, found, rows, streams, rows * streams,
             ROWS=tile, WIDTH=width, num_warps=4, enable_fp_fusion=False,
         )  # fmt: skip
     else:
-        _shape(events.ts_ns, *columns, carried, found)
+        _shape(columns, carried, found)
     taking = (route == OK)[None] & own.isfinite()
     found[FEATURES:] = torch.where(taking, own, 0.0)
     return found, _after(events, quote_row, x, carried, count, state)
 
 
 def _added(
-    events: Dealt, quoted: torch.Tensor, x: torch.Tensor, state: ForecastState, edge: int, block: int
+    events: Dealt, quoted: torch.Tensor, x: torch.Tensor, state: Any, edge: int, block: int
 ) -> tuple[torch.Tensor, torch.Tensor, Added]:
     """Rows of every stream's last good quote and last trade, -1 before any, both [N, V], and what each event adds."""
-    rows, streams = x.shape
+    streams = x.shape[1]
     own = events.stream.long()
     mine = own[:, None] == torch.arange(streams, device=x.device)
     good = (events.kind == QUOTE) & (events.bid_ticks <= events.ask_ticks) & (events.bid_ticks > 0)
@@ -159,7 +171,7 @@ def _carried(
     added: Added,
     x: torch.Tensor,
     dt_s: torch.Tensor,
-    state: ForecastState,
+    state: Any,
     edge: int,
     block: int,
 ) -> tuple[Carried, torch.Tensor]:
@@ -208,7 +220,7 @@ def _after(
     x: torch.Tensor,
     carried: Carried,
     count: torch.Tensor,
-    state: ForecastState,
+    state: Any,
 ) -> ForecastState:
     """The state after the last event; lanes beyond V stay what they are."""
     streams = x.shape[1]
@@ -229,17 +241,9 @@ def _after(
     return ForecastState(**parts)
 
 
-def _shape(
-    ts_ns: torch.Tensor,
-    last_ns: torch.Tensor,
-    x: torch.Tensor,
-    micro: torch.Tensor,
-    phase: torch.Tensor,
-    route: torch.Tensor,
-    carried: Carried,
-    found: torch.Tensor,
-) -> None:
+def _shape(columns: Columns, carried: Carried, found: torch.Tensor) -> None:
     """Fill the first nine of ``found`` in plain torch; ``features_kernel`` in Triton."""
+    ts_ns, last_ns, x, micro, phase, route = columns
     taking = route == OK
     price = torch.where(taking, x - phase, 0.0)
     total, number = price[:, 0], taking[:, 0].to(x.dtype)
@@ -282,10 +286,10 @@ FAR = tl.constexpr(FAR_BP)
 
 
 @triton.jit
-def features_kernel(
+def features_kernel(  # type: ignore[no-untyped-def]
     ts_ns, last_ns, x_at, micro_at, phase_at, route_at, usual_at, flow_fast, flow_slow, deal_fast, deal_slow,
     mean_fast, mean_slow, deal_x_at, deal_ns, found, N, V, size, ROWS: tl.constexpr, WIDTH: tl.constexpr,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """The first nine features of ROWS events."""
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     columns = tl.arange(0, WIDTH)[None, :]
@@ -376,10 +380,10 @@ def head(found: torch.Tensor, route: torch.Tensor, params: HeadParams) -> tuple[
 
 
 @triton.jit
-def head_kernel(
+def head_kernel(  # type: ignore[no-untyped-def]
     found, route, inverse_scale, coefficients, target, forecasts, predicted, memory_horizon, N, V, size, F, H, W,
     CLIP: tl.constexpr, ROWS: tl.constexpr, SUMS: tl.constexpr,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """The head at ROWS events: a sum for every horizon and lane, feature after feature."""
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     place = tl.arange(0, SUMS)

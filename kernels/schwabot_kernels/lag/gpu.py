@@ -13,7 +13,7 @@ Plain torch on any device: nothing here is as long as the events but the search 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -29,7 +29,7 @@ LEAST_EXPONENT = -708.0
 
 
 class Pending(NamedTuple):
-    """Decisions whose costs are not all known at the first event, then the new ones, in order. [D]
+    """Decisions whose costs are not all known at the first event, then the new ones, in order; [D].
 
     outlook: s (predicted + (mean + echo) / 2).
     """
@@ -42,7 +42,7 @@ class Pending(NamedTuple):
 
 
 class Known(NamedTuple):
-    """Costs that become known, by memory, then in time. [M]
+    """Costs that become known, by memory, then in time; [M].
 
     memory: stream L + latency; row: the event that learns of it; due_ns: from when it fades; weight, excess: the
     memory's sums right after it, as of then.
@@ -69,7 +69,7 @@ def realised_lag(
     width: torch.Tensor,
     latencies_ns: torch.Tensor,
     params: LagParams,
-    state: LagState,
+    state: Any,
     *,
     edge: int = EDGE,
 ) -> LagState:
@@ -83,7 +83,9 @@ def realised_lag(
         deviation: fair price minus log mid, bp. float64 [N, V]
         quoted: 1 where a stream has a touch; the others decide nothing. int8 [V]
         entropy: of the outcome, nats. float64 [N]
-        mean, echo, predicted: what is expected of the horizon, bp. float64 [N]
+        mean: remembered, of the horizon, bp. float64 [N]
+        echo: likewise. float64 [N]
+        predicted: what a trained head expects of it, bp, 0 without one. float64 [N]
         width: P_max, bp. float64 [N]
         latencies_ns: increasing. int64 [L]
         params: the kernel's settings.
@@ -122,7 +124,9 @@ def realised_lag(
     cost = every.side[:, None] * (touch_bp(then_x, then_half, every.side[:, None]) - every.touch[:, None])
     foreseen = every.outlook[:, None] * (latencies_ns.to(x.dtype) / params.horizon_ns).clamp(max=1.0)
 
-    known, after = _learn(every.stream, source + 1, due, cost - foreseen, resolved, params, state, -(-rows // edge), edge)
+    known, after = _learn(
+        every.stream, source + 1, due, cost - foreseen, resolved, params, state, -(-rows // edge), edge
+    )
     expected = _expected(new, row, foreseen[newest - first :], known, params, state, rows)
     unknown = torch.full_like(expected, torch.nan)
     cost = torch.where(resolved, cost, torch.cat((state.cost[slots], unknown)))
@@ -158,10 +162,10 @@ def _learn(
     excess: torch.Tensor,
     resolved: torch.Tensor,
     params: LagParams,
-    state: LagState,
+    state: Any,
     edges: int,
     edge: int,
-) -> tuple[Known, LagState]:
+) -> tuple[Known, Any]:
     """What becomes known, and a copy of the state with the memories after all of it.
 
     Args:
@@ -170,11 +174,12 @@ def _learn(
         due_ns: when it was due. [D, L]
         excess: what it was above the outlook. [D, L]
         resolved: it becomes known now. bool [D, L]
-        params, state: as for ``realised_lag``.
+        params: as for ``realised_lag``.
+        state: likewise.
         edges: parts of the call from edge to edge.
         edge: events from edge to edge.
     """
-    after = LagState(*(part.clone() for part in state))
+    after: Any = LagState(*(part.clone() for part in state))
     latencies = state.pending.shape[0]
     decision, latency = (resolved & ~excess.isnan()).nonzero(as_tuple=True)
     memory = stream[decision] * latencies + latency
@@ -219,7 +224,9 @@ def _composed(keep: torch.Tensor, excess: torch.Tensor, begins: torch.Tensor) ->
     while shift < keep.shape[0]:
         joins = place[shift:] >= shift
         later = keep[shift:]
-        sums = torch.cat((sums[:, :shift], torch.where(joins, later * sums[:, :-shift] + sums[:, shift:], sums[:, shift:])), 1)
+        sums = torch.cat(
+            (sums[:, :shift], torch.where(joins, later * sums[:, :-shift] + sums[:, shift:], sums[:, shift:])), 1
+        )
         keep = torch.cat((keep[:shift], torch.where(joins, later * keep[:-shift], later)))
         shift *= 2
     return keep, sums
@@ -231,7 +238,7 @@ def _expected(
     foreseen: torch.Tensor,
     known: Known,
     params: LagParams,
-    state: LagState,
+    state: Any,
     rows: int,
 ) -> torch.Tensor:
     """What new decisions are expected to cost, from what was known when they were made. Shape: [D, L]."""
@@ -250,7 +257,7 @@ def _expected(
     return foreseen + faded * total / (faded * weight + params.prior_decisions)
 
 
-def _grown(state: LagState, oldest: int, newest: int, more: int) -> LagState:
+def _grown(state: Any, oldest: int, newest: int, more: int) -> Any:
     """The state with room for so many more decisions in its ring; itself where it has it."""
     size = capacity = state.ts_ns.shape[0]
     while capacity - (newest - oldest) < more:

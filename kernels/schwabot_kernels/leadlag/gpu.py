@@ -10,8 +10,8 @@ of neighbours fall on the same cache lines. A tile's sum is a tree; the tiles of
 No sum depends on which program is done first.
 
 Operations, of 28 pairs x 1e6 moves x 1,000 lags: 2.8e10 pairs of searches of about log2(MOVES + LAGS * step / refresh)
-= 9 steps; a step is two loads that hit the L1 cache and about 16 instructions. Bytes: 24 per move for every LAGS lags and
-8 T L, from L2; next to nothing.
+= 9 steps; a step is two loads that hit the L1 cache and some 16 instructions. Bytes: 24 per move for every LAGS lags
+and 8 T L, from L2; next to nothing.
 
 The correlation of bins is the same sum with bins' edges for stamps, and the energy of Y's bins, once for every
 remainder of lag and width.
@@ -100,7 +100,8 @@ def _summed(
     """Sum of every move times how far Y went between its start and end, both moved on by a lag.
 
     Args:
-        starts, ends: of the moves, ns, never decreasing within a block; int64 [M]
+        starts: of the moves, ns, never decreasing within a block; int64 [M]
+        ends: likewise. [M]
         moves: [M]
         block: of every move, never decreasing. [M]
         blocks: B.
@@ -122,7 +123,9 @@ def _summed(
     begin = (move_ends - counts)[of] + (tile - (tile_ends - tiles)[of]) * MOVES
     size = torch.minimum(move_ends[of] - begin, torch.full_like(begin, MOVES))
     out = moves.new_empty((lags.shape[0], blocks))
-    for rows, some in zip(out.split(step := max(1, PARTIALS // number)), lags.split(step), strict=True):
+    step = max(1, PARTIALS // number)
+    for k in range(0, len(lags), step):
+        rows, some = out[k : k + step], lags[k : k + step]
         tiled = (starts, ends, moves, begin, size, time_y, y, some)
         if by_triton(moves):
             partial = _partials_by_triton(*tiled, first=first)
@@ -132,8 +135,8 @@ def _summed(
             )
         else:
             partial = _partials(*tiled, first=first)
-            for b, (end, number) in enumerate(zip(tile_ends.tolist(), tiles.tolist(), strict=True)):
-                rows[:, b] = partial[end - number : end].sum(0)
+            for b, (end, held) in enumerate(zip(tile_ends.tolist(), tiles.tolist(), strict=True)):
+                rows[:, b] = partial[end - held : end].sum(0)
     return out
 
 
@@ -155,7 +158,9 @@ def _partials(
     at = (begin[:, None] + place).clamp(max=moves.shape[0] - 1)
     tiled = torch.where(place < size[:, None], moves[at], 0.0)
     found = []
-    for some in lags.split(max(1, CELLS // tiled.numel())):
+    step = max(1, CELLS // tiled.numel())
+    for k in range(0, len(lags), step):
+        some = lags[k : k + step]
         before = torch.searchsorted(time_y, starts[None] + some[:, None], right=True) - 1
         after = torch.searchsorted(time_y, ends[None] + some[:, None], right=not first) - (0 if first else 1)
         went = y[after.clamp(0, last)] - y[before.clamp(0, last)]
@@ -194,10 +199,10 @@ def _partials_by_triton(
 
 
 @triton.jit
-def tiles_kernel(
+def tiles_kernel(  # type: ignore[no-untyped-def]
     starts, ends, moves, begin, size, time_y, y, lags, low, high, partial, L, groups,
     FIRST: tl.constexpr, MOVES: tl.constexpr, LAGS: tl.constexpr,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Sum over a tile of moves at LAGS lags."""
     tile = tl.program_id(0).to(tl.int64)
     group = tl.program_id(1)
@@ -214,15 +219,13 @@ def tiles_kernel(
     before = tl.zeros((LAGS, MOVES), tl.int32) + bottom
     after = before
     left = top - bottom + 1
-    # The last stamp up to the start, and the last one before the end (up to it where not FIRST); bottom if there is none.
+    # The last stamp up to the start; the last before the end, or up to it where not FIRST; bottom if there is none.
     while left > 1:
         half = left // 2
         before = tl.where(tl.load(time_y + before + half) <= start, before + half, before)
         reached = tl.load(time_y + after + half)
-        if FIRST:
-            after = tl.where(reached < end, after + half, after)
-        else:
-            after = tl.where(reached <= end, after + half, after)
+        goes_on = (reached < end) if FIRST else (reached <= end)
+        after = tl.where(goes_on, after + half, after)
         left -= half
     if FIRST:
         after = tl.where(tl.load(time_y + after) < end, tl.minimum(after + 1, top), after)
