@@ -1,6 +1,6 @@
 """A graph whose batches run on a device says what it says on the CPU, also when the device fails on the way.
 
-The device is the CPU here, through the same op and the same seam; what GPU kernels say is held to the CPU's in tests/gpu.
+The device is the CPU here, through the same op and the same seam; tests/gpu holds what GPU kernels say to the CPU.
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from schwabot.modules.device_check import why_not
 from schwabot.modules.device_graph import DeviceGraph
+from schwabot.modules.graph import Graph
 from schwabot.modules.settings import ModulesConfig
 from schwabot.pipeline import Pipeline
 from schwabot.records.market import Ticks
+from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot_kernels.graph.cpu import GraphColumns
 from schwabot_kernels.graph.op import graph as graph_op
 from tests.invariants.making import CLOCK, MARKETS, Said, assert_same, configs, pieces, run, said
 
@@ -79,3 +83,17 @@ def test_a_device_that_fails_loses_nothing(
     assert call.calls <= at + 1  # it is not asked again
     others = [event for event in found.fallbacks if event.component != "device"]
     assert_same(run([ticks], config), replace(found, fallbacks=others))
+
+
+def test_a_device_that_says_something_else_is_not_used() -> None:
+    graph = Graph(SyntheticFeed(SyntheticConfig(streams=3)).instruments)
+
+    def wrong(*given: Any) -> list[torch.Tensor]:
+        out = graph_op(*given)
+        out[GraphColumns._fields.index("phase")][1, 400] += 1e-5
+        return out
+
+    cpu = torch.device("cpu")
+    assert why_not(graph, cpu) is None
+    assert "phase_bp of event 400" in str(why_not(graph, cpu, wrong))
+    assert "out of memory" in str(why_not(graph, cpu, Faulty(0, "out of memory", late=False)))
