@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -91,7 +92,7 @@ def pieces(market: Market, config: ModulesConfig, cuts: Sequence[int], head: For
     state = graph.initial_state()
     found = []
     bounds = [0, *cuts, len(market.batch)]
-    for first, end in zip(bounds, bounds[1:], strict=False):
+    for first, end in pairwise(bounds):
         if end > first:
             piece, state = _piece(graph, market.batch.rows(first, end), state)
             found.append(piece)

@@ -12,7 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schwabot_kernels.registry.hash import hyperplanes
+from schwabot_kernels.registry.hash import hyperplanes, random_signs
+from schwabot_kernels.registry.reference import hash_keys
+from schwabot_kernels.simd import padded
 from tests.gpu.memory_making import (
     Piece,
     arrays,
@@ -28,6 +30,7 @@ from tests.kernels import making
 from tests.kernels.making import HABITS, Habits, adversarial, assert_close, assert_few, assert_same, synthetic
 
 gpu = pytest.importorskip("schwabot_kernels.registry.gpu")
+device_hash = pytest.importorskip("schwabot_kernels.registry.device_hash")
 
 SMALL = {"edge": 64, "block": 16}
 CODES = [(4, 1), (8, 1), (8, 3), (16, 1), (16, 2)]
@@ -229,14 +232,38 @@ def test_more_than_sixteen_bits_run_on_the_cpu(device: str) -> None:
 
 
 @pytest.mark.usefixtures("by_triton", "poisoned")
-@pytest.mark.parametrize("habits", [
-    Habits(events=150, streams=3, seed=1, ties=0.2, round_times=True, gaps=0.02, trades=0.1, trades_only=0.0,
-           crossed=0.1, no_size=0.0, still=0.0, outages=0.5, late=0.5, coarse=False),
-])  # fmt: skip
-@pytest.mark.parametrize("code", [(8, 2), (16, 1)])
-def test_kernels_on_poisoned_memory(device: str, habits: Habits, code: tuple[int, int]) -> None:
-    config = making.settings(bits=code[0], tables=code[1])
+@pytest.mark.parametrize("code", [(8, 1), (16, 1)])
+def test_kernels_on_poisoned_memory(device: str, code: tuple[int, int]) -> None:
+    habits = Habits(
+        events=77, streams=3, seed=1, ties=0.2, round_times=True, gaps=0.02, trades=0.1, trades_only=0.0,
+        crossed=0.1, no_size=0.0, still=0.0, outages=0.5, late=0.5, coarse=False,
+    )  # fmt: skip
+    config = making.settings(bits=code[0], tables=code[1], warmup_events=5)
     config.hash_registry.min_count = 1.5
-    for piece in pieces(adversarial(habits), config, [67]):
+    first, second = pieces(adversarial(habits), config, [38])
+    assert (second.registry_out["key"] >= 0).sum() > 20
+    for piece in (first, second):
         hold_codes(piece, device)
         hold(piece, device, *run_device(piece, device, edge=32, block=8))
+
+
+@pytest.mark.usefixtures("by_triton")
+@pytest.mark.parametrize(("streams", "bits", "tables"), [(1, 4, 3), (1, 8, 1), (3, 16, 2), (4, 8, 16), (9, 16, 3)])
+def test_hash_kernel_adds_as_plain_torch(device: str, streams: int, bits: int, tables: int) -> None:
+    draw = torch.Generator().manual_seed(bits)
+    parts = tuple(torch.randn(131, streams, generator=draw, dtype=torch.float64) for _ in range(6))
+    use = torch.rand(131, streams, generator=draw) < 0.8
+    shift, factor = torch.randn(2, 5, padded(streams), generator=draw, dtype=torch.float64).unbind(0)
+    signs = torch.from_numpy(random_signs(streams, bits, tables, seed=3))
+    kernel = device_hash.codes_of(
+        tuple(part.to(device) for part in parts),
+        *(part.to(device) for part in (use, shift, factor, signs)),
+        bits,
+        tables,
+    )
+    z = torch.stack((*parts[:4], parts[4] - parts[5]), 1)
+    scaled = torch.where(use[:, None], (z - shift[:, :streams]) * factor[:, :streams], 0.0).float()
+    plain = device_hash.plain_codes(scaled.flatten(1), signs, bits, tables)
+    assert torch.equal(kernel.cpu(), plain)
+    planes = torch.from_numpy(hyperplanes(streams, bits, tables, seed=3))
+    assert torch.equal(plain.T & (2**bits - 1), hash_keys(scaled.flatten(1).double(), planes).int())

@@ -8,7 +8,6 @@ Row 0 stands at an edge; see device_outcomes.py for edges and bits.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -54,9 +53,9 @@ class Laned(NamedTuple):
 
 
 class Turns(NamedTuple):
-    """Outcomes in order: what the ring keeps of each. [M]
+    """Outcomes in order: what the ring keeps of each.
 
-    ``weight`` and ``slope_weight`` are in the epochs of the row that writes, or after the last row where none does.
+    ``weight`` and ``slope_weight`` are in the epochs of the row that writes, or after the last row where none does. Shape: [M].
     """
 
     due_ns: torch.Tensor
@@ -71,7 +70,7 @@ class Turns(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Places of rows: the rows that ask, the queue of outcomes, the part of it that becomes known, units; K of scans."""
+    """Rows that ask, the queue of outcomes, the part of it that becomes known, units of rows, K of scans."""
 
     asks: torch.Tensor
     queue: Queue
@@ -361,7 +360,7 @@ def _shares(
     last_ns: torch.Tensor,
     horizon_ns: int,
 ) -> torch.Tensor:
-    """How much of the horizon each outcome does not share with the bucket's last one. [M]
+    """How much of the horizon each outcome does not share with the bucket's last one. Shape: [M].
 
     ``last_ns``: of every bucket at every edge. [U + 1, G]
     """

@@ -3,6 +3,9 @@
 N rows, V streams, T tables, b bits, G groups of L hyperplanes; see hash.py, whose sums these are, in its order.
 """
 
+# Triton knows tuples by their sums only.
+# ruff: noqa: RUF005, SIM108
+
 from __future__ import annotations
 
 from typing import Any
@@ -111,7 +114,7 @@ def hash_kernel(
         else:
             scaled = scaled + (tl.zeros([ROWS], tl.float32),)
     codes = ()
-    for t in tl.static_range(TABLES):
+    for _ in tl.static_range(TABLES):
         codes = codes + (tl.zeros([ROWS], tl.int32),)
     for group in tl.static_range(tl.cdiv(BITS * TABLES, L)):
         signed = ()
@@ -148,7 +151,8 @@ def codes_of(
     Args:
         parts: deviation, microprice offset, imbalance, half spread, log mid and its decayed mean. [N, V] each
         use: whether a stream takes part. [N, V]
-        shift, factor: the learnt scale. [5, W]
+        shift: of the learnt scale. [5, W]
+        factor: of the learnt scale. [5, W]
         signs: of the hyperplanes. float32 [G, L]
         bits: b
         tables: T
@@ -168,10 +172,16 @@ def codes_of(
     *features, x, mean_x = parts
     z = torch.stack((*features, x - mean_x), 1)
     scaled = torch.where(use[:, None], (z - shift[:, :streams]) * factor[:, :streams], 0.0).float().flatten(1)
+    return plain_codes(scaled, signs, bits, tables)
+
+
+def plain_codes(scaled: torch.Tensor, signs: torch.Tensor, bits: int, tables: int) -> torch.Tensor:
+    """Codes of scaled features without gaps, in plain torch. Shape: float32 [N, 5 V]; returns int32 [T, N]."""
+    rows = scaled.shape[0]
     groups, length = signs.shape
     padded = scaled.new_zeros((length, rows))
     padded[: scaled.shape[1]] = scaled.T
-    code = torch.zeros((tables, rows), dtype=torch.int32, device=use.device)
+    code = torch.zeros((tables, rows), dtype=torch.int32, device=scaled.device)
     for group in range(groups):
         above = (transformed(padded * signs[group, :, None]) > 0.0).int()
         # Hyperplane k T + t gives bit k of table t, most significant first; the first one counts negative.

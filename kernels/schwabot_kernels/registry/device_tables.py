@@ -207,7 +207,7 @@ def _backed_off(
     enough: torch.Tensor,
     edge: int,
 ) -> torch.Tensor:
-    """As ``read_summed``, but a slot that is thin gives way to its 8-bit, if thin too its 4-bit prefix. Shape: [R, 4]."""
+    """As ``read_summed``, but a thin slot gives way to its 8-bit, if thin too its 4-bit prefix. Shape: [R, 4]."""
     at = (rows // edge, queue.until[rows], times.number[rows])
     here = levels[0].read(codes, *at)
     for level in levels[1:]:
@@ -279,8 +279,8 @@ class _Level(Sums):
             return group_scan(keep, _values(o), groups.order, groups.start, groups.filled)
         sums = keep.new_empty((tables * known, SUMS))
         table_kernel[(groups.filled.shape[0],)](
-            keep, groups.order, groups.start, groups.filled, o.code.int().contiguous(), o.weight, o.y, o.flat, o.direction,
-            sums, known, groups.groups, self.slots, TILE=groups.tile,
+            keep, groups.order, groups.start, groups.filled, o.code.int().contiguous(), o.weight, o.y, o.flat,
+            o.direction, sums, known, groups.groups, self.slots, TILE=groups.tile,
             num_warps=4 if groups.tile > 128 else 1, enable_fp_fusion=False,
         )  # fmt: skip
         return sums

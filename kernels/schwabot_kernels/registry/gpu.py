@@ -210,7 +210,7 @@ def looked(
 
 
 def _asked_epochs(times: Epochs, asks: torch.Tensor, queue: Queue) -> torch.Tensor:
-    """Epoch in which the weight of every outcome is given. [M]"""
+    """Epoch in which the weight of every outcome is given. Shape: [M]."""
     pending = queue.row.shape[0] - asks.shape[0]
     return torch.cat((times.edges[:1].expand(pending), times.number[asks]))
 
@@ -225,7 +225,7 @@ def _with_streams(before: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 def _momentum_means(
     x: torch.Tensor, dt_s: torch.Tensor, tau_s: float, state: Any, edge: int, block: int
 ) -> torch.Tensor:
-    """Decayed mean of each log mid, as it was before each event's own; its first price where it has none. [N, V]"""
+    """Decayed mean of each log mid, as it was before each event's own; its first price without one. Shape: [N, V]."""
     streams = x.shape[1]
     before = torch.cat((state.x[None, :streams], x[:-1]))
     start = state.mean_x[:streams]
