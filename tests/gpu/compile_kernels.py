@@ -57,7 +57,7 @@ def _scan_kernels() -> list[Kernel]:
 def _forecast_kernels() -> list[Kernel]:
     found = []
     for width in (4, 8, 16):
-        types = (I64, I64, F64, F64, F64, I8, *[F64] * 8, I64, F64, N, N, N, None, None)
+        types = (I64, I64, F64, F64, F64, I8, *[F64] * 4, I64, F64, N, N, N, None, None)
         found.append(Kernel(FORECAST, "features_kernel", types, {"ROWS": 512 // width, "WIDTH": width}))
     for sums in (4, 16, 128):
         types = (F64, I8, F64, F64, I8, F64, F64, *[N] * 7, None, None, None)

@@ -50,6 +50,11 @@ def on_device(
         call.latency_ns,
         call.latency_max_ns,
         state,
+        gpu.Cycles(
+            rows_first(call.last_ns, device)[rows],
+            *(call[name].to(device) for name in ("rate", "leg", "reference_bp")),
+            call.rate_stale_ns,
+        ),
     )
 
 
@@ -68,8 +73,8 @@ def told(state: ArbitrageState) -> dict[str, torch.Tensor]:
     assert torch.equal(named[place >= 0], mine[place >= 0]), "a window's place in the list is another's"
     return {
         "open": state.open_ns[START], "waits": place >= 0, "open_bp": state.open_bp[:, is_open], "counts": state.counts,
-        "row": state.row, "head": state.head, "waiting": listed, "closed_ns": state.closed_ns[ring],
-        "closed_bp": state.closed_bp[ring],
+        "usable": state.usable, "value": state.value, "gross": state.gross, "row": state.row, "head": state.head,
+        "waiting": listed, "closed_ns": state.closed_ns[ring], "closed_bp": state.closed_bp[ring],
     }  # fmt: skip
 
 
@@ -153,14 +158,40 @@ def test_no_event_changes_nothing(device: str) -> None:
         assert torch.equal(one.cpu().double().nan_to_num(), other.double().nan_to_num())
 
 
-@settings(max_examples=1)
-@given(RATE_HABITS)
-@example(replace(Habits(events=128, streams=5, seed=4, **QUIET), rates=True))
-def test_cycles_are_refused(device: str, habits: Habits) -> None:
+@settings(max_examples=40)
+@given(RATE_HABITS, st.sampled_from([0.0, -0.5, -3.0]))
+@example(replace(Habits(events=600, streams=6, seed=4, **QUIET), rates=True), -0.5)
+@example(replace(Habits(events=257, streams=5, seed=7, **QUIET), rates=True), -3.0)
+def test_cycles_from_any_state(device: str, habits: Habits, fee_bp: float) -> None:
+    market = cheap(adversarial(habits), fee_bp)
+    for cut in cuts_of(habits.events):
+        call = recorded("arbitrage", market, config(), cut)
+        assert call.leg.shape[0]
+        hold(call, on_device(call, device))
+
+
+def test_cycles_open_and_close_in_any_split(device: str) -> None:
+    habits = replace(Habits(events=600, streams=6, seed=4, **QUIET), rates=True)
+    call = recorded("arbitrage", cheap(adversarial(habits), -0.5), config(), 200)
+    whole = on_device(call, device)
+    windows = told(whole)["closed_ns"][:, 0]
+    assert (windows >= 36).sum() > 20
+    assert (windows < 36).sum() > 20
+    state = None
+    for first in range(0, 400, 7):
+        state = on_device(call, device, slice(first, first + 7), state)
+    assert state is not None
+    for name, part in told(whole).items():
+        assert torch.equal(part.double().nan_to_num(7e77), told(state)[name].double().nan_to_num(7e77)), name
+
+
+def test_cycles_of_the_state_that_are_not_given_are_refused(device: str) -> None:
+    habits = replace(Habits(events=128, streams=5, seed=4, **QUIET), rates=True)
     call = recorded("arbitrage", adversarial(habits), config(), 0)
-    if call.leg.shape[0]:
-        with pytest.raises(NotImplementedError, match="cycles of trades run on the CPU only"):
-            on_device(call, device)
+    cycles = call.leg.shape[0]
+    call["leg"] = call.leg[:0]
+    with pytest.raises(ValueError, match=f"the state has {cycles} cycles, 0 are given"):
+        on_device(call, device)
 
 
 def test_recorded_market(device: str, captures: Path) -> None:

@@ -114,12 +114,12 @@ def test_from_any_state_the_device_says_what_the_cpu_says(device: str, habits: H
         hold(call, on_device(call, device, **SMALL))
 
 
-@pytest.mark.parametrize("events", [31, 100])
-def test_triton_says_what_plain_torch_says(device: str, events: int) -> None:
-    """Odd sizes, five streams; every answer is written over poison."""
-    market = making.synthetic(150 + events, streams=5)
-    call = with_head(market, 150)
-    own = torch.randn(5, 2, events, dtype=torch.float64)
+@pytest.mark.parametrize(("events", "cut"), [(31, 0), (100, 150)])
+def test_triton_says_what_plain_torch_says(device: str, events: int, cut: int) -> None:
+    """Odd sizes, five streams, before the first trade of some and after; every answer is written over poison."""
+    market = making.synthetic(cut + events, streams=5)
+    call = with_head(market, cut)
+    own = 10.0 * torch.randn(5, 2, events, dtype=torch.float64)
     own[2, 1, ::3] = torch.inf
     plain = on_device(call, device, own=own, **SMALL)
     with triton_on(device), poisoned():

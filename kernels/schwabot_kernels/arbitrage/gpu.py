@@ -1,29 +1,29 @@
-"""Windows of arbitrage between pairs on the device. See cpu.py for the formulas, windows.py for the state.
+"""Windows of arbitrage on the device. See cpu.py and cycles.py for the formulas, windows.py for the state.
 
-N events, V streams, W = V in whole vectors, K = V V windows (no cycles), R rows at which one may be open, A windows.
+N events, V streams, W = V in whole vectors, C cycles, K = V V + C windows, R rows at which one may be open, A windows.
 
-Most events open nothing: the CPU's bound on every edge, which needs no logarithm, is taken of all of them, and edges
-are computed of the R rows whose bound is above the least edge. A run of open rows is a window; the first continues one
-that was open before. Nothing adds up along a run, only the largest edge is kept, so the answer does not depend on how
-events are cut into calls, nor on the order in which anything is done.
+Most events open no pair: the CPU's bound on every edge, which needs no logarithm, is taken of all of them, and edges of
+pairs are computed of the R rows whose bound is above the least one; cycles are summed up at every event. A run of open
+rows is a window; the first continues one that was open before. Nothing adds up along a run, only the largest edge is
+kept, so the answer does not depend on how events are cut into calls, nor on the order in which anything is done.
 
 Plain torch on any device; the list of windows that wait comes out in order of due time, then window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 
-from schwabot_kernels.align.reference import OK
+from schwabot_kernels.align.reference import OK, RATE
 from schwabot_kernels.arbitrage.windows import (
     BEST,
     DUE,
     FAR_NS,
     FIRST,
     KNOWN,
+    LEGS,
     NUMBER,
     PLACE,
     REST,
@@ -38,6 +38,23 @@ CELLS = 2**25
 """Windows times rows whose edges are computed at a time."""
 
 
+class Cycles(NamedTuple):
+    """What cycles of trades need beside what pairs do.
+
+    last_ns: time of the stream's last quote. int64 [N, V]
+    rate: 1 where a stream prices another asset. int8 [V]
+    leg: of every cycle 2 stream + (0 buy, 1 sell), -1 beyond the last. int32 [C, 4]
+    reference_bp: log price that 0 bp stands for; NaN before it is known. float64 [1]
+    rate_stale_ns: oldest quote of a rate that counts.
+    """
+
+    last_ns: torch.Tensor
+    rate: torch.Tensor
+    leg: torch.Tensor
+    reference_bp: torch.Tensor
+    rate_stale_ns: int
+
+
 class Touches(NamedTuple):
     """What edges are made of: log mid, half spread and compensated phase, bp. [N, V]."""
 
@@ -47,16 +64,24 @@ class Touches(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What pairs are traded at: 1 same thing delivered, 0 not, -1 no pair [V, V]; taker fee, bp [V]."""
+    """What windows are: 1 same thing delivered, 0 not, -1 no pair [V, V]; taker fee, bp [V]; legs and rates of cycles.
+
+    leg: of every window, those of pairs first, filled up with the first one; used: which of them are legs. [K, 4]
+    shift: what makes a log price absolute, bp: 0 for rates. [V]; rate: bool [V]
+    """
 
     fungible: torch.Tensor
     fee_bp: torch.Tensor
+    leg: torch.Tensor
+    used: torch.Tensor
+    shift: torch.Tensor
+    rate: torch.Tensor
 
 
 class Runs(NamedTuple):
     """Windows of a call, by number, then in time: its number, first row and the row after the last; [A].
 
-    first_bp, best_bp, size: edge at the first row, largest edge, and the quantity at the first row that has it.
+    first_bp, best_bp: edge at the first row, and the largest; best_row: the first row that has it.
     """
 
     window: torch.Tensor
@@ -64,7 +89,7 @@ class Runs(NamedTuple):
     end: torch.Tensor
     first_bp: torch.Tensor
     best_bp: torch.Tensor
-    size: torch.Tensor
+    best_row: torch.Tensor
 
 
 class Both(NamedTuple):
@@ -98,8 +123,9 @@ def arbitrage(
     latency_ns: int,
     latency_max_ns: float,
     state: Any,
+    cycles: Cycles | None = None,
 ) -> ArbitrageState:
-    """Open, widen and close the windows in which a pair pays after fees; the state after the last event.
+    """Open, widen and close the windows in which a pair or a cycle pays after fees; the state after the last event.
 
     Args:
         ts_ns: event times, never decreasing. int64 [N]
@@ -118,39 +144,36 @@ def arbitrage(
         latency_ns: our own.
         latency_max_ns: feed delay at which ``latency_weight`` is 0.
         state: ``ArbitrageState`` of tensors on the events' device, left alone; ring and list grow where they have to.
+        cycles: of trades, where the graph has any.
 
     Raises:
-        NotImplementedError: the state is of a graph with cycles.
+        ValueError: the state has another number of cycles than is given.
     """
-    cycles = state.gross.shape[0]
-    if cycles:
-        raise NotImplementedError(
-            f"arbitrage on the device: {cycles} cycles of trades run on the CPU only; run this op there"
-            " (schwabot_kernels.arbitrage.op), or leave out the streams that convert currencies"
-        )
+    given = 0 if cycles is None else cycles.leg.shape[0]
+    if given != state.gross.shape[0]:
+        raise ValueError(f"the state has {state.gross.shape[0]} cycles, {given} are given: pass the graph's as cycles")
     rows, streams = x.shape
     if rows == 0:
         return ArbitrageState(*(part.clone() for part in state))
-    told, terms = Touches(x, half, compensated), Terms(fungible, fee_bp)
+    told, terms = Touches(x, half, compensated), _terms(fungible, fee_bp, cycles)
     use = (route == OK) & (quoted == 1)
     candidates = _candidates(told, use, fee_bp, min_edge_bp)
     row, window, edge = _open(told, terms, use, move, candidates, min_edge_bp)
+    usable = state.usable
+    if cycles is not None and given:
+        fresh = (route == RATE) & (ts_ns[:, None] - cycles.last_ns <= cycles.rate_stale_ns)
+        usable = torch.where(terms.rate, fresh, route == OK) & (quoted == 1)
+        found = _open_cycles(told, terms, usable, move, min_edge_bp)
+        row, window, edge = (torch.cat(parts) for parts in zip((row, window, edge), found, strict=True))
 
-    def quantity(at: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
-        buy, sell = number // streams, number % streams
-        bought, sold = depth[at, buy] * (1.0 - imbalance[at, buy]), depth[at, sell] * (1.0 + imbalance[at, sell])
-        known = ~bought.isnan() & ~sold.isnan()
-        return torch.where(known, torch.minimum(bought, sold), torch.nan)
-
-    runs = _runs(row, window, edge, quantity, rows)
+    runs = _runs(row, window, edge, rows)
+    size = _quantities(told, depth, imbalance, terms, runs.best_row, runs.window)
     was_open = state.open_ns[START] >= 0
     goes_on = (runs.begin == 0) & was_open[runs.window]
     bests, sizes = state.open_bp[BEST][runs.window], state.open_bp[SIZE][runs.window]
     wider = ~goes_on | (runs.best_bp > bests)
     delay = torch.floor((1.0 - latency_weight[runs.begin]) * latency_max_ns + 0.5).long()
-    slowest = torch.maximum(
-        delay.gather(1, (runs.window // streams)[:, None]), delay.gather(1, (runs.window % streams)[:, None])
-    )[:, 0]
+    slowest = delay.gather(1, terms.leg[runs.window] >> 1).amax(1)
     start_ns = torch.where(goes_on, state.open_ns[START][runs.window], ts_ns[runs.begin])
     first_bp = torch.where(goes_on, state.open_bp[FIRST][runs.window], runs.first_bp)
     # Windows that were open and are not any more at the first event.
@@ -167,11 +190,17 @@ def arbitrage(
         bp=torch.stack((
             torch.cat((state.open_bp[FIRST][over], first_bp)),
             torch.cat((state.open_bp[BEST][over], torch.where(wider, runs.best_bp, bests))),
-            torch.cat((state.open_bp[SIZE][over], torch.where(wider, runs.size, sizes))),
+            torch.cat((state.open_bp[SIZE][over], torch.where(wider, size, sizes))),
             torch.cat((state.open_bp[REST][over], torch.where(goes_on, state.open_bp[REST][runs.window], 0.0))),
         ), 1),
     )  # fmt: skip
-    return _after(both, ts_ns, told, terms, state)
+    after = _after(both, ts_ns, told, terms, state)
+    if cycles is not None and given:
+        value = _values(told, terms, usable, slice(rows - 1, rows))
+        after.usable[:streams] = usable[-1].to(torch.int8)
+        after.value[:] = value[0]
+        after.gross[:] = _gross(value, terms)[0]
+    return after
 
 
 def _due_of(state: Any) -> torch.Tensor:
@@ -227,13 +256,7 @@ def _open(
     return row[order], window, edge[order]
 
 
-def _runs(
-    row: torch.Tensor,
-    window: torch.Tensor,
-    edge: torch.Tensor,
-    quantity: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    rows: int,
-) -> Runs:
+def _runs(row: torch.Tensor, window: torch.Tensor, edge: torch.Tensor, rows: int) -> Runs:
     """Runs of rows one after the other."""
     begins = torch.ones_like(row, dtype=torch.bool)
     begins[1:] = (window[1:] != window[:-1]) | (row[1:] != row[:-1] + 1)
@@ -244,7 +267,7 @@ def _runs(
     at_best = torch.where(edge == best[of], row, rows)
     best_row = row.new_full(first.shape, rows).scatter_reduce(0, of, at_best, "amin")
     last = torch.cat((first[1:], first.new_full((min(1, len(row)),), len(row)))) - 1
-    return Runs(window[first], row[first], row[last] + 1, edge[first], best, quantity(best_row, window[first]))
+    return Runs(window[first], row[first], row[last] + 1, edge[first], best, best_row)
 
 
 def _after(both: Both, ts_ns: torch.Tensor, told: Touches, terms: Terms, state: Any) -> ArbitrageState:
@@ -252,7 +275,7 @@ def _after(both: Both, ts_ns: torch.Tensor, told: Touches, terms: Terms, state: 
     rows, streams = told.x.shape
     oldest, newest, waiting = state.head.tolist()
     # In the order in which they close, what stays open last.
-    order = torch.argsort(both.end * streams**2 + both.window, stable=True)
+    order = torch.argsort(both.end * len(terms.leg) + both.window, stable=True)
     both = Both(*(part[order] for part in both))
     closes = int((both.end < rows).sum())
     number = torch.arange(newest, newest + len(order), device=ts_ns.device)
@@ -300,22 +323,116 @@ def _after(both: Both, ts_ns: torch.Tensor, told: Touches, terms: Terms, state: 
     of_open = numbers[stays] < 0
     after.open_ns[PLACE, which[stays][of_open]] = place[of_open]
     after.head[1:] = after.head.new_tensor((newest + closes, len(stays)))
-    after.counts[0] = len(now_open)
+    after.counts[0] = (now_open < streams**2).sum()
+    after.counts[1] = (now_open >= streams**2).sum()
     after.counts[2] = due[stays[0]] if len(stays) else FAR_NS
     for k, column in enumerate(told):
         after.row[k, :streams] = column[-1]
     return after
 
 
+def _terms(fungible: torch.Tensor, fee_bp: torch.Tensor, cycles: Cycles | None) -> Terms:
+    """What all windows are made of."""
+    streams, device = fee_bp.shape[0], fee_bp.device
+    number = torch.arange(streams**2, device=device)
+    buy, sell = 2 * (number // streams), 2 * (number % streams) + 1
+    leg, used = torch.stack((buy, sell, buy, buy), 1), torch.tensor([[True, True, False, False]], device=device)
+    used = used.expand(streams**2, -1)
+    rate, shift = torch.zeros(streams, dtype=torch.bool, device=device), torch.zeros_like(fee_bp)
+    if cycles is not None:
+        given = cycles.leg.long()
+        leg = torch.cat((leg, torch.where(given < 0, given[:, :1], given)))
+        used = torch.cat((used, given >= 0))
+        rate = cycles.rate == 1
+        shift = torch.where(rate, 0.0, cycles.reference_bp)
+    return Terms(fungible, fee_bp, leg, used, shift, rate)
+
+
+def _values(told: Touches, terms: Terms, usable: torch.Tensor, rows: slice) -> torch.Tensor:
+    """What buying and selling a stream adds to a cycle, bp, -inf where it can be no leg. Shape: [R, 2 V]."""
+    x, half = told.x[rows], told.half[rows]
+    one = torch.ones_like(x)
+    ask = -(touch_bp(x, half, one) + terms.shift) - terms.fee_bp
+    bid = touch_bp(x, half, -one) + terms.shift - terms.fee_bp
+    return torch.where(usable[rows, :, None], torch.stack((ask, bid), 2), -torch.inf).flatten(1)
+
+
+def _gross(value: torch.Tensor, terms: Terms) -> torch.Tensor:
+    """Sum over the legs of every cycle, before the expected move. Shape: [R, C]."""
+    leg, used = (part[terms.fee_bp.shape[0] ** 2 :] for part in (terms.leg, terms.used))
+    gross = value[:, leg[:, 0]]
+    for k in range(1, LEGS):
+        gross = gross + torch.where(used[:, k], value[:, leg[:, k]], 0.0)
+    return gross
+
+
+def _open_cycles(
+    told: Touches, terms: Terms, usable: torch.Tensor, move: torch.Tensor, min_edge_bp: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Row, window and net edge of every cycle that is open, by window, then row."""
+    pairs = terms.fee_bp.shape[0] ** 2
+    leg, used = terms.leg[pairs:], terms.used[pairs:] & ~terms.rate[terms.leg[pairs:] >> 1]
+    # How many legs buy the asset, and how many sell it: the move is against each of them.
+    buys, sells = ((used & (leg % 2 == side)).sum(1) for side in (0, 1))
+    found = []
+    step = max(1, CELLS // max(1, len(leg)))
+    for first in range(0, len(move), step):
+        rows = slice(first, first + step)
+        gross = _gross(_values(told, terms, usable, rows), terms)
+        place, cycle = (gross > min_edge_bp).nonzero(as_tuple=True)
+        up = move[rows][place]
+        net = gross[place, cycle] - buys[cycle] * up.clamp(min=0.0) - sells[cycle] * (-up).clamp(min=0.0)
+        is_open = net > min_edge_bp
+        found.append((first + place[is_open], pairs + cycle[is_open], net[is_open]))
+    row, window, edge = (torch.cat(parts) for parts in zip(*found, strict=True))
+    window, order = torch.sort(window, stable=True)
+    return row[order], window, edge[order]
+
+
+def _quantities(
+    told: Touches,
+    depth: torch.Tensor,
+    imbalance: torch.Tensor,
+    terms: Terms,
+    at: torch.Tensor,
+    window: torch.Tensor,
+) -> torch.Tensor:
+    """Largest amount that passes through all legs, in base asset of the first; NaN where one is unknown. Shape: [A]."""
+    streams = terms.fee_bp.shape[0]
+    leg, used = terms.leg[window], terms.used[window]
+    amount, size = torch.ones_like(told.x[at, 0]), torch.full_like(told.x[at, 0], torch.inf)
+    unknown = torch.zeros_like(used[:, 0])
+    of_pair = window < streams**2
+    for k in range(LEGS):
+        v, sells = leg[:, k] >> 1, leg[:, k] % 2 == 1
+        mid = torch.exp(1e-4 * (told.x[at, v] + terms.shift[v]))
+        half = 1e-4 * told.half[at, v]
+        # Mean depth and imbalance together give back the quantity of each side.
+        held = depth[at, v] * (1.0 + torch.where(sells, imbalance[at, v], -imbalance[at, v]))
+        bought = torch.ones_like(amount) if k == 0 else amount / (mid * (1.0 + half))
+        # Both legs of a pair trade one base asset.
+        needed = torch.where(of_pair, 1.0, torch.where(sells, amount, bought))
+        unknown |= used[:, k] & held.isnan()
+        size = torch.where(used[:, k], torch.minimum(size, held / needed), size)
+        amount = torch.where(used[:, k], torch.where(sells, needed * mid * (1.0 - half), needed), amount)
+    return torch.where(unknown, torch.nan, size)
+
+
 def _rests(told: Touches, terms: Terms, at: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
     """Edge of windows at one row each, without the expected move. Shape: [A]."""
     streams = terms.fee_bp.shape[0]
-    buy, sell = window // streams, window % streams
-    one = torch.ones_like(told.x[at, buy])
-    bid = touch_bp(told.x[at, sell], told.half[at, sell], -one)
-    edge = bid - touch_bp(told.x[at, buy], told.half[at, buy], one) - (terms.fee_bp[buy] + terms.fee_bp[sell])
+    of_pair = window < streams**2
+    leg, used = terms.leg[window], terms.used[window]
+    edge = torch.zeros_like(told.x[at, 0])
+    for k in range(LEGS):
+        v, side = leg[:, k] >> 1, 2.0 * (leg[:, k] % 2) - 1.0  # the bid where it sells: -1 for what is paid
+        touch = touch_bp(told.x[at, v], told.half[at, v], -side) + torch.where(of_pair, 0.0, terms.shift[v])
+        edge = edge + torch.where(used[:, k], side * touch - terms.fee_bp[v], 0.0)
+    buy, sell = leg[:, 0] >> 1, leg[:, 1] >> 1
     basis = told.compensated[at, sell] - told.compensated[at, buy]
-    return torch.where(terms.fungible[buy, sell] == 0, edge - basis, edge)
+    number = torch.where(of_pair, window, 0)
+    differs = of_pair & (terms.fungible.flatten()[number] == 0)
+    return torch.where(differs, edge - basis, edge)
 
 
 def _grown(state: Any, oldest: int, newest: int, more: int, waiting: int) -> Any:

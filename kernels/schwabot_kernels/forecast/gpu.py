@@ -3,7 +3,7 @@
 N events, V streams, W = V in whole vectors, E columns of the user's own, F = 9 + E features, H horizons.
 
 What an event adds by itself (imbalance, signed deal, usual lots, log price of a deal) comes from the last good quote of
-its stream; six scans carry it on, see device_scan.py; one kernel makes the features of all that, another the head.
+its stream; four scans carry it on, see device_scan.py; one kernel makes the features of all that, another the head.
 Triton on CUDA tensors and within ``device_scan.interpreted()``, plain torch otherwise.
 """
 
@@ -58,15 +58,14 @@ class Columns(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """What is carried on to every event, [N, V]: usual lots, decayed sums and means, last deal's log price and time."""
+    """What is carried on to every event: usual lots, last deal's log price and time [N, V].
+
+    fast, slow: decayed sums of imbalance and of deals, decayed mean of x, each of V streams. [N, 3 V]
+    """
 
     usual: torch.Tensor
-    flow_fast: torch.Tensor
-    flow_slow: torch.Tensor
-    deal_fast: torch.Tensor
-    deal_slow: torch.Tensor
-    mean_fast: torch.Tensor
-    mean_slow: torch.Tensor
+    fast: torch.Tensor
+    slow: torch.Tensor
     deal_x: torch.Tensor
     deal_ns: torch.Tensor
 
@@ -187,27 +186,20 @@ def _carried(
     count = scanned(decay(dt_s, LOTS_S)[:, None], counts.to(x.dtype), state.lots_count)
     share = torch.where(counts, 1.0 / count, 0.0)
     usual = scanned(1.0 - share, share * added.lots[:, None], state.lots_mean)
-    sums = torch.cat((torch.where(mine, added.flow[:, None], 0.0), torch.where(mine, added.deal[:, None], 0.0)), 1)
+    sums = [torch.where(mine, column[:, None], 0.0) for column in (added.flow, added.deal)]
     before = torch.cat((state.x[None, :streams], x[:-1]))
-    first = before.isnan()  # the first price is its own mean
 
-    def mean(keep: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
-        value = torch.where(first, x.nan_to_num(), (1.0 - keep) * before)
-        found = scanned(torch.where(first, 0.0, keep), value, start.nan_to_num())
-        return torch.where(first & x.isnan(), torch.nan, found)
+    def decayed(tau_s: float, flow: torch.Tensor, deal: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+        keep = decay(dt_s, tau_s)[:, None]
+        # The first price is its own mean.
+        moved = torch.where(before.isnan(), x.nan_to_num(), (1.0 - keep) * before)
+        return scanned(keep, torch.cat((*sums, moved), 1), flow, deal, mean.nan_to_num())
 
-    fast, slow = decay(dt_s, FAST_S)[:, None], decay(dt_s, SLOW_S)[:, None]
-    sums_fast = scanned(fast, sums, state.flow_fast, state.deal_fast)
-    sums_slow = scanned(slow, sums, state.flow_slow, state.deal_slow)
     at = trade_row.clamp(min=0)
     carried = Carried(
         usual=usual,
-        flow_fast=sums_fast[:, :streams].contiguous(),
-        flow_slow=sums_slow[:, :streams].contiguous(),
-        deal_fast=sums_fast[:, streams:].contiguous(),
-        deal_slow=sums_slow[:, streams:].contiguous(),
-        mean_fast=mean(fast, state.mean_fast),
-        mean_slow=mean(slow, state.mean_slow),
+        fast=decayed(FAST_S, state.flow_fast, state.deal_fast, state.mean_fast),
+        slow=decayed(SLOW_S, state.flow_slow, state.deal_slow, state.mean_slow),
         deal_x=torch.where(trade_row >= 0, added.deal_x[at], state.deal_x[:streams]),
         deal_ns=torch.where(trade_row >= 0, events.ts_ns[at], state.deal_ns[:streams]),
     )
@@ -229,8 +221,11 @@ def _after(
     def touch(column: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
         return torch.where(quote >= 0, column[quote.clamp(min=0)], kept[:streams])
 
-    last = {name: column[-1] for name, column in carried._asdict().items()}
-    last |= {"lots_mean": last.pop("usual"), "lots_count": count[-1], "x": x[-1]}
+    last = {"lots_mean": carried.usual[-1], "lots_count": count[-1], "x": x[-1]}
+    last |= {"deal_x": carried.deal_x[-1], "deal_ns": carried.deal_ns[-1]}
+    for speed, columns in (("fast", carried.fast), ("slow", carried.slow)):
+        last[f"flow_{speed}"], last[f"deal_{speed}"], mean = columns[-1].view(3, streams).unbind()
+        last[f"mean_{speed}"] = torch.where(x[-1].isnan(), torch.nan, mean)
     for side in ("bid", "ask"):
         last[side] = touch(getattr(events, f"{side}_ticks"), getattr(state, side))
         last[f"{side}_lots"] = touch(getattr(events, f"{side}_lots"), getattr(state, f"{side}_lots"))
@@ -253,12 +248,13 @@ def _shape(columns: Columns, carried: Carried, found: torch.Tensor) -> None:
     age_s = (ts_ns[:, None] - last_ns).to(x.dtype) * NS
     dealt_s = (ts_ns[:, None] - carried.deal_ns).to(x.dtype) * NS
     away = (carried.deal_x - x).clamp(-FAR_BP, FAR_BP).nan_to_num(0.0)
+    fast, slow = (column.view(-1, 3, x.shape[1]).unbind(1) for column in (carried.fast, carried.slow))
     parts = (
         ((total / number)[:, None] + phase - x) * torch.exp(-age_s / DEVIATION_AGE_S),
         micro,
-        *(_asinh(column * per_lot) for column in carried[1:5]),
-        x - carried.mean_fast,
-        x - carried.mean_slow,
+        *(_asinh(column * per_lot) for column in (fast[0], slow[0], fast[1], slow[1])),
+        x - fast[2],
+        x - slow[2],
         away * torch.exp(-dealt_s / TRADE_AGE_S),
     )
     for k, part in enumerate(parts):
@@ -287,8 +283,8 @@ FAR = tl.constexpr(FAR_BP)
 
 @triton.jit
 def features_kernel(  # type: ignore[no-untyped-def]
-    ts_ns, last_ns, x_at, micro_at, phase_at, route_at, usual_at, flow_fast, flow_slow, deal_fast, deal_slow,
-    mean_fast, mean_slow, deal_x_at, deal_ns, found, N, V, size, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    ts_ns, last_ns, x_at, micro_at, phase_at, route_at, usual_at, fast, slow, deal_x_at, deal_ns, found, N, V, size,
+    ROWS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     """The first nine features of ROWS events."""
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
@@ -308,24 +304,25 @@ def features_kernel(  # type: ignore[no-untyped-def]
     tl.store(plane, tl.where(taking, d, 0.0), mask)
     plane += size
     tl.store(plane, tl.where(taking, tl.load(micro_at + at, mask, other=0.0), 0.0), mask)
+    three = rows * (3 * V) + columns
     usual = tl.load(usual_at + at, mask, other=0.0)
     per_lot = tl.where(usual > 0.0, 1.0 / usual, 0.0)
-    value = asinh(tl.load(flow_fast + at, mask, other=0.0) * per_lot)
+    value = asinh(tl.load(fast + three, mask, other=0.0) * per_lot)
     plane += size
     tl.store(plane, tl.where(taking, value, 0.0), mask)
-    value = asinh(tl.load(flow_slow + at, mask, other=0.0) * per_lot)
+    value = asinh(tl.load(slow + three, mask, other=0.0) * per_lot)
     plane += size
     tl.store(plane, tl.where(taking, value, 0.0), mask)
-    value = asinh(tl.load(deal_fast + at, mask, other=0.0) * per_lot)
+    value = asinh(tl.load(fast + three + V, mask, other=0.0) * per_lot)
     plane += size
     tl.store(plane, tl.where(taking, value, 0.0), mask)
-    value = asinh(tl.load(deal_slow + at, mask, other=0.0) * per_lot)
+    value = asinh(tl.load(slow + three + V, mask, other=0.0) * per_lot)
     plane += size
     tl.store(plane, tl.where(taking, value, 0.0), mask)
-    value = x - tl.load(mean_fast + at, mask, other=0.0)
+    value = x - tl.load(fast + three + 2 * V, mask, other=0.0)
     plane += size
     tl.store(plane, tl.where(taking, value, 0.0), mask)
-    value = x - tl.load(mean_slow + at, mask, other=0.0)
+    value = x - tl.load(slow + three + 2 * V, mask, other=0.0)
     plane += size
     tl.store(plane, tl.where(taking, value, 0.0), mask)
     deal_x = tl.load(deal_x_at + at, mask, other=0.0)

@@ -219,13 +219,11 @@ def tiles_kernel(  # type: ignore[no-untyped-def]
     before = tl.zeros((LAGS, MOVES), tl.int32) + bottom
     after = before
     left = top - bottom + 1
-    # The last stamp up to the start; the last before the end, or up to it where not FIRST; bottom if there is none.
+    # The last stamps up to the start and up to the end; bottom if there is none.
     while left > 1:
         half = left // 2
         before = tl.where(tl.load(time_y + before + half) <= start, before + half, before)
-        reached = tl.load(time_y + after + half)
-        goes_on = (reached < end) if FIRST else (reached <= end)
-        after = tl.where(goes_on, after + half, after)
+        after = tl.where(tl.load(time_y + after + half) <= end, after + half, after)
         left -= half
     if FIRST:
         after = tl.where(tl.load(time_y + after) < end, tl.minimum(after + 1, top), after)
