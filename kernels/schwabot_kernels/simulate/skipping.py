@@ -222,28 +222,19 @@ WHOLE = Path(_load, _store, _over, _walked, _met, sample)
 """Of a run from the first row on: its peak and its largest fall."""
 
 
-def make_advance(policy: Any, quiet: Any, event_of: Any, params_of: Any, path: Path) -> tuple[Any, Any]:
-    """The loop over the rows of one set, and what it needs to know before; see ``make_skipping`` for the first four.
+INLINED: dict[str, Any] = {
+    "error_model": "numpy",
+    "boundscheck": False,
+    "nogil": True,
+    "forceinline": True,
+    "_nrt": False,
+}
 
-    It allocates nothing and raises nothing, so that it compiles for a CPU and for CUDA.
 
-    Returns:
-        advance(lean, rules, params, p, i, end, due, which, counts, moments, state, floats, orders, memory, skip): rows
-        [i, end) of one set; False = the policy did other than take.
-        settle(lean, params, p, counts, state, floats, orders, memory): the quiet band of the standing into floats.
-    """
-    inlined: dict[str, Any] = {"error_model": "numpy", "boundscheck": False, "nogil": True, "forceinline": True}
-    inlined["_nrt"] = False
-    load, store, passed, seen_all, met, take_in = path
+def make_event(event_of: Any) -> Any:
+    """event(lean, row): what a policy sees of a row."""
 
-    @njit(**inlined)
-    def standing(lean, equity2, counts, state, floats, positions, orders, memory):  # type: ignore[no-untyped-def]
-        position, entry, equity = counts[POSITION], floats[ENTRY], 0.5 * equity2
-        fills, fill_ns, order_ns, start_ns = counts[FILLS], state[FILL_NS], state[ORDER_NS], lean.market.ts_ns[0]
-        own = (position, 0, 0, 0, -1, -1, 0, 0, entry, equity, fills, fill_ns, order_ns, start_ns, 0)
-        return Standing(*own, positions, orders, memory)
-
-    @njit(**inlined)
+    @njit(**INLINED)
     def event(lean, row):  # type: ignore[no-untyped-def]
         market, leg, touch = lean.market, lean.leg, np.int64(lean.last[row])
         own = 1 if market.leg[row] == leg else 0
@@ -263,14 +254,37 @@ def make_advance(policy: Any, quiet: Any, event_of: Any, params_of: Any, path: P
         )
         return event_of(seen, market.signals, leg, row)
 
-    @njit(**inlined)
+    return event
+
+
+def make_advance(policy: Any, quiet: Any, event_of: Any, params_of: Any, path: Path) -> tuple[Any, Any]:
+    """The loop over the rows of one set, and what it needs to know before; see ``make_skipping`` for the first four.
+
+    It allocates nothing and raises nothing, so that it compiles for a CPU and for CUDA.
+
+    Returns:
+        advance(lean, rules, params, p, i, end, due, which, counts, moments, state, floats, orders, memory, skip): rows
+        [i, end) of one set; False = the policy did other than take.
+        settle(lean, params, p, counts, state, floats, orders, memory): the quiet band of the standing into floats.
+    """
+    event = make_event(event_of)
+    load, store, passed, seen_all, met, take_in = path
+
+    @njit(**INLINED)
+    def standing(lean, equity2, counts, state, floats, positions, orders, memory):  # type: ignore[no-untyped-def]
+        position, entry, equity = counts[POSITION], floats[ENTRY], 0.5 * equity2
+        fills, fill_ns, order_ns, start_ns = counts[FILLS], state[FILL_NS], state[ORDER_NS], lean.market.ts_ns[0]
+        own = (position, 0, 0, 0, -1, -1, 0, 0, entry, equity, fills, fill_ns, order_ns, start_ns, 0)
+        return Standing(*own, positions, orders, memory)
+
+    @njit(**INLINED)
     def settle(lean, params, p, counts, state, floats, orders, memory):  # type: ignore[no-untyped-def]
         positions = counts[POSITION : POSITION + 1]
         s = standing(lean, 0, counts, state, floats, positions, orders, memory)
         low, high = quiet(s, params_of(params, p))
         floats[LOW], floats[HIGH] = low, high
 
-    @njit(**inlined | {"forceinline": False})
+    @njit(**INLINED | {"forceinline": False})
     def fund(lean, rules, row, due, which, counts, state, moments):  # type: ignore[no-untyped-def]
         """Pay what is due up to a row; what was due before the first quote costs nothing."""
         take_in(lean, row, counts, state, moments)
@@ -283,7 +297,7 @@ def make_advance(policy: Any, quiet: Any, event_of: Any, params_of: Any, path: P
                 counts[FUNDING] += paid
                 counts[GROSS] = min(counts[GROSS] + abs(paid), MOST_GROSS)
 
-    @njit(**inlined | {"forceinline": False})
+    @njit(**INLINED | {"forceinline": False})
     def advance(lean, rules, params, p, i, end, due, which, counts, moments, state, floats, orders, memory, skip):  # type: ignore[no-untyped-def]
         mark, small, large, ps = lean.mark, lean.small, lean.large, params_of(params, p)
         positions = counts[POSITION : POSITION + 1]

@@ -1,0 +1,361 @@
+"""A skipping sweep in pieces that run side by side: sets x segments of the rows, each exactly as in one run.
+
+Axis legend: N rows of the market in receive order, P parameter sets, G segments, T = G P threads, D bucket ends, M
+floats of a policy's memory. Thread t plays segment t // P of set t % P.
+
+A segment can't begin before the one in front has ended, so its beginning is guessed: what a run from flat over some
+rows in front of it ends with. What a segment does depends on nothing but its beginning, accounts start at nothing and
+are put together afterwards (sums add up; peak, low and fall combine; changes over buckets are taken in their order). A
+guess that is not, to the last bit, what the segment in front ended with is played again from that. So the answer is
+that of one run, however well it was guessed; rows that were played again are counted.
+
+``Work.begun`` is what a segment began with, ``state`` and the rest what it ended with. All that a thread touches is in
+its own column, so that threads side by side read and write side by side.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from numba import njit
+
+from schwabot_kernels.simulate.cutting import CARRIED, HELD
+from schwabot_kernels.simulate.records import (
+    BUCKETS,
+    CASH,
+    COUNTS,
+    DRAWDOWN2,
+    EQUITY2,
+    GROSS,
+    HOLD_NS,
+    LEAST,
+    MOMENTS,
+    MOST_GROSS,
+    PEAK2,
+    POSITION,
+    SUM1,
+    SUM2,
+    SUM3,
+    SUM4,
+)
+from schwabot_kernels.simulate.skipping import (
+    END,
+    ENTRY,
+    FILL_LOTS,
+    FILL_NS,
+    FILL_PRICE,
+    FILL_SLIPPAGE,
+    FUNDED,
+    HIGH,
+    LOW,
+    ORDER_NS,
+    REPORT_ROW,
+    SINCE,
+    STATE,
+    Path,
+    begin_state,
+    make_advance,
+)
+from schwabot_kernels.simulate.taking import BARE, COLD
+
+UNSEEN = 2**62
+"""Beyond every equity."""
+ROUNDS = 2
+"""Times that all wrong guesses are played again side by side, before what is left is played again in order."""
+
+
+# the way of the equity within a segment: peak, largest fall and low
+
+
+@njit(**BARE)
+def _load(counts: Any) -> Any:
+    return counts[PEAK2], counts[DRAWDOWN2], counts[EQUITY2]
+
+
+@njit(**BARE)
+def _store(counts: Any, way: Any) -> None:
+    counts[PEAK2], counts[DRAWDOWN2], counts[EQUITY2] = way
+
+
+@njit(**BARE)
+def _met(way: Any, equity2: int) -> Any:
+    peak2 = max(way[0], equity2)
+    return peak2, max(way[1], peak2 - equity2), min(way[2], equity2)
+
+
+@njit(**BARE)
+def _walked(mark: Any, i: int, end: int, cash2: int, position: int, way: Any) -> Any:
+    for j in range(i, end):
+        way = _met(way, cash2 + position * mark[j])
+    return way
+
+
+@njit(**BARE)
+def _whole(blocks: Any, c: int, cash2: int, position: int, way: Any) -> Any:
+    """After a whole block."""
+    if position > 0:
+        up, down, inside2 = blocks.top[c], blocks.bottom[c], position * blocks.fall[c]
+    else:
+        up, down, inside2 = blocks.bottom[c], blocks.top[c], -position * blocks.rise[c]
+    low2 = cash2 + position * down
+    return max(way[0], cash2 + position * up), max(way[1], inside2, way[0] - low2), min(way[2], low2)
+
+
+@njit(**BARE)
+def _is_within(blocks: Any, c: int, cash2: int, position: int, way: Any) -> bool:
+    """Does no row of the block change anything?"""
+    up, down = (blocks.top[c], blocks.bottom[c]) if position > 0 else (blocks.bottom[c], blocks.top[c])
+    low2 = cash2 + position * down
+    return bool(cash2 + position * up <= way[0] and low2 >= way[2] and way[0] - low2 <= way[1])
+
+
+@njit(**BARE)
+def _over(mark: Any, small: Any, large: Any, i: int, end: int, cash2: int, position: int, way: Any) -> Any:
+    """As ``schwabot_kernels.simulate.lean.over``, with the low."""
+    if position == 0:
+        return _met(way, cash2) if i < end else way
+    while i < end:
+        if (i & ((1 << large.shift) - 1)) == 0 and i + (1 << large.shift) <= end:
+            way = _whole(large, i >> large.shift, cash2, position, way)
+            i += 1 << large.shift
+            continue
+        c = i >> small.shift
+        stop = min((c + 1) << small.shift, end)
+        if stop - i == 1 << small.shift or _is_within(small, c, cash2, position, way):
+            way = _whole(small, c, cash2, position, way) if stop - i == 1 << small.shift else way
+        else:
+            way = _walked(mark, i, stop, cash2, position, way)
+        i = stop
+    return way
+
+
+@njit(**COLD)
+def _sample(lean: Any, until: int, counts: Any, state: Any, marks2: Any) -> None:
+    """Note the equity at bucket ends before a row."""
+    cash2, position = 2 * counts[CASH], counts[POSITION]
+    k, ends = state[END], lean.ends
+    while k < ends.size and ends[k] < until:
+        marks2[k] = cash2 + position * lean.mark[ends[k]]
+        k += 1
+    state[END] = k
+
+
+SEGMENT = Path(_load, _store, _over, _walked, _met, _sample)
+"""Of a segment: what is needed to put it behind another."""
+
+
+@njit(**BARE)
+def _same(a: float, b: float) -> bool:
+    return bool(a == b and math.copysign(1.0, a) == math.copysign(1.0, b))
+
+
+@njit(**COLD)
+def _note_end(work: Any, t: int) -> None:
+    """Put how a thread ended where the next round looks for it."""
+    for row in range(STATE):
+        work.ended[row, t] = work.state[row, t]
+    work.ended[HELD, t] = work.counts[POSITION, t]
+    for row in range(3):
+        work.ended_floats[row, t] = work.floats[row, t]
+    for row in range(work.memory.shape[0]):
+        work.ended_memory[row, t] = work.memory[row, t]
+
+
+@njit(**COLD)
+def _follows(plan: Any, work: Any, t: int) -> bool:
+    """Did the segment begin with what the one in front ended with?"""
+    begun, ended, at = work.begun, work.ended, t - plan.sets
+    if begun[HELD, t] != ended[HELD, at] or begun[REPORT_ROW, t] != ended[REPORT_ROW, at]:
+        return False
+    if begun[REPORT_ROW, t] >= 0:
+        for row in (FILL_LOTS, FILL_PRICE, FILL_SLIPPAGE):
+            if begun[row, t] != ended[row, at]:
+                return False
+    for row in (LOW, HIGH):
+        if not _same(work.begun_floats[row, t], work.ended_floats[row, at]):
+            return False
+    if plan.reads_times:
+        if begun[FILL_NS, t] != ended[FILL_NS, at] or begun[ORDER_NS, t] != ended[ORDER_NS, at]:
+            return False
+        if not _same(work.begun_floats[ENTRY, t], work.ended_floats[ENTRY, at]):
+            return False
+    alike = True
+    for row in range(work.memory.shape[0]):
+        alike = alike and _same(work.begun_memory[row, t], work.ended_memory[row, at])
+    return alike
+
+
+@njit(**COLD)
+def _begin_as_ended(plan: Any, work: Any, t: int) -> None:
+    """Let a segment begin with what the one in front ended with."""
+    at = t - plan.sets
+    for row in range(CARRIED):
+        work.begun[row, t] = work.ended[row, at]
+    for row in range(3):
+        work.begun_floats[row, t] = work.ended_floats[row, at]
+    for row in range(work.memory.shape[0]):
+        work.begun_memory[row, t] = work.ended_memory[row, at]
+
+
+class Threads(NamedTuple):
+    """What a thread does; all compiled, without allocating or raising.
+
+    guessed(lean, rules, params, plan, work, t, skip): guess the beginning and play.
+    noted(plan, work, t): between rounds.
+    mended(lean, rules, params, plan, work, t, skip): play again what was guessed wrong.
+    joined(lean, rules, params, plan, work, p, counts, moments, skip): one set: play again what is still wrong, and put
+    the segments together into counts [P, L, COUNTS] and moments [P, L, MOMENTS].
+    """
+
+    guessed: Any
+    noted: Any
+    mended: Any
+    joined: Any
+
+
+def make_threads(policy: Any, quiet: Any, event_of: Any, params_of: Any) -> Threads:
+    """The same source for a CPU and for CUDA; arguments as of ``make_skipping``."""
+    advance, settle = make_advance(policy, quiet, event_of, params_of, SEGMENT)
+    inlined = COLD
+
+    @njit(**inlined)
+    def run(lean, rules, params, plan, work, t, begin, end, skip):  # type: ignore[no-untyped-def]
+        """Rows [begin, end) of a thread from where its state is."""
+        p = t % plan.sets
+        counts, state, floats, memory = work.counts[:, t], work.state[:, t], work.floats[:, t], work.memory[:, t]
+        marks2 = work.marks2[:, p]
+        while begin < end:
+            stop = min(end, (begin // lean.tile + 1) * lean.tile)
+            if not advance(
+                lean, rules, params, p, begin, stop, plan.due, plan.which, counts, marks2, state, floats, work.orders,
+                memory, skip,
+            ):  # fmt: skip
+                work.failed[t] = 1
+            begin = stop
+
+    @njit(**inlined)
+    def played(lean, rules, params, plan, work, t, skip):  # type: ignore[no-untyped-def]
+        """A segment from its beginning, accounts from nothing."""
+        segment = t // plan.sets
+        counts, state = work.counts[:, t], work.state[:, t]
+        begin, end = plan.bounds[segment], plan.bounds[segment + 1]
+        for row in range(COUNTS):
+            counts[row] = 0
+        counts[PEAK2], counts[EQUITY2] = -UNSEEN, UNSEEN
+        for row in range(STATE):
+            state[row] = work.begun[row, t]
+        counts[POSITION] = work.begun[HELD, t]
+        for row in range(3):
+            work.floats[row, t] = work.begun_floats[row, t]
+        for row in range(work.memory.shape[0]):
+            work.memory[row, t] = work.begun_memory[row, t]
+        state[SINCE], state[END], state[FUNDED] = begin, plan.ends[segment], plan.funded[segment]
+        run(lean, rules, params, plan, work, t, begin, end, skip)
+        if counts[POSITION] != 0 and end > begin:
+            ts_ns = lean.market.ts_ns
+            counts[HOLD_NS] += ts_ns[min(end, ts_ns.size - 1)] - ts_ns[state[SINCE]]
+
+    @njit(**inlined)
+    def guessed(lean, rules, params, plan, work, t, skip):  # type: ignore[no-untyped-def]
+        segment = t // plan.sets
+        counts, state, floats, memory = work.counts[:, t], work.state[:, t], work.floats[:, t], work.memory[:, t]
+        work.again[t], work.failed[t] = 0, 0
+        for row in range(COUNTS):
+            counts[row] = 0
+        for row in range(STATE):
+            state[row] = 0
+        for row in range(3):
+            floats[row] = 0.0
+        for row in range(memory.size):
+            memory[row] = 0.0
+        begin_state(state)
+        warm, begin = plan.warm[segment], plan.bounds[segment]
+        if warm < begin:
+            state[SINCE], state[END], state[FUNDED] = warm, lean.ends.size, plan.which.size - 1
+            settle(lean, params, t % plan.sets, counts, state, floats, work.orders, memory)
+            run(lean, rules, params, plan, work, t, warm, begin, skip)
+        for row in range(STATE):
+            work.begun[row, t] = state[row]
+        work.begun[HELD, t] = counts[POSITION]
+        for row in range(3):
+            work.begun_floats[row, t] = floats[row]
+        for row in range(memory.size):
+            work.begun_memory[row, t] = memory[row]
+        played(lean, rules, params, plan, work, t, skip)
+
+    @njit(**inlined)
+    def mended(lean, rules, params, plan, work, t, skip):  # type: ignore[no-untyped-def]
+        if t >= plan.sets and not _follows(plan, work, t):
+            _begin_as_ended(plan, work, t)
+            played(lean, rules, params, plan, work, t, skip)
+            work.again[t] += plan.bounds[t // plan.sets + 1] - plan.bounds[t // plan.sets]
+
+    @njit(**inlined)
+    def joined(lean, rules, params, plan, work, p, counts, moments, skip):  # type: ignore[no-untyped-def]
+        total, sums, mark, rows = counts[p, lean.leg], moments[p, lean.leg], lean.mark, lean.market.ts_ns.size
+        for row in range(COUNTS):
+            total[row] = 0
+        for row in range(MOMENTS):
+            sums[row] = 0.0
+        before, sum1, sum2, sum3, sum4 = 0, 0.0, 0.0, 0.0, 0.0
+        for segment in range(plan.bounds.size - 1):
+            t = segment * plan.sets + p
+            own = work.counts[:, t]
+            _note_end(work, t)
+            if segment > 0 and not _follows(plan, work, t):
+                _begin_as_ended(plan, work, t)
+                played(lean, rules, params, plan, work, t, skip)
+                _note_end(work, t)
+                work.again[t] += plan.bounds[segment + 1] - plan.bounds[segment]
+            shift2 = 2 * total[CASH]
+            for k in range(plan.ends[segment], plan.ends[segment + 1]):
+                equity2 = work.marks2[k, p] + shift2
+                x = float(equity2 - before)
+                before = equity2
+                sum1 += x
+                sum2 += x * x
+                sum3 += x * x * x
+                sum4 += x * x * x * x
+            if plan.bounds[segment] < plan.bounds[segment + 1]:
+                total[DRAWDOWN2] = max(total[DRAWDOWN2], own[DRAWDOWN2], total[PEAK2] - (shift2 + own[EQUITY2]))
+                total[PEAK2] = max(total[PEAK2], shift2 + own[PEAK2])
+            gross, least, peak2, fall2 = total[GROSS], total[LEAST], total[PEAK2], total[DRAWDOWN2]
+            for row in range(COUNTS):
+                total[row] += own[row]
+            total[POSITION], total[PEAK2], total[DRAWDOWN2] = own[POSITION], peak2, fall2
+            total[GROSS], total[LEAST] = min(gross + own[GROSS], MOST_GROSS), min(least, own[LEAST])
+        total[EQUITY2] = 2 * total[CASH] + total[POSITION] * mark[rows - 1] if lean.first < rows else 0
+        sums[BUCKETS] = float(lean.ends.size)
+        sums[SUM1], sums[SUM2], sums[SUM3], sums[SUM4] = sum1, sum2, sum3, sum4
+
+    @njit(**inlined)
+    def noted(plan, work, t):  # type: ignore[no-untyped-def]
+        _note_end(work, t)
+
+    return Threads(guessed, noted, mended, joined)
+
+
+def make_segmented(policy: Any, quiet: Any, event_of: Any, params_of: Any) -> Any:
+    """The segments on the CPU, one thread after the other: what the device does, from the same functions.
+
+    Returns:
+        sweep(lean, rules, params, plan, work, counts, moments, skip): fills counts [P, L, COUNTS], moments
+        [P, L, MOMENTS], and ``work``.
+    """
+    guessed, noted, mended, joined = make_threads(policy, quiet, event_of, params_of)
+
+    @njit(nogil=True, error_model="numpy", boundscheck=False)
+    def sweep(lean, rules, params, plan, work, counts, moments, skip=True):  # type: ignore[no-untyped-def]
+        threads = plan.sets * (plan.bounds.size - 1)
+        for t in range(threads):
+            guessed(lean, rules, params, plan, work, t, skip)
+        for _ in range(ROUNDS):
+            for t in range(threads):
+                noted(plan, work, t)
+            for t in range(threads):
+                mended(lean, rules, params, plan, work, t, skip)
+        for p in range(plan.sets):
+            joined(lean, rules, params, plan, work, p, counts, moments, skip)
+
+    return sweep
