@@ -52,7 +52,8 @@ class Work(NamedTuple):
     counts [COUNTS, T]: of the segment alone; EQUITY2 is the lowest. state [STATE, T], floats [3, T], memory [M, T]: at
     its end. begun [CARRIED, T], begun_floats [3, T], begun_memory [M, T]: at its beginning. ended, ended_floats,
     ended_memory: how the threads had ended before the last round. marks2 [D, P]: twice the equity at bucket ends.
-    again [T]: rows played again. failed [T]: 1 = the policy did other than take. orders: none. [K, columns]
+    again [T]: rows played again. failed [T]: 1 = the policy did other than take. wrong [1]: 1 = something was played
+    again in this round. orders: none. [K, columns]
     """
 
     counts: I64
@@ -68,6 +69,7 @@ class Work(NamedTuple):
     marks2: I64
     again: I64
     failed: I64
+    wrong: I64
     orders: I64
 
 
@@ -131,6 +133,7 @@ def shapes(plan: Plan, buckets: int, memory: int) -> dict[str, tuple[tuple[int, 
         "marks2": ((buckets, sets), whole),
         "again": ((threads,), whole),
         "failed": ((threads,), whole),
+        "wrong": ((1,), whole),
         "orders": ((SLOTS, ORDER_COLUMNS), whole),
     }
 

@@ -16,7 +16,7 @@ its own column, so that threads side by side read and write side by side.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 from numba import njit
 
@@ -30,7 +30,6 @@ from schwabot_kernels.simulate.records import (
     GROSS,
     HOLD_NS,
     LEAST,
-    MOMENTS,
     MOST_GROSS,
     PEAK2,
     POSITION,
@@ -61,8 +60,8 @@ from schwabot_kernels.simulate.taking import BARE, COLD
 
 UNSEEN = 2**62
 """Beyond every equity."""
-ROUNDS = 2
-"""Times that all wrong guesses are played again side by side, before what is left is played again in order."""
+GUESS, PLAY, MEND = 0, 1, 2
+"""What a thread is to do."""
 
 
 # the way of the equity within a segment: peak, largest fall and low
@@ -151,8 +150,8 @@ def _same(a: float, b: float) -> bool:
 
 
 @njit(**COLD)
-def _note_end(work: Any, t: int) -> None:
-    """Put how a thread ended where the next round looks for it."""
+def noted(plan: Any, work: Any, t: int) -> None:
+    """Put how a thread ended where the one behind looks for it."""
     for row in range(STATE):
         work.ended[row, t] = work.state[row, t]
     work.ended[HELD, t] = work.counts[POSITION, t]
@@ -198,164 +197,158 @@ def _begin_as_ended(plan: Any, work: Any, t: int) -> None:
         work.begun_memory[row, t] = work.ended_memory[row, at]
 
 
-class Threads(NamedTuple):
-    """What a thread does; all compiled, without allocating or raising.
+@njit(**COLD)
+def _begin(plan: Any, work: Any, t: int) -> None:
+    """Put a thread where its segment begins, with accounts of nothing."""
+    counts, state, segment = work.counts[:, t], work.state[:, t], t // plan.sets
+    for row in range(COUNTS):
+        counts[row] = 0
+    counts[PEAK2], counts[EQUITY2] = -UNSEEN, UNSEEN
+    for row in range(STATE):
+        state[row] = work.begun[row, t]
+    counts[POSITION] = work.begun[HELD, t]
+    for row in range(3):
+        work.floats[row, t] = work.begun_floats[row, t]
+    for row in range(work.memory.shape[0]):
+        work.memory[row, t] = work.begun_memory[row, t]
+    state[SINCE], state[END], state[FUNDED] = plan.bounds[segment], plan.ends[segment], plan.funded[segment]
 
-    guessed(lean, rules, params, plan, work, t, skip): guess the beginning and play.
-    noted(plan, work, t): between rounds.
-    mended(lean, rules, params, plan, work, t, skip): play again what was guessed wrong.
-    joined(lean, rules, params, plan, work, p, counts, moments, skip): one set: play again what is still wrong, and put
-    the segments together into counts [P, L, COUNTS] and moments [P, L, MOMENTS].
-    """
 
-    guessed: Any
-    noted: Any
-    mended: Any
-    joined: Any
+@njit(**COLD)
+def _begin_flat(lean: Any, plan: Any, work: Any, t: int) -> None:
+    """Put a thread in front of its segment, flat; no bucket is noted and no funding paid there."""
+    state = work.state[:, t]
+    for row in range(COUNTS):
+        work.counts[row, t] = 0
+    for row in range(STATE):
+        state[row] = 0
+    for row in range(3):
+        work.floats[row, t] = 0.0
+    for row in range(work.memory.shape[0]):
+        work.memory[row, t] = 0.0
+    begin_state(state)
+    state[SINCE], state[END], state[FUNDED] = plan.warm[t // plan.sets], lean.ends.size, plan.which.size - 1
+    work.again[t], work.failed[t] = 0, 0
 
 
-def make_threads(policy: Any, quiet: Any, event_of: Any, params_of: Any) -> Threads:
-    """The same source for a CPU and for CUDA; arguments as of ``make_skipping``."""
-    advance, settle = make_advance(policy, quiet, event_of, params_of, SEGMENT)
-    inlined = COLD
+@njit(**COLD)
+def _guess(work: Any, t: int) -> None:
+    """Let the segment begin with where the thread is."""
+    for row in range(STATE):
+        work.begun[row, t] = work.state[row, t]
+    work.begun[HELD, t] = work.counts[POSITION, t]
+    for row in range(3):
+        work.begun_floats[row, t] = work.floats[row, t]
+    for row in range(work.memory.shape[0]):
+        work.begun_memory[row, t] = work.memory[row, t]
 
-    @njit(**inlined)
-    def run(lean, rules, params, plan, work, t, begin, end, skip):  # type: ignore[no-untyped-def]
-        """Rows [begin, end) of a thread from where its state is."""
-        p = t % plan.sets
-        counts, state, floats, memory = work.counts[:, t], work.state[:, t], work.floats[:, t], work.memory[:, t]
-        marks2 = work.marks2[:, p]
-        while begin < end:
-            stop = min(end, (begin // lean.tile + 1) * lean.tile)
-            if not advance(
-                lean, rules, params, p, begin, stop, plan.due, plan.which, counts, marks2, state, floats, work.orders,
-                memory, skip,
-            ):  # fmt: skip
-                work.failed[t] = 1
-            begin = stop
 
-    @njit(**inlined)
-    def played(lean, rules, params, plan, work, t, skip):  # type: ignore[no-untyped-def]
-        """A segment from its beginning, accounts from nothing."""
-        segment = t // plan.sets
-        counts, state = work.counts[:, t], work.state[:, t]
-        begin, end = plan.bounds[segment], plan.bounds[segment + 1]
+@njit(**COLD)
+def joined(lean: Any, plan: Any, work: Any, p: int, counts: Any, moments: Any) -> None:
+    """Put the segments of a set together, in order."""
+    total, sums = counts[p, lean.leg], moments[p, lean.leg]
+    for row in range(COUNTS):
+        total[row] = 0
+    before, sum1, sum2, sum3, sum4 = 0, 0.0, 0.0, 0.0, 0.0
+    for segment in range(plan.bounds.size - 1):
+        own, shift2 = work.counts[:, segment * plan.sets + p], 2 * total[CASH]
+        for k in range(plan.ends[segment], plan.ends[segment + 1]):
+            equity2 = work.marks2[k, p] + shift2
+            x = float(equity2 - before)
+            before = equity2
+            sum1 += x
+            sum2 += x * x
+            sum3 += x * x * x
+            sum4 += x * x * x * x
+        gross, least, peak2, fall2 = total[GROSS], total[LEAST], total[PEAK2], total[DRAWDOWN2]
+        if plan.bounds[segment] < plan.bounds[segment + 1]:
+            fall2 = max(fall2, own[DRAWDOWN2], peak2 - (shift2 + own[EQUITY2]))
+            peak2 = max(peak2, shift2 + own[PEAK2])
         for row in range(COUNTS):
-            counts[row] = 0
-        counts[PEAK2], counts[EQUITY2] = -UNSEEN, UNSEEN
-        for row in range(STATE):
-            state[row] = work.begun[row, t]
-        counts[POSITION] = work.begun[HELD, t]
-        for row in range(3):
-            work.floats[row, t] = work.begun_floats[row, t]
-        for row in range(work.memory.shape[0]):
-            work.memory[row, t] = work.begun_memory[row, t]
-        state[SINCE], state[END], state[FUNDED] = begin, plan.ends[segment], plan.funded[segment]
-        run(lean, rules, params, plan, work, t, begin, end, skip)
-        if counts[POSITION] != 0 and end > begin:
+            total[row] += own[row]
+        total[POSITION], total[PEAK2], total[DRAWDOWN2] = own[POSITION], peak2, fall2
+        total[GROSS], total[LEAST] = min(gross + own[GROSS], MOST_GROSS), min(least, own[LEAST])
+    total[EQUITY2] = 0
+    if lean.first < lean.market.ts_ns.size:
+        total[EQUITY2] = 2 * total[CASH] + total[POSITION] * lean.mark[lean.market.ts_ns.size - 1]
+    sums[BUCKETS] = float(lean.ends.size)
+    sums[SUM1], sums[SUM2], sums[SUM3], sums[SUM4] = sum1, sum2, sum3, sum4
+
+
+def make_step(policy: Any, quiet: Any, event_of: Any, params_of: Any, *, skip: bool = True) -> Any:
+    """What a thread does, of one source for a CPU and for CUDA; the first four as of ``make_skipping``, as is ``skip``.
+
+    Returns:
+        step(lean, rules, params, plan, work, t, phase). GUESS: play what is in front of the segment. PLAY: play it.
+        MEND: play it again if it began with another state than the one in front ended with, see ``noted``; ``wrong``
+        becomes 1.
+    """
+    advance, settle = make_advance(policy, quiet, event_of, params_of, SEGMENT)
+
+    @njit(**COLD)
+    def step(lean, rules, params, plan, work, t, phase):  # type: ignore[no-untyped-def]
+        p, segment = t % plan.sets, t // plan.sets
+        counts, state, floats, memory = work.counts[:, t], work.state[:, t], work.floats[:, t], work.memory[:, t]
+        begin, end = plan.bounds[segment], plan.bounds[segment + 1]
+        if phase == GUESS:
+            begin, end = plan.warm[segment], begin
+            _begin_flat(lean, plan, work, t)
+            if begin < end:
+                settle(lean, params, p, counts, state, floats, work.orders, memory)
+        else:
+            if phase == MEND:
+                if segment == 0 or _follows(plan, work, t):
+                    return
+                _begin_as_ended(plan, work, t)
+                work.wrong[0] = 1
+                work.again[t] += end - begin
+            _begin(plan, work, t)
+        i, marks2, is_fine = begin, work.marks2[:, p], True
+        while i < end and is_fine:
+            stop = min(end, (i // lean.tile + 1) * lean.tile)
+            is_fine = advance(
+                lean, rules, params, p, i, stop, plan.due, plan.which, counts, marks2, state, floats, work.orders,
+                memory, skip,
+            )  # fmt: skip
+            i = stop
+        if not is_fine:
+            work.failed[t] = 1
+        if phase == GUESS:
+            _guess(work, t)
+        elif begin < end and counts[POSITION] != 0:
             ts_ns = lean.market.ts_ns
             counts[HOLD_NS] += ts_ns[min(end, ts_ns.size - 1)] - ts_ns[state[SINCE]]
 
-    @njit(**inlined)
-    def guessed(lean, rules, params, plan, work, t, skip):  # type: ignore[no-untyped-def]
-        segment = t // plan.sets
-        counts, state, floats, memory = work.counts[:, t], work.state[:, t], work.floats[:, t], work.memory[:, t]
-        work.again[t], work.failed[t] = 0, 0
-        for row in range(COUNTS):
-            counts[row] = 0
-        for row in range(STATE):
-            state[row] = 0
-        for row in range(3):
-            floats[row] = 0.0
-        for row in range(memory.size):
-            memory[row] = 0.0
-        begin_state(state)
-        warm, begin = plan.warm[segment], plan.bounds[segment]
-        if warm < begin:
-            state[SINCE], state[END], state[FUNDED] = warm, lean.ends.size, plan.which.size - 1
-            settle(lean, params, t % plan.sets, counts, state, floats, work.orders, memory)
-            run(lean, rules, params, plan, work, t, warm, begin, skip)
-        for row in range(STATE):
-            work.begun[row, t] = state[row]
-        work.begun[HELD, t] = counts[POSITION]
-        for row in range(3):
-            work.begun_floats[row, t] = floats[row]
-        for row in range(memory.size):
-            work.begun_memory[row, t] = memory[row]
-        played(lean, rules, params, plan, work, t, skip)
-
-    @njit(**inlined)
-    def mended(lean, rules, params, plan, work, t, skip):  # type: ignore[no-untyped-def]
-        if t >= plan.sets and not _follows(plan, work, t):
-            _begin_as_ended(plan, work, t)
-            played(lean, rules, params, plan, work, t, skip)
-            work.again[t] += plan.bounds[t // plan.sets + 1] - plan.bounds[t // plan.sets]
-
-    @njit(**inlined)
-    def joined(lean, rules, params, plan, work, p, counts, moments, skip):  # type: ignore[no-untyped-def]
-        total, sums, mark, rows = counts[p, lean.leg], moments[p, lean.leg], lean.mark, lean.market.ts_ns.size
-        for row in range(COUNTS):
-            total[row] = 0
-        for row in range(MOMENTS):
-            sums[row] = 0.0
-        before, sum1, sum2, sum3, sum4 = 0, 0.0, 0.0, 0.0, 0.0
-        for segment in range(plan.bounds.size - 1):
-            t = segment * plan.sets + p
-            own = work.counts[:, t]
-            _note_end(work, t)
-            if segment > 0 and not _follows(plan, work, t):
-                _begin_as_ended(plan, work, t)
-                played(lean, rules, params, plan, work, t, skip)
-                _note_end(work, t)
-                work.again[t] += plan.bounds[segment + 1] - plan.bounds[segment]
-            shift2 = 2 * total[CASH]
-            for k in range(plan.ends[segment], plan.ends[segment + 1]):
-                equity2 = work.marks2[k, p] + shift2
-                x = float(equity2 - before)
-                before = equity2
-                sum1 += x
-                sum2 += x * x
-                sum3 += x * x * x
-                sum4 += x * x * x * x
-            if plan.bounds[segment] < plan.bounds[segment + 1]:
-                total[DRAWDOWN2] = max(total[DRAWDOWN2], own[DRAWDOWN2], total[PEAK2] - (shift2 + own[EQUITY2]))
-                total[PEAK2] = max(total[PEAK2], shift2 + own[PEAK2])
-            gross, least, peak2, fall2 = total[GROSS], total[LEAST], total[PEAK2], total[DRAWDOWN2]
-            for row in range(COUNTS):
-                total[row] += own[row]
-            total[POSITION], total[PEAK2], total[DRAWDOWN2] = own[POSITION], peak2, fall2
-            total[GROSS], total[LEAST] = min(gross + own[GROSS], MOST_GROSS), min(least, own[LEAST])
-        total[EQUITY2] = 2 * total[CASH] + total[POSITION] * mark[rows - 1] if lean.first < rows else 0
-        sums[BUCKETS] = float(lean.ends.size)
-        sums[SUM1], sums[SUM2], sums[SUM3], sums[SUM4] = sum1, sum2, sum3, sum4
-
-    @njit(**inlined)
-    def noted(plan, work, t):  # type: ignore[no-untyped-def]
-        _note_end(work, t)
-
-    return Threads(guessed, noted, mended, joined)
+    return step
 
 
-def make_segmented(policy: Any, quiet: Any, event_of: Any, params_of: Any) -> Any:
+def make_segmented(policy: Any, quiet: Any, event_of: Any, params_of: Any, *, skip: bool = True) -> Any:
     """The segments on the CPU, one thread after the other: what the device does, from the same functions.
 
     Returns:
-        sweep(lean, rules, params, plan, work, counts, moments, skip): fills counts [P, L, COUNTS], moments
-        [P, L, MOMENTS], and ``work``.
+        sweep(lean, rules, params, plan, work, counts, moments) -> rounds: fills counts [P, L, COUNTS], moments
+        [P, L, MOMENTS] and ``work``; how often wrong guesses were played again.
     """
-    guessed, noted, mended, joined = make_threads(policy, quiet, event_of, params_of)
+    step = make_step(policy, quiet, event_of, params_of, skip=skip)
 
     @njit(nogil=True, error_model="numpy", boundscheck=False)
-    def sweep(lean, rules, params, plan, work, counts, moments, skip=True):  # type: ignore[no-untyped-def]
+    def sweep(lean, rules, params, plan, work, counts, moments):  # type: ignore[no-untyped-def]
         threads = plan.sets * (plan.bounds.size - 1)
-        for t in range(threads):
-            guessed(lean, rules, params, plan, work, t, skip)
-        for _ in range(ROUNDS):
+        for phase in (GUESS, PLAY):
+            for t in range(threads):
+                step(lean, rules, params, plan, work, t, phase)
+        rounds = 0
+        while True:
+            work.wrong[0] = 0
             for t in range(threads):
                 noted(plan, work, t)
             for t in range(threads):
-                mended(lean, rules, params, plan, work, t, skip)
+                step(lean, rules, params, plan, work, t, MEND)
+            if work.wrong[0] == 0:
+                break
+            rounds += 1
         for p in range(plan.sets):
-            joined(lean, rules, params, plan, work, p, counts, moments, skip)
+            joined(lean, plan, work, p, counts, moments)
+        return rounds
 
     return sweep
