@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 from schwabot_kernels.simulate.cutting import CARRIED, HELD
@@ -85,8 +86,10 @@ def _met(way: Any, equity2: int) -> Any:
 
 @njit(**BARE)
 def _walked(mark: Any, i: int, end: int, cash2: int, position: int, way: Any) -> Any:
-    for j in range(i, end):
+    j, until = np.uint64(i), np.uint64(end)  # without a sign: see ``first_outside``
+    while j < until:
         way = _met(way, cash2 + position * mark[j])
+        j += np.uint64(1)
     return way
 
 
