@@ -25,16 +25,19 @@ def leadlag(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
     """
     from schwabot.sinks.progress import Progress
     from schwabot.sinks.summary import write_json
+    from schwabot.tensors.device import resolve_device
 
     feed = open_feed(settings)
+    device, reason = resolve_device(settings.device)
     unused = unused_reference(settings, feed.instruments)
+    unused += [] if reason is None else [f"warning: running on the CPU: {reason}"]
     said = say([*_notes(feed), *unused])
     write_config(settings, run_dir)
-    summary: dict[str, Any] = {"mode": settings.mode, "device": "cpu", "notes": unused}
+    summary: dict[str, Any] = {"mode": settings.mode, "device": str(device), "notes": unused}
     wanted = settings.sinks
     try:
         if wanted.console:
-            print(f"schwabot leadlag on cpu: {describe(settings)}", flush=True)  # noqa: T201
+            print(f"schwabot leadlag on {device}: {describe(settings)}", flush=True)  # noqa: T201
         report = measure(
             feed,
             settings.leadlag,
@@ -42,6 +45,7 @@ def leadlag(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
             summary,
             batch_events=settings.batch_events,
             another=another_stream(settings),
+            device=str(device),
             bars=(
                 Progress(enabled=wanted.progress, label="leadlag: reading"),
                 Progress(enabled=wanted.progress, label="leadlag: pairs", unit="pairs"),
@@ -72,6 +76,7 @@ def measure(
     batch_events: int,
     bars: tuple[Progress, Progress],
     another: str = "add another one of the same asset",
+    device: str = "cpu",
 ) -> LeadLagReport:
     """Read a feed to its end, then compare its streams; Ctrl-C ends either part after what is at hand.
 
@@ -83,6 +88,7 @@ def measure(
         batch_events: events per batch.
         bars: progress of reading and of comparing.
         another: what to do where the feed has one stream only.
+        device: where the sums over lags are computed.
 
     Raises:
         ConfigError: one stream only, or a price that the source does not have.
@@ -117,7 +123,7 @@ def measure(
             if stop.wanted:
                 raise KeyboardInterrupt
 
-        report = all_pairs(prices, told)
+        report = all_pairs(prices, told, device)
     summary["interrupted"] |= not report.complete
     notes += [f"note: {note}" for note in report.notes]
     summary["leadlag"] = report.entries()

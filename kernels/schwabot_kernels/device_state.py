@@ -1,0 +1,64 @@
+"""Kernel tuples between the host's arrays and the device's tensors, and small steps every op on the device takes."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+Tuple = TypeVar("Tuple", bound=tuple[Any, ...])
+
+
+def on_device(tree: Tuple, device: torch.device | str) -> Tuple:
+    """A kernel tuple of arrays, nested or not, as one of tensors on a device; numbers stay. Nothing is shared.
+
+    Example:
+        >>> from schwabot_kernels.kalman.cpu import empty_state
+        >>> on_device(empty_state(3), "cpu").x.shape
+        torch.Size([3])
+    """
+    return type(tree)(*(_to_tensor(value, device) for value in tree))
+
+
+def _to_tensor(value: Any, device: torch.device | str) -> Any:
+    if isinstance(value, tuple):
+        return on_device(value, device)
+    if isinstance(value, np.ndarray):
+        return torch.tensor(value, device=device)
+    return value
+
+
+def on_host(tree: Tuple) -> Tuple:
+    """A kernel tuple of tensors as one of arrays, what the CPU's kernels take. Nothing is shared.
+
+    Example:
+        >>> from schwabot_kernels.kalman.cpu import empty_state
+        >>> on_host(on_device(empty_state(3), "cpu")).moments.tolist()
+        [nan, 0.0]
+    """
+    return type(tree)(*(_to_array(value) for value in tree))
+
+
+def _to_array(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return on_host(value)
+    return value.cpu().numpy().copy() if isinstance(value, torch.Tensor) else value
+
+
+def with_lanes(streams: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+    """What belongs to V streams in a state's row of W, whose other lanes stay. Shape: [V], [W]; returns [W]."""
+    return torch.cat((streams, state[streams.shape[0] :]))
+
+
+def shifted(values: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+    """The row before each. Shape: values [N, ...], before [...], of the row before the first; returns [N, ...]."""
+    return torch.cat((before[None], values[:-1]))
+
+
+def total(values: torch.Tensor) -> torch.Tensor:
+    """Sum over the last axis from left to right, the same for any N. Shape: [N, V]; returns [N]."""
+    found = values[..., 0]
+    for v in range(1, values.shape[-1]):
+        found = found + values[..., v]
+    return found

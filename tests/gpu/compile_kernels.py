@@ -1,0 +1,120 @@
+"""Compiles every Triton kernel for Hopper, which needs no GPU, and prints what each takes of a multiprocessor.
+
+Run as a script, in a process of its own: where kernels are interpreted they can't be compiled.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+F64, I64, I32, I8, N, X = "*fp64", "*i64", "*i32", "*i8", "i32", "fp64"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel as it is launched: where it is, types of its arguments in order (None = constexpr), constexprs."""
+
+    module: str
+    name: str
+    types: tuple[str | None, ...]
+    constants: dict[str, Any]
+    warps: int = 4
+
+    @property
+    def label(self) -> str:
+        told = ",".join(str(value) for value in self.constants.values())
+        return f"{self.module}.{self.name}[{told}]"
+
+
+SCANS = "schwabot_kernels.device_scan"
+
+
+def _scan_kernels() -> list[Kernel]:
+    found = []
+    for kind in range(6):
+        part = I64 if kind == 1 else F64
+        for columns in (1, 4) if kind != 5 else (1,):
+            warps = 4 if columns == 1 else 8
+            constants = {"KIND": kind, "BLOCK": 512, "COLUMNS": columns}
+            found.append(Kernel(SCANS, "block_kernel", (part,) * 10 + (N,) * 11 + (None,) * 3, constants, warps))
+            constants = {"KIND": kind, "PER_EDGE": 256, "COLUMNS": columns}
+            found.append(Kernel(SCANS, "carry_kernel", (part,) * 6 + (N,) * 2 + (None,) * 3, constants, warps))
+    return found
+
+
+def _forecast_kernels() -> list[Kernel]:
+    found = []
+    for width in (4, 8, 16):
+        types = (I64, I64, F64, F64, F64, I8, *[F64] * 8, I64, F64, N, N, N, None, None)
+        found.append(Kernel(FORECAST, "features_kernel", types, {"ROWS": 512 // width, "WIDTH": width}))
+    for sums in (4, 16, 128):
+        types = (F64, I8, F64, F64, I8, F64, F64, *[N] * 7, None, None, None)
+        found.append(Kernel(FORECAST, "head_kernel", types, {"CLIP": 2.7, "ROWS": 1024 // sums, "SUMS": sums}))
+    return found
+
+
+def _leadlag_kernels() -> list[Kernel]:
+    types = (I64, I64, F64, I64, I64, I64, F64, I64, I32, I32, F64, N, N, None, None, None)
+    found = [Kernel(LEADLAG, "tiles_kernel", types, {"FIRST": f, "MOVES": 128, "LAGS": 8}) for f in (True, False)]
+    types = (F64, I64, I64, F64, N, N, None, None)
+    return [*found, Kernel(LEADLAG, "blocks_kernel", types, {"TALL": 16, "WIDE": 128})]
+
+
+LEADLAG = "schwabot_kernels.leadlag.gpu"
+FORECAST = "schwabot_kernels.forecast.gpu"
+KERNELS: list[Kernel] = _scan_kernels()
+"""Every kernel at the sizes it is launched with."""
+KERNELS += _forecast_kernels() + _leadlag_kernels()
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a compiled kernel takes: registers of a thread, bytes of stack (spills) and of shared memory."""
+
+    label: str
+    registers: int
+    stack: int
+    shared: int
+
+
+def compiled(kernel: Kernel) -> Usage:
+    """Compile one kernel for sm_90 and read its machine code's header."""
+    function = getattr(import_module(kernel.module), kernel.name)
+    names = function.arg_names
+    assert len(names) == len(kernel.types), f"{kernel.label}: {len(names)} arguments, {len(kernel.types)} types"
+    signature = {name: kind or "constexpr" for name, kind in zip(names, kernel.types, strict=True)}
+    source = ASTSource(fn=function, signature=signature, constexprs=kernel.constants)
+    options = {"num_warps": kernel.warps, "enable_fp_fusion": False}
+    code = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(code.asm["cubin"])
+        file.flush()
+        told = subprocess.run(
+            [str(tool), "--dump-resource-usage", file.name], capture_output=True, text=True, check=True
+        ).stdout
+    found = {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", told)}
+    return Usage(kernel.label, found["REG"], found["STACK"] + found["LOCAL"], code.metadata.shared)
+
+
+def main(wanted: str = "") -> None:
+    """Write a JSON line for each kernel whose label contains ``wanted``."""
+    for kernel in KERNELS:
+        if wanted in kernel.label:
+            sys.stdout.write(json.dumps(asdict(compiled(kernel))) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

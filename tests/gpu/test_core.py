@@ -1,0 +1,216 @@
+"""Alignment, phase, ghost and expected lag on the device: what the CPU's ops say, from any state they left.
+
+Tolerances are those of kernels/schwabot_kernels/<op>/README.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from schwabot.modules.graph import Graph
+from schwabot.modules.settings import ModulesConfig
+from schwabot.records.instrument import Instrument
+from schwabot.ticks.capture import CaptureFeed
+from schwabot_kernels.align.gpu import align
+from schwabot_kernels.consensus.gpu import consensus
+from schwabot_kernels.kalman.gpu import kalman
+from schwabot_kernels.lag.gpu_expected import expected_lag
+from schwabot_kernels.phase.gpu import phase
+from tests.gpu.running import (
+    Said,
+    States,
+    assert_states,
+    by_cpu,
+    empty,
+    events_of,
+    graph_of,
+    quoted_of,
+    state_on,
+    to,
+)
+from tests.kernels import making
+from tests.kernels.making import ALL_HABITS, Habits, Market, adversarial, assert_close, synthetic
+
+SMALL = {"edge": 32, "block": 8}
+LOUD = Habits(
+    events=600, streams=5, seed=5, ties=0.2, round_times=True, gaps=0.01, trades=0.3, trades_only=0.2, crossed=0.05,
+    no_size=0.2, still=0.0, outages=0.5, late=0.5, coarse=True,
+)  # fmt: skip
+
+
+def prepared(market: Market, share: float, config: ModulesConfig | None = None) -> tuple[Graph, Said, States, States]:
+    """The CPU's answer to what comes after a share of the events, with the states before and after it."""
+    graph = graph_of(market, config or making.settings())
+    first = int(share * len(market.batch))
+    states = empty(graph)
+    if first:
+        _, states = by_cpu(graph, market.batch.rows(0, first), states)
+    said, after = by_cpu(graph, market.batch.rows(first, len(market.batch)), states)
+    return graph, said, states, after
+
+
+def ops(graph: Graph, said: Said, device: str, **size: int) -> dict[str, Callable[[int, int, Any], Any]]:
+    """Every op on rows [first, stop) of what the CPU said, from a state on the device; answers and the state after."""
+    params = graph.params
+    batch, aligned, drifted, quoted = (
+        events_of(said.batch, device),
+        *to((said.aligned, said.drifted, quoted_of(graph)), device),
+    )
+    table = to(type(graph.table)(*map(torch.as_tensor, graph.table)), device)
+    weighted, deviation, remembered, r_bp2 = to(
+        (said.weighted, said.deviation, said.remembered, torch.as_tensor(params.r_bp2)), device
+    )
+
+    def rows(values: Any, a: int, b: int) -> Any:
+        return type(values)(*(part[a:b] for part in values))
+
+    return {
+        "align": lambda a, b, state: align(rows(batch, a, b), table, params.latency_max_ns, state, **size),
+        "phase": lambda a, b, state: phase(batch.ts_ns[a:b], rows(aligned, a, b), params.phase, state, **size),
+        "consensus": lambda a, b, state: consensus(
+            batch.ts_ns[a:b], batch.stream[a:b], batch.kind[a:b], rows(aligned, a, b), drifted.phase[a:b],
+            drifted.compensated[a:b], drifted.route[a:b], quoted, params.consensus, state, **size,
+        ),
+        "kalman": lambda a, b, state: kalman(
+            batch.stream[a:b], rows(aligned, a, b), drifted.compensated[a:b], drifted.route[a:b], params.q_bp2_per_s,
+            r_bp2, state, **size,
+        ),
+        "lag": lambda a, b, state: expected_lag(
+            batch.stream[a:b], aligned.dt_s[a:b], weighted[a:b], deviation[a:b], *(part[a:b] for part in remembered),
+            params.lag, state.price_range if hasattr(state, "price_range") else state, **size,
+        ),
+    }  # fmt: skip
+
+
+def spread_bp(said: Said) -> float:
+    known = said.aligned.x[~said.aligned.x.isnan()]
+    return float(known.max() - known.min()) if known.numel() else 0.0
+
+
+def hold(market: Market, share: float, device: str, config: ModulesConfig | None = None, **size: int) -> None:
+    """Every op of the device, fed with the CPU's own bits, says what the CPU's op says, and leaves its state."""
+    graph, said, before, after = prepared(market, share, config)
+    events = len(said.batch)
+    if not events:
+        return
+    state = state_on(before, device)
+    run = ops(graph, said, device, **size)
+    bp = 1e-9 * max(1.0, 1e-3 * spread_bp(said))
+
+    ours, left = run["align"](0, events, state.align)
+    for name in said.aligned._fields:
+        wanted, found = getattr(said.aligned, name), getattr(ours, name).cpu()
+        if name in ("last_ns", "bad"):
+            assert torch.equal(wanted, found), name
+        else:
+            scale = wanted.abs().nan_to_num(0.0).clamp(min=1.0) if name == "depth" else 1.0
+            assert_close(wanted, found, bp * scale, name)
+    assert_states("align", after.align, left, bp)
+
+    ours, left = run["phase"](0, events, state.phase)
+    for name in ("phase", "compensated", "drift"):
+        assert_close(getattr(said.drifted, name), getattr(ours, name).cpu(), bp, name)
+    for name in ("status", "route"):
+        thresholds = torch.tensor([graph.params.phase.drifting_at, graph.params.phase.critical_at]).double()
+        in_doubt = ((said.drifted.drift[..., None] - thresholds).abs() < 1e-9).any(-1)
+        making.assert_same(getattr(said.drifted, name), getattr(ours, name).cpu(), in_doubt, name)
+    assert_states("phase", after.phase, left, bp)
+
+    share_seen = 1e-15 * spread_bp(said) / max(float(before.consensus.depth[1]), 1e-9)
+    ours, left = run["consensus"](0, events, state.consensus)
+    assert_close(said.weighted, ours.cpu(), bp + share_seen, "weighted ghost")
+    assert_states("consensus", after.consensus, left, bp + share_seen)
+    ours, left = run["kalman"](0, events, state.kalman)
+    assert_close(said.filtered, ours.cpu(), bp, "kalman ghost")
+    assert_states("kalman", after.kalman, left, bp)
+
+    ours, left = run["lag"](0, events, state.lag)
+    for wanted, found, name in zip(said.lag, ours, ours._fields, strict=False):
+        assert_close(wanted, found.cpu(), bp, name)
+    assert_close(torch.as_tensor(after.lag.price_range), left.cpu(), bp, "price range")
+
+
+@settings(max_examples=60)
+@given(ALL_HABITS, st.sampled_from([0.0, 0.1, 0.5, 0.9]))
+@example(LOUD, 0.0)
+@example(LOUD, 0.37)
+def test_adversarial_markets(habits: Habits, share: float) -> None:
+    hold(adversarial(habits), share, "cuda" if torch.cuda.is_available() else "cpu", **SMALL)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.31])
+@pytest.mark.parametrize("streams", [1, 2, 5, 9])
+def test_synthetic_markets(streams: int, share: float, device: str) -> None:
+    hold(synthetic(3_001, seed=streams, streams=streams), share, device)
+    hold(synthetic(3_001, seed=streams, streams=streams), share, device, ModulesConfig())
+
+
+def recorded(captures: Path, events: int) -> Market:
+    known = {
+        i.stream: i
+        for i in (
+            Instrument("binance:BTC/USDT", 0.01, 1e-5, taker_fee_bp=10.0),
+            Instrument("binanceusdm:BTC/USDT:USDT", 0.1, 0.001, taker_fee_bp=5.0),
+            Instrument("binancecoinm:BTC/USD:BTC", 0.1, 1.0, 100.0, inverse=True, taker_fee_bp=5.0),
+        )
+    }
+    return making.first_events(CaptureFeed(sorted((captures / "binance").glob("*/btc*.gz")), known), events)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_recorded_market(captures: Path, share: float, device: str) -> None:
+    hold(recorded(captures, 12_000), share, device, ModulesConfig())
+
+
+def equal(ours: Any, theirs: Any, what: str) -> None:
+    """The same bits, NaN included."""
+    for k, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        name = f"{what}.{getattr(ours, '_fields', range(99))[k]}"
+        assert one.shape == other.shape, name
+        same = (one == other) | (one.isnan() & other.isnan()) if one.is_floating_point() else one == other
+        assert bool(same.all()), f"{name}: {(~same).sum()} differ, first at {(~same).nonzero()[0].tolist()}"
+
+
+def parts(answer: Any) -> Any:
+    return answer if isinstance(answer, tuple) else (answer,)
+
+
+def hold_cuts(market: Market, share: float, device: str, cuts: tuple[int, ...], **size: int) -> None:
+    """The same bits for the first n rows whatever n, and for two calls split at an edge and one."""
+    graph, said, before, _ = prepared(market, share)
+    run = ops(graph, said, device, **size)
+    state, events = state_on(before, device), len(said.batch)
+    for name, op in run.items():
+        start = getattr(state, name)
+        whole, after = op(0, events, start)
+        for n in cuts:
+            some, _ = op(0, n, start)
+            cut = [part[:n] for part in parts(whole)]
+            equal(parts(some), cut, f"{name}, first {n}")
+        pieces, left = [], start
+        for first in range(0, events, size["edge"]):
+            piece, left = op(first, min(first + size["edge"], events), left)
+            pieces.append(parts(piece))
+        joined = [torch.cat(column) for column in zip(*pieces, strict=True)]
+        equal(joined, parts(whole), f"{name}, in pieces")
+        if name == "consensus":
+            assert_states(name, type(after)(*(part.cpu() for part in after)), left, 0.0)
+        else:
+            equal(parts(left), parts(after), f"{name}, state")
+
+
+@settings(max_examples=20)
+@given(ALL_HABITS, st.sampled_from([0.0, 0.5]))
+@example(LOUD, 0.0)
+@example(LOUD, 0.37)
+def test_same_bits_however_it_is_cut(habits: Habits, share: float) -> None:
+    events = habits.events - int(share * habits.events)
+    cuts = tuple(n for n in (1, 7, 8, 31, 32, 33, 100, 257) if n < events)
+    hold_cuts(adversarial(habits), share, "cuda" if torch.cuda.is_available() else "cpu", cuts, **SMALL)
