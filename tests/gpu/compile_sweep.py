@@ -7,6 +7,7 @@ nothing is loaded. ``python -m tests.gpu.compile_sweep FOLDER [NAME ...]`` also 
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -33,7 +34,8 @@ from tests.kernels.making_threshold import make_market, make_rules
 
 CAPABILITY = (9, 0)
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-QUIET, GENERAL = ("threshold", "lead_lag", "mean_reversion"), ("timed_execution", "quote_guard", "own")
+QUIET = ("threshold", "lead_lag", "mean_reversion", "curved")
+GENERAL = ("threshold", "timed_execution", "quote_guard", "own")
 
 
 class Card:
@@ -61,6 +63,20 @@ def own(s: Any, e: Any, p: Any) -> Any:
         return take(1, 1)
     if s.memory[0] < -p.edge_bp and s.position >= 0:
         return take(-1, 1)
+    return nothing()
+
+
+def quiet(s: Any, p: Any) -> tuple[float, float]:
+    if s.in_flight > 0:
+        return -math.inf, math.inf
+    return -p.edge_bp, p.edge_bp
+
+
+@policy(signal="forecast_bp", quiet=quiet, edge_bp=Parameter(1.0, low=0.0))
+def curved(s: Any, e: Any, p: Any) -> Any:
+    """Calls what CUDA rounds otherwise than the CPU."""
+    if s.in_flight == 0 and math.exp(e.forecast_bp) > math.exp(p.edge_bp) and s.position <= 0:
+        return take(1, 1)
     return nothing()
 
 
@@ -94,15 +110,18 @@ def given(policy: CompiledPolicy) -> gpu.Given:
     return gpu.Given(np.repeat(policy.row()[None, :], 3, axis=0), np.zeros((3, 1, 17), np.int64), np.zeros((3, 1, 5)))
 
 
-def look(kernel: Any, arguments: Any, folder: Path, name: str) -> dict[str, Any]:
+def look(policy: Any, kernel: Any, arguments: Any, folder: Path, name: str) -> dict[str, Any]:
     """Compile, and see what came out."""
     started_s = time.perf_counter()
     refused = ""
     try:
+        gpu.check_indices(policy)
         gpu.compiled(kernel, *arguments)
     except gpu.DeviceUnfitError as error:
         refused = str(error)
     took_s = time.perf_counter() - started_s
+    if not kernel.overloads:
+        return {"name": name, "refused": refused}
     (one,) = kernel.overloads.values()
     ptx, cubin = one._codelibrary.get_asm_str(), one._codelibrary.get_cubin(cc=CAPABILITY).code
     (folder / f"{name}.ptx").write_text(ptx)
@@ -110,11 +129,13 @@ def look(kernel: Any, arguments: Any, folder: Path, name: str) -> dict[str, Any]
     said = subprocess.run(
         [CUOBJDUMP, "--dump-resource-usage", folder / f"{name}.cubin"], check=True, capture_output=True, text=True
     ).stdout
-    used = dict(re.findall(r"(REG|STACK|LOCAL):(\d+)", said))
+    used = dict(re.findall(r"(REG|STACK|LOCAL|CONSTANT\[0\]):(\d+)", said))
     return {
         "name": name,
         "refused": refused,
         "fused": len(re.findall(r"\bfma\.", ptx)),
+        "other_order_of_nan": len(re.findall(r"\b(?:max|min)\.f64", ptx)),
+        "constant": int(used["CONSTANT[0]"]),
         "products": len(re.findall(r"\bmul\.rn\.f64", ptx)),
         "registers": int(used["REG"]),
         "stack": int(used["STACK"]),
@@ -124,18 +145,22 @@ def look(kernel: Any, arguments: Any, folder: Path, name: str) -> dict[str, Any]
     }
 
 
+OWN = {"own": cast("Policy", own), "curved": cast("Policy", curved)}
+
+
 def main(folder: Path, names: list[str]) -> None:
     """Print a line of JSON per kernel."""
     pretend()
     for name in names:
         of, way = name.split(".")
-        declared = cast("Policy", own) if of == "own" else load_policy(of)
+        declared = OWN[of] if of in OWN else load_policy(of)
         compiled = compile_policy(declared)
         kernel, arguments = (skipping if way == "skipping" else general)(compiled)
-        print(json.dumps(look(kernel, arguments, folder, name)), flush=True)
+        sys.stdout.write(json.dumps(look(compiled.policy, kernel, arguments, folder, name)) + "\n")
+        sys.stdout.flush()
 
 
-EVERY = [f"{name}.skipping" for name in QUIET] + [f"{name}.general" for name in (*QUIET[:1], *GENERAL)]
+EVERY = [f"{name}.skipping" for name in QUIET] + [f"{name}.general" for name in GENERAL]
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2:] or EVERY)

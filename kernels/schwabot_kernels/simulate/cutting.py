@@ -26,6 +26,10 @@ LEAST_ROWS = 4_096
 """Rows of a segment, at least."""
 
 
+class DeviceUnfitError(RuntimeError):
+    """What can't run on a device, or not with the CPU's bits; the CPU can. Says what it is."""
+
+
 class Plan(NamedTuple):
     """How a market is cut for some sets.
 
@@ -33,7 +37,7 @@ class Plan(NamedTuple):
     warm: from where the beginning of each is guessed. [G]
     ends, funded: first bucket end and first payment from each bound on. [G + 1]
     due, which: rows of the leg's payments, N + 1 last; which payment. [F + 1]
-    sets: P. reads_times: whether beginnings that differ in entry price and times alone differ.
+    sets: P. reads_times: 1 = beginnings that differ in entry price and times alone differ.
     """
 
     bounds: I64
@@ -43,7 +47,7 @@ class Plan(NamedTuple):
     due: I64
     which: I64
     sets: int
-    reads_times: bool
+    reads_times: int
 
 
 class Work(NamedTuple):
@@ -100,7 +104,7 @@ def plan(lean: Lean, rules: Rules, sets: int, segments: int, reads: int, warm_ro
         due=due,
         which=which,
         sets=sets,
-        reads_times=reads != NO_TIMES,
+        reads_times=int(reads != NO_TIMES),
     )
 
 

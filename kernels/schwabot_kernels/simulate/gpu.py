@@ -21,7 +21,7 @@ from numba.core import config
 from schwabot_kernels.arrays import F64, I64
 from schwabot_kernels.simulate import cutting
 from schwabot_kernels.simulate.cpu import make_simulator
-from schwabot_kernels.simulate.cutting import Work, segments_for, shapes
+from schwabot_kernels.simulate.cutting import DeviceUnfitError, Work, segments_for, shapes
 from schwabot_kernels.simulate.lean import Lean
 from schwabot_kernels.simulate.reads import reads_of
 from schwabot_kernels.simulate.records import Market, Rules
@@ -35,10 +35,8 @@ BLOCK = 128
 SHARE = 0.5
 """Of the memory that is free, what a launch may take."""
 SIMULATED = bool(config.ENABLE_CUDASIM)
-
-
-class DeviceUnfitError(RuntimeError):
-    """What can't run on a device, or not with the CPU's bits; the CPU can. Says what it is."""
+KERNEL: dict[str, Any] = {} if SIMULATED else {"lto": False}
+"""Options of every kernel; with link-time optimisation it would be the linker that decides about contraction."""
 
 
 class Given(NamedTuple):
@@ -174,7 +172,7 @@ def put(value: Any, device: torch.device) -> Any:
         return cuda.as_cuda_array(there.to(device, non_blocking=True))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(put(one, device) for one in value))
-    return value
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def back(array: Any) -> Any:
@@ -206,14 +204,14 @@ def _part(rules: Rules, first: int, last: int) -> Rules:
 # a policy that says where it is quiet
 
 
-@cuda.jit(lto=False)  # type: ignore[untyped-decorator]
+@cuda.jit(**KERNEL)  # type: ignore[untyped-decorator]
 def _note(plan: Any, work: Any) -> None:
     t = np.int64(cuda.grid(1))
     if t < work.again.size:
         noted(plan, work, t)
 
 
-@cuda.jit(lto=False)  # type: ignore[untyped-decorator]
+@cuda.jit(**KERNEL)  # type: ignore[untyped-decorator]
 def _join(lean: Any, plan: Any, work: Any, given: Any) -> None:
     p = np.int64(cuda.grid(1))
     if p < plan.sets:
@@ -223,7 +221,7 @@ def _join(lean: Any, plan: Any, work: Any, given: Any) -> None:
 def make_step_kernel(step: Any) -> Any:
     """The kernel of what a thread of a policy does."""
 
-    @cuda.jit(lto=False)  # type: ignore[untyped-decorator]
+    @cuda.jit(**KERNEL)  # type: ignore[untyped-decorator]
     def play(lean: Any, rules: Any, given: Any, plan: Any, work: Any, phase: int) -> None:
         t = np.int64(cuda.grid(1))
         if t < work.again.size:
@@ -351,7 +349,7 @@ def _fill(array: Any, values: Any) -> None:
 def make_run_kernel(run: Any) -> Any:
     """The kernel that plays one set per thread through every row."""
 
-    @cuda.jit(lto=False)  # type: ignore[untyped-decorator]
+    @cuda.jit(**KERNEL)  # type: ignore[untyped-decorator]
     def play(market: Any, rules: Any, given: Any, states: Any) -> None:
         p = np.int64(cuda.grid(1))
         if p < given.params.shape[0]:
