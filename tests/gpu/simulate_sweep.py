@@ -36,9 +36,7 @@ def quiet(seed: int) -> tuple[int, int, bool]:
     made = making_threshold
     four = njit(**made.INLINED)(made.policy), njit(**made.INLINED)(made.quiet), made.event_of, made.params_of
     market = make_market(seed, 301, inverse=seed % 2 == 1, late_leg=False, nan=0.1, ties=True)
-    rules = make_rules(
-        seed, SETS, market, inverse=seed % 2 == 1, model=0, latency_ns=300, funding=3, bucket_ns=100
-    )
+    rules = make_rules(seed, SETS, market, inverse=seed % 2 == 1, model=0, latency_ns=300, funding=3, bucket_ns=100)
     params = make_params(seed, SETS)
     params[:, 4] = np.minimum(params[:, 4], 1)
     lean = build(market, 0, 0, rules.bucket_ns, block=4, large=16, tile=64)

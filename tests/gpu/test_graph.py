@@ -97,6 +97,13 @@ def test_adversarial_markets(estimator: str, streams: int, seed: int, device: st
     assert_agrees(market, settings(estimator, bits=8, tables=3), 257, device, 0.03, edge=64, block=8)
 
 
+def test_with_rates_and_cycles(device: str) -> None:
+    market = adversarial(Habits(events=601, streams=5, seed=21, **HABITS | {"rates": True}))
+    graph, _ = start(market, settings("weighted", bits=8, tables=3))
+    assert len(graph.params.arbitrage.leg)
+    assert_agrees(market, settings("weighted", bits=8, tables=3), 257, device, 0.03, edge=64, block=8)
+
+
 @pytest.mark.parametrize("bits", [4, 16])
 def test_a_market_of_some_length(bits: int, device: str) -> None:
     market = synthetic(20_003, seed=4)
