@@ -29,3 +29,13 @@ def by_triton(device: str) -> Iterator[None]:
     else:
         with interpreted():
             yield
+
+
+@pytest.fixture
+def poisoned() -> Iterator[None]:
+    """New memory holds NaN and the largest integers, so that what a kernel leaves unwritten shows."""
+    torch.use_deterministic_algorithms(True)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    assert bool(torch.empty(3).isnan().all())
+    yield
+    torch.use_deterministic_algorithms(False)

@@ -400,7 +400,7 @@ def _phases_by_triton(
         pair_kernel[(streams * blocks,)](
             ts_ns, aligned.dt_s, aligned.x, aligned.last_ns, aligned.bad, state.x, state.last_ns, state.bad,
             *joins, settings, keep, added, starts, phi, events, streams, pairs, joins.offset.shape[0],
-            params.stale_ns, apply, BLOCK=block, WIDTH=width, TILE=min(width, 8), num_warps=min(width, 8),
+            params.stale_ns, apply, BLOCK=block, WIDTH=width, TILE=8 if width == 8 else 4, num_warps=min(width, 8),
             enable_fp_fusion=False,
         )  # fmt: skip
 
