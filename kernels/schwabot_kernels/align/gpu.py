@@ -11,24 +11,24 @@ import torch
 import triton
 import triton.language as tl
 
-from schwabot_kernels.align.cpu import AlignState, Events, StreamTable
+from schwabot_kernels.align.cpu import AlignState
 from schwabot_kernels.align.reference import CROSSED, MISSING_NS, OK, QUOTE, RATE, TRADE, UNSEEN, Aligned
 from schwabot_kernels.device_scan import BLOCK, EDGE, LAST, by_triton, carry, last_row, then_last
-from schwabot_kernels.device_state import shifted, with_lanes
+from schwabot_kernels.device_state import OnDevice, shifted, with_lanes
 from schwabot_kernels.outcomes import NS
 
 TINY = 1e-300
 
 
 def align(
-    events: Events,
-    table: StreamTable,
+    events: OnDevice,
+    table: OnDevice,
     latency_max_ns: float,
-    state: AlignState,
+    state: OnDevice,
     *,
     edge: int = EDGE,
     block: int = BLOCK,
-) -> tuple[Aligned, AlignState]:
+) -> tuple[Aligned, OnDevice]:
     """The last known quote of every stream at every event.
 
     Args:
@@ -53,10 +53,10 @@ def align(
         if name not in ("clock", "log_ref")
     }
     clock = torch.stack((events.ts_ns[-1], state.clock[1] + events.ts_ns.shape[0]))
-    return aligned, AlignState(**kept, clock=clock, log_ref=log_ref)
+    return aligned, state._replace(**kept, clock=clock, log_ref=log_ref)
 
 
-def pricing(events: Events, table: StreamTable) -> tuple[torch.Tensor, torch.Tensor]:
+def pricing(events: OnDevice, table: OnDevice) -> tuple[torch.Tensor, torch.Tensor]:
     """Whether an event is its stream's quote, and whether that is a good price. Shape: [N] each."""
     quote = events.kind == QUOTE
     quoting = quote | ((events.kind == TRADE) & (table.trades_only[events.stream] == 1))
@@ -65,7 +65,7 @@ def pricing(events: Events, table: StreamTable) -> tuple[torch.Tensor, torch.Ten
     return quoting, quoting & (bid <= ask) & (bid > 0)
 
 
-def _first_price(events: Events, table: StreamTable) -> torch.Tensor:
+def _first_price(events: OnDevice, table: OnDevice) -> torch.Tensor:
     """Log mid of the first good quote that is not a rate's, NaN where there is none. Shape: [1]."""
     good = pricing(events, table)[1] & (table.rate[events.stream] == 0)
     row = good.to(torch.int8).argmax(0, keepdim=True)
@@ -77,10 +77,10 @@ def _first_price(events: Events, table: StreamTable) -> torch.Tensor:
 
 
 def _in_torch(
-    events: Events,
-    table: StreamTable,
+    events: OnDevice,
+    table: OnDevice,
     latency_max_ns: float,
-    state: AlignState,
+    state: OnDevice,
     log_ref: torch.Tensor,
     edge: int,
     block: int,
@@ -110,7 +110,7 @@ def _in_torch(
     own = stream[:, None] == torch.arange(streams, device=ts_ns.device)
     marked = torch.cat((quoting[:, None] & own, good[:, None] & own), 1)
     none = torch.full((2 * streams,), -1, device=ts_ns.device)
-    updated, quoted = last_row(marked, none, edge=edge, block=block).split(streams, 1)
+    updated, quoted = last_row(marked, none, edge=edge, block=block).chunk(2, 1)
 
     def as_of(row: torch.Tensor, values: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
         return torch.where(row >= 0, values[row.clamp(min=0)], before[:streams])
@@ -237,10 +237,10 @@ def align_kernel(  # type: ignore[no-untyped-def]
 
 
 def _by_triton(
-    events: Events,
-    table: StreamTable,
+    events: OnDevice,
+    table: OnDevice,
     latency_max_ns: float,
-    state: AlignState,
+    state: OnDevice,
     log_ref: torch.Tensor,
     edge: int,
     block: int,
@@ -254,10 +254,10 @@ def _by_triton(
     )  # fmt: skip
     starts = carry(LAST.value, (whole,), torch.full_like(whole[0], -1), per_edge=edge // block)
     like = state.x.new_empty((count, streams))
-    aligned = Aligned(
-        ts_ns.new_empty(like.shape), *(torch.empty_like(like) for _ in range(6)), state.bad.new_empty(like.shape),
-        like.new_empty(count),
-    )  # fmt: skip
+    # Fields in order: times, six floats, a code; then the time since the event before.
+    floats = [torch.empty_like(like) for _ in range(6)]
+    columns = [ts_ns.new_empty(like.shape), *floats, state.bad.new_empty(like.shape), like.new_empty(count)]
+    aligned = Aligned._make(columns)
     settings = torch.tensor([latency_max_ns, MISSING_NS], dtype=torch.float64, device=ts_ns.device)
     align_kernel[(blocks,)](
         *events[:8], events.latency_ns, *table, *state[:8], state.clock, log_ref, settings, starts, *aligned,
