@@ -38,6 +38,8 @@ class Kernel:
         return f"{self.module}.{self.name}[{told}]"
 
 
+WIDTHS = (4, 8)
+"""Columns of a row of streams in whole powers of two; from nine streams on some kernels spill a little."""
 SCANS = "schwabot_kernels.device_scan"
 
 
@@ -81,10 +83,10 @@ PHASE = "schwabot_kernels.phase.gpu"
 def _phase_kernels() -> list[Kernel]:
     columns = (I64, F64, F64, I64, I8)
     found = []
-    for width in (4, 8, 16):
+    for width in WIDTHS:
         constants = {"BLOCK": 512, "WIDTH": width, "TILE": 8 if width == 8 else 4}
         pairs = (*columns, F64, I64, I8, I64, I64, F64, I64, F64, F64, F64, F64, F64, F64) + (N,) * 4 + (LONG, N)
-        found.append(Kernel(PHASE, "pair_kernel", (*pairs, None, None, None), constants, width))
+        found.append(Kernel(PHASE, "pair_kernel", (*pairs, None, None, None), constants, min(width, 8)))
         drift = (I64, I64, I8, F64, F64, F64, I64, F64, F64, F64, I8, I8, N, N, N, LONG, LONG, N)
         constants = {"RING": 64, "BLOCK": 128, "WIDTH": width}
         found.append(Kernel(PHASE, "drift_kernel", (*drift, None, None, None), constants))
@@ -124,14 +126,39 @@ def _consensus_kernels() -> list[Kernel]:
         N,
         N,
     )
-    for width in (4, 8, 16):
+    for width in WIDTHS:
         constants = {"BLOCK": 512, "WIDTH": width}
-        found.append(Kernel(CONSENSUS, "first_kernel", (*first, None, None), constants, width))
-        found.append(Kernel(CONSENSUS, "second_kernel", (*second, None, None), constants, width))
+        found.append(Kernel(CONSENSUS, "first_kernel", (*first, None, None), constants, min(width, 8)))
+        found.append(Kernel(CONSENSUS, "second_kernel", (*second, None, None), constants, min(width, 8)))
     return found
 
 
-KERNELS: list[Kernel] = _scan_kernels() + _phase_kernels() + _consensus_kernels()
+ALIGN = "schwabot_kernels.align.gpu"
+
+
+def _align_kernels() -> list[Kernel]:
+    marks = (I32, I8, I64, I64, I64, I8, I64, N, N)
+    events = (I64, I32, I8, I64, I64, I64, I64, I64, I64)
+    table, state = (F64, F64, I8, I8, I8), (I64, F64, F64, F64, F64, F64, F64, I8)
+    values = (*events, *table, *state, I64, F64, F64, I64, *state, F64, N, N)
+    found = []
+    for width in WIDTHS:
+        marked = {"BLOCK": 512, "WIDTH": width}
+        found.append(Kernel(ALIGN, "mark_kernel", (*marks, None, None), marked))
+        cut = {"BLOCK": 512, "WIDTH": width, "TILE": 4}
+        found.append(Kernel(ALIGN, "align_kernel", (*values, None, None, None), cut, 8))
+    return found
+
+
+LAG = "schwabot_kernels.lag.gpu_expected"
+
+
+def _lag_kernels() -> list[Kernel]:
+    types = (I32, *(F64,) * 16, N, N, N)
+    return [Kernel(LAG, "expected_kernel", (*types, None), {"BLOCK": 512})]
+
+
+KERNELS: list[Kernel] = _scan_kernels() + _align_kernels() + _phase_kernels() + _consensus_kernels() + _lag_kernels()
 """Every kernel at the sizes it is launched with."""
 KERNELS += _forecast_kernels() + _leadlag_kernels()
 
