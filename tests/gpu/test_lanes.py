@@ -114,11 +114,11 @@ def test_synthetic_market_from_states_in_mid_run(device: str) -> None:
 
 
 @pytest.mark.slow
-def test_recorded_market_over_two_edges(device: str, captures: Path) -> None:
+def test_recorded_market_over_four_edges(device: str, captures: Path) -> None:
     config = ModulesConfig()
     config.hash_registry.tables = 2
-    for piece in pieces(captured(captures, 300_000), config, [9_999]):
-        hold(piece, device, *run_device(piece, device, edge=131_072, block=512))
+    for piece in pieces(captured(captures, 150_000), config, [9_999]):
+        hold(piece, device, *run_device(piece, device, edge=32_768, block=512))
 
 
 EPOCHS = {"half_life_s": 0.03, "slope_tau_s": 0.02}

@@ -173,12 +173,12 @@ def test_pending_outcomes_outgrow_the_ring(device: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("bits", "tables"), [(8, 4), (16, 2)])
-def test_recorded_market_over_two_edges(device: str, captures: Path, bits: int, tables: int) -> None:
+def test_recorded_market_over_four_edges(device: str, captures: Path, bits: int, tables: int) -> None:
     config = ModulesConfig()
     config.hash_registry.bits, config.hash_registry.tables = bits, tables
-    for piece in pieces(captured(captures, 300_000), config, [9_999]):
+    for piece in pieces(captured(captures, 150_000), config, [9_999]):
         hold_codes(piece, device)
-        hold(piece, device, *run_device(piece, device, edge=131_072, block=512))
+        hold(piece, device, *run_device(piece, device, edge=32_768, block=512))
 
 
 SPLITS = [
