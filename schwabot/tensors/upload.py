@@ -30,7 +30,7 @@ def uploaded(batches: Iterable[TickBatch], device: torch.device) -> Iterator[Tic
     if device.type != "cuda":
         yield from (_mapped(batch, device) for batch in batches)
         return
-    stream = torch.cuda.Stream(device)
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call, unused-ignore]
     before: tuple[TickBatch, torch.cuda.Event] | None = None
     for batch in batches:
         with torch.cuda.stream(stream):

@@ -53,9 +53,9 @@ class Laned(NamedTuple):
 
 
 class Turns(NamedTuple):
-    """Outcomes in order: what the ring keeps of each.
+    """Outcomes in order: what the ring keeps of each. Shape: [M].
 
-    ``weight`` and ``slope_weight`` are in the epochs of the row that writes, or after the last row where none does. Shape: [M].
+    ``weight`` and ``slope_weight`` are in the epochs of the row that writes, or after the last row where none does.
     """
 
     due_ns: torch.Tensor

@@ -134,7 +134,7 @@ def hash_kernel(
             following = following + (packed,)
         codes = following
     for t in tl.static_range(TABLES):
-        tl.store(code + t * N.to(tl.int64) + row, codes[t], mask)
+        tl.store(code + t * tl.cast(N, tl.int64) + row, codes[t], mask)
 
 
 def codes_of(

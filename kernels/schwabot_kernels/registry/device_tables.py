@@ -125,10 +125,10 @@ def read_kernel(
     up_down = tl.zeros([ROWS], tl.float64)
     least = tl.full([ROWS], float("inf"), tl.float64)
     for table in range(TABLES):
-        code = tl.load(codes + table * rows.to(tl.int64) + row, mask, other=0)
+        code = tl.load(codes + table * tl.cast(rows, tl.int64) + row, mask, other=0)
         negative = code >> 31
         sign = (2 * negative + 1).to(tl.float64)
-        group = table * slots.to(tl.int64) + (code ^ negative)
+        group = table * tl.cast(slots, tl.int64) + (code ^ negative)
         own = unit * (groups + 1) + group
         first = tl.load(start + own, mask, other=0)
         low = first
@@ -136,7 +136,7 @@ def read_kernel(
         for _ in range(STEPS):  # to the first outcome that is not yet known
             middle = (low + high) // 2
             inside = middle < high
-            earlier = inside & (tl.load(order + middle, inside, other=0) - table * known.to(tl.int64) < limit)
+            earlier = inside & (tl.load(order + middle, inside, other=0) - table * tl.cast(known, tl.int64) < limit)
             low = tl.where(earlier, middle + 1, low)
             high = tl.where(earlier, high, middle)
         has = low > first
