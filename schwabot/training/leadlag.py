@@ -17,7 +17,6 @@ non-synchronous data"; Huth, Abergel (2014), "High frequency lead/lag relationsh
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ from schwabot.errors import ConfigError, DataError
 from schwabot.records.market import Float64, Int64
 from schwabot.ticks.overlap import utc
 from schwabot.training.lag_peak import contrast_peak, peak_of
-from schwabot.training.leadlag_sums import LagSums
+from schwabot.training.leadlag_sums import LagSums, SumsDevice
 from schwabot.training.price_series import Series
 
 FINE_S, FINE_MS = 1.0, 10.0
@@ -247,7 +246,7 @@ def lead_lag(
     clock: str = "receive",
     event_estimated: bool = False,
     progress: Progress | None = None,
-    device: str = "cpu",
+    device: SumsDevice | None = None,
 ) -> LeadLag:
     """Lead-lag of two series over a grid of lags.
 
@@ -259,7 +258,7 @@ def lead_lag(
         clock: what the stamps are; told in the answer.
         event_estimated: they are estimates for some prices; told in the answer.
         progress: told the share of the work that is done; may raise to end it.
-        device: where the sums over lags are computed.
+        device: where the sums over lags are computed; default the CPU.
 
     Raises:
         DataError: the two have no time in common at any of the lags.
@@ -293,12 +292,13 @@ def lead_lag(
     block_ns = max(block_ns, span_ns / MOST_BLOCKS, PRICES_PER_BLOCK * slower_ms * 1e6)
     block_x = np.maximum(0, (time_x - time_x[0] - 1) // block_ns).astype(np.int64)  # a move belongs to its end
     energy_x, energy_y = (np.diff(values) ** 2 for values in (value_x, value_y))
-    sums = LagSums((time_x, value_x, time_y, value_y), device)
+    sums = LagSums((time_x, value_x, time_y, value_y), device or SumsDevice())
     steps = (len(time_x) + len(time_y)) / sums.steps_per_call
     by_block = _over_lags(
         lambda lags: sums.contrast(lags, block_x),
         lags_ns,
         steps,
+        sums.device.cores,
         lambda share: told(0.5 * share),
     )
     covariance = by_block.sum(axis=1)
@@ -312,6 +312,7 @@ def lead_lag(
         lambda lags: sums.bin_correlation(lags, width_ns, origin_ns),
         lags_ns,
         steps,
+        sums.device.cores,
         lambda share: told(0.5 + 0.5 * share),
     )
     norm = math.sqrt(energy_x.sum() * energy_y.sum())
@@ -400,12 +401,11 @@ def _per_block(block: Int64, values: Float64, blocks: int) -> Float64:
     return np.bincount(block, values, blocks).astype(np.float64)
 
 
-def _over_lags(work: Callable[[Int64], Float64], lags_ns: Int64, calls: float, told: Progress) -> Float64:
+def _over_lags(work: Callable[[Int64], Float64], lags_ns: Int64, calls: float, cores: int, told: Progress) -> Float64:
     """Some lags at a time on every core; each lag is on its own, so neither cores nor cuts change a result.
 
     ``calls`` is how many calls of its own a lag is worth.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cuts = max(min(cores, len(lags_ns)), math.ceil(len(lags_ns) * calls))
     parts = np.array_split(lags_ns, min(cuts, len(lags_ns)))
     done = []

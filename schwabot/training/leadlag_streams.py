@@ -23,6 +23,7 @@ from schwabot.records.market import MISSING_NS, Float64, Int64, Kind, Ticks
 from schwabot.ticks.merge import cut
 from schwabot.ticks.venue_clock import VenueClock, VenueClockConfig
 from schwabot.training.leadlag import LagGrid, LeadLag, LeadLagConfig, lead_lag
+from schwabot.training.leadlag_sums import SumsDevice
 from schwabot.training.price_series import Series, last_of_stamp, repeats, to_series
 
 CLOCKS = ("receive", "event")
@@ -244,14 +245,16 @@ class LeadLagReport:
         }
 
 
-def all_pairs(prices: PriceCollector, progress: PairProgress | None = None, device: str = "cpu") -> LeadLagReport:
+def all_pairs(
+    prices: PriceCollector, progress: PairProgress | None = None, device: SumsDevice | None = None
+) -> LeadLagReport:
     """Lead-lag of every pair of streams on both clocks.
 
     Args:
         prices: all of the feed; its series are handed over.
         progress: told pairs done, pairs in all, and share of the work; where it raises KeyboardInterrupt, the pairs
             done so far are kept.
-        device: where the sums over lags are computed.
+        device: where the sums over lags are computed; default the CPU.
 
     Raises:
         DataError: fewer than two streams that can be compared.
@@ -270,7 +273,7 @@ def compare(
     left_out: dict[str, dict[str, str]],
     config: LeadLagConfig,
     progress: PairProgress | None = None,
-    device: str = "cpu",
+    device: SumsDevice | None = None,
 ) -> LeadLagReport:
     """Lead-lag of every pair of series of one clock.
 

@@ -10,6 +10,10 @@ from hypothesis import strategies as st
 
 pytest.importorskip("triton")
 
+from schwabot.errors import DeviceError
+from schwabot.training.leadlag import LagGrid, lead_lag
+from schwabot.training.leadlag_sums import LagSums, SumsDevice
+from schwabot.training.price_series import to_series
 from schwabot_kernels.leadlag import cpu, gpu, reference
 from tests.gpu.recording import poisoned, triton_on
 from tests.kernels.test_leadlag import Float64, Int64, series
@@ -103,11 +107,23 @@ def test_a_path_that_does_not_move(device: str) -> None:
 
 def test_a_pair_on_the_device_is_the_pair_on_the_cpu(device: str) -> None:
     """The sums of ``lead_lag`` through the device's kernels, which take tensors of any device."""
-    from schwabot.training.leadlag_sums import LagSums
-
     arrays = (*walk(600, 12), *walk(500, 13))
     lags, block = np.arange(-30, 31) * 2_000_000, np.arange(600) // 60
-    here, there = LagSums(arrays), LagSums(arrays, f"{device}:0")
+    here, there = LagSums(arrays, SumsDevice()), LagSums(arrays, SumsDevice(f"{device}:0", required=True))
     assert there.contrast(lags, block).tolist() == here.contrast(lags, block).tolist()
     expected = here.bin_correlation(lags, 9_000_000, -(10**10))
     np.testing.assert_allclose(there.bin_correlation(lags, 9_000_000, -(10**10)), expected, rtol=1e-12, atol=1e-15)
+
+
+def test_a_device_that_fails_is_left_for_the_cpu() -> None:
+    """A device without memory to read from; the answer is the CPU's, and why is kept."""
+    x, y = (to_series(*walk(600, seed), f"s{seed}", returns="simple") for seed in (14, 15))
+    lost = SumsDevice("meta")
+    found = lead_lag(x, y, LagGrid.of(0.5, 10.0), device=lost)
+    assert lost.failed is not None
+    assert lost.said == "meta, then cpu"
+    alone = lead_lag(x, y, LagGrid.of(0.5, 10.0))
+    assert found.entry() == alone.entry()
+    assert found.curve.tolist() == alone.curve.tolist()
+    with pytest.raises(DeviceError, match="device meta is required and failed"):
+        lead_lag(x, y, LagGrid.of(0.5, 10.0), device=SumsDevice("meta", required=True))
