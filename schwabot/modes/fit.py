@@ -49,16 +49,21 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
     from schwabot.sinks.fit_table import fit_table, show_fit, write_fit
     from schwabot.sinks.progress import Progress
     from schwabot.sinks.summary import write_json
+    from schwabot.tensors.device import resolve_device
     from schwabot.training.fit import ForecastFit
 
     _check_out(settings.fit.out)
     feed = open_feed(settings)
-    task = ForecastFit(feed.instruments, settings.fit, settings.modules, settings.latency, settings.skill)
-    notes = say([f"note: {note}" for note in getattr(feed, "notes", ())])
+    device, reason = resolve_device(settings.device)
+    task = ForecastFit(feed.instruments, settings.fit, settings.modules, settings.latency, settings.skill, device)
+    notes = say(
+        ([] if reason is None else [f"warning: running on the CPU: {reason}"])
+        + [f"note: {note}" for note in getattr(feed, "notes", ())]
+    )
     config = write_config(settings, run_dir)
     had_one = (run_dir / CHECKPOINT).exists()
     if settings.sinks.console:
-        print(f"schwabot fit on cpu: {describe(settings)}")  # noqa: T201
+        print(f"schwabot fit on {device}: {describe(settings)}")  # noqa: T201
     compile_s = compile_by(task.warm_up, task.assets[0].instruments)
     stop = engine.StopRequest()
     state: dict[str, Any] = {"interrupted": False}
@@ -107,7 +112,7 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
     finally:
         found = task.summary() | files
         skill = task.skill_tables("forecast")
-        summary: dict[str, Any] = {"mode": settings.mode, "device": "cpu"}
+        summary: dict[str, Any] = {"mode": settings.mode, "device": str(device)}
         if first:
             summary |= first[0].tally.counts() | {
                 "dropped": dict(first[0].dropped),

@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from schwabot.errors import ConfigError, FitError
 from schwabot.modules.forecast import FEATURES, ForecastHead, role_of
@@ -27,6 +28,7 @@ from schwabot.records.market import Ticks
 from schwabot.signals.own_features import declare_columns
 from schwabot.ticks.venue_clock import VenueClockConfig
 from schwabot.training.assets import Asset, assets_of
+from schwabot.training.device_rows import DeviceRows
 from schwabot.training.fit_score import AssetScore, beaten, mean_r2
 from schwabot.training.fit_settings import FitConfig
 from schwabot.training.forecast_pass import ForecastPass
@@ -53,6 +55,7 @@ class ForecastFit:
         modules: settings of the graph that will serve the head.
         latency: settings of the venue clocks.
         skill: horizons, grid and intervals of the scores.
+        device: does the sums over rows; default the CPU, which also does the rest.
 
     Raises:
         ConfigError: an asset that is not in the source, a horizon of the modules that would not be trained, or a signal
@@ -76,8 +79,10 @@ class ForecastFit:
         modules: ModulesConfig | None = None,
         latency: VenueClockConfig | None = None,
         skill: SkillConfig | None = None,
+        device: torch.device | None = None,
     ) -> None:
         skill = skill or SkillConfig()
+        self.device = device or torch.device("cpu")
         self.config = config or FitConfig()
         self.modules = modules or ModulesConfig()
         self.latency = latency or VenueClockConfig()
@@ -255,7 +260,8 @@ class ForecastFit:
                 f"{name}: one stream only, so there is no deviation to learn from; the forecast is made of its own"
                 " quotes and trades"
             )
-        return Part(rows, counts, tuple(self.roles.index(role_of(one)) for one in asset.instruments))
+        there = None if self.device.type == "cpu" else DeviceRows(rows, self.device, self.notes.append)
+        return Part(rows, counts, tuple(self.roles.index(role_of(one)) for one in asset.instruments), there)
 
     def _train(self, parts: Sequence[Part], tell: Callable[[str], None]) -> ForecastHead:
         roles, config = len(self.roles), self.config

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schwabot.records.market import Float64
+from schwabot.records.market import Float64, Int64
+from schwabot.training.device_rows import DeviceRows
 from schwabot.training.forecast_rows import Bool, Rows
 
 SILENT = 1e-9
@@ -38,11 +39,13 @@ class Part:
         rows: all rows of the asset.
         counts: which of them. bool [n]
         roles: place of each of its streams among the R roles. [V]
+        there: the same rows on a device, which does the sums while it can; None = the CPU does.
     """
 
     rows: Rows
     counts: Bool
     roles: tuple[int, ...]
+    there: DeviceRows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +81,11 @@ def feature_scale(parts: Sequence[Part], roles: int, grid_share: float) -> Float
     features = parts[0].rows.features.shape[2]
     square, assets = np.zeros((roles, features)), np.zeros((roles, 1))
     for part in parts:
-        found = np.zeros((len(part.roles), features))
-        for weight, feature, _ in _chunks(part, grid_share):
-            found += np.einsum("n,nvf->vf", weight, feature * feature)
+        found = part.there.squares(*_weighed(part, grid_share)) if part.there else None
+        if found is None:
+            found = np.zeros((len(part.roles), features))
+            for weight, feature, _ in _chunks(part, grid_share):
+                found += np.einsum("n,nvf->vf", weight, feature * feature)
         np.add.at(square, list(part.roles), found)
         np.add.at(assets, list(part.roles), 1.0)
     scale = np.sqrt(square / np.maximum(assets, 1.0))
@@ -100,14 +105,8 @@ def moments(part: Part, scale: Float64, config: RidgeConfig) -> Moments:
     at = list(part.roles)
     horizons = part.rows.outcome_bp.shape[2]
     wide = len(at) * features
-    gram, cross = np.zeros((wide, wide)), np.zeros((wide, len(at) * horizons))
-    energy = np.zeros((len(at), horizons))
-    for weight, feature, outcome in _chunks(part, config.grid_share):
-        z = scaled(feature, scale[at], config.clip).reshape(len(weight), -1)
-        weighted = z * weight[:, None]
-        gram += weighted.T @ z
-        cross += weighted.T @ outcome.reshape(len(weight), -1)
-        energy += np.einsum("n,nvh->vh", weight, outcome * outcome)
+    summed = part.there.products(*_weighed(part, config.grid_share), scale[at], config.clip) if part.there else None
+    gram, cross, energy = summed or _products(part, scale[at], config)
     place = (np.array(at)[:, None] * features + np.arange(features)).ravel()
     all_gram, all_cross = np.zeros((roles * features,) * 2), np.zeros((roles * features, roles, horizons))
     all_gram[np.ix_(place, place)] = gram
@@ -115,6 +114,19 @@ def moments(part: Part, scale: Float64, config: RidgeConfig) -> Moments:
     all_energy, target = np.zeros((roles, horizons)), np.zeros(roles, np.bool_)
     all_energy[at], target[at] = energy, True
     return Moments(all_gram, all_cross, all_energy, target)
+
+
+def _products(part: Part, scale: Float64, config: RidgeConfig) -> tuple[Float64, Float64, Float64]:
+    """As ``DeviceRows.products``, on the CPU."""
+    wide, (streams, horizons) = scale.size, part.rows.outcome_bp.shape[1:]
+    gram, cross, energy = np.zeros((wide, wide)), np.zeros((wide, streams * horizons)), np.zeros((streams, horizons))
+    for weight, feature, outcome in _chunks(part, config.grid_share):
+        z = scaled(feature, scale, config.clip).reshape(len(weight), -1)
+        weighted = z * weight[:, None]
+        gram += weighted.T @ z
+        cross += weighted.T @ outcome.reshape(len(weight), -1)
+        energy += np.einsum("n,nvh->vh", weight, outcome * outcome)
+    return gram, cross, energy
 
 
 def with_missing(found: Moments, features: int, share: float) -> Moments:
@@ -233,6 +245,11 @@ def score(fitted: Fitted, part: Part) -> Sums:
     energy = np.zeros((2, *part.rows.outcome_bp.shape[1:]))
     error = np.zeros((len(weight), *energy.shape))
     for kind, counts in enumerate((part.counts & part.rows.quote, part.counts & ~part.rows.quote)):
+        rows = np.flatnonzero(counts)
+        found = part.there.errors(rows, weight, fitted.scale[at], fitted.clip) if part.there else None
+        if found is not None:
+            energy[kind], error[:, kind] = found
+            continue
         for _, feature, outcome in _chunks(Part(part.rows, counts, part.roles), 0.5):
             z = scaled(feature, fitted.scale[at], fitted.clip).reshape(len(feature), -1)
             energy[kind] += (outcome * outcome).sum(axis=0)
@@ -240,6 +257,12 @@ def score(fitted: Fitted, part: Part) -> Sums:
                 miss = outcome - np.tensordot(z, weight[p], axes=(1, 2)).transpose(0, 2, 1)
                 error[p, kind] += (miss * miss).sum(axis=0)
     return Sums(energy, error)
+
+
+def _weighed(part: Part, grid_share: float) -> tuple[Float64, Int64]:
+    """Weight and place of the rows that count."""
+    at = np.flatnonzero(part.counts)
+    return weights(part, grid_share)[at], at
 
 
 def _chunks(part: Part, grid_share: float) -> Iterator[tuple[Float64, Float64, Float64]]:
