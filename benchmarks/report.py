@@ -46,7 +46,8 @@ def page(kept: dict[str, Any]) -> str:
     parts = [HEAD + markdown(["what", "measured", "target", ""], lines)]
     for name, one in kept.items():
         title, _, how = one["question"].partition("\n\n")
-        part = [f"## {title}", f"`python -m benchmarks {name}`", how.strip()]
+        command = "make gpu-check" if name == "gpu_check" else f"python -m benchmarks {name}"
+        part = [f"## {title}", f"`{command}`", how.strip()]
         if one["rows"]:
             part.append(markdown(list(one["rows"][0]), [list(row.values()) for row in one["rows"]]))
         part.append("\n".join(f"{note}" for note in one["notes"]))
