@@ -80,7 +80,7 @@ def test_what_was_traced_before_an_error_is_there(tmp_path: Path) -> None:
                         raise ValueError
                 trace.step()
 
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         run()
     assert recorded(events_of(tmp_path / TRACE)) == [2, 3, 4]
     assert profiling._open == []
