@@ -173,7 +173,7 @@ def test_its_steps_make_an_environment_that_runs(tmp_path: Path) -> None:
         command_of(FINAL.values("HEALTHCHECK")[0].split("CMD ")[1]),
     )
     said = run([*entry, "mode=convert", "convert.out=outputs/ticks", "source.events=2000"], tmp_path / "data", env)
-    assert "2,000 events" in said
+    assert "2,000 quotes and trades" in said
     assert run(check, tmp_path / "data", env).startswith("healthy: the run moved on ")
     where = "import schwabot, schwabot_kernels, triton; print(schwabot.__file__, schwabot_kernels.__file__)"
     for file in run(["python", "-c", where], tmp_path / "data", env).split():
