@@ -34,6 +34,7 @@ from schwabot.training.skill_settings import SkillConfig
 
 MODES = ("replay", "convert", "leadlag", "fit", "backtest", "sweep")
 TRADING = ("backtest", "sweep")
+PROFILED = ("replay", "backtest", "sweep")
 DEFAULT_POLICY = "threshold"
 PLANNED_MODES = ("record", "paper", "live", "serve")
 GROUPS = (
@@ -156,6 +157,7 @@ class RunConfig:
     Attributes:
         mode: what to do.
         batch_events: events per batch; changes memory and speed, never a result.
+        profile: write a trace of a few batches to ``profile/``: where the time goes.
         source: where ticks come from; its type depends on ``source=...``.
         latency: venue clocks and feed delays.
         instruments: what is known about each stream: any name → ``InstrumentConfig``.
@@ -171,6 +173,7 @@ class RunConfig:
     mode: str = "replay"
     checkpoint: str | None = None
     batch_events: int = 65_536
+    profile: bool = False
     source: Any = MISSING
     device: DeviceConfig = field(default_factory=DeviceConfig)
     modules: ModulesConfig = field(default_factory=ModulesConfig)
@@ -205,6 +208,10 @@ class RunConfig:
             raise ConfigError(f"policy={self.policy.name} does nothing in mode={self.mode}: add mode=backtest")
         if self.cluster.kind == "ray" and self.mode != "sweep":
             raise ConfigError(f"cluster={self.cluster.kind} does nothing in mode={self.mode}: add mode=sweep")
+        if self.profile and self.mode not in PROFILED:
+            raise ConfigError(f"profile=true does nothing in mode={self.mode}: it traces mode={either(PROFILED)}")
+        if self.profile and self.cluster.kind == "ray":
+            raise ConfigError(f"profile=true sees this process alone: leave cluster={self.cluster.kind} out")
         if self.checkpoint is not None and not self.checkpoint.strip():
             raise ConfigError("checkpoint= is empty: name a file that mode=fit wrote, or leave it out")
         if self.checkpoint and self.mode in ("convert", "fit", "leadlag"):

@@ -22,6 +22,7 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int64, Kind, Ticks
 from schwabot.sinks.base import RunHeader, Sink
 from schwabot.sinks.progress import Progress
+from schwabot.tensors.profiling import Trace, span, spans
 from schwabot.ticks.base import Feed
 
 
@@ -354,6 +355,7 @@ def run(
     batch_events: int = 65_536,
     progress: Progress | None = None,
     started_s: float | None = None,
+    trace: Trace | None = None,
 ) -> dict[str, Any]:
     """Drive a feed through the graph and tell every sink.
 
@@ -372,6 +374,7 @@ def run(
         batch_events: events per batch.
         progress: shown while it runs.
         started_s: ``time.perf_counter()`` that wall time counts from; default now.
+        trace: of a few batches; told when one is done.
 
     Returns:
         What summary.json holds.
@@ -380,6 +383,7 @@ def run(
     started_s = loop_s if started_s is None else started_s
     tally = Tally(header.instruments, reference, header.rates)
     bar = Progress(enabled=False) if progress is None else progress
+    traced = Trace(None) if trace is None else trace
     state: dict[str, Any] = {"interrupted": False}
     opened: list[Sink] = []
     warned: list[str] = []
@@ -391,11 +395,15 @@ def run(
             warned.append(f"warning: {lost.before} failed ({lost.reason}); the run goes on on the {lost.after.upper()}")
             bar.note(warned[-1])
         if broker is not None:
-            broker.finish() if ticks is None else broker.step(ticks, record)
-        for meter in meters:
-            meter.update(ticks, record)
-        for sink in sinks:
-            sink.write(record)
+            with span("broker"):
+                broker.finish() if ticks is None else broker.step(ticks, record)
+        with span("meters"):
+            for meter in meters:
+                meter.update(ticks, record)
+        with span("sinks"):
+            for sink in sinks:
+                with span(type(sink).__name__):
+                    sink.write(record)
 
     def close() -> dict[str, Any]:
         clocks = graph.clock_summary()
@@ -419,15 +427,16 @@ def run(
     # Closing happens under the same guard: a Ctrl-C that comes while files are written must not lose them.
     with StopRequest() as stop:
         try:
-            with bar:
+            with bar, traced:
                 for sink in sinks:
                     sink.open(header)
                     opened.append(sink)
-                for ticks in feed.batches(batch_events):
+                for ticks in spans("feed", feed.batches(batch_events)):
                     record = graph.step(ticks)
                     clock.advance(int(ticks.ts_recv_ns[-1]))
                     take(ticks, record)
                     bar.update(int(tally.events.sum()), feed.progress())
+                    traced.step()
                     if stop.wanted:
                         state["interrupted"] = True
                         break

@@ -33,6 +33,7 @@ from schwabot.records.audit import DriftEvents, FallbackEvent, SignalColumns, St
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Int8, Int64, Kind, Ticks
 from schwabot.signals.own_features import own_features
+from schwabot.tensors.profiling import span
 from schwabot.tensors.tick_batch import TickBatch
 from schwabot.ticks.merge import blank
 from schwabot.ticks.venue_clock import VenueClock, VenueClockConfig
@@ -100,15 +101,18 @@ class Pipeline:
 
     def step(self, ticks: Ticks) -> StepRecord:
         """Answer one batch of N ≥ 1 rows; one thread at a time, as ``Graph.advance``."""
-        ts_venue_ns, latency_ns = self.clock.update(ticks)
+        with span("clock"):
+            ts_venue_ns, latency_ns = self.clock.update(ticks)
         batch = TickBatch.from_ticks(ticks, latency_ns)
         lost: tuple[FallbackEvent, ...] = ()
-        if self._on_device is None:
-            output = self.graph.advance(batch, self._graph_state)
-        else:
-            output = self._on_device.advance(batch)
-            lost = self._leave_a_device_that_failed(int(ticks.ts_recv_ns[-1]))
-        record = self._record(output, ticks, ts_venue_ns, ticks.kind != Kind.DEPTH)
+        with span("graph"):
+            if self._on_device is None:
+                output = self.graph.advance(batch, self._graph_state)
+            else:
+                output = self._on_device.advance(batch)
+                lost = self._leave_a_device_that_failed(int(ticks.ts_recv_ns[-1]))
+        with span("record"):
+            record = self._record(output, ticks, ts_venue_ns, ticks.kind != Kind.DEPTH)
         return replace(record, fallbacks=(*lost, *record.fallbacks)) if lost else record
 
     def _leave_a_device_that_failed(self, now_ns: int) -> tuple[FallbackEvent, ...]:

@@ -26,6 +26,7 @@ from schwabot.compose import explain, normalise_arguments, to_settings
 from schwabot.config import conf_dir, register
 from schwabot.errors import ConfigError, SchwabotError
 from schwabot.run_folder import RESULTS
+from schwabot.sinks.heartbeat import beat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     given = sys.argv[1:] if arguments is None else arguments
     _started_s[:] = [time.perf_counter()]
+    beat()
     try:
         if "--version" in given:
             # By name: the package's own module names the API, which stands above this one.

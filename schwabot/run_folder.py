@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+from schwabot.tensors.profiling import TRACE
 
 TABLES = (
     "signals", "lag_decisions", "lag_curve", "arbitrage", "drift", "memory", "leadlag", "fit", "fills", "shortfall",
@@ -12,7 +15,7 @@ TABLES = (
 HEAD = "checkpoint.safetensors"
 RESULTS = (
     "summary.json", "config.yaml", HEAD, *(f"{table}.parquet" for table in TABLES), "leadlag.png", "lag_curve.png",
-    "report.html",
+    "report.html", TRACE,
 )  # fmt: skip
 """Files of a run."""
 
@@ -35,3 +38,5 @@ def remove_results(run_dir: Path) -> None:
         old.unlink()
     for name in {*RESULTS, *parts} - kept:
         (run_dir / name).unlink(missing_ok=True)
+    with suppress(OSError):  # it is not there, or something else is in it
+        (run_dir / TRACE).parent.rmdir()

@@ -213,6 +213,16 @@ def test_clusters() -> None:
         settings("mode=sweep", "cluster=ray", "cluster.address=auto", "cluster.num_cpus=2")
 
 
+def test_profile_is_refused_where_it_would_trace_nothing() -> None:
+    for mode in ("replay", "backtest", "sweep"):
+        assert settings(f"mode={mode}", "profile=true").profile
+    for mode in ("leadlag", "fit"):
+        with pytest.raises(ConfigError, match=f"profile=true does nothing in mode={mode}: it traces mode=replay, "):
+            settings(f"mode={mode}", "profile=true")
+    with pytest.raises(ConfigError, match=r"profile=true sees this process alone: leave cluster=ray out"):
+        settings("mode=sweep", "cluster=ray", "profile=true")
+
+
 def test_policy_of_bad_input() -> None:
     policy = settings("source=capture", "source.glob=x", "source.policy.gap=drop").source.policy
     assert (policy.gap, policy.malformed) == ("drop", "error")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,32 @@ def test_main_job_from_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 QUIET = ["sinks.tensorboard=false", "sinks.console=false", "source.events=3000"]
+
+
+def ranges_of(run_dir: str) -> Counter[str]:
+    with gzip.open(Path(run_dir, "profile", "run.pt.trace.json.gz")) as file:
+        events = json.load(file)["traceEvents"]
+    return Counter(event["name"] for event in events if event.get("cat") == "user_annotation")
+
+
+def test_profile_says_where_the_time_of_a_run_goes(capfd: pytest.CaptureFixture[str]) -> None:
+    main([*QUIET, "hydra.run.dir=r", "batch_events=200", "profile=true", "sinks.progress=false"])
+    found = ranges_of("r")
+    names = ("feed", "clock", "graph", "record", "meters", "sinks", "ParquetSink", "SummarySink")
+    assert {name: found[name] for name in names} == dict.fromkeys(names, 8), "eight batches of more than fifteen"
+    assert sum(name.startswith("ProfilerStep#") for name in found) == 8
+    assert "Profiler" not in capfd.readouterr().err
+    assert "gpu" not in summary_of("r") or os.path.exists("/dev/nvidiactl")
+    main([*QUIET, "hydra.run.dir=r", "sinks.progress=false"])
+    assert not Path("r", "profile").exists(), "of the run before, so it went with it"
+
+
+@pytest.mark.slow
+def test_profile_of_runs_that_trade() -> None:
+    main([*QUIET, "hydra.run.dir=b", "mode=backtest", "batch_events=200", "profile=true", "sinks.figures=false"])
+    assert ranges_of("b")["broker"] == 8
+    main([*QUIET, "hydra.run.dir=s", "mode=sweep", "sweep.sets=40", "profile=true", "sinks.figures=false"])
+    assert ranges_of("s")["sets"] >= 1
 
 
 def test_convert_then_store_gives_the_same_answers() -> None:

@@ -16,7 +16,7 @@ from schwabot import engine
 from schwabot.clock import ReplayClock
 from schwabot.config import RunConfig
 from schwabot.execution.simulated import SimulatedBroker
-from schwabot.modes.opening import describe, say, while_compiling
+from schwabot.modes.opening import describe, say, trace_of, while_compiling
 from schwabot.modes.replay import sinks_of
 from schwabot.modes.trading import Desk, open_desk, open_policy
 from schwabot.records.audit import StepRecord
@@ -26,6 +26,7 @@ from schwabot.simulation.outcome import EquityCurve, Outcome, equity_curve
 from schwabot.simulation.report import write_report
 from schwabot.simulation.report_backtest import backtest_sections
 from schwabot.simulation.totals import account_currency, funding_note, run_totals, short_spot_note
+from schwabot.sinks.gpu_telemetry import watch_gpu
 from schwabot.sinks.narrow import print_narrow, short_number
 from schwabot.sinks.progress import Progress
 from schwabot.training.heads import fitted_note
@@ -68,25 +69,33 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
     header = desk.header(settings, run_dir)
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
     skill = skill_meter(desk.feed.instruments, settings.skill, desk.head, rates=desk.pipeline.rates)
-    summary = engine.run(
-        desk.feed,
-        desk.pipeline,
-        header,
-        clock=ReplayClock(),
-        broker=broker,
-        sinks=sinks_of(settings, progress),
-        meters=[
-            *meters_of(
-                desk.feed, skill, desk.modules.phantom_lag, desk.pipeline.clock_summary, desk.head, desk.pipeline.rates
-            ),
-            CompileEntry(policy_s + graph_s + broker_s),
-            BacktestEntry(broker, desk, parameters),
-        ],
-        reference=desk.reference,
-        batch_events=settings.batch_events,
-        progress=progress,
-        started_s=started_s,
-    )
+    with watch_gpu(header.device) as gpu:
+        summary = engine.run(
+            desk.feed,
+            desk.pipeline,
+            header,
+            clock=ReplayClock(),
+            broker=broker,
+            sinks=sinks_of(settings, progress, gpu),
+            meters=[
+                *meters_of(
+                    desk.feed,
+                    skill,
+                    desk.modules.phantom_lag,
+                    desk.pipeline.clock_summary,
+                    desk.head,
+                    desk.pipeline.rates,
+                ),
+                CompileEntry(policy_s + graph_s + broker_s),
+                BacktestEntry(broker, desk, parameters),
+                gpu,
+            ],
+            reference=desk.reference,
+            batch_events=settings.batch_events,
+            progress=progress,
+            started_s=started_s,
+            trace=trace_of(settings, run_dir, header.device),
+        )
     notes = list(summary["notes"])
     outcome = broker.outcome()
     currency, note = account_currency(outcome)

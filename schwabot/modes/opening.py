@@ -23,6 +23,7 @@ from schwabot.config import (
 )
 from schwabot.errors import ConfigError, DataError, closest
 from schwabot.run_folder import remove_results
+from schwabot.tensors.profiling import TRACE, Trace
 
 if TYPE_CHECKING:
     from schwabot.modules.settings import ModulesConfig
@@ -180,6 +181,17 @@ def write_config(settings: RunConfig, run_dir: Path) -> dict[str, Any]:
     config: dict[str, Any] = mask_secrets(OmegaConf.to_container(OmegaConf.structured(settings)))
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(config), encoding="utf-8")
     return config
+
+
+def trace_of(settings: RunConfig, run_dir: Path, device: str) -> Trace:
+    """The trace that ``profile=true`` asks for; without it, one of nothing.
+
+    Args:
+        settings: of the run.
+        run_dir: of the run.
+        device: torch's name of it.
+    """
+    return Trace(run_dir / TRACE if settings.profile else None, cuda=device.startswith("cuda"))
 
 
 def reference_of(wanted: str | None, instruments: tuple[Instrument, ...]) -> str | None:

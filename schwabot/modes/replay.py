@@ -10,6 +10,7 @@ from schwabot.config import RunConfig
 
 if TYPE_CHECKING:
     from schwabot.sinks.base import Sink
+    from schwabot.sinks.gpu_telemetry import GpuTelemetry
     from schwabot.sinks.progress import Progress
 
 
@@ -22,6 +23,8 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     from schwabot import engine
     from schwabot.clock import ReplayClock
     from schwabot.modes.opened_graph import open_graph
+    from schwabot.modes.opening import trace_of
+    from schwabot.sinks.gpu_telemetry import watch_gpu
     from schwabot.sinks.progress import Progress
     from schwabot.training.meters import CompileEntry, meters_of, skill_meter
 
@@ -31,21 +34,24 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     compile_s = opened.compile()
     skill = skill_meter(feed.instruments, settings.skill, head, rates=pipeline.rates)
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
-    summary = engine.run(
-        feed,
-        pipeline,
-        header,
-        clock=ReplayClock(),
-        sinks=sinks_of(settings, progress),
-        meters=[
-            *meters_of(feed, skill, opened.modules.phantom_lag, pipeline.clock_summary, head, pipeline.rates),
-            CompileEntry(compile_s),
-        ],
-        reference=opened.reference,
-        batch_events=settings.batch_events,
-        progress=progress,
-        started_s=started_s,
-    )
+    with watch_gpu(header.device) as gpu:
+        summary = engine.run(
+            feed,
+            pipeline,
+            header,
+            clock=ReplayClock(),
+            sinks=sinks_of(settings, progress, gpu),
+            meters=[
+                *meters_of(feed, skill, opened.modules.phantom_lag, pipeline.clock_summary, head, pipeline.rates),
+                CompileEntry(compile_s),
+                gpu,
+            ],
+            reference=opened.reference,
+            batch_events=settings.batch_events,
+            progress=progress,
+            started_s=started_s,
+            trace=trace_of(settings, run_dir, header.device),
+        )
     for note in summary["notes"][len(opened.notes) :]:
         if not note.startswith("warning"):  # said when it came
             sys.stderr.write(f"{note}\n")
@@ -54,7 +60,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     return summary
 
 
-def sinks_of(settings: RunConfig, progress: Progress) -> list[Sink]:
+def sinks_of(settings: RunConfig, progress: Progress, gpu: GpuTelemetry) -> list[Sink]:
     """What a run through the graph writes and shows."""
     from schwabot.sinks.console import ConsoleSink
     from schwabot.sinks.lag_figure import LagFigureSink
@@ -67,7 +73,7 @@ def sinks_of(settings: RunConfig, progress: Progress) -> list[Sink]:
     if wanted.parquet:
         sinks.append(ParquetSink(wanted, say=progress.note))
     if wanted.tensorboard:
-        sinks.append(TensorBoardSink(wanted.tensorboard_points))
+        sinks.append(TensorBoardSink(wanted.tensorboard_points, gpu))
     sinks.append(SummarySink())
     if wanted.figures:
         sinks.append(LagFigureSink())

@@ -16,7 +16,7 @@ from schwabot import engine
 from schwabot.cluster.ray_cluster import RayCluster
 from schwabot.config import RunConfig
 from schwabot.errors import ConfigError
-from schwabot.modes.opening import describe, notes_of, open_feed, say, while_compiling, write_config
+from schwabot.modes.opening import describe, notes_of, open_feed, say, trace_of, while_compiling, write_config
 from schwabot.modes.sweep_markets import MarketPlan, Markets, changed, content_of, declared
 from schwabot.modes.sweep_slices import WHOLE, Slices, slices_of
 from schwabot.modes.sweeping import Bench, Here, OpenMarkets, Swept, identity, sweep_markets
@@ -31,6 +31,7 @@ from schwabot.simulation.sweep.parts import Parts
 from schwabot.simulation.sweep.ranges import Space, open_space
 from schwabot.simulation.sweep.search import Search, open_search
 from schwabot.simulation.sweep.table import Results
+from schwabot.sinks.gpu_telemetry import GpuTelemetry, watch_gpu
 from schwabot.sinks.narrow import print_narrow, short_number
 from schwabot.sinks.progress import Progress
 from schwabot.sinks.summary import write_json
@@ -100,6 +101,7 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
         if settings.sinks.console:
             print(f"schwabot sweep on {job.device}: {describe(settings)}", flush=True)  # noqa: T201
         stop = held.enter_context(engine.StopRequest())
+        gpu = held.enter_context(watch_gpu(job.device if cluster is None else "cpu"))
         is_begun = False  # a sweep that is refused leaves what is in the folder
         try:
             markets = None
@@ -116,7 +118,7 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
             parts = Parts(run_dir, told_by, settings.sweep.resume and known)
             is_begun = bool(write_config(settings, run_dir))
             summary |= opened.counts() | {"compile_s": markets.compile_s if markets else 0.0}
-            swept = _sweep(settings, run_dir, job, opened, bench, parts, stop)
+            swept = _sweep(settings, run_dir, job, opened, bench, parts, stop, gpu)
             summary["interrupted"] = not swept.whole
             summary["sweep"] = swept.numbers | {"policy": settings.policy.name}
             summary["notes"] += say(swept.notes)
@@ -130,6 +132,7 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
             raise
         finally:
             summary |= {"wall_s": time.perf_counter() - started_s, "peak_rss_mib": engine.peak_rss_mib()}
+            summary |= gpu.summary()
             if is_begun:
                 write_json(run_dir / "summary.json", summary)
     return summary
@@ -137,13 +140,14 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
 
 def _sweep(
     settings: RunConfig, run_dir: Path, job: _Job, opened: OpenMarkets, bench: Bench, parts: Parts,
-    stop: engine.StopRequest,
+    stop: engine.StopRequest, gpu: GpuTelemetry,
 ) -> Swept:  # fmt: skip
     """Try all sets, and show how far it is."""
     config, bucket_s, search = settings.sweep, settings.simulation.bucket_s, job.search
     board = SweepBoard(run_dir) if settings.sinks.tensorboard else None
     best = [np.nan]
     begun_s = time.perf_counter()
+    trace = trace_of(settings, run_dir, job.device)
 
     def told(done: int, ran: int, results: Results) -> None:
         spent_s = max(time.perf_counter() - begun_s, 1e-9)
@@ -154,9 +158,11 @@ def _sweep(
             best.append(np.fmax(best[-1], np.fmax.reduce(objective)))
             rates = {"sets_per_s": ran / spent_s, "param_events_per_s": ran * opened.rows / spent_s}
             board.progress(done, {"best": float(best[-1])} | (rates if ran else {}))
+            board.device(done, gpu.take())
+        trace.step()
 
     try:
-        with Progress(enabled=settings.sinks.progress, label="sweep", unit="sets") as bar:
+        with Progress(enabled=settings.sinks.progress, label="sweep", unit="sets") as bar, trace:
             swept = sweep_markets(
                 settings,
                 job.space,

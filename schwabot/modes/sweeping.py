@@ -33,6 +33,7 @@ from schwabot.simulation.sweep.table import Results, Row
 from schwabot.simulation.sweep.verdict import Verdict, verdict
 from schwabot.simulation.totals import short_spot_note
 from schwabot.sinks.sweep_figure import Heat
+from schwabot.tensors.profiling import span
 
 UNSKIPPED_SETS = 16
 """Sets that are also run without skipping, for the rate and to see that they come to the same."""
@@ -79,7 +80,8 @@ class Here:
     def run(self, shards: Sequence[Shard]) -> pa.Table:
         """Run shards."""
         keys = {(one.market, one.graph) for one in shards}
-        return run_here(shards, {key: self._markets.get(*key) for key in keys}, self.slots)
+        with span("sets"):
+            return run_here(shards, {key: self._markets.get(*key) for key in keys}, self.slots)
 
     def take_busy_s(self) -> float:
         """Time in the kernel since the last call, of all threads together."""

@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from schwabot.sinks.heartbeat import beat
+
 
 class Progress:
     """Progress of one run.
@@ -36,6 +38,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         self._started_s = self._said_s = time.monotonic()
+        beat()
         if self._enabled and self._stream.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -59,6 +62,7 @@ class Progress:
 
     def update(self, events: int, share: float, more: str = "") -> None:
         """Say how many events are done, what share of the source that is (0 to 1), and what else goes with the rate."""
+        beat()
         if not self._enabled:
             return
         now_s = time.monotonic()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from schwabot.sinks.gpu_telemetry import Reading, scalars
 from schwabot.sinks.sweep_figure import Heat, heat_figure, surface_figure
 
 FOLDER = "sweep_sets"
@@ -27,6 +28,7 @@ class SweepBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         self._run_dir = run_dir
+        self._throttled: set[str] = set()
         for old in (run_dir / FOLDER).glob("set_*"):  # of an earlier part of the sweep
             for file in old.glob("events.out.tfevents.*"):
                 file.unlink()
@@ -39,6 +41,12 @@ class SweepBoard:
         for name, value in numbers.items():
             if math.isfinite(value):
                 self._writer.add_scalar(f"sweep/{name}", value, sets)
+
+    def device(self, sets: int, readings: Iterable[Reading]) -> None:
+        """What the GPU was doing since the last block."""
+        for reading in readings:
+            for tag, value in scalars(reading, self._throttled):
+                self._writer.add_scalar(tag, value, sets, walltime=reading.time_s)
 
     def found(self, numbers: Mapping[str, float | None]) -> None:
         """What the guards say, one number each."""

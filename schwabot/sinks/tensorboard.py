@@ -9,8 +9,7 @@ Axis legend: N rows of a batch, V streams, L latencies, K points kept.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,13 @@ import numpy as np
 from schwabot.records.audit import Lane, StepRecord
 from schwabot.records.market import Float64, Int64
 from schwabot.sinks.base import RunHeader
+from schwabot.sinks.gpu_telemetry import GpuTelemetry, scalars
 from schwabot.sinks.graph_picture import GraphNode, nodes
 from schwabot.sinks.lag_figure import lag_figure
 
 VOLTS: Float64 = np.linspace(0.8, 3.3, 51)
 COST_BP: Float64 = np.linspace(-10.0, 10.0, 201)  # beside them a bin below and one above, as wide as the data
 SKILL_HORIZON_MS = "100"
-TELEMETRY_EVERY_S = 1.0
 
 
 class TensorBoardSink:
@@ -32,10 +31,13 @@ class TensorBoardSink:
 
     Args:
         points: about how many points a scalar gets.
+        gpu: read beside the run; drawn as it comes.
     """
 
-    def __init__(self, points: int = 400) -> None:
+    def __init__(self, points: int = 400, gpu: GpuTelemetry | None = None) -> None:
         self._points = points
+        self._gpu = gpu
+        self._throttled: set[str] = set()
 
     def open(self, header: RunHeader) -> None:
         """Import TensorBoard, start the file, draw the module graph."""
@@ -54,8 +56,7 @@ class TensorBoardSink:
             self._stride = 64
         self._voltage = np.zeros((V, len(VOLTS) - 1), dtype=np.int64)
         self._costs: Int64 | None = None
-        self._gpu = _gpu_telemetry(header.device)
-        self._gpu_next_s = 0.0
+        self._step = 0
         streams = tuple(instrument.stream for instrument in header.instruments)
         self._draw_graph(nodes(header.config.get("modules") or {}, streams))
 
@@ -64,10 +65,12 @@ class TensorBoardSink:
         if len(record.ts_recv_ns):
             self._write_scalars(record)
             self._count(record)
-        self._write_telemetry(record)
+        self._step = record.first_event + len(record.ts_recv_ns)
+        self._write_telemetry()
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Write histograms, the lag curve and hparams; finish the file."""
+        self._write_telemetry()
         for v, name in enumerate(self._names):
             self._histogram(f"voltage/{name}", self._voltage[v], VOLTS)
         if self._costs is not None:
@@ -176,63 +179,10 @@ class TensorBoardSink:
         for name, value in results.items():
             self._writer.add_scalar(name, value)
 
-    def _write_telemetry(self, record: StepRecord) -> None:
-        now_s = time.monotonic()
-        if self._gpu is None or now_s < self._gpu_next_s:
-            return
-        self._gpu_next_s = now_s + TELEMETRY_EVERY_S
-        step = record.first_event + len(record.ts_recv_ns)
-        for name, value in self._gpu.read().items():
-            self._writer.add_scalar(f"device/{name}", value, step)
-
-
-class GpuTelemetry:
-    """What the driver says about one GPU.
-
-    Args:
-        index: number of the CUDA device.
-
-    Raises:
-        pynvml.NVMLError: no driver, or no such GPU.
-    """
-
-    def __init__(self, index: int) -> None:
-        import pynvml
-
-        nvml: Any = pynvml
-        nvml.nvmlInit()
-        self._nvml = nvml
-        self._handle = nvml.nvmlDeviceGetHandleByIndex(index)
-
-    def read(self) -> dict[str, float]:
-        """Utilisation in %, memory in MiB, power in W, temperature in °C; what the GPU does not report is left out."""
-        nvml, handle = self._nvml, self._handle
-        readings: dict[str, Callable[[], float]] = {
-            "utilisation_percent": lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu,
-            "memory_used_mib": lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used / 2**20,
-            "power_w": lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1e3,
-            "temperature_c": lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
-        }
-        found = {}
-        for name, read in readings.items():
-            try:
-                found[name] = float(read())
-            except nvml.NVMLError:
-                continue
-        return found
-
-
-def _gpu_telemetry(device: str) -> GpuTelemetry | None:
-    """Telemetry of the GPU that the run uses, or of the first one; None without noise where there is none."""
-    try:
-        import pynvml
-    except ImportError:
-        return None
-    unavailable: type[Exception] = pynvml.NVMLError
-    try:
-        return GpuTelemetry(int(device.partition(":")[2] or 0))
-    except unavailable:
-        return None
+    def _write_telemetry(self) -> None:
+        for reading in self._gpu.take() if self._gpu else ():
+            for tag, value in scalars(reading, self._throttled):
+                self._writer.add_scalar(tag, value, self._step, walltime=reading.time_s)
 
 
 def graph_def(graph: tuple[GraphNode, ...]) -> Any:

@@ -1,0 +1,82 @@
+"""The health check: what it says of runs that move on, are stuck, or were never begun."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from schwabot.health import run_state
+from schwabot.run import main
+from schwabot.sinks import heartbeat
+from schwabot.sinks.heartbeat import VARIABLE
+from schwabot.sinks.progress import Progress
+
+HAS_DRIVER = os.path.exists("/dev/nvidiactl")
+
+
+def check(**env: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "schwabot.health"], env=dict(os.environ) | env, capture_output=True, text=True
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_run_that_moves_on_is_healthy_and_one_that_is_stuck_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "heartbeat"
+    code, out, _ = check(**{VARIABLE: str(file)})
+    assert (code, out.split(";")[0]) == (0, "healthy: no run has begun")
+    file.touch()
+    code, out, _ = check(**{VARIABLE: str(file)})
+    assert code == 0
+    assert out.startswith("healthy: the run moved on ")
+    if not HAS_DRIVER:
+        assert out.endswith("; no driver, so on the CPU\n")
+    before_s = time.time() - 1000
+    os.utime(file, (before_s, before_s))
+    code, out, _ = check(**{VARIABLE: str(file)})
+    assert code == 1
+    assert out.startswith("unhealthy: the run has not moved on for 1,00")
+    assert check(**{VARIABLE: str(file), "SCHWABOT_STALLED_S": "2000"})[0] == 0
+    assert check(**{VARIABLE: str(file), "SCHWABOT_STALLED_S": "soon"}) == (
+        1, "", "error: SCHWABOT_STALLED_S=soon is no number of seconds\n",
+    )  # fmt: skip
+
+
+def test_without_a_file_to_look_at_it_does_not_say_that_all_is_well() -> None:
+    assert run_state(None, 900.0, 0.0) == (
+        False, f"nothing is known of a run: set {VARIABLE}=FILE for it and for this check",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "heartbeat"))
+    monkeypatch.setattr(heartbeat, "_next_s", [0.0])
+    return tmp_path / "heartbeat"
+
+
+def test_a_loop_touches_it_while_it_goes_and_only_then(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Progress(enabled=False) as progress:
+        assert file.exists(), "from the start"
+        os.utime(file, (0, 0))
+        progress.update(1, 0.5)
+        assert file.stat().st_mtime == 0, "once a second is enough"
+        monkeypatch.setattr(heartbeat, "_next_s", [0.0])
+        progress.update(2, 1.0)
+        assert file.stat().st_mtime > 0
+
+
+def test_the_command_touches_it_before_anything_is_compiled(file: Path) -> None:
+    main(["--version"])
+    assert file.exists()
+
+
+def test_a_place_that_cannot_be_written_to_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "/proc/nowhere/heartbeat")
+    monkeypatch.setattr(heartbeat, "_next_s", [0.0])
+    heartbeat.beat()
