@@ -64,3 +64,19 @@ def total(values: torch.Tensor) -> torch.Tensor:
     for v in range(1, values.shape[-1]):
         found = found + values[..., v]
     return found
+
+
+def on_16_bytes(tree: Tuple) -> Tuple:
+    """A tuple of tensors, each contiguous and from a multiple of 16 bytes on; copied only where it is not.
+
+    Triton compiles a kernel anew for other alignments, and lays that one out in its own way: its scans would be trees of
+    another shape, with other bits.
+    """
+    return type(tree)._make(_settled(value) for value in tree)  # type: ignore[attr-defined]
+
+
+def _settled(value: Any) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    value = value.contiguous()
+    return value.clone() if value.data_ptr() % 16 else value

@@ -132,9 +132,9 @@ def _in_torch(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N"])
 def mark_kernel(  # type: ignore[no-untyped-def]
-    stream, kind, bid_ticks, ask_ticks, price_ticks, trades_only, whole, N, V,
+    stream, kind, bid_ticks, ask_ticks, price_ticks, trades_only, whole, N, V: tl.constexpr,
     BLOCK: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Last row of one block at which each stream quoted, then of those at which it had a good price; -1 for none."""
@@ -166,12 +166,12 @@ def priced(
     return quoting, quoting & (bid <= ask) & (bid > 0), quote, bid, ask
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N"])
 def align_kernel(  # type: ignore[no-untyped-def]
     ts_ns, stream, kind, bid_ticks, ask_ticks, bid_lots, ask_lots, price_ticks, latency_ns,
     tick, unit, inverse, trades_only, rate,
     s_last_ns, s_x, s_half, s_micro, s_imbalance, s_depth, s_weight, s_bad, clock, log_ref, latency_max, starts,
-    last_ns, x, half, micro, imbalance, depth, latency_weight, bad, dt_s, N, V,
+    last_ns, x, half, micro, imbalance, depth, latency_weight, bad, dt_s, N, V: tl.constexpr,
     BLOCK: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     """As-of values of one block, worked out at the rows they stem from."""

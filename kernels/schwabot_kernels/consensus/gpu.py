@@ -270,7 +270,7 @@ def after_depth(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["blocks"])
 def depth_carry_kernel(  # type: ignore[no-untyped-def]
     whole, y0, starts, blocks, PER_EDGE: tl.constexpr,
 ):  # fmt: skip
@@ -318,10 +318,10 @@ def mean_by(values: tl.tensor, weight: tl.tensor) -> Any:
     return tl.where(bottom > 0.0, top / tl.where(bottom > 0.0, bottom, 1.0), float("nan"))
 
 
-@triton.jit(do_not_specialize=["apply"])
+@triton.jit(do_not_specialize=["N", "apply"])
 def first_kernel(  # type: ignore[no-untyped-def]
     ts_ns, stream, kind, last_ns, x, depth, latency_weight, dt_s, phase, compensated, route, quoted, settings,
-    whole, starts, weight, first, value, N, V, apply, BLOCK: tl.constexpr, WIDTH: tl.constexpr,
+    whole, starts, weight, first, value, N, V: tl.constexpr, apply, BLOCK: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Typical depth over one block: its map; if ``apply``, stage 1: weights, ghost, and what will be judged."""
     block = tl.program_id(0).to(tl.int64)
@@ -394,11 +394,11 @@ def known_by(
     return low + first
 
 
-@triton.jit(do_not_specialize=["apply"])
+@triton.jit(do_not_specialize=["N", "capacity", "horizon_ns", "ring_steps", "steps", "apply"])
 def second_kernel(  # type: ignore[no-untyped-def]
     ts_ns, stream, x, dt_s, compensated, weight, first, value, head, due_ns, due_stream, due_value, state_ghost,
-    settings, whole_keep, whole_added, starts, ghost, N, V, capacity, horizon_ns, ring_steps, steps, apply,
-    BLOCK: tl.constexpr, WIDTH: tl.constexpr,
+    settings, whole_keep, whole_added, starts, ghost, N, V: tl.constexpr, capacity, horizon_ns, ring_steps, steps,
+    apply, BLOCK: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Squared errors that become known over one block: its map; if ``apply``, stage 2: the ghost."""
     block = tl.program_id(0).to(tl.int64)
@@ -467,7 +467,7 @@ def _by_triton(
 ) -> Found:
     events, streams = aligned.x.shape
     blocks, width = triton.cdiv(events, block), max(4, triton.next_power_of_2(streams))
-    size: dict[str, Any] = {"BLOCK": block, "WIDTH": width, "num_warps": min(width, 8), "enable_fp_fusion": False}
+    size: dict[str, Any] = {"BLOCK": block, "WIDTH": width, "num_warps": 8, "enable_fp_fusion": False}
     like = aligned.x
     prior_sum = params.prior_count * params.prior_variance_bp2
     values = (params.tau_depth_s, params.age_decay_per_s, params.tau_reliability_s, params.prior_count, prior_sum)

@@ -94,10 +94,10 @@ def expected_lag(
     return Expected(move, expected, penalty, range_bp), after
 
 
-@triton.jit(do_not_specialize=["apply"])
+@triton.jit(do_not_specialize=["N", "apply"])
 def expected_kernel(  # type: ignore[no-untyped-def]
     stream, dt_s, ghost, deviation, entropy, mean, echo, predicted, settings, whole_bound, whole_keep, whole_back,
-    starts, move, expected, penalty, range_bp, N, V, apply, BLOCK: tl.constexpr,
+    starts, move, expected, penalty, range_bp, N, V: tl.constexpr, apply, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """High and low of one block: their maps; if ``apply``, the range and what acting late is expected to cost."""
     block = tl.program_id(0).to(tl.int64)
