@@ -66,17 +66,11 @@ def total(values: torch.Tensor) -> torch.Tensor:
     return found
 
 
-def on_16_bytes(tree: Tuple) -> Tuple:
-    """A tuple of tensors, each contiguous and from a multiple of 16 bytes on; copied only where it is not.
+def on_16_bytes(*tensors: torch.Tensor) -> list[Any]:
+    """The tensors, contiguous and from a multiple of 16 bytes on; copied only where they are not.
 
-    Triton compiles a kernel anew for other alignments, and lays that one out in its own way: its scans would be trees of
-    another shape, with other bits.
+    Triton compiles a kernel anew for other alignments, and lays that one out in its own way: its scans would be trees
+    of another shape, with other bits.
     """
-    return type(tree)._make(_settled(value) for value in tree)  # type: ignore[attr-defined]
-
-
-def _settled(value: Any) -> Any:
-    if not isinstance(value, torch.Tensor):
-        return value
-    value = value.contiguous()
-    return value.clone() if value.data_ptr() % 16 else value
+    settled = [tensor.contiguous() for tensor in tensors]
+    return [tensor.clone() if tensor.data_ptr() % 16 else tensor for tensor in settled]

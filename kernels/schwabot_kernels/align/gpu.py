@@ -14,7 +14,7 @@ import triton.language as tl
 from schwabot_kernels.align.cpu import AlignState
 from schwabot_kernels.align.reference import CROSSED, MISSING_NS, OK, QUOTE, RATE, TRADE, UNSEEN, Aligned
 from schwabot_kernels.device_scan import BLOCK, EDGE, LAST, by_triton, carry, last_row, then_last
-from schwabot_kernels.device_state import OnDevice, shifted, with_lanes
+from schwabot_kernels.device_state import OnDevice, on_16_bytes, shifted, with_lanes
 from schwabot_kernels.outcomes import NS
 
 TINY = 1e-300
@@ -46,6 +46,7 @@ def align(
     if bool(log_ref.isnan()):
         log_ref = _first_price(events, table)
     run = _by_triton if by_triton(state.x) else _in_torch
+    events = type(events)._make(on_16_bytes(*events))
     aligned = run(events, table, latency_max_ns, state, log_ref, edge, block)
     kept = {
         name: with_lanes(getattr(aligned, name)[-1], getattr(state, name))

@@ -18,7 +18,7 @@ from schwabot_kernels.align.reference import OK, QUOTE, TRADE, Aligned
 from schwabot_kernels.consensus.cpu import ConsensusParams
 from schwabot_kernels.consensus.reference import stage_weight
 from schwabot_kernels.device_scan import AFFINE, BLOCK, EDGE, affine, by_triton, carry, last_row, then_two_affine
-from schwabot_kernels.device_state import OnDevice, shifted, total, with_lanes
+from schwabot_kernels.device_state import OnDevice, on_16_bytes, shifted, total, with_lanes
 from schwabot_kernels.outcomes import NS
 
 
@@ -66,8 +66,10 @@ def consensus(
     Returns:
         The ghost price [N], and the state after the last event.
     """
-    given = (ts_ns, stream, kind, aligned, phase, compensated, route, quoted, params, state, edge, block)
-    found = _by_triton(*given) if by_triton(aligned.x) else _in_torch(*given)
+    aligned = Aligned._make(on_16_bytes(*aligned))
+    given = on_16_bytes(ts_ns, stream, kind, phase, compensated, route, quoted)
+    run = _by_triton if by_triton(aligned.x) else _in_torch
+    found = run(aligned, *given, params, state, edge, block)
     waiting = _waiting(ts_ns, stream, found.value, params, state)
     streams = aligned.x.shape[1]
     return found.ghost, state._replace(
@@ -93,10 +95,10 @@ class Found(NamedTuple):
 
 
 def _in_torch(
+    aligned: Aligned,
     ts_ns: torch.Tensor,
     stream: torch.Tensor,
     kind: torch.Tensor,
-    aligned: Aligned,
     phase: torch.Tensor,
     compensated: torch.Tensor,
     route: torch.Tensor,
@@ -452,10 +454,10 @@ def second_kernel(  # type: ignore[no-untyped-def]
 
 
 def _by_triton(
+    aligned: Aligned,
     ts_ns: torch.Tensor,
     stream: torch.Tensor,
     kind: torch.Tensor,
-    aligned: Aligned,
     phase: torch.Tensor,
     compensated: torch.Tensor,
     route: torch.Tensor,

@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from schwabot_kernels.device_scan import BLOCK, EDGE, MAX_AFFINE, by_triton, carry, max_affine, then_max_affine
+from schwabot_kernels.device_state import on_16_bytes
 from schwabot_kernels.lag.cpu import DEAD_BP, LagParams
 
 
@@ -83,7 +84,8 @@ def expected_lag(
         The answers, and ``price_range`` after the last event.
     """
     if by_triton(ghost):
-        return _by_triton(stream, dt_s, ghost, deviation, entropy, mean, echo, predicted, params, state, edge, block)
+        given = on_16_bytes(stream, dt_s, ghost, deviation, entropy, mean, echo, predicted)
+        return _by_triton(*given, params, state, edge, block)
     width, after = price_range(dt_s, ghost, params.tau_range_s, state, edge=edge, block=block)
     range_bp = width.nan_to_num(0.0).clamp(min=params.min_range_bp)
     own = deviation.gather(1, stream.long()[:, None])[:, 0]

@@ -16,7 +16,7 @@ import triton.language as tl
 
 from schwabot_kernels.align.reference import MISSING_NS, OK, Aligned
 from schwabot_kernels.device_scan import AFFINE, BLOCK, EDGE, affine, by_triton, carry, then_two_affine
-from schwabot_kernels.device_state import OnDevice, shifted, total, with_lanes
+from schwabot_kernels.device_state import OnDevice, on_16_bytes, shifted, total, with_lanes
 from schwabot_kernels.phase.cpu import JOIN_WEIGHT, RING, PhaseParams
 from schwabot_kernels.phase.reference import CRITICAL, DRIFTING, ROUTE_DRIFTING, ROUTE_STALE, STABLE
 
@@ -72,6 +72,8 @@ def phase(
     Returns:
         Phases and routes [N, V], and the state after the last event.
     """
+    ts_ns, *columns = on_16_bytes(ts_ns, *aligned)
+    aligned = Aligned._make(columns)
     joins = _joins(ts_ns, aligned, params, state, edge, block)
     begun = state.grid.where(state.grid != MISSING_NS, ts_ns[0] // (params.window_ns // RING))
     if by_triton(aligned.x):
