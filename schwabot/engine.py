@@ -382,9 +382,14 @@ def run(
     bar = Progress(enabled=False) if progress is None else progress
     state: dict[str, Any] = {"interrupted": False}
     opened: list[Sink] = []
+    warned: list[str] = []
 
     def take(ticks: Ticks | None, record: StepRecord) -> None:
         tally.update(ticks, record)
+        for lost in (event for event in record.fallbacks if event.component == "device"):
+            state["device"] = f"{lost.before}, then {lost.after}"
+            warned.append(f"warning: {lost.before} failed ({lost.reason}); the run goes on on the {lost.after.upper()}")
+            bar.note(warned[-1])
         if broker is not None:
             broker.finish() if ticks is None else broker.step(ticks, record)
         for meter in meters:
@@ -405,7 +410,7 @@ def run(
             "loop_s": done_s - loop_s,
             "events_per_s": summary["events"] / max(done_s - loop_s, 1e-9),
             "peak_rss_mib": peak_rss_mib(),
-            "notes": list(header.notes),
+            "notes": [*header.notes, *warned],
         } | state
         for sink in opened:
             sink.close(summary)
@@ -434,7 +439,7 @@ def run(
             close()
             raise
         if not tally.events.sum() and not state["interrupted"]:
-            state["notes"] = [*header.notes, "note: the source holds no quotes and no trades"]
+            state["notes"] = [*header.notes, *warned, "note: the source holds no quotes and no trades"]
         return close()
 
 

@@ -25,6 +25,7 @@ import torch
 
 from schwabot.errors import StateError
 from schwabot.modules.checkpoint import load_state, save_state
+from schwabot.modules.device_graph import DeviceGraph
 from schwabot.modules.forecast import ForecastHead
 from schwabot.modules.graph import Graph, GraphOutput, State
 from schwabot.modules.settings import ModulesConfig
@@ -44,7 +45,7 @@ class Pipeline:
         instruments: V instruments as the feed gives them.
         modules: settings of the graph.
         clock: settings of the venue clocks.
-        device: where the graph runs.
+        device: where the graph runs; another than the CPU is left for it when it fails.
         head: a trained forecast, as ``ForecastHead.load`` gives it; None = deviation times an online slope. Signals of
             the user's own that it is made of are found where they were when it was fitted.
         state: to go on from, as ``Pipeline.state`` gives it; left as it is. A state of the graph alone will do, then
@@ -89,27 +90,55 @@ class Pipeline:
         self._graph_state = self.graph.initial_state()
         if state is not None:
             self._go_on_from(state)
+        self._on_device: DeviceGraph | None = None
+        if self.device.type != "cpu":
+            self.run_on(DeviceGraph(self.graph, self.device, self._graph_state))
+
+    def run_on(self, device: DeviceGraph) -> None:
+        """Let a device answer from the next event on."""
+        self._on_device = device
 
     def step(self, ticks: Ticks) -> StepRecord:
         """Answer one batch of N ≥ 1 rows; one thread at a time, as ``Graph.advance``."""
         ts_venue_ns, latency_ns = self.clock.update(ticks)
-        batch = TickBatch.from_ticks(ticks, latency_ns, self.device)
-        output = self.graph.advance(batch, self._graph_state)
-        return self._record(output, ticks, ts_venue_ns, ticks.kind != Kind.DEPTH)
+        batch = TickBatch.from_ticks(ticks, latency_ns)
+        lost: tuple[FallbackEvent, ...] = ()
+        if self._on_device is None:
+            output = self.graph.advance(batch, self._graph_state)
+        else:
+            output = self._on_device.advance(batch)
+            lost = self._leave_a_device_that_failed(int(ticks.ts_recv_ns[-1]))
+        record = self._record(output, ticks, ts_venue_ns, ticks.kind != Kind.DEPTH)
+        return replace(record, fallbacks=(*lost, *record.fallbacks)) if lost else record
+
+    def _leave_a_device_that_failed(self, now_ns: int) -> tuple[FallbackEvent, ...]:
+        on_device = self._on_device
+        if on_device is None or on_device.failed is None:
+            return ()
+        self._graph_state, self._on_device = on_device.state, None
+        return (FallbackEvent(now_ns, "device", str(on_device.device), "cpu", on_device.failed),)
+
+    @property
+    def _memory(self) -> State:
+        """The graph's state after the last event."""
+        if self._on_device is not None:
+            self._graph_state = self._on_device.state
+        return self._graph_state
 
     def finish(self) -> StepRecord:
         """What was still waiting for later events when the data ended, and what is remembered; carries no rows."""
         empty = blank(self.instruments, 0)
-        record = self._record(self.graph.finish(self._graph_state), empty, empty.ts_recv_ns, np.ones(0, np.bool_))
-        last_ns = int(self._graph_state["align.clock"][0])
-        return replace(record, memory=self.graph.hash_registry.memory(self._graph_state, last_ns))
+        memory, self._on_device = self._memory, None
+        record = self._record(self.graph.finish(memory), empty, empty.ts_recv_ns, np.ones(0, np.bool_))
+        last_ns = int(memory["align.clock"][0])
+        return replace(record, memory=self.graph.hash_registry.memory(memory, last_ns))
 
     @property
     def state(self) -> State:
         """All that is remembered. The graph's part is its own tensors, which ``step`` moves on: clone them, or save."""
         counts = {"batches": np.array([self._batches]), "events": np.array([self._events])}
         parts = {"pipeline": counts, "watch": self._watch.state(), "venue_clock": self.clock.state()}
-        return self._graph_state | {
+        return self._memory | {
             f"{owner}.{name}": torch.from_numpy(values)
             for owner, arrays in parts.items()
             for name, values in arrays.items()
@@ -172,7 +201,9 @@ class Pipeline:
             batch=self._batches,
             first_event=self._events,
             instruments=self.instruments,
-            reference_price=self.graph.reference_price(self._graph_state),
+            reference_price=self.graph.reference_price(
+                self._graph_state if self._on_device is None else self._on_device.reference
+            ),
             latencies_ms=tuple(settings.phantom_lag.latencies_ms),
             horizons_ms=self.graph.horizons_ms,
             key_bits=settings.hash_registry.bits,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 from collections.abc import Iterator, Mapping
@@ -11,11 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from schwabot import engine
 from schwabot.clock import ReplayClock
 from schwabot.engine import StopRequest, Tally, WatchedFeed, default_reference
 from schwabot.errors import CrossedQuoteError
+from schwabot.modules.device_graph import DeviceGraph
+from schwabot.modules.graph import Graph
 from schwabot.pipeline import Pipeline
 from schwabot.records.audit import StepRecord
 from schwabot.records.instrument import Instrument
@@ -23,6 +27,7 @@ from schwabot.records.market import MISSING_NS, Kind, Ticks
 from schwabot.sinks.base import RunHeader
 from schwabot.sinks.progress import Progress
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot_kernels.graph.op import graph as graph_op
 
 CONFIG = SyntheticConfig(events=4000, streams=3)
 
@@ -234,3 +239,38 @@ def test_locked_windows_that_overlap_count_once() -> None:
         "locked": 4, "basis": 1, "locked_s": 7.0, "locked_median_ms": 2_000.0, "realised_edge_left_median_bp": 0.5,
     }  # fmt: skip
     assert said["streams"][INSTRUMENTS[0].stream]["arbitrage"] == {"locked": 4, "basis": 1}
+
+
+def test_a_device_that_fails_is_named_once_and_the_run_goes_on() -> None:
+    calls = []
+
+    def fails(*given: Any) -> list[torch.Tensor]:
+        calls.append(given)
+        if len(calls) == 3:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nFor debugging ...")
+        return graph_op(*given)
+
+    def run(device: DeviceGraph | None) -> tuple[Kept, str]:
+        feed = SyntheticFeed(CONFIG)
+        pipeline, kept, said = Pipeline(feed.instruments), Kept(), io.StringIO()
+        if device is not None:
+            pipeline.run_on(device)
+        header = RunHeader(Path("."), "replay", "cuda:0", "synthetic", feed.instruments)
+        progress = Progress(enabled=False, stream=said)
+        engine.run(feed, pipeline, header, clock=ReplayClock(), sinks=[kept], batch_events=900, progress=progress)
+        return kept, said.getvalue()
+
+    graph = Graph(SyntheticFeed(CONFIG).instruments)
+    plain, _ = run(None)
+    kept, said = run(DeviceGraph(graph, torch.device("cpu"), graph.initial_state(), call=fails))
+    assert said.count("warning: ") == said.count("\n") == 1
+    assert "cpu failed (RuntimeError: CUDA error: an illegal memory access was encountered)" in said
+    assert plain.summary is not None
+    assert kept.summary is not None
+    assert kept.summary["device"] == "cpu, then cpu"
+    assert kept.summary["notes"] == [said.strip()]
+    assert kept.summary["fallbacks"] == plain.summary["fallbacks"] + 1
+    timing = {"wall_s", "loop_s", "events_per_s", "peak_rss_mib", "notes", "fallbacks", "device"}
+    assert {k: v for k, v in kept.summary.items() if k not in timing} == {
+        k: v for k, v in plain.summary.items() if k not in timing
+    }

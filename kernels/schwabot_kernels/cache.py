@@ -45,8 +45,10 @@ def source_hash() -> str:
     digest = hashlib.sha256()
     root = Path(__file__).parent
     for path in sorted(root.rglob("*.py")):
-        if path.name.endswith("reference.py") or path.name in NOT_COMPILED:
-            continue  # never compiled
+        if path.name.endswith(("reference.py", "gpu.py")) or path.name.startswith("device_"):
+            continue  # never compiled by numba for the CPU
+        if path.name in NOT_COMPILED:
+            continue
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from schwabot.ticks.venue_clock import VenueClockConfig
     from schwabot.training.leadlag import LeadLagConfig
     from schwabot.training.leadlag_streams import LeadLagReport
+    from schwabot.training.leadlag_sums import SumsDevice
 
 
 def leadlag(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
@@ -25,16 +27,21 @@ def leadlag(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
     """
     from schwabot.sinks.progress import Progress
     from schwabot.sinks.summary import write_json
+    from schwabot.tensors.device import resolve_device
+    from schwabot.training.leadlag_sums import SumsDevice
 
     feed = open_feed(settings)
+    found, reason = resolve_device(settings.device)
+    device = SumsDevice(str(found), settings.device.required)
     unused = unused_reference(settings, feed.instruments)
+    unused += [] if reason is None else [f"warning: running on the CPU: {reason}"]
     said = say([*_notes(feed), *unused])
     write_config(settings, run_dir)
-    summary: dict[str, Any] = {"mode": settings.mode, "device": "cpu", "notes": unused}
+    summary: dict[str, Any] = {"mode": settings.mode, "device": device.name, "notes": unused}
     wanted = settings.sinks
     try:
         if wanted.console:
-            print(f"schwabot leadlag on cpu: {describe(settings)}", flush=True)  # noqa: T201
+            print(f"schwabot leadlag on {device.name}: {describe(settings)}", flush=True)  # noqa: T201
         report = measure(
             feed,
             settings.leadlag,
@@ -42,6 +49,7 @@ def leadlag(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
             summary,
             batch_events=settings.batch_events,
             another=another_stream(settings),
+            device=device,
             bars=(
                 Progress(enabled=wanted.progress, label="leadlag: reading"),
                 Progress(enabled=wanted.progress, label="leadlag: pairs", unit="pairs"),
@@ -72,6 +80,7 @@ def measure(
     batch_events: int,
     bars: tuple[Progress, Progress],
     another: str = "add another one of the same asset",
+    device: SumsDevice | None = None,
 ) -> LeadLagReport:
     """Read a feed to its end, then compare its streams; Ctrl-C ends either part after what is at hand.
 
@@ -83,6 +92,7 @@ def measure(
         batch_events: events per batch.
         bars: progress of reading and of comparing.
         another: what to do where the feed has one stream only.
+        device: where the sums over lags are computed; default the CPU.
 
     Raises:
         ConfigError: one stream only, or a price that the source does not have.
@@ -117,8 +127,12 @@ def measure(
             if stop.wanted:
                 raise KeyboardInterrupt
 
-        report = all_pairs(prices, told)
+        report = all_pairs(prices, told, device)
     summary["interrupted"] |= not report.complete
+    if device is not None and device.warning is not None:
+        summary["device"] = device.said
+        notes.append(device.warning)
+        sys.stderr.write(f"{device.warning}\n")
     notes += [f"note: {note}" for note in report.notes]
     summary["leadlag"] = report.entries()
     return report

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from schwabot.config import RunConfig
+from schwabot.errors import DeviceError
 from schwabot.modes.opening import (
     compile_kernels,
     describe,
@@ -17,8 +18,10 @@ from schwabot.modes.opening import (
     open_feed,
     reference_of,
     say,
+    while_compiling,
     write_config,
 )
+from schwabot.modules.device_check import why_not
 from schwabot.modules.forecast import ForecastHead
 from schwabot.modules.settings import ModulesConfig
 from schwabot.pipeline import Pipeline
@@ -85,6 +88,7 @@ def open_graph(
     Raises:
         ConfigError: a stream that is not there, or a checkpoint that can't be used.
         DataError: a source that can't be read.
+        DeviceError: a device that is required and can't run this graph.
     """
     feed = feed or open_feed(settings)
     reference = reference_of(settings.source.reference, feed.instruments)
@@ -98,4 +102,14 @@ def open_graph(
     if head is not None:
         modules = serve(head, settings.checkpoint or "head", modules, feed.instruments)
     pipeline = Pipeline(feed.instruments, modules, settings.latency, device=device, head=head)
+    if device.type != "cpu":
+        check, _ = while_compiling(lambda: why_not(pipeline.graph, device), say=not quiet)
+        if check is not None:
+            if settings.device.required:
+                raise DeviceError(f"device {device} is required and can't be used: {check}")
+            notes += [f"warning: running on the CPU: {check}"]
+            if not quiet:
+                say(notes[-1:])
+            device = torch.device("cpu")
+            pipeline = Pipeline(feed.instruments, modules, settings.latency, head=head)
     return OpenedGraph(feed, pipeline, head, modules, device, reference, notes)

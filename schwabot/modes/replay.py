@@ -47,7 +47,8 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         started_s=started_s,
     )
     for note in summary["notes"][len(opened.notes) :]:
-        sys.stderr.write(f"{note}\n")
+        if not note.startswith("warning"):  # said when it came
+            sys.stderr.write(f"{note}\n")
     if "skill_note" in summary:
         sys.stderr.write(f"note: {summary['skill_note']}\n")
     return summary

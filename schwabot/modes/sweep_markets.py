@@ -23,6 +23,7 @@ from schwabot.signals.parameters import Parameter
 from schwabot.signals.reading import read
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot.simulation.rules import make_rules
+from schwabot.simulation.sweep.device_kernel import open_kernel
 from schwabot.simulation.sweep.kernels import CHECKED, SweepKernel
 from schwabot.simulation.sweep.parts import fingerprint
 from schwabot.simulation.sweep.ranges import SIMULATION, Declared, Space, declared_modules
@@ -251,7 +252,7 @@ class Markets:
         recorder = desk.recorder(settings)
         recorder.builder.known = self._slices.streams or recorder.builder.known
         if legs not in self._kernels:
-            self._kernels[legs], spent_s = while_compiling(lambda: SweepKernel(policy, legs))
+            self._kernels[legs], spent_s = while_compiling(lambda: open_kernel(policy, legs, desk.pipeline.device))
             self.compile_s += spent_s + while_compiling(lambda: self._kernels[legs].warm_up(recorder))[1]
         kernel = self._kernels[legs]
         label = "sweep: reading" if market == WHOLE else f"sweep: reading {market}"

@@ -228,13 +228,13 @@ class Graph(torch.nn.Module):
         ``state`` is left as it was. One call on N events equals any split into several, bit for bit.
         """
         self.check_state(state)
-        self._check_batch(batch, state)
-        like = tree.to_dict(_TEMPLATE)
+        self.check_batch(batch, state)
+        like = tree.to_dict(TEMPLATE)
         numbers, arrays = flat_params(self.params)
         after = {name: tensor.clone() for name, tensor in state.items() if name not in like}
         out = graph_op(
             [getattr(batch, name).cpu() for name in Events._fields],
-            self._forecast.own_columns(batch, after),
+            self.own_columns(batch, after),
             tree.leaves(self.table),
             numbers,
             arrays,
@@ -246,7 +246,7 @@ class Graph(torch.nn.Module):
         columns = kernel.GraphColumns._make(column.numpy() for column in out[:count])
         return (
             GraphOutput(
-                _signals(columns),
+                signals_of(columns),
                 take_decisions(parts.lag, int(parts.lag.pending.min())),
                 take_windows(parts.arbitrage, self.params.arbitrage),
             ),
@@ -274,9 +274,9 @@ class Graph(torch.nn.Module):
             self._turn.append(None)
 
     def _advance(self, batch: TickBatch, state: State) -> GraphOutput:
-        self._check_batch(batch, state)
+        self.check_batch(batch, state)
         events = Events(*(getattr(batch, name).cpu().contiguous().numpy() for name in Events._fields))
-        own = self._forecast.own_columns(batch, state).numpy()
+        own = self.own_columns(batch, state).numpy()
         columns = self._memory.columns(len(batch), len(self.instruments), self._horizons)
         parts = self._like(state)
         decisions: list[LagDecisions] = []
@@ -290,12 +290,12 @@ class Graph(torch.nn.Module):
                 break
             parts = grown_state(parts)
             state.update(tree.to_dict(parts))
-        return GraphOutput(_signals(columns), _join(decisions), _join(windows))
+        return GraphOutput(signals_of(columns), _join(decisions), _join(windows))
 
     def by_module(self, batch: TickBatch, state: State) -> tuple[GraphOutput, State]:
         """Like ``forward``, through the five modules one after the other: slower, with every step in the open."""
         self.check_state(state)
-        self._check_batch(batch, state)
+        self.check_batch(batch, state)
         timeline, harness = self.tensor_harness(batch, state)
         ghost, bridge = self.ghost_bridge(batch, timeline, state)
         forecasts_bp, move_bp, given, foreseen = ghost.deviation_bp[..., None][..., :0], None, None, {}
@@ -341,13 +341,21 @@ class Graph(torch.nn.Module):
         else:
             decisions = finish_decisions(parts.lag, last_ns, self.params.latencies_ns, self.params.lag)
         windows = self.ghost_bridge.finish(state, last_ns)
-        return GraphOutput(_signals(kernel.empty_columns(0, len(self.instruments), self._horizons)), decisions, windows)
+        return GraphOutput(self.no_signals(), decisions, windows)
+
+    def no_signals(self) -> SignalColumns:
+        """Columns without a row."""
+        return signals_of(kernel.empty_columns(0, len(self.instruments), self._horizons))
 
     def reference_price(self, state: State) -> float:
         """Quote price that 0 bp stands for; NaN before the first quote."""
         return float(torch.exp(state["align.log_ref"])[0])
 
-    def _check_batch(self, batch: TickBatch, state: State) -> None:
+    def own_columns(self, batch: TickBatch, state: State) -> torch.Tensor:
+        """The user's own columns that the head reads; moves their part of ``state`` on in place. Shape: [V, E, N]."""
+        return self._forecast.own_columns(batch, state)
+
+    def check_batch(self, batch: TickBatch, state: State) -> None:
         """Refuse what the compiled pass would misread: it checks no bounds."""
         if not len(batch):
             return
@@ -361,13 +369,13 @@ class Graph(torch.nn.Module):
             raise UnsortedTimeError("receive times run backwards within the batch: sort it")
 
     def _like(self, state: State) -> kernel.GraphState:
-        return tree.from_dict(_TEMPLATE, state)
+        return tree.from_dict(TEMPLATE, state)
 
 
-_TEMPLATE = kernel.empty_state(streams=1, bits=4, tables=1, seed=0, slots=1, latencies=1, v0=0.8, capacity=1)
+TEMPLATE = kernel.empty_state(streams=1, bits=4, tables=1, seed=0, slots=1, latencies=1, v0=0.8, capacity=1)
 
 
-def _signals(columns: kernel.GraphColumns) -> SignalColumns:
+def signals_of(columns: kernel.GraphColumns) -> SignalColumns:
     """Kernel columns, stream-major, as records [N], [N, V] and [N, V, H]."""
     wide = kernel.GraphColumns._make(column.T for column in columns)
     return SignalColumns(

@@ -220,7 +220,7 @@ def make_jitable(found: Found) -> None:
     for helper in found.helpers:
         if helper not in REGISTERED:
             content = content_of(helper)
-            register_jitable(boundscheck=True)(helper)
+            register_jitable(boundscheck=found.indexed)(helper)
             REGISTERED[helper] = content
 
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import torch
 
 KINDS = ("auto", "cpu", "cuda")
-GPU_KERNELS = False
-"""Whether the graph can run on a CUDA device."""
+OLDEST = (7, 5)
+"""Compute capability of the oldest GPU that CUDA 13 supports (Turing)."""
 
 
 @dataclass
@@ -42,8 +42,7 @@ class DeviceConfig:
 def resolve_device(config: DeviceConfig) -> tuple[torch.device, str | None]:
     """Pick the device, and say why when it is not the one that was asked for.
 
-    A CUDA device counts as usable only after a small computation on it came back right, and when this version has
-    kernels for it.
+    A CUDA device counts as usable only after a small computation on it, by a kernel compiled for it, came back right.
 
     Args:
         config: what was asked for.
@@ -76,18 +75,33 @@ def resolve_device(config: DeviceConfig) -> tuple[torch.device, str | None]:
 def _why_no_cuda(index: int) -> str | None:
     import torch
 
-    if not GPU_KERNELS:
-        return "this version has no GPU kernels yet, all of its compiled kernels are for the CPU"
     if torch.version.cuda is None:
         return f"this build of torch ({torch.__version__}) has no CUDA; install a CUDA build of torch"
     if not torch.cuda.is_available():
         return "torch finds no CUDA device; is an NVIDIA driver installed and a GPU visible (nvidia-smi)?"
     if index >= torch.cuda.device_count():
         return f"there is no CUDA device {index}; there are {torch.cuda.device_count()}"
+    capability = torch.cuda.get_device_capability(index)
+    name = torch.cuda.get_device_name(index)
+    if capability < OLDEST:
+        found, oldest = (".".join(map(str, each)) for each in (capability, OLDEST))
+        return f"{name} has compute capability {found}; {oldest} or newer is supported"
     try:
-        probe = torch.arange(4, device=torch.device("cuda", index)).sum().item()
-    except RuntimeError as error:  # unsupported architecture, out of memory, driver too old
-        return f"a test computation on CUDA device {index} failed: {str(error).splitlines()[0]}"
-    if probe != 6:
-        return f"a test computation on CUDA device {index} gave {probe} instead of 6"
+        return _probe(torch.device("cuda", index))
+    except ImportError as error:
+        return f"{error}; install the GPU's packages: pip install 'schwabot[cuda]'"
+    except Exception as error:  # noqa: BLE001 a driver too old, no memory, a compiler that fails: each its own exception
+        return f"a test computation on {name} failed: {(str(error).splitlines() or [type(error).__name__])[0]}"
+
+
+def _probe(device: torch.device) -> str | None:
+    """What is wrong with a decayed sum on the device."""
+    import torch
+
+    from schwabot_kernels.device_scan import affine
+
+    half, one = torch.full((5, 1), 0.5, dtype=torch.float64), torch.ones(5, 1, dtype=torch.float64)
+    found = affine(half.to(device), one.to(device), one[0].to(device)).cpu().flatten().tolist()
+    if found != [1.5, 1.75, 1.875, 1.9375, 1.96875]:
+        return f"a test computation on {torch.cuda.get_device_name(device)} gave {found} instead of 1.5, 1.75, ..."
     return None

@@ -17,11 +17,9 @@ non-synchronous data"; Huth, Abergel (2014), "High frequency lead/lag relationsh
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +28,7 @@ from schwabot.errors import ConfigError, DataError
 from schwabot.records.market import Float64, Int64
 from schwabot.ticks.overlap import utc
 from schwabot.training.lag_peak import contrast_peak, peak_of
+from schwabot.training.leadlag_sums import LagSums, SumsDevice
 from schwabot.training.price_series import Series
 
 FINE_S, FINE_MS = 1.0, 10.0
@@ -42,7 +41,6 @@ WANTED_BLOCKS, MOST_BLOCKS = 20, 500
 LEAST_BLOCKS = 8
 """Fewer blocks of time say nothing about how sure the answer is."""
 PRICES_PER_BLOCK = 10
-STEPS_PER_CALL = 20_000_000
 Progress = Callable[[float], None]
 """Told the share of the work that is done."""
 
@@ -248,6 +246,7 @@ def lead_lag(
     clock: str = "receive",
     event_estimated: bool = False,
     progress: Progress | None = None,
+    device: SumsDevice | None = None,
 ) -> LeadLag:
     """Lead-lag of two series over a grid of lags.
 
@@ -259,6 +258,7 @@ def lead_lag(
         clock: what the stamps are; told in the answer.
         event_estimated: they are estimates for some prices; told in the answer.
         progress: told the share of the work that is done; may raise to end it.
+        device: where the sums over lags are computed; default the CPU.
 
     Raises:
         DataError: the two have no time in common at any of the lags.
@@ -276,8 +276,6 @@ def lead_lag(
         >>> found.leader, found.lag_ms, found.confidence, found.disagree
         ('fast', 50.0, 1.0, False)
     """
-    from schwabot_kernels.leadlag import cpu
-
     config = config or LeadLagConfig()
     told = progress or (lambda share: None)
     lags_ns = grid.lags_ns()
@@ -294,11 +292,13 @@ def lead_lag(
     block_ns = max(block_ns, span_ns / MOST_BLOCKS, PRICES_PER_BLOCK * slower_ms * 1e6)
     block_x = np.maximum(0, (time_x - time_x[0] - 1) // block_ns).astype(np.int64)  # a move belongs to its end
     energy_x, energy_y = (np.diff(values) ** 2 for values in (value_x, value_y))
-    arrays = (time_x, value_x, time_y, value_y)
+    sums = LagSums((time_x, value_x, time_y, value_y), device or SumsDevice())
+    steps = (len(time_x) + len(time_y)) / sums.steps_per_call
     by_block = _over_lags(
-        partial(_contrast, cpu.contrast, arrays, block_x),
+        lambda lags: sums.contrast(lags, block_x),
         lags_ns,
-        len(time_x) + len(time_y),
+        steps,
+        sums.device.cores,
         lambda share: told(0.5 * share),
     )
     covariance = by_block.sum(axis=1)
@@ -309,9 +309,10 @@ def lead_lag(
     origin_ns = int(time_x[0]) - width_ns // 2
     origin_ns -= max(0, -(-(origin_ns - int(time_y[0]) + reach_ns) // width_ns)) * width_ns
     correlations = _over_lags(
-        lambda lags: cpu.bin_correlation(*arrays, lags, width_ns, origin_ns),
+        lambda lags: sums.bin_correlation(lags, width_ns, origin_ns),
         lags_ns,
-        len(time_x) + len(time_y),
+        steps,
+        sums.device.cores,
         lambda share: told(0.5 + 0.5 * share),
     )
     norm = math.sqrt(energy_x.sum() * energy_y.sum())
@@ -400,19 +401,12 @@ def _per_block(block: Int64, values: Float64, blocks: int) -> Float64:
     return np.bincount(block, values, blocks).astype(np.float64)
 
 
-def _contrast(
-    kernel: Callable[..., Float64],
-    arrays: tuple[Int64, Float64, Int64, Float64],
-    block: Int64,
-    lags_ns: Int64,
-) -> Float64:
-    return kernel(*arrays, lags_ns, block, int(block[-1]) + 1)
+def _over_lags(work: Callable[[Int64], Float64], lags_ns: Int64, calls: float, cores: int, told: Progress) -> Float64:
+    """Some lags at a time on every core; each lag is on its own, so neither cores nor cuts change a result.
 
-
-def _over_lags(work: Callable[[Int64], Float64], lags_ns: Int64, prices: int, told: Progress) -> Float64:
-    """Some lags at a time on every core; each lag is on its own, so neither cores nor cuts change a result."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cuts = max(min(cores, len(lags_ns)), math.ceil(len(lags_ns) * prices / STEPS_PER_CALL))
+    ``calls`` is how many calls of its own a lag is worth.
+    """
+    cuts = max(min(cores, len(lags_ns)), math.ceil(len(lags_ns) * calls))
     parts = np.array_split(lags_ns, min(cuts, len(lags_ns)))
     done = []
     pool = ThreadPoolExecutor(cores)

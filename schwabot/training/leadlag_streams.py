@@ -23,6 +23,7 @@ from schwabot.records.market import MISSING_NS, Float64, Int64, Kind, Ticks
 from schwabot.ticks.merge import cut
 from schwabot.ticks.venue_clock import VenueClock, VenueClockConfig
 from schwabot.training.leadlag import LagGrid, LeadLag, LeadLagConfig, lead_lag
+from schwabot.training.leadlag_sums import SumsDevice
 from schwabot.training.price_series import Series, last_of_stamp, repeats, to_series
 
 CLOCKS = ("receive", "event")
@@ -244,13 +245,16 @@ class LeadLagReport:
         }
 
 
-def all_pairs(prices: PriceCollector, progress: PairProgress | None = None) -> LeadLagReport:
+def all_pairs(
+    prices: PriceCollector, progress: PairProgress | None = None, device: SumsDevice | None = None
+) -> LeadLagReport:
     """Lead-lag of every pair of streams on both clocks.
 
     Args:
         prices: all of the feed; its series are handed over.
         progress: told pairs done, pairs in all, and share of the work; where it raises KeyboardInterrupt, the pairs
             done so far are kept.
+        device: where the sums over lags are computed; default the CPU.
 
     Raises:
         DataError: fewer than two streams that can be compared.
@@ -260,7 +264,7 @@ def all_pairs(prices: PriceCollector, progress: PairProgress | None = None) -> L
         instrument.stream: {"price": prices.price_of[instrument.stream], "stamps": stamps}
         for instrument, stamps in zip(prices.instruments, prices.stamps().values(), strict=True)
     }
-    return compare(series, streams, prices.left_out, prices.config, progress)
+    return compare(series, streams, prices.left_out, prices.config, progress, device)
 
 
 def compare(
@@ -269,6 +273,7 @@ def compare(
     left_out: dict[str, dict[str, str]],
     config: LeadLagConfig,
     progress: PairProgress | None = None,
+    device: SumsDevice | None = None,
 ) -> LeadLagReport:
     """Lead-lag of every pair of series of one clock.
 
@@ -278,6 +283,7 @@ def compare(
         left_out: clock → stream → why it is not among the series; gets the pairs that have nothing in common.
         config: grid, bins and bootstrap.
         progress: as for ``all_pairs``.
+        device: as there.
 
     Raises:
         DataError: fewer than two series, or none with moves in common with another.
@@ -300,7 +306,9 @@ def compare(
 
             estimated = clock == "event" and any(is_estimated(streams[one.name]) for one in (x, y))
             try:
-                found = lead_lag(x, y, grid, config, clock=clock, event_estimated=estimated, progress=told)
+                found = lead_lag(
+                    x, y, grid, config, clock=clock, event_estimated=estimated, progress=told, device=device
+                )
                 done.append(found)
             except DataError as error:
                 left_out[clock][f"{x.name} ~ {y.name}"] = error.what

@@ -20,16 +20,20 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-F64, I64, I32, I8, N, LONG = "*fp64", "*i64", "*i32", "*i8", "i32", "i64"
+F64, F32, I64, I32, I8 = "*fp64", "*fp32", "*i64", "*i32", "*i8"
+N, LONG, X = "i32", "i64", "fp64"
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel as it is launched: where it is, types of its arguments in order, values of its constants."""
+    """A kernel as it is launched: where it is, types of its arguments in order, values of its constants.
+
+    None among the types stands for a constant, and may be left out.
+    """
 
     module: str
     name: str
-    types: tuple[str, ...]
+    types: tuple[str | None, ...]
     constants: dict[str, Any]
     warps: int = 4
 
@@ -46,6 +50,10 @@ ALIGN = "schwabot_kernels.align.gpu"
 PHASE = "schwabot_kernels.phase.gpu"
 CONSENSUS = "schwabot_kernels.consensus.gpu"
 LAG = "schwabot_kernels.lag.gpu_expected"
+TABLES = "schwabot_kernels.registry.device_tables"
+HASHES = "schwabot_kernels.registry.device_hash"
+LEADLAG = "schwabot_kernels.leadlag.gpu"
+FORECAST = "schwabot_kernels.forecast.gpu"
 
 
 def _scan_kernels() -> Iterator[Kernel]:
@@ -57,6 +65,46 @@ def _scan_kernels() -> Iterator[Kernel]:
             yield Kernel(SCANS, "block_kernel", (part,) * 10 + (N,) * 11, constants, warps)
             constants = {"KIND": kind, "PER_EDGE": 256, "COLUMNS": columns}
             yield Kernel(SCANS, "carry_kernel", (part,) * 6 + (N,) * 2, constants, warps)
+
+
+def _forecast_kernels() -> list[Kernel]:
+    found = []
+    for width in (4, 8, 16):
+        types = (I64, I64, F64, F64, F64, I8, *[F64] * 4, I64, F64, N, N, N, None, None)
+        found.append(Kernel(FORECAST, "features_kernel", types, {"ROWS": 512 // width, "WIDTH": width}))
+    for sums in (4, 16, 128):
+        types = (F64, I8, F64, F64, I8, F64, F64, *[N] * 7, None, None, None)
+        found.append(Kernel(FORECAST, "head_kernel", types, {"CLIP": 2.7, "ROWS": 1024 // sums, "SUMS": sums}))
+    return found
+
+
+def _leadlag_kernels() -> list[Kernel]:
+    types = (I64, I64, F64, I64, I64, I64, F64, I64, I32, I32, F64, N, N, None, None, None)
+    found = [Kernel(LEADLAG, "tiles_kernel", types, {"FIRST": f, "MOVES": 128, "LAGS": 8}) for f in (True, False)]
+    types = (F64, I64, I64, F64, N, N, None, None)
+    return [*found, Kernel(LEADLAG, "blocks_kernel", types, {"TALL": 16, "WIDE": 128})]
+
+
+def _memory_kernels() -> list[Kernel]:
+    """Sums and readout of tables of 8 and of 16 bits, and the hash of 1, 3, 4 and 12 streams."""
+    none = (None,) * 2
+    groups = [
+        Kernel("schwabot_kernels.device_groups", "group_kernel", (F64, F64, *(I64,) * 3, F64, N, *none),
+               {"TILE": 256, "COLUMNS": columns}, 2)
+        for columns in (1, 4, 9)
+    ]  # fmt: skip
+    tables = [
+        Kernel(TABLES, "table_kernel", (F64, *(I64,) * 3, I32, *(F64,) * 5, N, N, N, None), {"TILE": tile}, warps)
+        for tile, warps in ((256, 4), (32, 1))
+    ]
+    types = (I64, I32, I64, *(F64,) * 3, I64, I64, *(F64,) * 4, I8, *(N,) * 5, *(None,) * 4)
+    constants = {"EDGE": 131_072, "TABLES": 16, "STEPS": 18, "ROWS": 128}
+    hashes = [
+        Kernel(HASHES, "hash_kernel", (*(F64,) * 6, I8, F64, F64, F32, I32, N, *(None,) * 6),
+               {"V": v, "W": -(-v // 4) * 4, "L": length, "BITS": bits, "TABLES": count, "ROWS": 128})
+        for v, length, bits, count in ((1, 8, 4, 1), (3, 16, 16, 16), (4, 32, 8, 16), (12, 64, 8, 16))
+    ]  # fmt: skip
+    return [*groups, *tables, Kernel(TABLES, "read_kernel", types, constants), *hashes]
 
 
 def _core_kernels() -> Iterator[Kernel]:
@@ -81,7 +129,9 @@ def _core_kernels() -> Iterator[Kernel]:
     yield Kernel(LAG, "expected_kernel", (I32, *(F64,) * 16, N, N), {"V": 4, "BLOCK": 512})
 
 
-KERNELS: list[Kernel] = [*_scan_kernels(), *_core_kernels()]
+KERNELS: list[Kernel] = [
+    *_scan_kernels(), *_core_kernels(), *_forecast_kernels(), *_leadlag_kernels(), *_memory_kernels(),
+]  # fmt: skip
 """Every kernel at the sizes it is launched with."""
 
 
@@ -100,8 +150,9 @@ def compiled(kernel: Kernel) -> Usage:
     function = getattr(import_module(kernel.module), kernel.name)
     names = function.arg_names
     given = [name for name in names if name not in kernel.constants]
-    assert len(given) == len(kernel.types), f"{kernel.label}: {len(given)} arguments, {len(kernel.types)} types"
-    kinds = dict(zip(given, kernel.types, strict=True))
+    types = [kind for kind in kernel.types if kind is not None]
+    assert len(given) == len(types), f"{kernel.label}: {len(given)} arguments, {len(types)} types"
+    kinds = dict(zip(given, types, strict=True))
     signature = {name: kinds.get(name, "constexpr") for name in names}
     on_16_bytes = {
         (place,): [["tt.divisibility", 16]] for place, name in enumerate(names) if signature[name].startswith("*")

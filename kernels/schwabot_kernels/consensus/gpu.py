@@ -67,9 +67,11 @@ def consensus(
         The ghost price [N], and the state after the last event.
     """
     aligned = Aligned._make(on_16_bytes(*aligned))
-    given = on_16_bytes(ts_ns, stream, kind, phase, compensated, route, quoted)
+    ts_ns, stream, kind, phase, compensated, route, quoted = on_16_bytes(
+        ts_ns, stream, kind, phase, compensated, route, quoted
+    )
     run = _by_triton if by_triton(aligned.x) else _in_torch
-    found = run(aligned, *given, params, state, edge, block)
+    found = run(aligned, ts_ns, stream, kind, phase, compensated, route, quoted, params, state, edge, block)
     waiting = _waiting(ts_ns, stream, found.value, params, state)
     streams = aligned.x.shape[1]
     return found.ghost, state._replace(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 import numpy as np
 import torch
@@ -178,6 +178,44 @@ def _own_copy(streams: int, params: GraphParams, state: list[torch.Tensor]) -> G
         copies.append(own_copy(op, part, state[first : first + size]))
         first += size
     return GraphState(*copies)
+
+
+@graph.register_kernel("cuda")
+def _(  # type: ignore[no-untyped-def]
+    events, own, table, numbers, arrays, state,
+):  # fmt: skip
+    return on_tensors(events, own, table, numbers, arrays, state)
+
+
+def on_tensors(
+    events: list[torch.Tensor],
+    own: torch.Tensor,
+    table: list[torch.Tensor],
+    numbers: list[float],
+    arrays: list[torch.Tensor],
+    state: list[torch.Tensor],
+    **sizes: int,
+) -> list[torch.Tensor]:
+    """What ``graph`` does with CUDA tensors, for tensors of any device; ``arrays`` may be anywhere.
+
+    Args:
+        events, own, table, numbers, arrays, state: see ``graph``.
+        sizes: ``edge`` and ``block``, see device_scan.py.
+    """
+    from schwabot_kernels.device_state import on_device
+    from schwabot_kernels.graph.gpu import graph as on_any
+
+    device = events[0].device
+    params = on_device(full_params(GraphParams, iter(numbers), iter([part.cpu() for part in arrays])), device)
+    parts: list[Any] = []
+    first = 0
+    for stage, size in zip(get_type_hints(GraphState).values(), _sizes(state), strict=True):
+        parts.append(stage(*state[first : first + size]))
+        first += size
+    given: list[Any] = [Events(*cast(Any, events)), own, StreamTable(*cast(Any, table)), params, GraphState(*parts)]
+    blocks: Any = sizes
+    columns, after = on_any(*given, **blocks)
+    return [*columns, *(part for stage in after for part in stage)]
 
 
 @graph.register_fake

@@ -84,8 +84,10 @@ def expected_lag(
         The answers, and ``price_range`` after the last event.
     """
     if by_triton(ghost):
-        given = on_16_bytes(stream, dt_s, ghost, deviation, entropy, mean, echo, predicted)
-        return _by_triton(*given, params, state, edge, block)
+        stream, dt_s, ghost, deviation, entropy, mean, echo, predicted = on_16_bytes(
+            stream, dt_s, ghost, deviation, entropy, mean, echo, predicted
+        )
+        return _by_triton(stream, dt_s, ghost, deviation, entropy, mean, echo, predicted, params, state, edge, block)
     width, after = price_range(dt_s, ghost, params.tau_range_s, state, edge=edge, block=block)
     range_bp = width.nan_to_num(0.0).clamp(min=params.min_range_bp)
     own = deviation.gather(1, stream.long()[:, None])[:, 0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numba import njit
 
@@ -179,10 +180,12 @@ def first_outside(x: Any, small: Any, large: Any, i: int, end: int, low: float, 
         c = i >> small.shift
         stop = min((c + 1) << small.shift, end)
         if not (small.high[c] <= high and small.low[c] >= low):
-            while i < stop:
-                if x[i] > high or x[i] < low:
-                    return i
-                i += 1
+            # Row numbers without a sign: numba asks at every access whether a signed one counts from the end.
+            j, until = np.uint64(i), np.uint64(stop)
+            while j < until:
+                if x[j] > high or x[j] < low:
+                    return numba.int64(j)
+                j += np.uint64(1)
         i = stop
     return end
 

@@ -111,17 +111,15 @@ class SweepKernel:
 
         policy = self._policy
         general = make_sweep(policy.policy, policy.event_of, policy.params_of, policy.key)
-        chosen = np.unique(np.linspace(0, len(params) - 1, min(CHECKED, len(params))).astype(np.int64))
-        per_set = ("entry_ns", "response_ns", "taker_e7", "maker_e7")
-        rules = rules._replace(**{field: getattr(rules, field)[chosen] for field in per_set})
-        params, sets = np.ascontiguousarray(params[chosen]), len(chosen)
+        rules, params, chosen = self._few(rules, params)
+        sets = len(chosen)
         ways = {}
         for way in ("skipping", "looking at every event", "the general simulator"):
             counts, moments = np.zeros((sets, 1, COUNTS), np.int64), np.zeros((sets, 1, MOMENTS))
             if way == "the general simulator":
                 general(fold.market, rules, params, 0, sets, counts, moments, self._memory)
             else:
-                self._run(fold, rules, params, 0, sets, counts, moments, skip=way == "skipping")
+                self._on_cpu(fold, rules, params, 0, sets, counts, moments, skip=way == "skipping")
             ways[way] = np.concatenate([counts[:, 0].astype(object), moments[:, 0].astype(object)], axis=1)
         skipping = ways.pop("skipping")
         for way, found in ways.items():
@@ -149,7 +147,20 @@ class SweepKernel:
         with self._lock:
             self.busy_s += spent_s
 
+    @staticmethod
+    def _few(rules: Rules, params: Float64) -> tuple[Rules, Float64, Int64]:
+        """Some sets of all, spread evenly, and which."""
+        chosen = np.unique(np.linspace(0, len(params) - 1, min(CHECKED, len(params))).astype(np.int64))
+        per_set = ("entry_ns", "response_ns", "taker_e7", "maker_e7")
+        rules = rules._replace(**{field: getattr(rules, field)[chosen] for field in per_set})
+        return rules, np.ascontiguousarray(params[chosen]), chosen
+
     def _run(
+        self, fold: Any, rules: Rules, params: Float64, first: int, last: int, counts: Any, moments: Any, *, skip: bool
+    ) -> None:
+        self._on_cpu(fold, rules, params, first, last, counts, moments, skip=skip)
+
+    def _on_cpu(
         self, fold: Any, rules: Rules, params: Float64, first: int, last: int, counts: Any, moments: Any, *, skip: bool
     ) -> None:
         if self.skips:
@@ -159,4 +170,8 @@ class SweepKernel:
                 raise PolicyError(f"{self._source}: {error}; leave signal= and quiet= out") from error
         else:
             self._sweep(fold, rules, params, first, last, counts, moments, self._memory)
-        check_sums(counts[first:last], self._streams)
+        self._check(counts[first:last])
+
+    def _check(self, counts: Int64) -> None:
+        """See that no sum of these sets left 64 bits."""
+        check_sums(counts, self._streams)

@@ -1,0 +1,211 @@
+"""A graph on a device, which goes on on the CPU when the device fails. N events of a batch, V streams.
+
+    host    held ───┐ events since the last edge        snapshot: the state at the last edge
+    device          └▶ [edge 0 … edge k) ▶ state at edge k ▶ [edge k … now) ▶ answers for the new events
+
+The device's sums go from edge to edge, every ``edge`` events. What lies behind the last edge is kept and run again with
+the next batch, so that no answer depends on how events are cut into batches. The state at the last edge is copied to
+the host each time it moves on: when a call on the device fails, the CPU takes that copy, runs what lies behind it, and
+answers the batch at hand. Nothing is answered twice, and nothing is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+
+import torch
+
+from schwabot.errors import SchwabotError
+from schwabot.modules.ghost_bridge import take_windows
+from schwabot.modules.graph import TEMPLATE, Graph, GraphOutput, State, signals_of
+from schwabot.modules.phantom_lag import take_decisions
+from schwabot.records.audit import ArbitrageEvents, LagDecisions
+from schwabot.tensors.tick_batch import TickBatch
+from schwabot_kernels import tree
+from schwabot_kernels.align.cpu import Events
+from schwabot_kernels.arbitrage.cpu import ArbitrageState
+from schwabot_kernels.graph import cpu as kernel
+from schwabot_kernels.graph.op import flat_params
+from schwabot_kernels.graph.op import graph as graph_op
+from schwabot_kernels.lag.cpu import LagState
+
+EDGE = 131_072
+"""Events from edge to edge."""
+
+Parts = list[torch.Tensor]
+Call = Callable[[Parts, torch.Tensor, Parts, list[float], Parts, Parts], Parts]
+"""Events, own columns, table, numbers, arrays and state to columns and state: ``schwabot::graph``."""
+
+
+class DeviceGraph:
+    """Runs a graph's batches on a device.
+
+    Args:
+        graph: the graph.
+        device: where.
+        state: to begin with; its event is the first edge. Left as it is.
+        edge: events from edge to edge.
+        call: the op that is run with tensors on the device.
+
+    Example:
+        >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+        >>> feed = SyntheticFeed(SyntheticConfig(events=300))
+        >>> graph = Graph(feed.instruments)
+        >>> on_device = DeviceGraph(graph, torch.device("cpu"), graph.initial_state(), edge=128)
+        >>> ghosts = [on_device.advance(TickBatch.from_ticks(t)).signals.ghost_bp for t in feed.batches(100)]
+        >>> [len(ghost) for ghost in ghosts], on_device.failed
+        ([95, 93, 95, 17], None)
+    """
+
+    def __init__(
+        self, graph: Graph, device: torch.device, state: State, *, edge: int = EDGE, call: Call = graph_op
+    ) -> None:
+        self.graph = graph
+        self.device = device
+        self.failed: str | None = None
+        """Why the device was given up; None while it answers."""
+        self._edge = edge
+        self._call = call
+        names = tree.to_dict(TEMPLATE)
+        self._beside: State = {name: value.clone() for name, value in state.items() if name not in names}
+        self._snapshot: State = {name: state[name].clone() for name in names}
+        self._there: State | None = None  # the snapshot, on the device
+        self._held: TickBatch | None = None
+        self._held_own: torch.Tensor | None = None
+        self._handed = [int(state["lag.head"][0]), int(state["arbitrage.head"][0])]
+        self._now: State = self._snapshot
+        self._here: State | None = None  # what the CPU moves on, once the device has failed
+
+    def advance(self, batch: TickBatch) -> GraphOutput:
+        """Answer N events. The device's first failure makes ``failed`` say why, and the CPU answers from then on.
+
+        Raises:
+            UnknownStreamError: as ``Graph.advance``.
+            UnsortedTimeError: as ``Graph.advance``.
+        """
+        if self._here is not None:
+            return self.graph.advance(batch, self._here)
+        if not len(batch):
+            return GraphOutput(self.graph.no_signals(), *self._completed(self._now)[:2])
+        self.graph.check_batch(batch, self._now)
+        own = self.graph.own_columns(batch, self._beside)
+        held = 0
+        if self._held is not None and self._held_own is not None:
+            held = len(self._held)
+            batch, own = _joined(self._held, batch), torch.cat((self._held_own, own), -1)
+        try:
+            return self._answered(batch, own, held, self.device, self._call)
+        except SchwabotError:
+            raise
+        except Exception as error:  # noqa: BLE001 whatever a driver, compiler or allocator raises, the run goes on
+            self.failed = why(error)
+        self._there = None
+        output = self._answered(batch, own, held, torch.device("cpu"), graph_op)
+        self._here = self.state
+        return output
+
+    @property
+    def state(self) -> State:
+        """The graph's state after the last event, on the host."""
+        if self._here is not None:
+            return self._here
+        state = {name: value.cpu() for name, value in self._now.items()}
+        for op, handed in zip(("lag", "arbitrage"), self._handed, strict=True):
+            state[f"{op}.head"] = state[f"{op}.head"].clone()
+            state[f"{op}.head"][0] = handed
+        return {name: state[name] if name in state else self._beside[name] for name in self.graph.initial_state()}
+
+    @property
+    def reference(self) -> State:
+        """What of the state says which price 0 bp stands for."""
+        return {"align.log_ref": (self._here or self._now)["align.log_ref"].cpu()}
+
+    def _answered(
+        self, batch: TickBatch, own: torch.Tensor, held: int, device: torch.device, call: Call
+    ) -> GraphOutput:
+        """Run from the last edge on; commits nothing unless all of it worked."""
+        total = len(batch)
+        whole = total - total % self._edge
+        there = self._there if self._there is not None else _on(self._snapshot, device)
+        found: list[Parts] = []
+        now = there
+        for start, stop in ((0, whole), (whole, total)):
+            if start == stop:
+                continue
+            columns, now = self._run(batch.rows(start, stop), own[..., start:stop], now, device, call)
+            if held < stop:
+                found.append([column[..., max(held - start, 0) :].cpu() for column in columns])
+            if stop == whole:
+                there = now
+        columns = [torch.cat(column, -1) if len(column) > 1 else column[0] for column in zip(*found, strict=True)]
+        decisions, windows, handed = self._completed(now)
+        if whole:
+            self._snapshot = self._without_handed(_on(there, torch.device("cpu")))
+            self._there = _on(self._snapshot, device)
+            self._held, self._held_own = batch.rows(whole, total), own[..., whole:]
+        else:
+            self._there, self._held, self._held_own = there, batch, own
+        self._now, self._handed = now, handed
+        signals = signals_of(kernel.GraphColumns._make(column.numpy() for column in columns))
+        return GraphOutput(signals, decisions, windows)
+
+    def _run(
+        self, batch: TickBatch, own: torch.Tensor, state: State, device: torch.device, call: Call
+    ) -> tuple[Parts, State]:
+        numbers, arrays = flat_params(self.graph.params)
+        out = call(
+            [getattr(batch, name).to(device) for name in Events._fields],
+            own.to(device),
+            [part.to(device) for part in tree.leaves(self.graph.table)],
+            numbers,
+            [part.to(device) for part in arrays],
+            list(state.values()),
+        )
+        count = len(kernel.GraphColumns._fields)
+        return out[:count], dict(zip(state, out[count:], strict=True))
+
+    def _completed(self, now: State) -> tuple[LagDecisions, ArbitrageEvents, list[int]]:
+        """Decisions and windows that were completed and not handed out yet, and how many are handed out with them."""
+        lag, arbitrage = _rings({name: value.cpu().clone() for name, value in now.items() if name.startswith(_RINGS)})
+        lag.head[0], arbitrage.head[0] = self._handed
+        decisions = take_decisions(lag, int(lag.pending.min()))
+        windows = take_windows(arbitrage, self.graph.params.arbitrage)
+        return decisions, windows, [int(lag.head[0]), int(arbitrage.head[0])]
+
+    def _without_handed(self, state: State) -> State:
+        """Without what nobody waits for any more: decisions and windows that were complete at the edge."""
+        lag, arbitrage = _rings(state)
+        lag.head[0] = lag.pending.min()
+        take_windows(arbitrage, self.graph.params.arbitrage)
+        return state
+
+
+_RINGS = ("lag.", "arbitrage.")
+
+
+def _rings(state: State) -> tuple[LagState, ArbitrageState]:
+    """Decisions and windows, sharing the state's memory."""
+    return tree.from_dict(TEMPLATE.lag, state, "lag."), tree.from_dict(TEMPLATE.arbitrage, state, "arbitrage.")
+
+
+def _on(state: State, device: torch.device) -> State:
+    """A copy on a device."""
+    return {name: value.to(device, copy=True) for name, value in state.items()}
+
+
+def _joined(first: TickBatch, second: TickBatch) -> TickBatch:
+    return TickBatch(
+        *(torch.cat((getattr(first, field.name), getattr(second, field.name))) for field in fields(TickBatch))
+    )
+
+
+def why(error: BaseException) -> str:
+    r"""What went wrong on a device, in one line.
+
+    Example:
+        >>> why(RuntimeError("CUDA error: unspecified launch failure\nCompile with ..."))
+        'RuntimeError: CUDA error: unspecified launch failure'
+    """
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,143 @@
+"""The sweep's kernels on a CUDA device: the same numbers as on the CPU, which does what the device can't."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from schwabot.errors import SchwabotError
+from schwabot.modules.device_graph import why
+from schwabot.records.market import Float64
+from schwabot.signals.compiling import CompiledPolicy
+from schwabot.simulation.sweep.kernels import COUNTED, SUMMED, SweepKernel
+from schwabot_kernels.simulate.cutting import DeviceUnfitError
+from schwabot_kernels.simulate.records import COUNTS, MOMENTS, Rules
+
+Make = Callable[[CompiledPolicy, torch.device, bool, bool], Any]
+"""Policy, device, jumps where it is quiet, skips → what sweeps on a device, see ``schwabot_kernels.simulate.gpu``."""
+
+
+def say(line: str) -> None:
+    """To the user, at once."""
+    sys.stderr.write(f"{line}\n")
+
+
+def on_device(policy: CompiledPolicy, device: torch.device, skips: bool, skip: bool) -> Any:
+    """The sweep of a policy on a device.
+
+    Args:
+        policy: compiled.
+        device: a CUDA device.
+        skips: it is swept by its quiet band, on one leg.
+        skip: and rows within it are jumped over.
+    """
+    from schwabot_kernels.simulate.gpu import GeneralSweep, SegmentedSweep
+
+    if not skips:
+        return GeneralSweep(policy.policy, policy.event_of, policy.params_of, policy.memory, device)
+    four = (policy.policy, policy.quiet, policy.event_of, policy.params_of)
+    return SegmentedSweep(*four, policy.memory, device, skip=skip)
+
+
+class DeviceSweepKernel(SweepKernel):
+    """Runs parameter sets on a CUDA device; whatever fails there runs on the CPU, as does all that follows.
+
+    A fold is put on the device when it is first swept, and stays there. Accounts are integers and nothing is rounded
+    otherwise, so where a set runs changes no number; ``check`` sees to that on some sets.
+
+    Args:
+        policy: compiled.
+        legs: number of traded streams.
+        streams: their names, for errors.
+        device: a CUDA device.
+        warn: is told once why the device was given up.
+        make: what sweeps on the device.
+    """
+
+    def __init__(
+        self, policy: CompiledPolicy, legs: int, streams: Sequence[str] = (), *, device: torch.device,
+        warn: Callable[[str], None] = say, make: Make = on_device,
+    ) -> None:  # fmt: skip
+        super().__init__(policy, legs, streams)
+        self.device = device
+        self.failed: str | None = None
+        """Why the device was given up; None while it answers."""
+        self._warn, self._make = warn, make
+        self._sweeps: dict[bool, Any] = {}
+        self._there: dict[int, tuple[Any, Any]] = {}
+        self._one = threading.Lock()
+
+    def check(self, fold: Any, rules: Rules, params: Float64, name: str = "the first fold") -> None:
+        """As ``SweepKernel.check``; besides, the device has to come to the CPU's numbers or is given up."""
+        super().check(fold, rules, params, name)
+        if self.failed is not None or not len(params):
+            return
+        rules, params, chosen = self._few(rules, params)
+        legs, found = rules.scale.size, []
+        for run in (self._on_cpu, self._run):
+            counts = np.zeros((len(chosen), legs, COUNTS), np.int64)
+            moments = np.zeros((len(chosen), legs, MOMENTS))
+            run(fold, rules, params, 0, len(chosen), counts, moments, skip=True)
+            found.append((counts, moments))
+        for names, cpu, there in zip((COUNTED, SUMMED), found[0], found[1], strict=True):
+            for p, leg, k in np.argwhere(cpu != there)[:1].tolist():
+                self._give_up(
+                    f"{names[k]} of set {chosen[p]} of {name} is {there[p, leg, k]} there and {cpu[p, leg, k]} on the"
+                    " CPU"
+                )
+
+    def _run(
+        self, fold: Any, rules: Rules, params: Float64, first: int, last: int, counts: Any, moments: Any, *, skip: bool
+    ) -> None:
+        if self.failed is None:
+            try:
+                self._on_device(fold, rules, params, first, last, counts, moments, skip=skip)
+                self._check(counts[first:last])
+            except SchwabotError:
+                raise
+            except Exception as error:  # noqa: BLE001 whatever a driver, compiler or allocator raises
+                self._give_up(str(error) if isinstance(error, DeviceUnfitError) else why(error))
+            else:
+                return
+        self._on_cpu(fold, rules, params, first, last, counts, moments, skip=skip)
+
+    def _on_device(
+        self, fold: Any, rules: Rules, params: Float64, first: int, last: int, counts: Any, moments: Any, *, skip: bool
+    ) -> None:
+        with self._one:
+            if skip not in self._sweeps:
+                self._sweeps[skip] = self._make(self._policy, self.device, self.skips, skip)
+            sweep = self._sweeps[skip]
+            if id(fold) not in self._there:
+                self._there[id(fold)] = fold, sweep.put(fold)
+            sweep(self._there[id(fold)][1], rules, params, first, last, counts, moments)
+
+    def _give_up(self, reason: str) -> None:
+        with self._one:
+            if self.failed is None:
+                self.failed = reason
+                self._there.clear()
+                self._sweeps.clear()
+                self._warn(
+                    f"warning: {self.device} can't sweep {self._policy.name} ({reason}); the sweep runs on the CPU,"
+                    " with the same results"
+                )
+
+
+def open_kernel(policy: CompiledPolicy, legs: int, device: torch.device, streams: Sequence[str] = ()) -> SweepKernel:
+    """The kernel for a device.
+
+    Example:
+        >>> from schwabot.signals.builtin.threshold import threshold
+        >>> from schwabot.signals.compiling import compile_policy
+        >>> type(open_kernel(compile_policy(threshold), 1, torch.device("cpu"))).__name__
+        'SweepKernel'
+    """
+    if device.type == "cuda":
+        return DeviceSweepKernel(policy, legs, streams, device=device)
+    return SweepKernel(policy, legs, streams)

@@ -1,0 +1,132 @@
+"""The two sums over lags of a pair of series, on the CPU's cores or on a CUDA device.
+
+Axis legend: n + 1, m + 1 prices of X and Y, L lags, B blocks of time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schwabot.errors import DeviceError
+from schwabot.modules.device_graph import why
+from schwabot.records.market import Float64, Int64
+
+if TYPE_CHECKING:
+    import torch
+
+CPU = "cpu"
+STEPS_PER_CALL = {True: 20_000_000, False: 20_000_000_000}
+"""Lags times prices between two words about progress, on the CPU and elsewhere."""
+
+
+@dataclass
+class SumsDevice:
+    """Where sums are computed: a device until it fails, from then on the CPU.
+
+    Attributes:
+        name: such as ``cpu`` or ``cuda:0``.
+        required: fail with the device.
+        failed: why the device was given up; None while it answers.
+
+    Example:
+        >>> device = SumsDevice("cuda:0")
+        >>> device.give_up(RuntimeError("CUDA error: out of memory"))
+        >>> device.said
+        'cuda:0, then cpu'
+        >>> device.warning
+        'warning: cuda:0 failed (RuntimeError: CUDA error: out of memory); the run goes on on the CPU'
+    """
+
+    name: str = CPU
+    required: bool = False
+    failed: str | None = None
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether the CPU's kernels answer."""
+        return self.name == CPU or self.failed is not None
+
+    @property
+    def cores(self) -> int:
+        """Calls that may run side by side."""
+        if not self.is_cpu:
+            return 1
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    @property
+    def said(self) -> str:
+        """What a summary says of it."""
+        return self.name if self.failed is None else f"{self.name}, then {CPU}"
+
+    @property
+    def warning(self) -> str | None:
+        """What a user is told where it was given up."""
+        return (
+            None if self.failed is None else f"warning: {self.name} failed ({self.failed}); the run goes on on the CPU"
+        )
+
+    def give_up(self, error: Exception) -> None:
+        """Go on on the CPU.
+
+        Raises:
+            DeviceError: the device is required.
+        """
+        if self.required:
+            raise DeviceError(f"device {self.name} is required and failed: {why(error)}") from error
+        self.failed = why(error)
+
+
+@dataclass(frozen=True)
+class LagSums:
+    """Contrast and correlation of bins of one pair; see ``schwabot_kernels.leadlag``.
+
+    Attributes:
+        arrays: stamps and prices of X, stamps and prices of Y. [n + 1], [m + 1]
+        device: where they are computed.
+    """
+
+    arrays: tuple[Int64, Float64, Int64, Float64]
+    device: SumsDevice
+
+    @property
+    def steps_per_call(self) -> int:
+        """Lags times prices to ask for at a time."""
+        return STEPS_PER_CALL[self.device.is_cpu]
+
+    def contrast(self, lags_ns: Int64, block: Int64) -> Float64:
+        """U by block of time, [L, B]; the last block is that of X's last price."""
+        return self._found("contrast", lags_ns, block, int(block[-1]) + 1)
+
+    def bin_correlation(self, lags_ns: Int64, width_ns: int, origin_ns: int) -> Float64:
+        """Correlation of moves within bins, [L]."""
+        return self._found("bin_correlation", lags_ns, width_ns, origin_ns)
+
+    def _found(self, kernel: str, *given: Any) -> Float64:
+        if not self.device.is_cpu:
+            try:
+                from schwabot_kernels.leadlag import gpu
+
+                there: Callable[..., torch.Tensor] = getattr(gpu, kernel)
+                moved = [self._moved(value) if isinstance(value, np.ndarray) else value for value in given]
+                return np.asarray(there(*self._tensors, *moved).cpu().numpy(), np.float64)
+            except Exception as error:  # noqa: BLE001 whatever a driver, compiler or allocator raises, the run goes on
+                self.device.give_up(error)
+        from schwabot_kernels.leadlag import cpu
+
+        found: Float64 = getattr(cpu, kernel)(*self.arrays, *given)
+        return found
+
+    @cached_property
+    def _tensors(self) -> list[torch.Tensor]:
+        return [self._moved(array) for array in self.arrays]
+
+    def _moved(self, array: Int64 | Float64) -> torch.Tensor:
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device.name)

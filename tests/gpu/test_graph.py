@@ -1,0 +1,155 @@
+"""The whole graph on device tensors against the CPU's compiled pass, from the beginning and from anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import Phase, given
+from hypothesis import settings as settings_of_tests
+from hypothesis import strategies as st
+
+from schwabot.modules.device_graph import DeviceGraph
+from schwabot.modules.graph import TEMPLATE, Graph
+from schwabot.modules.settings import HashRegistryConfig, ModulesConfig
+from schwabot.records.audit import SignalColumns
+from schwabot.tensors.tick_batch import TickBatch
+from schwabot_kernels import tree
+from schwabot_kernels.align.cpu import Events
+from schwabot_kernels.graph.cpu import GraphColumns
+from schwabot_kernels.graph.op import flat_params, on_tensors
+from schwabot_kernels.graph.op import graph as graph_op
+from tests.gpu.recording import captured
+from tests.kernels.making import Habits, Market, adversarial, head, settings, synthetic
+
+HABITS = {
+    "ties": 0.2, "round_times": True, "gaps": 0.02, "trades": 0.3, "trades_only": 0.0, "crossed": 0.05, "no_size": 0.1,
+    "still": 0.3, "outages": 0.2, "late": 0.3, "coarse": False,
+}  # fmt: skip
+NAMES = list(tree.to_dict(TEMPLATE))
+EVIDENCE = ("snr", "bits", "voltage")
+EXACT = ("key", "route", "status", "lane", "pays_fees")
+
+
+def start(market: Market, config: ModulesConfig) -> tuple[Graph, list[torch.Tensor]]:
+    graph = Graph(market.instruments, config, [i.stream for i in market.instruments if i.trades_only])
+    state = graph.initial_state()
+    return graph, [state[name] for name in NAMES]
+
+
+def arguments(graph: Graph, batch: TickBatch, state: list[torch.Tensor], device: str) -> list[object]:
+    numbers, arrays = flat_params(graph.params)
+    own = torch.zeros((len(graph.instruments), 0, len(batch)), dtype=torch.float64)
+    events = [getattr(batch, name).to(device) for name in Events._fields]
+    table = [part.to(device) for part in tree.leaves(graph.table)]
+    return [events, own.to(device), table, numbers, arrays, [part.to(device) for part in state]]
+
+
+def columns_of(out: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+    return dict(zip(GraphColumns._fields, (part.cpu() for part in out), strict=False))
+
+
+def assert_close(ours: list[torch.Tensor], theirs: list[torch.Tensor], share: float = 1e-4) -> None:
+    """Columns: floats to 1e-7 and discrete ones equal, on all but a share of events.
+
+    The first outcomes after a start divide by almost nothing: rounding decides their buckets, which are remembered. So
+    evidence agrees in the mean, and what is decided by it on nearly all events; from the same forecasts it is the same
+    (test_lanes).
+    """
+    one, two = columns_of(ours), columns_of(theirs)
+    for name in EVIDENCE:
+        assert float((one.pop(name) - two.pop(name)).abs().mean()) < 0.05, name
+    for name in one:
+        a, b = one[name], two[name]
+        assert a.shape == b.shape, name
+        assert a.dtype == b.dtype, name
+        off = (a != b) if name in EXACT else ~torch.isclose(a, b, rtol=1e-7, atol=1e-7, equal_nan=True)
+        count = int(off.sum())
+        assert count <= share * a.numel(), f"{name}: {count} of {a.numel()}, first at {off.nonzero()[:1].tolist()}"
+
+
+def state_of(out: list[torch.Tensor]) -> list[torch.Tensor]:
+    return [part.cpu() for part in out[len(GraphColumns._fields) :]]
+
+
+def assert_agrees(market: Market, config: ModulesConfig, cut: int, device: str, share: float, **sizes: int) -> None:
+    """Both halves on the device, and the second half on the CPU from the state that the device left."""
+    graph, state = start(market, config)
+    first, second = market.batch.rows(0, cut), market.batch.rows(cut, len(market.batch))
+    theirs = graph_op(*arguments(graph, first, state, "cpu"))
+    ours = on_tensors(*arguments(graph, first, state, device), **sizes)
+    assert_close(ours, theirs, share)
+    more = graph_op(*arguments(graph, second, state_of(theirs), "cpu"))
+    assert_close(graph_op(*arguments(graph, second, state_of(ours), "cpu")), more, share)
+    assert_close(on_tensors(*arguments(graph, second, state_of(theirs), device), **sizes), more, share)
+
+
+@pytest.mark.parametrize("estimator", ["weighted", "kalman"])
+@pytest.mark.parametrize(("streams", "seed"), [(2, 3), (3, 5), (4, 8), (6, 13)])
+def test_adversarial_markets(estimator: str, streams: int, seed: int, device: str) -> None:
+    market = adversarial(Habits(events=601, streams=streams, seed=seed, **HABITS))
+    # The first outcomes divide by almost nothing: there a rounding decides buckets, and with them a few voltages.
+    assert_agrees(market, settings(estimator, bits=8, tables=3), 257, device, 0.03, edge=64, block=8)
+
+
+def test_with_rates_and_cycles(device: str) -> None:
+    market = adversarial(Habits(events=601, streams=5, seed=21, **HABITS | {"rates": True}))
+    graph, _ = start(market, settings("weighted", bits=8, tables=3))
+    assert len(graph.params.arbitrage.leg)
+    assert_agrees(market, settings("weighted", bits=8, tables=3), 257, device, 0.03, edge=64, block=8)
+
+
+@pytest.mark.parametrize("bits", [4, 16])
+def test_a_market_of_some_length(bits: int, device: str) -> None:
+    market = synthetic(20_003, seed=4)
+    config = ModulesConfig(hash_registry=HashRegistryConfig(bits=bits))
+    assert_agrees(market, config, 9_001, device, 1e-4, edge=4096, block=64)
+
+
+def test_with_a_trained_head(device: str) -> None:
+    market = synthetic(6_001, seed=5)
+    trained = head(market.instruments)
+    graph = Graph(market.instruments, ModulesConfig(), (), trained)
+    state = graph.initial_state()
+    given = arguments(graph, market.batch, [state[name] for name in NAMES], "cpu")
+    ours = on_tensors(*arguments(graph, market.batch, [state[name] for name in NAMES], device), edge=1024, block=64)
+    assert_close(ours, graph_op(*given))
+    assert columns_of(ours)["forecasts"].shape == (len(trained.horizons_ms), len(market.instruments), 6_001)
+
+
+def test_a_capture(captures: Path, device: str) -> None:
+    market = captured(captures, 600_000 if device == "cuda" else 40_000)
+    assert_agrees(market, ModulesConfig(), len(market.batch) // 2 + 1, device, 1e-4)
+
+
+@settings_of_tests(max_examples=8, phases=[Phase.explicit, Phase.generate])
+@given(
+    st.integers(0, 2**32 - 1), st.integers(2, 5), st.lists(st.integers(1, 400), max_size=5), st.sampled_from([64, 128])
+)
+def test_no_split_changes_a_bit(seed: int, streams: int, cuts: list[int], edge: int) -> None:
+    """Whatever the batches, the device's answers have the same bits; what lies behind the last edge is run again."""
+    market = adversarial(Habits(events=400, streams=streams, seed=seed, **HABITS))
+    config = settings("weighted", bits=8, tables=2)
+    whole, pieces = (played(market, config, edge, at) for at in ([], cuts))
+    for name, one, two in zip(GraphColumns._fields, whole, pieces, strict=True):
+        assert torch.equal(one.nan_to_num(-77.0), two.nan_to_num(-77.0)), name
+
+
+def played(market: Market, config: ModulesConfig, edge: int, cuts: list[int]) -> list[torch.Tensor]:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    graph, _ = start(market, config)
+
+    def call(*given: Any) -> list[torch.Tensor]:
+        return on_tensors(*given, edge=edge, block=8)
+
+    runs = DeviceGraph(graph, torch.device(device), graph.initial_state(), edge=edge, call=call)
+    at = sorted({0, 400, *cuts})
+    said = [runs.advance(market.batch.rows(a, b)).signals for a, b in pairwise(at)]
+    assert runs.failed is None
+    names = [field.name for field in fields(SignalColumns)]
+    return [torch.from_numpy(np.concatenate([getattr(one, name) for one in said])) for name in names]

@@ -1,0 +1,99 @@
+"""A graph whose batches run on a device says what it says on the CPU, also when the device fails on the way.
+
+The device is the CPU here, through the same op and the same seam; tests/gpu holds what GPU kernels say to the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from schwabot.modules.device_check import why_not
+from schwabot.modules.device_graph import DeviceGraph
+from schwabot.modules.graph import Graph
+from schwabot.modules.settings import ModulesConfig
+from schwabot.pipeline import Pipeline
+from schwabot.records.market import Ticks
+from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot_kernels.graph.cpu import GraphColumns
+from schwabot_kernels.graph.op import graph as graph_op
+from tests.invariants.making import CLOCK, MARKETS, Said, assert_same, configs, pieces, run, said
+
+FAULTS: dict[str, Callable[[], Exception]] = {
+    "out of memory": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+    "lost": lambda: RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be ..."),
+    "does not compile": lambda: SyntaxError("at 3:8: triton could not compile this"),
+    "no answer": lambda: OSError(5, "Input/output error"),
+}
+
+
+class Faulty:
+    """The op of a device that fails at one of its calls, before or after its work is done."""
+
+    def __init__(self, at: int, fault: str, late: bool) -> None:
+        self.left, self.fault, self.late = at, fault, late
+        self.calls = 0
+
+    def __call__(self, *given: Any) -> list[torch.Tensor]:
+        self.calls += 1
+        out = graph_op(*given) if self.late or self.left else []
+        if self.left == 0:
+            raise FAULTS[self.fault]()
+        self.left -= 1
+        return out
+
+
+def run_on_device(parts: list[Ticks], config: ModulesConfig, edge: int, call: Any = graph_op) -> Said:
+    pipeline = Pipeline(parts[0].instruments, config, CLOCK)
+    pipeline.run_on(DeviceGraph(pipeline.graph, torch.device("cpu"), pipeline.state, edge=edge, call=call))
+    return said([pipeline.step(part) for part in parts], pipeline)
+
+
+@settings(max_examples=25, phases=[Phase.explicit, Phase.generate])
+@given(MARKETS, configs(), st.lists(st.floats(0.0, 1.0), max_size=6), st.sampled_from([1, 64, 100, 131_072]))
+def test_whatever_the_edges_and_batches(ticks: Ticks, config: ModulesConfig, shares: list[float], edge: int) -> None:
+    parts = pieces(ticks, [round(share * len(ticks)) for share in shares])
+    assert_same(run([ticks], config), run_on_device(parts, config, edge))
+
+
+@settings(max_examples=25, phases=[Phase.explicit, Phase.generate])
+@given(
+    MARKETS,
+    configs(),
+    st.lists(st.floats(0.0, 1.0), max_size=6),
+    st.sampled_from([64, 131_072]),
+    st.integers(0, 6),
+    st.sampled_from(sorted(FAULTS)),
+    st.booleans(),
+)
+def test_a_device_that_fails_loses_nothing(
+    ticks: Ticks, config: ModulesConfig, shares: list[float], edge: int, at: int, fault: str, late: bool
+) -> None:
+    parts = pieces(ticks, [round(share * len(ticks)) for share in shares])
+    call = Faulty(at, fault, late)
+    found = run_on_device(parts, config, edge, call)
+    switches = [event for event in found.fallbacks if event.component == "device"]
+    assert len(switches) == (call.left == 0 and call.calls > at)
+    assert all(str(FAULTS[fault]()).splitlines()[0] in event.reason for event in switches)
+    assert call.calls <= at + 1  # it is not asked again
+    others = [event for event in found.fallbacks if event.component != "device"]
+    assert_same(run([ticks], config), replace(found, fallbacks=others))
+
+
+def test_a_device_that_says_something_else_is_not_used() -> None:
+    graph = Graph(SyntheticFeed(SyntheticConfig(streams=3)).instruments)
+
+    def wrong(*given: Any) -> list[torch.Tensor]:
+        out = graph_op(*given)
+        out[GraphColumns._fields.index("phase")][1, 400] += 1e-5
+        return out
+
+    cpu = torch.device("cpu")
+    assert why_not(graph, cpu) is None
+    assert "phase_bp of event 400" in str(why_not(graph, cpu, wrong))
+    assert "out of memory" in str(why_not(graph, cpu, Faulty(0, "out of memory", late=False)))
