@@ -2,8 +2,8 @@
 
 Any device's tensors; rows are [N, V]. The state is the CPU's, as tensors, at an event that is a multiple of ``edge``.
 
-What is still to be judged is a queue in order of due times: the ring's places, the oldest first, then every event of
-the call, with a mark where there is something to judge. An event judges a run of the queue, added up in its order.
+What is still to be judged is a queue in order of due times: the ring's places, then the events of the call. An event
+judges a run of the queue, added up in its order.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def consensus(
     ts_ns, stream, kind, phase, compensated, route, quoted = on_16_bytes(
         ts_ns, stream, kind, phase, compensated, route, quoted
     )
-    run = _by_triton if by_triton(aligned.x) else _in_torch
-    found = run(aligned, ts_ns, stream, kind, phase, compensated, route, quoted, params, state, edge, block)
+    find = _by_triton if by_triton(aligned.x) else _in_torch
+    found = find(aligned, ts_ns, stream, kind, phase, compensated, route, quoted, params, state, edge, block)
     waiting = _waiting(ts_ns, stream, found.value, params, state)
     streams = aligned.x.shape[1]
     return found.ghost, state._replace(
