@@ -226,7 +226,7 @@ def stored(
         tl.store(s + at, d, mask)
 
 
-@triton.jit(do_not_specialize=["apply"])
+@triton.jit(do_not_specialize=["N", "apply"])
 def block_kernel(  # type: ignore[no-untyped-def]
     p, q, r, s, whole_p, whole_q, whole_r, whole_s, starts, y,
     row_p, row_q, row_r, row_s, column_p, column_q, column_r, column_s, N, C, apply,
@@ -254,7 +254,7 @@ def block_kernel(  # type: ignore[no-untyped-def]
         stored(whole_p, whole_q, whole_r, whole_s, a, b, c, d, at, last, KIND)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["blocks"])
 def carry_kernel(  # type: ignore[no-untyped-def]
     whole_p, whole_q, whole_r, whole_s, y0, starts, blocks, C,
     KIND: tl.constexpr, PER_EDGE: tl.constexpr, COLUMNS: tl.constexpr,

@@ -64,3 +64,13 @@ def total(values: torch.Tensor) -> torch.Tensor:
     for v in range(1, values.shape[-1]):
         found = found + values[..., v]
     return found
+
+
+def on_16_bytes(*tensors: torch.Tensor) -> list[Any]:
+    """The tensors, contiguous and from a multiple of 16 bytes on; copied only where they are not.
+
+    Triton compiles a kernel anew for other alignments, and lays that one out in its own way: its scans would be trees
+    of another shape, with other bits.
+    """
+    settled = [tensor.contiguous() for tensor in tensors]
+    return [tensor.clone() if tensor.data_ptr() % 16 else tensor for tensor in settled]

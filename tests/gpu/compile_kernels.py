@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -25,7 +26,10 @@ N, LONG, X = "i32", "i64", "fp64"
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel as it is launched: where it is, types of its arguments in order (None = constexpr), constexprs."""
+    """A kernel as it is launched: where it is, types of its arguments in order, values of its constants.
+
+    None among the types stands for a constant, and may be left out.
+    """
 
     module: str
     name: str
@@ -39,22 +43,28 @@ class Kernel:
         return f"{self.module}.{self.name}[{told}]"
 
 
-WIDTHS = (4, 8)
-"""Columns of a row of streams in whole powers of two; from nine streams on some kernels spill a little."""
+STREAMS = (2, 4, 7, 8)
+"""From nine streams on some kernels spill a little."""
 SCANS = "schwabot_kernels.device_scan"
+ALIGN = "schwabot_kernels.align.gpu"
+PHASE = "schwabot_kernels.phase.gpu"
+CONSENSUS = "schwabot_kernels.consensus.gpu"
+LAG = "schwabot_kernels.lag.gpu_expected"
+TABLES = "schwabot_kernels.registry.device_tables"
+HASHES = "schwabot_kernels.registry.device_hash"
+LEADLAG = "schwabot_kernels.leadlag.gpu"
+FORECAST = "schwabot_kernels.forecast.gpu"
 
 
-def _scan_kernels() -> list[Kernel]:
-    found = []
+def _scan_kernels() -> Iterator[Kernel]:
     for kind in range(6):
         part = I64 if kind == 1 else F64
         for columns in (1, 4) if kind != 5 else (1,):
             warps = 4 if columns == 1 else 8
             constants = {"KIND": kind, "BLOCK": 512, "COLUMNS": columns}
-            found.append(Kernel(SCANS, "block_kernel", (part,) * 10 + (N,) * 11 + (None,) * 3, constants, warps))
+            yield Kernel(SCANS, "block_kernel", (part,) * 10 + (N,) * 11, constants, warps)
             constants = {"KIND": kind, "PER_EDGE": 256, "COLUMNS": columns}
-            found.append(Kernel(SCANS, "carry_kernel", (part,) * 6 + (N,) * 2 + (None,) * 3, constants, warps))
-    return found
+            yield Kernel(SCANS, "carry_kernel", (part,) * 6 + (N,) * 2, constants, warps)
 
 
 def _forecast_kernels() -> list[Kernel]:
@@ -97,95 +107,32 @@ def _memory_kernels() -> list[Kernel]:
     return [*groups, *tables, Kernel(TABLES, "read_kernel", types, constants), *hashes]
 
 
-TABLES = "schwabot_kernels.registry.device_tables"
-HASHES = "schwabot_kernels.registry.device_hash"
-LEADLAG = "schwabot_kernels.leadlag.gpu"
-FORECAST = "schwabot_kernels.forecast.gpu"
-
-PHASE = "schwabot_kernels.phase.gpu"
-
-
-def _phase_kernels() -> list[Kernel]:
-    columns = (I64, F64, F64, I64, I8)
-    found = []
-    for width in WIDTHS:
-        constants = {"BLOCK": 512, "WIDTH": width, "TILE": 8 if width == 8 else 4}
-        pairs = (*columns, F64, I64, I8, I64, I64, F64, I64, F64, F64, F64, F64, F64, F64) + (N,) * 4 + (LONG, N)
-        found.append(Kernel(PHASE, "pair_kernel", (*pairs, None, None, None), constants, min(width, 8)))
-        drift = (I64, I64, I8, F64, F64, F64, I64, F64, F64, F64, I8, I8, N, N, N, LONG, LONG, N)
-        constants = {"RING": 64, "BLOCK": 128, "WIDTH": width}
-        found.append(Kernel(PHASE, "drift_kernel", (*drift, None, None, None), constants))
-    return found
-
-
-CONSENSUS = "schwabot_kernels.consensus.gpu"
-
-
-def _consensus_kernels() -> list[Kernel]:
-    found = [Kernel(CONSENSUS, "depth_carry_kernel", (F64, F64, F64, N, None), {"PER_EDGE": 256})]
-    first = (I64, I32, I8, I64, F64, F64, F64, F64, F64, F64, I8, I8, F64, F64, F64, F64, F64, F64, N, N, N)
-    second = (
-        I64,
-        I32,
-        F64,
-        F64,
-        F64,
-        F64,
-        F64,
-        F64,
-        I64,
-        I64,
-        I32,
-        F64,
-        F64,
-        F64,
-        F64,
-        F64,
-        F64,
-        F64,
-        N,
-        N,
-        N,
-        LONG,
-        N,
-        N,
-        N,
-    )
-    for width in WIDTHS:
-        constants = {"BLOCK": 512, "WIDTH": width}
-        found.append(Kernel(CONSENSUS, "first_kernel", (*first, None, None), constants, min(width, 8)))
-        found.append(Kernel(CONSENSUS, "second_kernel", (*second, None, None), constants, min(width, 8)))
-    return found
-
-
-ALIGN = "schwabot_kernels.align.gpu"
-
-
-def _align_kernels() -> list[Kernel]:
-    marks = (I32, I8, I64, I64, I64, I8, I64, N, N)
+def _core_kernels() -> Iterator[Kernel]:
     events = (I64, I32, I8, I64, I64, I64, I64, I64, I64)
     table, state = (F64, F64, I8, I8, I8), (I64, F64, F64, F64, F64, F64, F64, I8)
-    values = (*events, *table, *state, I64, F64, F64, I64, *state, F64, N, N)
-    found = []
-    for width in WIDTHS:
-        marked = {"BLOCK": 512, "WIDTH": width}
-        found.append(Kernel(ALIGN, "mark_kernel", (*marks, None, None), marked))
-        cut = {"BLOCK": 512, "WIDTH": width, "TILE": 4}
-        found.append(Kernel(ALIGN, "align_kernel", (*values, None, None, None), cut, 8))
-    return found
+    values = (*events, *table, *state, I64, F64, F64, I64, *state, F64, N)
+    pairs = (I64, F64, F64, I64, I8, F64, I64, I8, I64, I64, F64, I64, *(F64,) * 6, N, N, LONG, N)
+    drift = (I64, I64, I8, F64, F64, F64, I64, F64, F64, F64, I8, I8, N, LONG, LONG, N)
+    first = (I64, I32, I8, I64, *(F64,) * 6, I8, I8, *(F64,) * 6, N, N)
+    second = (I64, I32, *(F64,) * 6, I64, I64, I32, *(F64,) * 7, N, N, LONG, N, N, N)
+    yield Kernel(CONSENSUS, "depth_carry_kernel", (F64, F64, F64, N), {"PER_EDGE": 256})
+    for streams in STREAMS:
+        width = 4 if streams <= 4 else 8
+        size = {"V": streams, "BLOCK": 512, "WIDTH": width}
+        ring = {**size, "BLOCK": 128, "RING": 64, "W": width}
+        yield Kernel(ALIGN, "mark_kernel", (I32, I8, I64, I64, I64, I8, I64, N), size)
+        yield Kernel(ALIGN, "align_kernel", values, {**size, "TILE": 4}, 8)
+        yield Kernel(PHASE, "pair_kernel", pairs, {**size, "P": streams * (streams - 1) // 2, "TILE": 4}, 8)
+        yield Kernel(PHASE, "drift_kernel", drift, ring)
+        yield Kernel(CONSENSUS, "first_kernel", first, size, 8)
+        yield Kernel(CONSENSUS, "second_kernel", second, size, 8)
+    yield Kernel(LAG, "expected_kernel", (I32, *(F64,) * 16, N, N), {"V": 4, "BLOCK": 512})
 
 
-LAG = "schwabot_kernels.lag.gpu_expected"
-
-
-def _lag_kernels() -> list[Kernel]:
-    types = (I32, *(F64,) * 16, N, N, N)
-    return [Kernel(LAG, "expected_kernel", (*types, None), {"BLOCK": 512})]
-
-
-KERNELS: list[Kernel] = _scan_kernels() + _align_kernels() + _phase_kernels() + _consensus_kernels() + _lag_kernels()
+KERNELS: list[Kernel] = [
+    *_scan_kernels(), *_core_kernels(), *_forecast_kernels(), *_leadlag_kernels(), *_memory_kernels(),
+]  # fmt: skip
 """Every kernel at the sizes it is launched with."""
-KERNELS += _forecast_kernels() + _leadlag_kernels() + _memory_kernels()
 
 
 @dataclass(frozen=True)
@@ -202,9 +149,15 @@ def compiled(kernel: Kernel) -> Usage:
     """Compile one kernel for sm_90 and read its machine code's header."""
     function = getattr(import_module(kernel.module), kernel.name)
     names = function.arg_names
-    assert len(names) == len(kernel.types), f"{kernel.label}: {len(names)} arguments, {len(kernel.types)} types"
-    signature = {name: kind or "constexpr" for name, kind in zip(names, kernel.types, strict=True)}
-    source = ASTSource(fn=function, signature=signature, constexprs=kernel.constants)
+    given = [name for name in names if name not in kernel.constants]
+    types = [kind for kind in kernel.types if kind is not None]
+    assert len(given) == len(types), f"{kernel.label}: {len(given)} arguments, {len(types)} types"
+    kinds = dict(zip(given, types, strict=True))
+    signature = {name: kinds.get(name, "constexpr") for name in names}
+    on_16_bytes = {
+        (place,): [["tt.divisibility", 16]] for place, name in enumerate(names) if signature[name].startswith("*")
+    }
+    source = ASTSource(fn=function, signature=signature, constexprs=kernel.constants, attrs=on_16_bytes)
     options = {"num_warps": kernel.warps, "enable_fp_fusion": False}
     code = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"

@@ -14,7 +14,7 @@ import triton.language as tl
 from schwabot_kernels.align.cpu import AlignState
 from schwabot_kernels.align.reference import CROSSED, MISSING_NS, OK, QUOTE, RATE, TRADE, UNSEEN, Aligned
 from schwabot_kernels.device_scan import BLOCK, EDGE, LAST, by_triton, carry, last_row, then_last
-from schwabot_kernels.device_state import OnDevice, shifted, with_lanes
+from schwabot_kernels.device_state import OnDevice, on_16_bytes, shifted, with_lanes
 from schwabot_kernels.outcomes import NS
 
 TINY = 1e-300
@@ -46,6 +46,7 @@ def align(
     if bool(log_ref.isnan()):
         log_ref = _first_price(events, table)
     run = _by_triton if by_triton(state.x) else _in_torch
+    events = type(events)._make(on_16_bytes(*events))
     aligned = run(events, table, latency_max_ns, state, log_ref, edge, block)
     kept = {
         name: with_lanes(getattr(aligned, name)[-1], getattr(state, name))
@@ -132,9 +133,9 @@ def _in_torch(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N"])
 def mark_kernel(  # type: ignore[no-untyped-def]
-    stream, kind, bid_ticks, ask_ticks, price_ticks, trades_only, whole, N, V,
+    stream, kind, bid_ticks, ask_ticks, price_ticks, trades_only, whole, N, V: tl.constexpr,
     BLOCK: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Last row of one block at which each stream quoted, then of those at which it had a good price; -1 for none."""
@@ -166,12 +167,12 @@ def priced(
     return quoting, quoting & (bid <= ask) & (bid > 0), quote, bid, ask
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N"])
 def align_kernel(  # type: ignore[no-untyped-def]
     ts_ns, stream, kind, bid_ticks, ask_ticks, bid_lots, ask_lots, price_ticks, latency_ns,
     tick, unit, inverse, trades_only, rate,
     s_last_ns, s_x, s_half, s_micro, s_imbalance, s_depth, s_weight, s_bad, clock, log_ref, latency_max, starts,
-    last_ns, x, half, micro, imbalance, depth, latency_weight, bad, dt_s, N, V,
+    last_ns, x, half, micro, imbalance, depth, latency_weight, bad, dt_s, N, V: tl.constexpr,
     BLOCK: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     """As-of values of one block, worked out at the rows they stem from."""

@@ -2,8 +2,8 @@
 
 Any device's tensors; rows are [N, V]. The state is the CPU's, as tensors, at an event that is a multiple of ``edge``.
 
-What is still to be judged is a queue in order of due times: the ring's places, the oldest first, then every event of
-the call, with a mark where there is something to judge. An event judges a run of the queue, added up in its order.
+What is still to be judged is a queue in order of due times: the ring's places, then the events of the call. An event
+judges a run of the queue, added up in its order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from schwabot_kernels.align.reference import OK, QUOTE, TRADE, Aligned
 from schwabot_kernels.consensus.cpu import ConsensusParams
 from schwabot_kernels.consensus.reference import stage_weight
 from schwabot_kernels.device_scan import AFFINE, BLOCK, EDGE, affine, by_triton, carry, last_row, then_two_affine
-from schwabot_kernels.device_state import OnDevice, shifted, total, with_lanes
+from schwabot_kernels.device_state import OnDevice, on_16_bytes, shifted, total, with_lanes
 from schwabot_kernels.outcomes import NS
 
 
@@ -66,8 +66,12 @@ def consensus(
     Returns:
         The ghost price [N], and the state after the last event.
     """
-    given = (ts_ns, stream, kind, aligned, phase, compensated, route, quoted, params, state, edge, block)
-    found = _by_triton(*given) if by_triton(aligned.x) else _in_torch(*given)
+    aligned = Aligned._make(on_16_bytes(*aligned))
+    ts_ns, stream, kind, phase, compensated, route, quoted = on_16_bytes(
+        ts_ns, stream, kind, phase, compensated, route, quoted
+    )
+    find = _by_triton if by_triton(aligned.x) else _in_torch
+    found = find(aligned, ts_ns, stream, kind, phase, compensated, route, quoted, params, state, edge, block)
     waiting = _waiting(ts_ns, stream, found.value, params, state)
     streams = aligned.x.shape[1]
     return found.ghost, state._replace(
@@ -93,10 +97,10 @@ class Found(NamedTuple):
 
 
 def _in_torch(
+    aligned: Aligned,
     ts_ns: torch.Tensor,
     stream: torch.Tensor,
     kind: torch.Tensor,
-    aligned: Aligned,
     phase: torch.Tensor,
     compensated: torch.Tensor,
     route: torch.Tensor,
@@ -270,7 +274,7 @@ def after_depth(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["blocks"])
 def depth_carry_kernel(  # type: ignore[no-untyped-def]
     whole, y0, starts, blocks, PER_EDGE: tl.constexpr,
 ):  # fmt: skip
@@ -318,10 +322,10 @@ def mean_by(values: tl.tensor, weight: tl.tensor) -> Any:
     return tl.where(bottom > 0.0, top / tl.where(bottom > 0.0, bottom, 1.0), float("nan"))
 
 
-@triton.jit(do_not_specialize=["apply"])
+@triton.jit(do_not_specialize=["N", "apply"])
 def first_kernel(  # type: ignore[no-untyped-def]
     ts_ns, stream, kind, last_ns, x, depth, latency_weight, dt_s, phase, compensated, route, quoted, settings,
-    whole, starts, weight, first, value, N, V, apply, BLOCK: tl.constexpr, WIDTH: tl.constexpr,
+    whole, starts, weight, first, value, N, V: tl.constexpr, apply, BLOCK: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Typical depth over one block: its map; if ``apply``, stage 1: weights, ghost, and what will be judged."""
     block = tl.program_id(0).to(tl.int64)
@@ -394,11 +398,11 @@ def known_by(
     return low + first
 
 
-@triton.jit(do_not_specialize=["apply"])
+@triton.jit(do_not_specialize=["N", "capacity", "horizon_ns", "ring_steps", "steps", "apply"])
 def second_kernel(  # type: ignore[no-untyped-def]
     ts_ns, stream, x, dt_s, compensated, weight, first, value, head, due_ns, due_stream, due_value, state_ghost,
-    settings, whole_keep, whole_added, starts, ghost, N, V, capacity, horizon_ns, ring_steps, steps, apply,
-    BLOCK: tl.constexpr, WIDTH: tl.constexpr,
+    settings, whole_keep, whole_added, starts, ghost, N, V: tl.constexpr, capacity, horizon_ns, ring_steps, steps,
+    apply, BLOCK: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Squared errors that become known over one block: its map; if ``apply``, stage 2: the ghost."""
     block = tl.program_id(0).to(tl.int64)
@@ -452,10 +456,10 @@ def second_kernel(  # type: ignore[no-untyped-def]
 
 
 def _by_triton(
+    aligned: Aligned,
     ts_ns: torch.Tensor,
     stream: torch.Tensor,
     kind: torch.Tensor,
-    aligned: Aligned,
     phase: torch.Tensor,
     compensated: torch.Tensor,
     route: torch.Tensor,
@@ -467,7 +471,7 @@ def _by_triton(
 ) -> Found:
     events, streams = aligned.x.shape
     blocks, width = triton.cdiv(events, block), max(4, triton.next_power_of_2(streams))
-    size: dict[str, Any] = {"BLOCK": block, "WIDTH": width, "num_warps": min(width, 8), "enable_fp_fusion": False}
+    size: dict[str, Any] = {"BLOCK": block, "WIDTH": width, "num_warps": 8, "enable_fp_fusion": False}
     like = aligned.x
     prior_sum = params.prior_count * params.prior_variance_bp2
     values = (params.tau_depth_s, params.age_decay_per_s, params.tau_reliability_s, params.prior_count, prior_sum)

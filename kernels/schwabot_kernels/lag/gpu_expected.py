@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from schwabot_kernels.device_scan import BLOCK, EDGE, MAX_AFFINE, by_triton, carry, max_affine, then_max_affine
+from schwabot_kernels.device_state import on_16_bytes
 from schwabot_kernels.lag.cpu import DEAD_BP, LagParams
 
 
@@ -83,6 +84,9 @@ def expected_lag(
         The answers, and ``price_range`` after the last event.
     """
     if by_triton(ghost):
+        stream, dt_s, ghost, deviation, entropy, mean, echo, predicted = on_16_bytes(
+            stream, dt_s, ghost, deviation, entropy, mean, echo, predicted
+        )
         return _by_triton(stream, dt_s, ghost, deviation, entropy, mean, echo, predicted, params, state, edge, block)
     width, after = price_range(dt_s, ghost, params.tau_range_s, state, edge=edge, block=block)
     range_bp = width.nan_to_num(0.0).clamp(min=params.min_range_bp)
@@ -94,10 +98,10 @@ def expected_lag(
     return Expected(move, expected, penalty, range_bp), after
 
 
-@triton.jit(do_not_specialize=["apply"])
+@triton.jit(do_not_specialize=["N", "apply"])
 def expected_kernel(  # type: ignore[no-untyped-def]
     stream, dt_s, ghost, deviation, entropy, mean, echo, predicted, settings, whole_bound, whole_keep, whole_back,
-    starts, move, expected, penalty, range_bp, N, V, apply, BLOCK: tl.constexpr,
+    starts, move, expected, penalty, range_bp, N, V: tl.constexpr, apply, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """High and low of one block: their maps; if ``apply``, the range and what acting late is expected to cost."""
     block = tl.program_id(0).to(tl.int64)

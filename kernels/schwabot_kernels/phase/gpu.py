@@ -16,7 +16,7 @@ import triton.language as tl
 
 from schwabot_kernels.align.reference import MISSING_NS, OK, Aligned
 from schwabot_kernels.device_scan import AFFINE, BLOCK, EDGE, affine, by_triton, carry, then_two_affine
-from schwabot_kernels.device_state import OnDevice, shifted, total, with_lanes
+from schwabot_kernels.device_state import OnDevice, on_16_bytes, shifted, total, with_lanes
 from schwabot_kernels.phase.cpu import JOIN_WEIGHT, RING, PhaseParams
 from schwabot_kernels.phase.reference import CRITICAL, DRIFTING, ROUTE_DRIFTING, ROUTE_STALE, STABLE
 
@@ -72,6 +72,8 @@ def phase(
     Returns:
         Phases and routes [N, V], and the state after the last event.
     """
+    ts_ns, *columns = on_16_bytes(ts_ns, *aligned)
+    aligned = Aligned._make(columns)
     joins = _joins(ts_ns, aligned, params, state, edge, block)
     begun = state.grid.where(state.grid != MISSING_NS, ts_ns[0] // (params.window_ns // RING))
     if by_triton(aligned.x):
@@ -259,76 +261,78 @@ def _drift(
     return Drifted(phi, phi + share * moved, drift, status, route)
 
 
-@triton.jit(do_not_specialize=["apply"])
+@triton.jit(do_not_specialize=["N", "joins", "stale_ns", "apply"])
 def pair_kernel(  # type: ignore[no-untyped-def]
     ts_ns, dt_s, x, last_ns, bad, state_x, state_last_ns, state_bad,
     join_row, seed_row, seed, offset_row, offset, settings, whole_keep, whole_added, starts, phi,
-    N, V, P, joins, stale_ns, apply, BLOCK: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr,
+    N, joins, stale_ns, apply, V: tl.constexpr, P: tl.constexpr,
+    BLOCK: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
-    """Pairs of one stream with all others over one block: the block's maps, or, if ``apply``, the stream's phase.
+    """Pairs of every stream with all others over one block: the block's maps, or, if ``apply``, the phases.
 
     A pair is seen from both its streams, in the same bits but for the sign; the maps are those of the smaller number.
     """
-    v = tl.program_id(0) % V
-    block = (tl.program_id(0) // V).to(tl.int64)
+    block = tl.program_id(0).to(tl.int64)
     rows = block * BLOCK + tl.arange(0, BLOCK)
     inside = rows < N
     before = rows - 1
     old = inside & (before >= 0)
     t = tl.load(ts_ns + rows, inside, other=0)
     forget = 1.0 - tl.exp(-tl.load(dt_s + rows, inside, other=0.0) / tl.load(settings))
-    own_x = tl.where(old, tl.load(x + before * V + v, old, other=0.0), tl.load(state_x + v))
-    own_bad = tl.where(old, tl.load(bad + before * V + v, old, other=0), tl.load(state_bad + v))
-    own_ns = tl.where(old, tl.load(last_ns + before * V + v, old, other=0), tl.load(state_last_ns + v))
-    own_valid = inside & (own_bad == 0) & (t - own_ns <= stale_ns)
-    seen = tl.zeros([BLOCK], tl.int32)
-    all_beta = tl.zeros([BLOCK], tl.float64)
-    for first_u in range(0, WIDTH, TILE):
-        u = first_u + tl.arange(0, TILE)[None, :]
-        at, here = before[:, None] * V + u, old[:, None] & (u < V)
-        other_x = tl.where(here, tl.load(x + at, here, other=0.0), tl.load(state_x + u, u < V, other=0.0))
-        other_bad = tl.where(here, tl.load(bad + at, here, other=0), tl.load(state_bad + u, u < V, other=1))
-        other_ns = tl.where(here, tl.load(last_ns + at, here, other=0), tl.load(state_last_ns + u, u < V, other=0))
-        is_pair = (u < V) & (u != v)
-        both = is_pair & own_valid[:, None] & (other_bad == 0) & (t[:, None] - other_ns <= stale_ns)
+    for v in range(V):
+        own_x = tl.where(old, tl.load(x + before * V + v, old, other=0.0), tl.load(state_x + v))
+        own_bad = tl.where(old, tl.load(bad + before * V + v, old, other=0), tl.load(state_bad + v))
+        own_ns = tl.where(old, tl.load(last_ns + before * V + v, old, other=0), tl.load(state_last_ns + v))
+        own_valid = inside & (own_bad == 0) & (t - own_ns <= stale_ns)
+        seen = tl.zeros([BLOCK], tl.int32)
+        all_beta = tl.zeros([BLOCK], tl.float64)
+        for first_u in range(0, WIDTH, TILE):
+            u = first_u + tl.arange(0, TILE)[None, :]
+            at, here = before[:, None] * V + u, old[:, None] & (u < V)
+            other_x = tl.where(here, tl.load(x + at, here, other=0.0), tl.load(state_x + u, u < V, other=0.0))
+            other_bad = tl.where(here, tl.load(bad + at, here, other=0), tl.load(state_bad + u, u < V, other=1))
+            other_ns = tl.where(here, tl.load(last_ns + at, here, other=0), tl.load(state_last_ns + u, u < V, other=0))
+            is_pair = (u < V) & (u != v)
+            both = is_pair & own_valid[:, None] & (other_bad == 0) & (t[:, None] - other_ns <= stale_ns)
 
-        low, high = tl.minimum(u, v), tl.maximum(u, v)
-        p = tl.where(is_pair, low * (2 * V - low - 1) // 2 + high - low - 1, 0)
-        sign = 1.0 - 2.0 * (u < v).to(tl.float64)
-        gain = tl.where(both, forget[:, None], 0.0)
-        step = tl.where(both, (own_x[:, None] - other_x) * gain, 0.0)
-        joins_here = inside[:, None] & (rows[:, None] == tl.load(seed_row + p, is_pair, other=-1))
-        seeded = joins_here.to(tl.float64)
-        step += seeded * (sign * tl.load(seed + p, is_pair, other=0.0))
-        keep, total, weight = tl.associative_scan(
-            (1.0 - gain, step, gain + seeded * tl.load(settings + 1)), 0, then_two_affine
-        )
-        first = block * 2 * P + p + 0 * rows[:, None]
+            low, high = tl.minimum(u, v), tl.maximum(u, v)
+            p = tl.where(is_pair, low * (2 * V - low - 1) // 2 + high - low - 1, 0)
+            sign = 1.0 - 2.0 * (u < v).to(tl.float64)
+            gain = tl.where(both, forget[:, None], 0.0)
+            step = tl.where(both, (own_x[:, None] - other_x) * gain, 0.0)
+            joins_here = inside[:, None] & (rows[:, None] == tl.load(seed_row + p, is_pair, other=-1))
+            seeded = joins_here.to(tl.float64)
+            step += seeded * (sign * tl.load(seed + p, is_pair, other=0.0))
+            keep, total, weight = tl.associative_scan(
+                (1.0 - gain, step, gain + seeded * tl.load(settings + 1)), 0, then_two_affine
+            )
+            first = block * 2 * P + p + 0 * rows[:, None]
+            if apply:
+                total = tl.fma(keep, sign * tl.load(starts + first, is_pair, other=0.0), total)
+                weight = tl.fma(keep, tl.load(starts + first + P, is_pair, other=0.0), weight)
+                used = is_pair & (weight > 0.0)
+                all_beta += tl.sum(tl.where(used, total / tl.where(used, weight, 1.0), 0.0), 1)
+                seen += tl.sum(((u < V) & (rows[:, None] >= tl.load(join_row + u, u < V, other=0))).to(tl.int32), 1)
+            else:
+                last = (rows[:, None] - block * BLOCK == BLOCK - 1) & is_pair & (u > v)
+                tl.store(whole_keep + first, keep, last)
+                tl.store(whole_keep + first + P, keep, last)
+                tl.store(whole_added + first, total, last)
+                tl.store(whole_added + first + P, weight, last)
         if apply:
-            total = tl.fma(keep, sign * tl.load(starts + first, is_pair, other=0.0), total)
-            weight = tl.fma(keep, tl.load(starts + first + P, is_pair, other=0.0), weight)
-            used = is_pair & (weight > 0.0)
-            all_beta += tl.sum(tl.where(used, total / tl.where(used, weight, 1.0), 0.0), 1)
-            seen += tl.sum(((u < V) & (rows[:, None] >= tl.load(join_row + u, u < V, other=0))).to(tl.int32), 1)
-        else:
-            last = (rows[:, None] - block * BLOCK == BLOCK - 1) & is_pair & (u > v)
-            tl.store(whole_keep + first, keep, last)
-            tl.store(whole_keep + first + P, keep, last)
-            tl.store(whole_added + first, total, last)
-            tl.store(whole_added + first + P, weight, last)
-    if apply:
-        c = tl.load(offset) + 0.0 * all_beta
-        for k in range(1, joins):
-            c = tl.where(rows >= tl.load(offset_row + k), tl.load(offset + k), c)
-        share = 1.0 / tl.maximum(seen, 1).to(tl.float64)
-        found = tl.where(rows >= tl.load(join_row + v), tl.fma(all_beta, share, c), float("nan"))
-        tl.store(phi + rows * V + v, found, inside)
+            c = tl.load(offset) + 0.0 * all_beta
+            for k in range(1, joins):
+                c = tl.where(rows >= tl.load(offset_row + k), tl.load(offset + k), c)
+            share = 1.0 / tl.maximum(seen, 1).to(tl.float64)
+            found = tl.where(rows >= tl.load(join_row + v), tl.fma(all_beta, share, c), float("nan"))
+            tl.store(phi + rows * V + v, found, inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N", "grid_ns", "stale_ns", "steps"])
 def drift_kernel(  # type: ignore[no-untyped-def]
     ts_ns, last_ns, bad, phi, state_phi, ring, begun, settings, compensated, drift, status, route,
-    N, V, W, grid_ns, stale_ns, steps, RING: tl.constexpr, BLOCK: tl.constexpr, WIDTH: tl.constexpr,
+    N, grid_ns, stale_ns, steps, V: tl.constexpr, W: tl.constexpr,
+    RING: tl.constexpr, BLOCK: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Drift, status, compensated phase and route of one block; the row one window ago is found by halving."""
     rows = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -397,10 +401,10 @@ def _phases_by_triton(
     settings, width = _settings(params, ts_ns.device), max(4, triton.next_power_of_2(streams))
 
     def run(starts: torch.Tensor, apply: int) -> None:
-        pair_kernel[(streams * blocks,)](
+        pair_kernel[(blocks,)](
             ts_ns, aligned.dt_s, aligned.x, aligned.last_ns, aligned.bad, state.x, state.last_ns, state.bad,
-            *joins, settings, keep, added, starts, phi, events, streams, pairs, joins.offset.shape[0],
-            params.stale_ns, apply, BLOCK=block, WIDTH=width, TILE=8 if width == 8 else 4, num_warps=min(width, 8),
+            *joins, settings, keep, added, starts, phi, events, joins.offset.shape[0],
+            params.stale_ns, apply, V=streams, P=pairs, BLOCK=block, WIDTH=width, TILE=4, num_warps=8,
             enable_fp_fusion=False,
         )  # fmt: skip
 
@@ -427,8 +431,8 @@ def _drift_by_triton(
     status, route = torch.empty_like(aligned.bad), torch.empty_like(aligned.bad)
     drift_kernel[(triton.cdiv(events, ROWS),)](
         ts_ns, aligned.last_ns, aligned.bad, phi, state.phi, state.ring, begun, _settings(params, ts_ns.device),
-        compensated, drift, status, route, events, streams, state.ring.shape[1], params.window_ns // RING,
-        params.stale_ns, events.bit_length(), RING=RING, BLOCK=ROWS,
+        compensated, drift, status, route, events, params.window_ns // RING, params.stale_ns, events.bit_length(),
+        V=streams, W=state.ring.shape[1], RING=RING, BLOCK=ROWS,
         WIDTH=max(4, triton.next_power_of_2(streams)), num_warps=4, enable_fp_fusion=False,
     )  # fmt: skip
     return Drifted(phi, compensated, drift, status, route)
