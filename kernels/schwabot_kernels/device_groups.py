@@ -19,9 +19,9 @@ TILE = 256
 
 
 @triton.jit
-def group_kernel(
+def group_kernel(  # type: ignore[no-untyped-def]
     keep, values, order, start, filled, sums, C, TILE: tl.constexpr, COLUMNS: tl.constexpr,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Sums of one group, ``COLUMNS`` of its columns, at every outcome."""
     group = tl.load(filled + tl.program_id(0))
     first = tl.load(start + group)

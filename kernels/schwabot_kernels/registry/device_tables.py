@@ -55,9 +55,9 @@ def then_slots(
 
 
 @triton.jit
-def table_kernel(
+def table_kernel(  # type: ignore[no-untyped-def]
     keep, order, start, filled, code, weight, y, flat, direction, sums, known, groups, slots, TILE: tl.constexpr,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Sums of one slot in one unit, at every outcome; see ``device_groups.group_kernel``."""
     group = tl.load(filled + tl.program_id(0))
     first = tl.load(start + group)
@@ -107,10 +107,10 @@ def left(epochs: tl.tensor) -> Any:
 
 
 @triton.jit
-def read_kernel(
+def read_kernel(  # type: ignore[no-untyped-def]
     asks, codes, until, number, edges, enough, start, order, epoch, sums, bases, found, thin, asking, rows, known,
     groups, slots, EDGE: tl.constexpr, TABLES: tl.constexpr, STEPS: tl.constexpr, ROWS: tl.constexpr,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """What asking rows find in their slots, summed over tables, and whether a slot of them is thin."""
     a = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     mask = a < asking
