@@ -239,9 +239,10 @@ def test_the_state_given_is_left_alone(device: str) -> None:
 
 
 def test_more_than_sixteen_bits_run_on_the_cpu(device: str) -> None:
-    piece = synthetic_pieces(100, [50], bits=32)[1]
+    piece = synthetic_pieces(100, [50])[1]
+    params = piece.graph.params.registry._replace(bits=32)
     with pytest.raises(ValueError, match=r"32 bits: .* run on the CPU only"):
-        run_device(piece, device)
+        gpu.remember(**row_major(piece.registry_in, device), params=params, state=on(device, piece.registry_before))
 
 
 @pytest.mark.usefixtures("by_triton", "poisoned")
