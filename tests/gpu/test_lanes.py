@@ -138,7 +138,7 @@ def test_pending_outcomes_outgrow_the_ring(device: str) -> None:
     hold(second, device, out, after)
 
 
-SPLITS = [{}, EPOCHS, {"horizon_ms": 900.0, "half_life_s": 0.1}]
+SPLITS = [{}, EPOCHS, {"horizon_ms": 900.0, "half_life_s": 0.003, "slope_tau_s": 0.004}]
 
 
 @pytest.mark.parametrize("changes", SPLITS)

@@ -5,6 +5,7 @@ N rows, V streams, T tables, b bits, G groups of L hyperplanes; see hash.py, who
 
 # Triton knows tuples by their sums only.
 # ruff: noqa: RUF005, SIM108
+# mypy: disable-error-code="assignment, var-annotated"
 
 # mypy: disable-error-code="assignment, no-untyped-def, var-annotated"
 # (Triton kernels: their language has no types that mypy knows.)
@@ -88,7 +89,7 @@ def _all(rows: tl.tuple, L: tl.constexpr) -> Any:
 
 
 @triton.jit
-def hash_kernel(
+def hash_kernel(  # type: ignore[no-untyped-def]
     deviation, micro, imbalance, half, x, mean_x, use, shift, factor, signs, code, N,
     V: tl.constexpr, W: tl.constexpr, L: tl.constexpr, BITS: tl.constexpr, TABLES: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
