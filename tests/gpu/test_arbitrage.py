@@ -100,23 +100,27 @@ def test_from_any_state_the_device_says_what_the_cpu_says(device: str, habits: H
         hold(call, on_device(call, device))
 
 
-def busy(cut: int = 300) -> Recorded:
+def busy(cut: int = 300, end: int = 600) -> Recorded:
     """A call that starts with windows open and told, open and not told, and closed and not told."""
     habits = Habits(events=600, streams=6, seed=1, **QUIET)
-    return recorded("arbitrage", cheap(adversarial(habits)), config(), cut)
+    market = cheap(adversarial(habits))
+    return recorded("arbitrage", replace(market, batch=market.batch.rows(0, end)), config(), cut)
 
 
 def test_windows_reach_across_the_call(device: str) -> None:
     seen = set()
-    for cut in range(100, 560, 23):
-        call = busy(cut)
+    for cut in range(100, 560, 11):
+        call = busy(cut, cut + 40)
         state = ArbitrageState(*call.state)
         listed = state.waiting[: int(state.head[2])]
         seen |= {"closed"} if (listed[:, NUMBER] >= 0).any() else set()
         seen |= {"open"} if (listed[:, NUMBER] < 0).any() else set()
         seen |= {"told"} if ((state.open_ns[START] >= 0) & (state.open_ns[1] < 0)).any() else set()
-        assert hold(call, on_device(call, device)) > 20
-    assert seen == {"closed", "open", "told"}
+        after = ArbitrageState(*call.answer)
+        due = after.waiting[: int(after.head[2]), DUE]
+        seen |= {"due at the last event"} if (due == call.ts_ns[-1]).any() else set()
+        assert hold(call, on_device(call, device)) > 0
+    assert seen == {"closed", "open", "told", "due at the last event"}
 
 
 def test_a_full_ring_grows_and_keeps_what_is_live(device: str) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from schwabot_kernels.align.cpu import Events, StreamTable
 from schwabot_kernels.align.gpu import align
-from schwabot_kernels.arbitrage.gpu import arbitrage
+from schwabot_kernels.arbitrage.gpu import Cycles, arbitrage
 from schwabot_kernels.consensus.gpu import consensus
 from schwabot_kernels.device_scan import BLOCK, EDGE
 from schwabot_kernels.forecast.gpu import features, head
@@ -94,7 +94,9 @@ def graph(
     arbitrage_state = arbitrage(
         ts_ns, aligned.x, aligned.half, aligned.depth, aligned.imbalance, aligned.latency_weight, compensated, route,
         quoted, lag.move, traded.fungible, traded.fee_bp, traded.min_edge_bp, traded.latency_ns, params.latency_max_ns,
-        state.arbitrage,
+        state.arbitrage, Cycles(
+            aligned.last_ns, table.rate, traded.leg, 1e4 * align_state.log_ref, traded.rate_stale_ns
+        ),
     )  # fmt: skip
     laned, lanes_state = lanes(
         ts_ns, aligned.x, aligned.half, aligned.dt_s, route, deviation, given, memory.mean, memory.trusted,
