@@ -27,9 +27,9 @@ def captures() -> Path:
     """The folder of recorded exchange messages that lies beside the repository, ``../shared/ticks``.
 
     It is too large to be part of it. Tests that need it skip where it is missing, unless
-    SCHWABOT_REQUIRE_CAPTURES=1 says that it must be there (as .ci/run does).
+    SCHWABOT_REQUIRE_CAPTURES=1 says that it must be there (as .ci/run does). SCHWABOT_CAPTURES names another folder.
     """
-    folder = ROOT.parent / "shared" / "ticks"
+    folder = Path(os.environ.get("SCHWABOT_CAPTURES") or ROOT.parent / "shared" / "ticks")
     if folder.is_dir():
         return folder
     reason = f"no recorded captures in {folder}; they lie beside the repository, not in it"

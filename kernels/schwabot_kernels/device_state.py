@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 
 Tuple = TypeVar("Tuple", bound=tuple[Any, ...])
+OnDevice: TypeAlias = Any
+"""One of the tuples of the CPU's kernels, with tensors where those have arrays."""
 
 
 def on_device(tree: Tuple, device: torch.device | str) -> Tuple:

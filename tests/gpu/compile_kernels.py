@@ -19,7 +19,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-F64, I64, I32, I8, N, LONG = "*fp64", "*i64", "*i32", "*i8", "i32", "i64"
+F64, F32, I64, I32, I8 = "*fp64", "*fp32", "*i64", "*i32", "*i8"
+N, LONG, X = "i32", "i64", "fp64"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Kernel:
         return f"{self.module}.{self.name}[{told}]"
 
 
+WIDTHS = (4, 8)
+"""Columns of a row of streams in whole powers of two; from nine streams on some kernels spill a little."""
 SCANS = "schwabot_kernels.device_scan"
 
 
@@ -72,6 +75,30 @@ def _leadlag_kernels() -> list[Kernel]:
     return [*found, Kernel(LEADLAG, "blocks_kernel", types, {"TALL": 16, "WIDE": 128})]
 
 
+def _memory_kernels() -> list[Kernel]:
+    """Sums and readout of tables of 8 and of 16 bits, and the hash of 1, 3, 4 and 12 streams."""
+    none = (None,) * 2
+    groups = [
+        Kernel("schwabot_kernels.device_groups", "group_kernel", (F64, F64, *(I64,) * 3, F64, N, *none),
+               {"TILE": 256, "COLUMNS": columns}, 2)
+        for columns in (1, 4, 9)
+    ]  # fmt: skip
+    tables = [
+        Kernel(TABLES, "table_kernel", (F64, *(I64,) * 3, I32, *(F64,) * 5, N, N, N, None), {"TILE": tile}, warps)
+        for tile, warps in ((256, 4), (32, 1))
+    ]
+    types = (I64, I32, I64, *(F64,) * 3, I64, I64, *(F64,) * 4, I8, *(N,) * 5, *(None,) * 4)
+    constants = {"EDGE": 131_072, "TABLES": 16, "STEPS": 18, "ROWS": 128}
+    hashes = [
+        Kernel(HASHES, "hash_kernel", (*(F64,) * 6, I8, F64, F64, F32, I32, N, *(None,) * 6),
+               {"V": v, "W": -(-v // 4) * 4, "L": length, "BITS": bits, "TABLES": count, "ROWS": 128})
+        for v, length, bits, count in ((1, 8, 4, 1), (3, 16, 16, 16), (4, 32, 8, 16), (12, 64, 8, 16))
+    ]  # fmt: skip
+    return [*groups, *tables, Kernel(TABLES, "read_kernel", types, constants), *hashes]
+
+
+TABLES = "schwabot_kernels.registry.device_tables"
+HASHES = "schwabot_kernels.registry.device_hash"
 LEADLAG = "schwabot_kernels.leadlag.gpu"
 FORECAST = "schwabot_kernels.forecast.gpu"
 
@@ -81,10 +108,10 @@ PHASE = "schwabot_kernels.phase.gpu"
 def _phase_kernels() -> list[Kernel]:
     columns = (I64, F64, F64, I64, I8)
     found = []
-    for width in (4, 8, 16):
+    for width in WIDTHS:
         constants = {"BLOCK": 512, "WIDTH": width, "TILE": 8 if width == 8 else 4}
         pairs = (*columns, F64, I64, I8, I64, I64, F64, I64, F64, F64, F64, F64, F64, F64) + (N,) * 4 + (LONG, N)
-        found.append(Kernel(PHASE, "pair_kernel", (*pairs, None, None, None), constants, width))
+        found.append(Kernel(PHASE, "pair_kernel", (*pairs, None, None, None), constants, min(width, 8)))
         drift = (I64, I64, I8, F64, F64, F64, I64, F64, F64, F64, I8, I8, N, N, N, LONG, LONG, N)
         constants = {"RING": 64, "BLOCK": 128, "WIDTH": width}
         found.append(Kernel(PHASE, "drift_kernel", (*drift, None, None, None), constants))
@@ -124,16 +151,41 @@ def _consensus_kernels() -> list[Kernel]:
         N,
         N,
     )
-    for width in (4, 8, 16):
+    for width in WIDTHS:
         constants = {"BLOCK": 512, "WIDTH": width}
-        found.append(Kernel(CONSENSUS, "first_kernel", (*first, None, None), constants, width))
-        found.append(Kernel(CONSENSUS, "second_kernel", (*second, None, None), constants, width))
+        found.append(Kernel(CONSENSUS, "first_kernel", (*first, None, None), constants, min(width, 8)))
+        found.append(Kernel(CONSENSUS, "second_kernel", (*second, None, None), constants, min(width, 8)))
     return found
 
 
-KERNELS: list[Kernel] = _scan_kernels() + _phase_kernels() + _consensus_kernels()
+ALIGN = "schwabot_kernels.align.gpu"
+
+
+def _align_kernels() -> list[Kernel]:
+    marks = (I32, I8, I64, I64, I64, I8, I64, N, N)
+    events = (I64, I32, I8, I64, I64, I64, I64, I64, I64)
+    table, state = (F64, F64, I8, I8, I8), (I64, F64, F64, F64, F64, F64, F64, I8)
+    values = (*events, *table, *state, I64, F64, F64, I64, *state, F64, N, N)
+    found = []
+    for width in WIDTHS:
+        marked = {"BLOCK": 512, "WIDTH": width}
+        found.append(Kernel(ALIGN, "mark_kernel", (*marks, None, None), marked))
+        cut = {"BLOCK": 512, "WIDTH": width, "TILE": 4}
+        found.append(Kernel(ALIGN, "align_kernel", (*values, None, None, None), cut, 8))
+    return found
+
+
+LAG = "schwabot_kernels.lag.gpu_expected"
+
+
+def _lag_kernels() -> list[Kernel]:
+    types = (I32, *(F64,) * 16, N, N, N)
+    return [Kernel(LAG, "expected_kernel", (*types, None), {"BLOCK": 512})]
+
+
+KERNELS: list[Kernel] = _scan_kernels() + _align_kernels() + _phase_kernels() + _consensus_kernels() + _lag_kernels()
 """Every kernel at the sizes it is launched with."""
-KERNELS += _forecast_kernels() + _leadlag_kernels()
+KERNELS += _forecast_kernels() + _leadlag_kernels() + _memory_kernels()
 
 
 @dataclass(frozen=True)

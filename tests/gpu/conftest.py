@@ -39,6 +39,7 @@ def poisoned() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*deterministic")
+            assert bool(torch.empty(3).isnan().all())
             yield
     finally:
         torch.use_deterministic_algorithms(False)

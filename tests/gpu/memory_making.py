@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ import torch
 from schwabot.modules.forecast import ForecastHead
 from schwabot.modules.graph import Graph
 from schwabot.modules.settings import ModulesConfig
+from schwabot.records.instrument import Instrument
+from schwabot.ticks.capture import CaptureFeed
 from schwabot_kernels import tree
 from schwabot_kernels.lanes.cpu import LanesState
 from schwabot_kernels.lanes.op import COLUMNS as LANES_COLUMNS
@@ -20,7 +23,7 @@ from schwabot_kernels.registry.cpu import RegistryState
 from schwabot_kernels.registry.op import COLUMNS as REGISTRY_COLUMNS
 from schwabot_kernels.registry.op import remember
 from schwabot_kernels.rings import RINGS, grown
-from tests.kernels.making import Market, assert_close
+from tests.kernels.making import Market, assert_close, first_events
 
 Columns = dict[str, torch.Tensor]
 
@@ -164,3 +167,17 @@ def near(ours: torch.Tensor, theirs: torch.Tensor, what: str, room: float = 1e-9
     """Within a share of what stands there, and of 1."""
     theirs = torch.as_tensor(theirs).double()
     assert_close(ours.cpu().double(), theirs, room * (1.0 + theirs.abs().nan_to_num()), what)
+
+
+def captured(captures: Path, events: int) -> Market:
+    """The first events of the recorded market in bitcoin."""
+    known = {
+        i.stream: i
+        for i in (
+            Instrument("binance:BTC/USDT", 0.01, 1e-5, taker_fee_bp=10.0),
+            Instrument("binanceusdm:BTC/USDT:USDT", 0.1, 0.001, taker_fee_bp=5.0),
+            Instrument("binancecoinm:BTC/USD:BTC", 0.1, 1.0, 100.0, inverse=True, taker_fee_bp=5.0),
+        )
+    }
+    feed = CaptureFeed(sorted((captures / "binance").glob("*/btc*.gz")), known)
+    return first_events(feed, events)

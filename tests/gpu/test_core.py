@@ -165,8 +165,17 @@ SMALL_HABITS = replace(LOUD, events=120, streams=3, gaps=0.02)
         (replace(SMALL_HABITS, seed=11, streams=5, trades_only=0.0, rates=True), 0.3),
     ],
 )
-def test_triton_on_adversarial_markets(habits: Habits, share: float, device: str, by_triton: None) -> None:
+def test_triton_on_adversarial_markets(
+    habits: Habits, share: float, device: str, by_triton: None, poisoned: None
+) -> None:
     hold(adversarial(habits), share, device, **SMALL)
+
+
+@pytest.mark.parametrize(("habits", "share"), [(replace(LOUD, events=90, streams=4, gaps=0.02), 0.2)])
+def test_triton_has_the_same_bits_however_it_is_cut(
+    habits: Habits, share: float, device: str, by_triton: None, poisoned: None
+) -> None:
+    hold_cuts(adversarial(habits), share, device, (5, 33, 47), **SMALL)
 
 
 def recorded(captures: Path, events: int) -> Market:
@@ -182,7 +191,7 @@ def recorded(captures: Path, events: int) -> Market:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4])
-def test_recorded_market(captures: Path, share: float, device: str) -> None:
+def test_recorded_market(captures: Path, share: float, device: str, poisoned: None) -> None:
     hold(recorded(captures, 12_000), share, device, ModulesConfig())
 
 
@@ -221,6 +230,14 @@ def hold_cuts(market: Market, share: float, device: str, cuts: tuple[int, ...], 
             assert_states(name, type(after)(*(part.cpu() for part in after)), left, 0.0)
         else:
             equal(parts(left), parts(after), f"{name}, state")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("streams", [2, 4, 7])
+def test_full_size_on_the_device(streams: int, by_triton: None, poisoned: None) -> None:
+    market = synthetic(300_000, seed=streams, streams=streams)
+    hold(market, 0.0, "cuda", ModulesConfig())
+    hold_cuts(market, 0.0, "cuda", (1, 131_072, 131_073, 200_001), edge=131_072, block=512)
 
 
 @settings(max_examples=20)

@@ -97,7 +97,7 @@ def test_adversarial_markets(estimator: str, streams: int, seed: int, device: st
     assert_agrees(market, settings(estimator, bits=8, tables=3), 257, device, 0.03, edge=64, block=8)
 
 
-def test_cycles_of_trades(device: str) -> None:
+def test_windows_of_cycles(device: str) -> None:
     """Streams that convert currencies: windows as on the CPU, of pairs and of cycles."""
     market = adversarial(Habits(events=601, streams=6, seed=4, rates=True, **HABITS | {"outages": 0.0}))
     free = replace(market, instruments=tuple(replace(i, taker_fee_bp=-0.5) for i in market.instruments))
@@ -112,6 +112,13 @@ def test_cycles_of_trades(device: str) -> None:
         closed.append(named["arbitrage.closed_ns"][:count, :3])
     assert torch.equal(*closed)
     assert (closed[0][:, 0] >= 36).sum() > 20
+
+
+def test_with_rates_and_cycles(device: str) -> None:
+    market = adversarial(Habits(events=601, streams=5, seed=21, **HABITS | {"rates": True}))
+    graph, _ = start(market, settings("weighted", bits=8, tables=3))
+    assert len(graph.params.arbitrage.leg)
+    assert_agrees(market, settings("weighted", bits=8, tables=3), 257, device, 0.03, edge=64, block=8)
 
 
 @pytest.mark.parametrize("bits", [4, 16])

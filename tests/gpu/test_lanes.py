@@ -5,6 +5,7 @@ Without a GPU the device is the CPU: plain torch, and the Triton kernels through
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from schwabot_kernels.lanes.reference import hysteresis, slew
 from tests.gpu.memory_making import (
     Piece,
     arrays,
+    captured,
     live_ring,
     near,
     on,
@@ -111,6 +113,14 @@ def test_synthetic_market_from_states_in_mid_run(device: str) -> None:
     assert pays == {0, 1}
 
 
+@pytest.mark.slow
+def test_recorded_market_over_four_edges(device: str, captures: Path) -> None:
+    config = ModulesConfig()
+    config.hash_registry.tables = 2
+    for piece in pieces(captured(captures, 150_000), config, [9_999]):
+        hold(piece, device, *run_device(piece, device, edge=32_768, block=512))
+
+
 EPOCHS = {"half_life_s": 0.03, "slope_tau_s": 0.02}
 
 
@@ -202,3 +212,17 @@ def test_kernels_on_poisoned_memory(device: str, trained: bool) -> None:
     head = making.head(market.instruments) if trained else None
     for piece in pieces(market, making.settings(), [67], head):
         hold(piece, device, *run_device(piece, device, edge=32, block=8))
+
+
+@pytest.mark.usefixtures("by_triton")
+def test_kernels_split_at_edges_say_the_same_bit_for_bit(device: str) -> None:
+    piece = synthetic_pieces(160, [64], horizon_ms=30.0, half_life_s=0.002, slope_tau_s=0.003)[1]
+    edges = {"edge": 16, "block": 8}
+    whole, after = run_device(piece, device, **edges)
+    first, state = run_device(piece, device, 0, 48, **edges)
+    second, state = run_device(piece, device, 48, None, state, **edges)
+    for name, column in whole._asdict().items():
+        assert same_bits(torch.cat((getattr(first, name), getattr(second, name))), column), name
+    for name in ("products", "squares", "energy", "buckets", "slope", "bucket_mean", "voltage", "clock"):
+        assert same_bits(getattr(state, name), getattr(after, name)), name
+    assert piece.lanes_after.clock[1] > piece.lanes_before.clock[1]

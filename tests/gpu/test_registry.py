@@ -5,6 +5,7 @@ Without a GPU the device is the CPU: plain torch, and the Triton kernels through
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +13,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schwabot.modules.settings import ModulesConfig
 from schwabot_kernels.registry.hash import hyperplanes, random_signs
 from schwabot_kernels.registry.reference import hash_keys
 from schwabot_kernels.simd import padded
 from tests.gpu.memory_making import (
     Piece,
     arrays,
+    captured,
     live_ring,
     near,
     on,
@@ -168,6 +171,16 @@ def test_pending_outcomes_outgrow_the_ring(device: str) -> None:
     hold(second, device, out, after)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("bits", "tables"), [(8, 4), (16, 2)])
+def test_recorded_market_over_four_edges(device: str, captures: Path, bits: int, tables: int) -> None:
+    config = ModulesConfig()
+    config.hash_registry.bits, config.hash_registry.tables = bits, tables
+    for piece in pieces(captured(captures, 150_000), config, [9_999]):
+        hold_codes(piece, device)
+        hold(piece, device, *run_device(piece, device, edge=32_768, block=512))
+
+
 SPLITS = [
     {},
     {"half_life_s": 0.03, "echo_tau_s": 0.02},
@@ -245,6 +258,21 @@ def test_kernels_on_poisoned_memory(device: str, code: tuple[int, int]) -> None:
     for piece in (first, second):
         hold_codes(piece, device)
         hold(piece, device, *run_device(piece, device, edge=32, block=8))
+
+
+@pytest.mark.usefixtures("by_triton")
+def test_kernels_split_at_edges_say_the_same_bit_for_bit(device: str) -> None:
+    piece = synthetic_pieces(180, [100], bits=8, tables=1, warmup_events=40, horizon_ms=30.0, half_life_s=0.002)[1]
+    edges = {"edge": 16, "block": 8}
+    whole, after = run_device(piece, device, **edges)
+    first, state = run_device(piece, device, 0, 48, **edges)
+    second, state = run_device(piece, device, 48, None, state, **edges)
+    for name, column in whole._asdict().items():
+        assert same_bits(torch.cat((getattr(first, name), getattr(second, name))), column), name
+    for name in ("table", "echo", "echo_weight", "skill", "clock"):
+        assert same_bits(getattr(state, name), getattr(after, name)), name
+    assert piece.registry_after.clock[1] > piece.registry_before.clock[1]
+    assert piece.registry_after.head[0] > piece.registry_before.head[0]
 
 
 @pytest.mark.usefixtures("by_triton")

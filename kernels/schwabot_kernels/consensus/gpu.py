@@ -15,10 +15,10 @@ import triton
 import triton.language as tl
 
 from schwabot_kernels.align.reference import OK, QUOTE, TRADE, Aligned
-from schwabot_kernels.consensus.cpu import ConsensusParams, ConsensusState
+from schwabot_kernels.consensus.cpu import ConsensusParams
 from schwabot_kernels.consensus.reference import stage_weight
 from schwabot_kernels.device_scan import AFFINE, BLOCK, EDGE, affine, by_triton, carry, last_row, then_two_affine
-from schwabot_kernels.device_state import shifted, total, with_lanes
+from schwabot_kernels.device_state import OnDevice, shifted, total, with_lanes
 from schwabot_kernels.outcomes import NS
 
 
@@ -42,11 +42,11 @@ def consensus(
     route: torch.Tensor,
     quoted: torch.Tensor,
     params: ConsensusParams,
-    state: ConsensusState,
+    state: OnDevice,
     *,
     edge: int = EDGE,
     block: int = BLOCK,
-) -> tuple[torch.Tensor, ConsensusState]:
+) -> tuple[torch.Tensor, OnDevice]:
     """The weighted ghost.
 
     Args:
@@ -70,7 +70,7 @@ def consensus(
     found = _by_triton(*given) if by_triton(aligned.x) else _in_torch(*given)
     waiting = _waiting(ts_ns, stream, found.value, params, state)
     streams = aligned.x.shape[1]
-    return found.ghost, ConsensusState(
+    return found.ghost, state._replace(
         depth=found.depth,
         error_sum=with_lanes(found.errors[:streams], state.error_sum),
         error_count=with_lanes(found.errors[streams:], state.error_count),
@@ -102,7 +102,7 @@ def _in_torch(
     route: torch.Tensor,
     quoted: torch.Tensor,
     params: ConsensusParams,
-    state: ConsensusState,
+    state: OnDevice,
     edge: int,
     block: int,
 ) -> Found:
@@ -153,7 +153,7 @@ def _typical_depth(
 
 
 def _queue(
-    due_ns: torch.Tensor, stream: torch.Tensor, value: torch.Tensor, before: torch.Tensor, state: ConsensusState
+    due_ns: torch.Tensor, stream: torch.Tensor, value: torch.Tensor, before: torch.Tensor, state: OnDevice
 ) -> Queue:
     """The ring's places, of which the last live ones are judged, and events, ``before`` of which went before these."""
     capacity = state.due_ns.shape[0]
@@ -177,7 +177,7 @@ def _reliability(
     first: torch.Tensor,
     dt_s: torch.Tensor,
     params: ConsensusParams,
-    state: ConsensusState,
+    state: OnDevice,
     streams: int,
     edge: int,
     block: int,
@@ -213,7 +213,7 @@ class Waiting(NamedTuple):
 
 
 def _waiting(
-    ts_ns: torch.Tensor, stream: torch.Tensor, value: torch.Tensor, params: ConsensusParams, state: ConsensusState
+    ts_ns: torch.Tensor, stream: torch.Tensor, value: torch.Tensor, params: ConsensusParams, state: OnDevice
 ) -> Waiting:
     """The ring of what is still to be judged after the last event. Waits for the device twice."""
     now_ns, capacity = ts_ns[-1:], state.due_ns.shape[0]
@@ -461,7 +461,7 @@ def _by_triton(
     route: torch.Tensor,
     quoted: torch.Tensor,
     params: ConsensusParams,
-    state: ConsensusState,
+    state: OnDevice,
     edge: int,
     block: int,
 ) -> Found:

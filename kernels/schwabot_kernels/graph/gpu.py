@@ -6,15 +6,16 @@ after the last event, but it is only to be gone on from, bit for bit, where that
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
-from schwabot_kernels.align.cpu import Events, StreamTable
 from schwabot_kernels.align.gpu import align
 from schwabot_kernels.arbitrage.gpu import Cycles, arbitrage
 from schwabot_kernels.consensus.gpu import consensus
 from schwabot_kernels.device_scan import BLOCK, EDGE
 from schwabot_kernels.forecast.gpu import features, head
-from schwabot_kernels.graph.cpu import WEIGHTED, GraphColumns, GraphParams, GraphState
+from schwabot_kernels.graph.cpu import WEIGHTED, GraphColumns, GraphState
 from schwabot_kernels.kalman.gpu import kalman
 from schwabot_kernels.lag.gpu import realised_lag
 from schwabot_kernels.lag.gpu_expected import expected_lag
@@ -24,23 +25,23 @@ from schwabot_kernels.registry.gpu import remember
 
 
 def graph(
-    events: Events,
+    events: Any,
     own: torch.Tensor,
-    table: StreamTable,
-    params: GraphParams,
-    state: GraphState,
+    table: Any,
+    params: Any,
+    state: Any,
     *,
     edge: int = EDGE,
     block: int = BLOCK,
-) -> tuple[GraphColumns, GraphState]:
+) -> tuple[Any, Any]:
     """A batch of events through every stage.
 
     Args:
-        events: at least one, in order of time; of streams 0 to V - 1. [N]
+        events: ``Events``, at least one, in order of time; of streams 0 to V - 1. [N]
         own: columns of the user's own that the head reads. [V, E, N]
-        table: of the streams. [V]
-        params: settings; arrays are tensors.
-        state: before the first event; left as it is.
+        table: ``StreamTable``. [V]
+        params: ``GraphParams``; arrays are tensors, here as in the other tuples.
+        state: ``GraphState`` before the first event; left as it is.
         edge: see ``device_scan``.
         block: see ``device_scan``.
 
@@ -50,9 +51,10 @@ def graph(
     Raises:
         ValueError: a setting that only the CPU can do.
     """
-    sizes = {"edge": edge, "block": block}
+    sizes: Any = {"edge": edge, "block": block}
     ts_ns, stream = events.ts_ns, events.stream
     quoted = 1 - table.trades_only
+    align_state: Any
     aligned, align_state = align(events, table, params.latency_max_ns, state.align, **sizes)
     drifted, phase_state = phase(ts_ns, aligned, params.phase, state.phase, **sizes)
     route, compensated = drifted.route, drifted.compensated
@@ -86,53 +88,55 @@ def graph(
         stream, aligned.dt_s, ghost, deviation, memory.entropy, memory.mean, memory.echo, predicted, params.lag,
         state.lag.price_range, **sizes,
     )  # fmt: skip
-    lag_state = realised_lag(
+    lag_state: Any = realised_lag(
         ts_ns, aligned.x, aligned.half, route, deviation, quoted, memory.entropy, memory.mean, memory.echo, predicted,
         lag.range_bp, params.latencies_ns, params.lag, state.lag, edge=edge,
     )  # fmt: skip
     traded = params.arbitrage
+    cycles = None
+    if traded.leg.shape[0]:
+        log_ref_bp = 1e4 * align_state.log_ref
+        cycles = Cycles(aligned.last_ns, table.rate, traded.leg, log_ref_bp, traded.rate_stale_ns)
     arbitrage_state = arbitrage(
         ts_ns, aligned.x, aligned.half, aligned.depth, aligned.imbalance, aligned.latency_weight, compensated, route,
         quoted, lag.move, traded.fungible, traded.fee_bp, traded.min_edge_bp, traded.latency_ns, params.latency_max_ns,
-        state.arbitrage, Cycles(
-            aligned.last_ns, table.rate, traded.leg, 1e4 * align_state.log_ref, traded.rate_stale_ns
-        ),
+        state.arbitrage, cycles,
     )  # fmt: skip
     laned, lanes_state = lanes(
         ts_ns, aligned.x, aligned.half, aligned.dt_s, route, deviation, given, memory.mean, memory.trusted,
         aligned.latency_weight, lag.move, quoted, params.style_fee_bp, params.lanes, state.lanes, **sizes,
     )  # fmt: skip
-    columns = GraphColumns(
-        ghost=ghost,
-        mid=aligned.x.T,
-        half=aligned.half.T,
-        deviation=deviation.T,
-        phase=drifted.phase.T,
-        drift=drifted.drift.T,
-        route=route.T,
-        status=drifted.status.T,
-        forecast=laned.forecast.T,
-        key=memory.key,
-        entropy=memory.entropy,
-        echo=memory.echo,
-        expected_lag=lag.expected,
-        penalty=lag.penalty,
-        snr=laned.snr.T,
-        bits=laned.bits.T,
-        voltage=laned.voltage.T,
-        lane=laned.lane.T,
-        pays_fees=laned.pays_fees.T,
-        forecasts=forecasts.transpose(1, 2),
-    )
-    after = GraphState(
-        align=align_state,
-        phase=phase_state,
-        consensus=consensus_state,
-        kalman=kalman_state,
-        registry=registry_state,
-        lag=lag_state._replace(price_range=price_range),
-        arbitrage=arbitrage_state,
-        lanes=lanes_state,
-        forecast=forecast_state,
-    )
-    return columns, after
+    columns: Any = {
+        "ghost": ghost,
+        "mid": aligned.x.T,
+        "half": aligned.half.T,
+        "deviation": deviation.T,
+        "phase": drifted.phase.T,
+        "drift": drifted.drift.T,
+        "route": route.T,
+        "status": drifted.status.T,
+        "forecast": laned.forecast.T,
+        "key": memory.key,
+        "entropy": memory.entropy,
+        "echo": memory.echo,
+        "expected_lag": lag.expected,
+        "penalty": lag.penalty,
+        "snr": laned.snr.T,
+        "bits": laned.bits.T,
+        "voltage": laned.voltage.T,
+        "lane": laned.lane.T,
+        "pays_fees": laned.pays_fees.T,
+        "forecasts": forecasts.transpose(1, 2),
+    }
+    after: Any = {
+        "align": align_state,
+        "phase": phase_state,
+        "consensus": consensus_state,
+        "kalman": kalman_state,
+        "registry": registry_state,
+        "lag": lag_state._replace(price_range=price_range),
+        "arbitrage": arbitrage_state,
+        "lanes": lanes_state,
+        "forecast": forecast_state,
+    }
+    return GraphColumns(**columns), GraphState(**after)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 import numpy as np
 import torch
@@ -207,12 +207,14 @@ def on_tensors(
 
     device = events[0].device
     params = on_device(full_params(GraphParams, iter(numbers), iter([part.cpu() for part in arrays])), device)
-    parts = []
+    parts: list[Any] = []
     first = 0
     for stage, size in zip(get_type_hints(GraphState).values(), _sizes(state), strict=True):
         parts.append(stage(*state[first : first + size]))
         first += size
-    columns, after = on_any(Events(*events), own, StreamTable(*table), params, GraphState(*parts), **sizes)
+    given: list[Any] = [Events(*cast(Any, events)), own, StreamTable(*cast(Any, table)), params, GraphState(*parts)]
+    blocks: Any = sizes
+    columns, after = on_any(*given, **blocks)
     return [*columns, *(part for stage in after for part in stage)]
 
 

@@ -9,8 +9,7 @@ import torch
 
 from schwabot_kernels.align.reference import OK, Aligned
 from schwabot_kernels.device_scan import BLOCK, EDGE, affine, last_row, moebius
-from schwabot_kernels.device_state import shifted
-from schwabot_kernels.kalman.cpu import KalmanState
+from schwabot_kernels.device_state import OnDevice, shifted
 
 
 def kalman(
@@ -20,11 +19,11 @@ def kalman(
     route: torch.Tensor,
     q_bp2_per_s: float,
     r_bp2: torch.Tensor,
-    state: KalmanState,
+    state: OnDevice,
     *,
     edge: int = EDGE,
     block: int = BLOCK,
-) -> tuple[torch.Tensor, KalmanState]:
+) -> tuple[torch.Tensor, OnDevice]:
     """The filtered mean, bp; NaN before the first observation and while nobody takes part.
 
     Args:
@@ -79,4 +78,4 @@ def kalman(
     mean = torch.where(started, mean, torch.nan)
     ghost = torch.where((route == OK).any(1), mean, torch.nan)
     kept = torch.where(taken[-1] >= 0, x[taken[-1].clamp(min=0)], state.x)
-    return ghost, KalmanState(moments=torch.stack((mean[-1], variance[-1])), x=kept)
+    return ghost, state._replace(moments=torch.stack((mean[-1], variance[-1])), x=kept)

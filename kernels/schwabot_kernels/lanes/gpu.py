@@ -53,9 +53,9 @@ class Laned(NamedTuple):
 
 
 class Turns(NamedTuple):
-    """Outcomes in order: what the ring keeps of each.
+    """Outcomes in order: what the ring keeps of each. Shape: [M].
 
-    ``weight`` and ``slope_weight`` are in the epochs of the row that writes, or after the last row where none does. Shape: [M].
+    ``weight`` and ``slope_weight`` are in the epochs of the row that writes, or after the last row where none does.
     """
 
     due_ns: torch.Tensor
@@ -147,7 +147,7 @@ def lanes(
     edge_bp = torch.where(due_forecast[at.due] > 0.0, moved, -moved) - turns.half[at.due]
     now, bucket_state = _evidence(bucket, due_bucket[at.due], edge_bp, turns, at, times, params, state)
 
-    bits = bits_of(now.snr * now.count.clamp(max=params.count_cap), params.kappa)
+    bits = bits_of(now.snr * now.effective.clamp(max=params.count_cap), params.kappa)
     aim = (params.v0 * torch.exp2(bits / 8.0)).clamp(max=params.v_max)
     rise = (params.slew_per_s * dt_s)[:, None]
     first_volts = state.voltage[:streams].contiguous()
@@ -292,7 +292,7 @@ class Found(NamedTuple):
 
     snr: torch.Tensor
     edge: torch.Tensor
-    count: torch.Tensor
+    effective: torch.Tensor
 
 
 def _evidence(

@@ -16,8 +16,8 @@ import triton.language as tl
 
 from schwabot_kernels.align.reference import MISSING_NS, OK, Aligned
 from schwabot_kernels.device_scan import AFFINE, BLOCK, EDGE, affine, by_triton, carry, then_two_affine
-from schwabot_kernels.device_state import shifted, total, with_lanes
-from schwabot_kernels.phase.cpu import JOIN_WEIGHT, RING, PhaseParams, PhaseState
+from schwabot_kernels.device_state import OnDevice, shifted, total, with_lanes
+from schwabot_kernels.phase.cpu import JOIN_WEIGHT, RING, PhaseParams
 from schwabot_kernels.phase.reference import CRITICAL, DRIFTING, ROUTE_DRIFTING, ROUTE_STALE, STABLE
 
 ROWS = 128
@@ -54,11 +54,11 @@ def phase(
     ts_ns: torch.Tensor,
     aligned: Aligned,
     params: PhaseParams,
-    state: PhaseState,
+    state: OnDevice,
     *,
     edge: int = EDGE,
     block: int = BLOCK,
-) -> tuple[Drifted, PhaseState]:
+) -> tuple[Drifted, OnDevice]:
     """Phase of every stream against the others, its drift, and routing.
 
     Args:
@@ -87,7 +87,7 @@ def phase(
         phi = _phases(found, rows[:, None] >= joins.row, offset)
         drifted = _drift(ts_ns, aligned, phi, params, state, begun)
     pairs = state.pair.shape[0]
-    after = PhaseState(
+    after = state._replace(
         pair=state.pair,
         pair_sum=with_lanes(sums[:pairs], state.pair_sum),
         pair_weight=with_lanes(sums[pairs:], state.pair_weight),
@@ -107,7 +107,7 @@ def _sums(
     ts_ns: torch.Tensor,
     aligned: Aligned,
     params: PhaseParams,
-    state: PhaseState,
+    state: OnDevice,
     joins: Joins,
     edge: int,
     block: int,
@@ -122,7 +122,7 @@ def _sums(
 
 
 def _pair_gains(
-    ts_ns: torch.Tensor, aligned: Aligned, params: PhaseParams, state: PhaseState
+    ts_ns: torch.Tensor, aligned: Aligned, params: PhaseParams, state: OnDevice
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """g and g (x_v - x_u) of every pair over the gap before each event. Shape: [N, P] each."""
     streams = aligned.x.shape[1]
@@ -157,7 +157,7 @@ def _joins(
     ts_ns: torch.Tensor,
     aligned: Aligned,
     params: PhaseParams,
-    state: PhaseState,
+    state: OnDevice,
     edge: int,
     block: int,
 ) -> Joins:
@@ -210,7 +210,7 @@ def _past_at(
     ts_ns: torch.Tensor,
     phi: torch.Tensor,
     params: PhaseParams,
-    state: PhaseState,
+    state: OnDevice,
     begun: torch.Tensor,
 ) -> torch.Tensor:
     """Phase at the last event before each grid time: of this call, of the row before it, or of the ring.
@@ -224,7 +224,7 @@ def _past_at(
 
 
 def _ring(
-    ts_ns: torch.Tensor, phi: torch.Tensor, params: PhaseParams, state: PhaseState, begun: torch.Tensor
+    ts_ns: torch.Tensor, phi: torch.Tensor, params: PhaseParams, state: OnDevice, begun: torch.Tensor
 ) -> torch.Tensor:
     """The ring after the last event. Shape: [65, W]."""
     newest = ts_ns[-1] // (params.window_ns // RING)
@@ -241,7 +241,7 @@ def _drift(
     aligned: Aligned,
     phi: torch.Tensor,
     params: PhaseParams,
-    state: PhaseState,
+    state: OnDevice,
     begun: torch.Tensor,
 ) -> Drifted:
     """How far the phase moved over the window, what that makes of the stream, and who takes part."""
@@ -384,7 +384,7 @@ def _phases_by_triton(
     ts_ns: torch.Tensor,
     aligned: Aligned,
     params: PhaseParams,
-    state: PhaseState,
+    state: OnDevice,
     joins: Joins,
     edge: int,
     block: int,
@@ -400,7 +400,7 @@ def _phases_by_triton(
         pair_kernel[(streams * blocks,)](
             ts_ns, aligned.dt_s, aligned.x, aligned.last_ns, aligned.bad, state.x, state.last_ns, state.bad,
             *joins, settings, keep, added, starts, phi, events, streams, pairs, joins.offset.shape[0],
-            params.stale_ns, apply, BLOCK=block, WIDTH=width, TILE=min(width, 8), num_warps=min(width, 8),
+            params.stale_ns, apply, BLOCK=block, WIDTH=width, TILE=8 if width == 8 else 4, num_warps=min(width, 8),
             enable_fp_fusion=False,
         )  # fmt: skip
 
@@ -418,7 +418,7 @@ def _drift_by_triton(
     aligned: Aligned,
     phi: torch.Tensor,
     params: PhaseParams,
-    state: PhaseState,
+    state: OnDevice,
     begun: torch.Tensor,
 ) -> Drifted:
     """The same as ``_drift``."""

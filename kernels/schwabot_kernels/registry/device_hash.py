@@ -6,6 +6,8 @@ N rows, V streams, T tables, b bits, G groups of L hyperplanes; see hash.py, who
 # Triton knows tuples by their sums only.
 # ruff: noqa: RUF005, SIM108
 
+# mypy: disable-error-code="assignment, no-untyped-def, var-annotated"
+# (Triton kernels: their language has no types that mypy knows.)
 from __future__ import annotations
 
 from typing import Any
@@ -89,7 +91,7 @@ def _all(rows: tl.tuple, L: tl.constexpr) -> Any:
 def hash_kernel(
     deviation, micro, imbalance, half, x, mean_x, use, shift, factor, signs, code, N,
     V: tl.constexpr, W: tl.constexpr, L: tl.constexpr, BITS: tl.constexpr, TABLES: tl.constexpr, ROWS: tl.constexpr,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Codes of ``ROWS`` rows."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     mask = row < N
@@ -134,7 +136,7 @@ def hash_kernel(
             following = following + (packed,)
         codes = following
     for t in tl.static_range(TABLES):
-        tl.store(code + t * N.to(tl.int64) + row, codes[t], mask)
+        tl.store(code + t * tl.cast(N, tl.int64) + row, codes[t], mask)
 
 
 def codes_of(

@@ -4,6 +4,8 @@ The slots of all tables are G = T 2^{b-1} groups; see device_outcomes.py. C = 5 
 down, and the sum of squares, which nothing here reads.
 """
 
+# mypy: disable-error-code="assignment, no-untyped-def, var-annotated"
+# (Triton kernels: their language has no types that mypy knows.)
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -57,7 +59,7 @@ def then_slots(
 @triton.jit
 def table_kernel(
     keep, order, start, filled, code, weight, y, flat, direction, sums, known, groups, slots, TILE: tl.constexpr,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Sums of one slot in one unit, at every outcome; see ``device_groups.group_kernel``."""
     group = tl.load(filled + tl.program_id(0))
     first = tl.load(start + group)
@@ -110,7 +112,7 @@ def left(epochs: tl.tensor) -> Any:
 def read_kernel(
     asks, codes, until, number, edges, enough, start, order, epoch, sums, bases, found, thin, asking, rows, known,
     groups, slots, EDGE: tl.constexpr, TABLES: tl.constexpr, STEPS: tl.constexpr, ROWS: tl.constexpr,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """What asking rows find in their slots, summed over tables, and whether a slot of them is thin."""
     a = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     mask = a < asking
@@ -125,10 +127,10 @@ def read_kernel(
     up_down = tl.zeros([ROWS], tl.float64)
     least = tl.full([ROWS], float("inf"), tl.float64)
     for table in range(TABLES):
-        code = tl.load(codes + table * rows.to(tl.int64) + row, mask, other=0)
+        code = tl.load(codes + table * tl.cast(rows, tl.int64) + row, mask, other=0)
         negative = code >> 31
         sign = (2 * negative + 1).to(tl.float64)
-        group = table * slots.to(tl.int64) + (code ^ negative)
+        group = table * tl.cast(slots, tl.int64) + (code ^ negative)
         own = unit * (groups + 1) + group
         first = tl.load(start + own, mask, other=0)
         low = first
@@ -136,7 +138,7 @@ def read_kernel(
         for _ in range(STEPS):  # to the first outcome that is not yet known
             middle = (low + high) // 2
             inside = middle < high
-            earlier = inside & (tl.load(order + middle, inside, other=0) - table * known.to(tl.int64) < limit)
+            earlier = inside & (tl.load(order + middle, inside, other=0) - table * tl.cast(known, tl.int64) < limit)
             low = tl.where(earlier, middle + 1, low)
             high = tl.where(earlier, high, middle)
         has = low > first
