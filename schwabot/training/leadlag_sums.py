@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -110,17 +111,25 @@ class LagSums:
     def _found(self, kernel: str, *given: Any) -> Float64:
         if not self.device.is_cpu:
             try:
-                from schwabot_kernels.leadlag import gpu
-
-                there: Callable[..., torch.Tensor] = getattr(gpu, kernel)
-                moved = [self._moved(value) if isinstance(value, np.ndarray) else value for value in given]
-                return np.asarray(there(*self._tensors, *moved).cpu().numpy(), np.float64)
+                return self._found_there(kernel, *given)
             except Exception as error:  # noqa: BLE001 whatever a driver, compiler or allocator raises, the run goes on
                 self.device.give_up(error)
         from schwabot_kernels.leadlag import cpu
 
         found: Float64 = getattr(cpu, kernel)(*self.arrays, *given)
         return found
+
+    def _found_there(self, kernel: str, *given: Any) -> Float64:
+        import torch
+
+        from schwabot_kernels.leadlag import gpu
+
+        there: Callable[..., torch.Tensor] = getattr(gpu, kernel)
+        moved = [self._moved(value) if isinstance(value, np.ndarray) else value for value in given]
+        place = torch.device(self.device.name)
+        # Triton launches on the current device.
+        with torch.cuda.device(place) if place.type == "cuda" else nullcontext():
+            return np.asarray(there(*self._tensors, *moved).cpu().numpy(), np.float64)
 
     @cached_property
     def _tensors(self) -> list[torch.Tensor]:

@@ -17,7 +17,8 @@ from schwabot_kernels.arbitrage import gpu
 from schwabot_kernels.arbitrage.windows import DUE, NUMBER, START, WHICH, ArbitrageState
 from tests.gpu.recording import EDGE, Recorded, captured, cuts_of, recorded, rows_first
 from tests.kernels import making
-from tests.kernels.making import HABITS, RATE_HABITS, Habits, Market, adversarial, assert_close
+from tests.kernels.making import HABITS, RATE_HABITS, Habits, Market, adversarial, assert_close, quotes
+from tests.kernels.test_arbitrage import LOOPS, _instruments, _rows
 from tests.kernels.test_parity_graph import QUIET
 
 WIDE = ("x", "half", "depth", "imbalance", "latency_weight", "compensated", "route")
@@ -25,9 +26,9 @@ MIN_EDGE_BP = 0.0123456789
 """No ratio of prices on the grid is that: nothing depends on rounding."""
 
 
-def config() -> ModulesConfig:
+def config(asset: str | None = None) -> ModulesConfig:
     made = making.settings()
-    made.ghost_bridge = replace(made.ghost_bridge, min_edge_bp=MIN_EDGE_BP)
+    made.ghost_bridge = replace(made.ghost_bridge, min_edge_bp=MIN_EDGE_BP, asset=asset)
     return made
 
 
@@ -100,23 +101,27 @@ def test_from_any_state_the_device_says_what_the_cpu_says(device: str, habits: H
         hold(call, on_device(call, device))
 
 
-def busy(cut: int = 300) -> Recorded:
+def busy(cut: int = 300, end: int = 600) -> Recorded:
     """A call that starts with windows open and told, open and not told, and closed and not told."""
     habits = Habits(events=600, streams=6, seed=1, **QUIET)
-    return recorded("arbitrage", cheap(adversarial(habits)), config(), cut)
+    market = cheap(adversarial(habits))
+    return recorded("arbitrage", replace(market, batch=market.batch.rows(0, end)), config(), cut)
 
 
 def test_windows_reach_across_the_call(device: str) -> None:
     seen = set()
-    for cut in range(100, 560, 23):
-        call = busy(cut)
+    for cut in range(100, 560, 11):
+        call = busy(cut, cut + 40)
         state = ArbitrageState(*call.state)
         listed = state.waiting[: int(state.head[2])]
         seen |= {"closed"} if (listed[:, NUMBER] >= 0).any() else set()
         seen |= {"open"} if (listed[:, NUMBER] < 0).any() else set()
         seen |= {"told"} if ((state.open_ns[START] >= 0) & (state.open_ns[1] < 0)).any() else set()
-        assert hold(call, on_device(call, device)) > 20
-    assert seen == {"closed", "open", "told"}
+        after = ArbitrageState(*call.answer)
+        due = after.waiting[: int(after.head[2]), DUE]
+        seen |= {"due at the last event"} if (due == call.ts_ns[-1]).any() else set()
+        assert hold(call, on_device(call, device)) > 0
+    assert seen == {"closed", "open", "told", "due at the last event"}
 
 
 def test_a_full_ring_grows_and_keeps_what_is_live(device: str) -> None:
@@ -168,6 +173,20 @@ def test_cycles_from_any_state(device: str, habits: Habits, fee_bp: float) -> No
         call = recorded("arbitrage", market, config(), cut)
         assert call.leg.shape[0]
         hold(call, on_device(call, device))
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_cycles_through_other_assets(device: str, loop: tuple[str, ...]) -> None:
+    """Some trade the asset once only: the expected move is against one leg."""
+    symbols = [*loop, loop[0]]
+    instruments = _instruments(symbols, [-1.0] * len(symbols))
+    market = quotes(instruments, _rows(instruments, 400, 3, 4.0, 0.02))
+    for cut in (0, 150, 399):
+        call = recorded("arbitrage", market, config("BTC"), cut)
+        hold(call, on_device(call, device))
+        assert cut or (call.move != 0.0).sum() > 100
+        pairs = len(symbols) ** 2
+        assert cut or (told(ArbitrageState(*call.answer))["closed_ns"][:, 0] >= pairs).sum() > 20
 
 
 def test_cycles_open_and_close_in_any_split(device: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,23 @@ def test_adversarial_markets(estimator: str, streams: int, seed: int, device: st
     market = adversarial(Habits(events=601, streams=streams, seed=seed, **HABITS))
     # The first outcomes divide by almost nothing: there a rounding decides buckets, and with them a few voltages.
     assert_agrees(market, settings(estimator, bits=8, tables=3), 257, device, 0.03, edge=64, block=8)
+
+
+def test_windows_of_cycles(device: str) -> None:
+    """Streams that convert currencies: windows as on the CPU, of pairs and of cycles."""
+    market = adversarial(Habits(events=601, streams=6, seed=4, rates=True, **HABITS | {"outages": 0.0}))
+    free = replace(market, instruments=tuple(replace(i, taker_fee_bp=-0.5) for i in market.instruments))
+    assert_agrees(free, settings("weighted", bits=8, tables=3), 257, device, 0.03, edge=64, block=8)
+    graph, state = start(free, settings())
+    ours = on_tensors(*arguments(graph, free.batch, state, device), edge=64, block=8)
+    theirs = graph_op(*arguments(graph, free.batch, state, "cpu"))
+    closed = []
+    for out in (ours, theirs):
+        named = dict(zip(NAMES, state_of(out), strict=True))
+        count = int(named["arbitrage.head"][1])
+        closed.append(named["arbitrage.closed_ns"][:count, :3])
+    assert torch.equal(*closed)
+    assert (closed[0][:, 0] >= 36).sum() > 20
 
 
 def test_with_rates_and_cycles(device: str) -> None:
