@@ -443,7 +443,8 @@ def test_any_policy_on_a_device(device: str, legs: int) -> None:
         draw = np.random.default_rng(seed)
         rules = random_rules(draw, legs)
         per_set = ("entry_ns", "response_ns", "taker_e7", "maker_e7")
-        rules = rules._replace(**{name: np.repeat(getattr(rules, name), sets // 2, axis=0) for name in per_set})
+        more: Any = {name: np.repeat(getattr(rules, name), sets // 2, axis=0) for name in per_set}
+        rules = rules._replace(**more)
         market = random_market(draw, rules, 2_000, legs, busy=1.0)
         params = np.stack([draw.uniform(0, 256, sets), draw.integers(2, 20, sets), draw.integers(2, 5, sets)], axis=1)
         wanted = np.zeros((sets, legs, r.COUNTS), np.int64), np.zeros((sets, legs, r.MOMENTS))
