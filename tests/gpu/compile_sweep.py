@@ -21,7 +21,6 @@ from numba.cuda import codegen, dispatcher
 
 from schwabot.signals import Parameter, nothing, policy, take
 from schwabot.signals.compiling import CompiledPolicy, compile_policy
-from schwabot.signals.declaring import Policy
 from schwabot.signals.loading import load_policy
 from schwabot_kernels.simulate import cutting, gpu
 from schwabot_kernels.simulate.cpu import make_simulator
@@ -117,7 +116,7 @@ def look(policy: Any, kernel: Any, arguments: Any, folder: Path, name: str) -> d
     try:
         gpu.check_indices(policy)
         gpu.compiled(kernel, *arguments)
-    except gpu.DeviceUnfitError as error:
+    except cutting.DeviceUnfitError as error:
         refused = str(error)
     took_s = time.perf_counter() - started_s
     if not kernel.overloads:
@@ -145,7 +144,7 @@ def look(policy: Any, kernel: Any, arguments: Any, folder: Path, name: str) -> d
     }
 
 
-OWN = {"own": cast("Policy", own), "curved": cast("Policy", curved)}
+OWN = {"own": own, "curved": curved}
 
 
 def main(folder: Path, names: list[str]) -> None:

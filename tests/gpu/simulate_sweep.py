@@ -7,6 +7,8 @@ import sys
 
 os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
 
+from typing import Any
+
 import numpy as np
 import torch
 from numba import njit
@@ -72,7 +74,8 @@ class General:
         draw = np.random.default_rng(seed)
         rules: Rules = _rules(draw, legs)
         per_set = ("entry_ns", "response_ns", "taker_e7", "maker_e7")
-        rules = rules._replace(**{name: np.repeat(getattr(rules, name), 3, axis=0)[:SETS] for name in per_set})
+        more: Any = {name: np.repeat(getattr(rules, name), 3, axis=0)[:SETS] for name in per_set}
+        rules = rules._replace(**more)
         market: Market = _market(draw, rules, 150, legs, busy=1.0)
         params = np.stack([np.array([30.0 * k, 9.0, 3.0]) for k in range(SETS)])
         wanted, got = outputs(legs), outputs(legs)

@@ -10,6 +10,7 @@ import math
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,18 @@ from schwabot.simulation.sweep.device_kernel import DeviceSweepKernel
 from schwabot.ticks.capture import CaptureFeed
 from schwabot_kernels.simulate import cutting
 from schwabot_kernels.simulate import records as r
-from schwabot_kernels.simulate.cutting import Plan, Work, segments_for, shapes
+from schwabot_kernels.simulate.cpu import make_sweep
+from schwabot_kernels.simulate.cutting import DeviceUnfitError, Plan, Work, segments_for, shapes
 from schwabot_kernels.simulate.lean import Lean, build
 from schwabot_kernels.simulate.reads import ACCOUNT, NO_TIMES, TIMES, reads_of
 from schwabot_kernels.simulate.records import FILLS, Market, Rules
 from schwabot_kernels.simulate.segments import make_segmented
 from schwabot_kernels.simulate.skipping import make_skipping
+from tests.kernels import making_policies
 from tests.kernels import making_threshold as made
 from tests.kernels.making_threshold import make_market, make_params, make_rules
+from tests.kernels.test_simulate import _market as random_market
+from tests.kernels.test_simulate import _rules as random_rules
 
 SETS = 5
 FOUR = (njit(**made.INLINED)(made.policy), njit(**made.INLINED)(made.quiet), made.event_of, made.params_of)
@@ -119,6 +124,7 @@ def test_segments_give_what_one_run_gives(
     assert not work.failed.any()
 
 
+@pytest.mark.slow
 def test_walking_in_segments_gives_the_same() -> None:
     walking = make_segmented(*FOUR, skip=False)
     for seed in range(20):
@@ -131,6 +137,7 @@ def test_walking_in_segments_gives_the_same() -> None:
         assert_same(segmented(walking, lean, rules, params, 7, NO_TIMES, warm_rows=10), wanted)
 
 
+@pytest.mark.slow
 def test_memory_and_times_are_part_of_the_beginning() -> None:
     """A policy that counts in its memory, and waits after a fill: no guess from flat is right, every number is."""
 
@@ -220,11 +227,12 @@ def recorded(captures: Path, rows: int) -> Market:
         for name, of in (("bid", "bid_ticks"), ("ask", "ask_ticks"), ("bid_lots", "bid_lots"), ("ask_lots", "ask_lots"),
                          ("price", "price_ticks"), ("lots", "qty_lots"))
     }  # fmt: skip
+    mine = {name: one.astype(np.int64) for name, one in mine.items()}
     ts_ns = columns["ts_ns"].astype(np.int64)
     return Market(
         ts_ns=ts_ns, venue_ns=ts_ns - 3_000_000, leg=np.where(own, 0, -1).astype(np.int8), kind=kind.astype(np.int8),
         side=np.where(own, columns["side"], 0).astype(np.int8), mark=(mine["bid"] + mine["ask"]) * 10,
-        next_row=following, signals=signal[None, None].copy(), **{name: one.astype(np.int64) for name, one in mine.items()},
+        next_row=following, signals=signal[None, None].copy(), **mine,
     )  # fmt: skip
 
 
@@ -277,6 +285,11 @@ def crossing(s: Any, e: Any, p: Any) -> Any:
     return nothing()
 
 
+@cache
+def segments_of(policy: Any, quiet: Any, event_of: Any, params_of: Any) -> Any:
+    return make_segmented(policy, quiet, event_of, params_of)
+
+
 class BySegments:
     """The segments on the CPU in the place of a device, which may fail or lie."""
 
@@ -285,7 +298,7 @@ class BySegments:
 
     def make(self, policy: Any, device: torch.device, skips: bool, skip: bool) -> BySegments:
         assert skips
-        self.sweep = make_segmented(policy.policy, policy.quiet, policy.event_of, policy.params_of, skip=skip)
+        self.sweep = segments_of(policy.policy, policy.quiet, policy.event_of, policy.params_of)
         return self
 
     def put(self, lean: Lean) -> Lean:
@@ -336,14 +349,14 @@ def test_the_cpu_takes_over(fails_at: int, lies: bool) -> None:
 
 
 def _python(root: Path, module: str, *given: str) -> str:
-    clean = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    paths = os.pathsep.join([str(root / "kernels"), str(root)])
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(root / "kernels"), str(root)])
     done = subprocess.run(
         [sys.executable, "-m", module, *given],
         capture_output=True,
         text=True,
         cwd=root,
-        env=clean | {"PYTHONPATH": paths},
+        env=environment,
     )
     assert done.returncode == 0, done.stderr[-4_000:]
     return done.stdout
@@ -375,3 +388,71 @@ def test_kernels_compile_and_round_as_the_cpu_does(root: Path, tmp_path: Path) -
         assert one["constant"] <= 4_096 + 528, one  # parameters that every driver takes
         if name.endswith(".skipping"):
             assert one["stack"] == 0, one  # nothing is spilled
+
+
+# with one
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_thousand_sets_on_a_device(captures: Path, device: str, *, skip: bool) -> None:
+    from schwabot_kernels.simulate.gpu import SegmentedSweep
+
+    market = recorded(captures, 1_000_000)
+    rules, params = thousand(market)
+    made_of = compile_policy(threshold)
+    four = (made_of.policy, made_of.quiet, made_of.event_of, made_of.params_of)
+    lean, wanted, got = build(market, 0, 0, rules.bucket_ns), outputs(1_000), outputs(1_000)
+    make_skipping(*four, made_of.key)(lean, rules, params, 0, 1_000, *wanted)
+    sweep = SegmentedSweep(*four, made_of.memory, torch.device(device), skip=skip)
+    fold = sweep.put(lean)
+    for first, last in ((0, 1), (1, 334), (334, 1_000)):
+        sweep(fold, rules, params, first, last, *got)
+    assert_same(got, wanted)
+    assert sweep.used.segments > 1
+
+
+@pytest.mark.gpu
+def test_segments_on_a_device(device: str) -> None:
+    from schwabot_kernels.simulate.gpu import SegmentedSweep
+
+    sweep = SegmentedSweep(*FOUR, 1, torch.device(device), threads=60, warm_rows=20, least_rows=30)
+    for seed in range(60):
+        market = make_market(seed, 301, inverse=seed % 2 == 1, late_leg=seed % 3 == 0, nan=0.1, ties=True)
+        rules = make_rules(
+            seed, SETS, market, inverse=seed % 2 == 1, model=seed % 3, latency_ns=300, funding=3, bucket_ns=100
+        )
+        params, lean = make_params(seed, SETS), build(market, 0, 0, 100, block=4, large=16, tile=64)
+        sweep._reads = ACCOUNT
+        if seed % 4:
+            params[:, 4], sweep._reads = np.minimum(params[:, 4], 1), NO_TIMES
+        wanted, got = outputs(SETS), outputs(SETS)
+        WHOLE(lean, rules, params, 0, SETS, *wanted, True, 1)
+        sweep(sweep.put(lean), rules, params, 0, SETS, *got)
+        assert_same(got, wanted)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("legs", [1, 2])
+def test_any_policy_on_a_device(device: str, legs: int) -> None:
+    from schwabot_kernels.simulate.gpu import GeneralSweep
+
+    sets, anything = 200, making_policies.random_policy
+    sweep = GeneralSweep(*anything.compiled, anything.memory, torch.device(device))
+    for seed in range(10):
+        draw = np.random.default_rng(seed)
+        rules = random_rules(draw, legs)
+        per_set = ("entry_ns", "response_ns", "taker_e7", "maker_e7")
+        more: Any = {name: np.repeat(getattr(rules, name), sets // 2, axis=0) for name in per_set}
+        rules = rules._replace(**more)
+        market = random_market(draw, rules, 2_000, legs, busy=1.0)
+        params = np.stack([draw.uniform(0, 256, sets), draw.integers(2, 20, sets), draw.integers(2, 5, sets)], axis=1)
+        wanted = np.zeros((sets, legs, r.COUNTS), np.int64), np.zeros((sets, legs, r.MOMENTS))
+        got = np.full_like(wanted[0], -77), np.full_like(wanted[1], np.nan)
+        make_sweep(*anything.compiled)(market, rules, params, 0, sets, *wanted, anything.memory)
+        try:
+            sweep(sweep.put(market), rules, params, 0, sets, *got)
+        except DeviceUnfitError as error:
+            assert "more reports are under way" in str(error)  # noqa: PT017 the CPU has room for more
+            continue
+        assert_same(got, wanted)

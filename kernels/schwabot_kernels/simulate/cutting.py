@@ -18,8 +18,8 @@ from schwabot_kernels.simulate.records import COUNTS, SLOTS, TABLE, Rules
 from schwabot_kernels.simulate.skipping import STATE, funding_rows
 from schwabot_kernels.simulate.state import ORDER_COLUMNS
 
-HELD, CARRIED = STATE, STATE + 1
-"""Row of ``Work.begun`` with the position; rows of it."""
+HELD, CARRIED, FLOATS = STATE, STATE + 1, 3
+"""Row of ``Work.begun`` with the position; rows of it; rows of ``Work.floats`` before the memory."""
 WARM_ROWS = 16_384
 """Rows in front of a segment from which its beginning is guessed."""
 LEAST_ROWS = 4_096
@@ -53,9 +53,9 @@ class Plan(NamedTuple):
 class Work(NamedTuple):
     """What the threads of a launch keep.
 
-    counts [COUNTS, T]: of the segment alone; EQUITY2 is the lowest. state [STATE, T], floats [3, T], memory [M, T]: at
-    its end. begun [CARRIED, T], begun_floats [3, T], begun_memory [M, T]: at its beginning. ended, ended_floats,
-    ended_memory: how the threads had ended before the last round. marks2 [D, P]: twice the equity at bucket ends.
+    counts [COUNTS, T]: of the segment alone; EQUITY2 is the lowest. state [STATE, T], floats [FLOATS + M, T]: at its
+    end, the policy's memory last. begun [CARRIED, T], begun_floats: at its beginning. ended, ended_floats: how the
+    threads had ended before the last round. marks2 [D, P]: twice the equity at bucket ends.
     again [T]: rows played again. failed [T]: 1 = the policy did other than take. wrong [1]: 1 = something was played
     again in this round. orders: none. [K, columns]
     """
@@ -63,13 +63,10 @@ class Work(NamedTuple):
     counts: I64
     state: I64
     floats: F64
-    memory: F64
     begun: I64
     begun_floats: F64
-    begun_memory: F64
     ended: I64
     ended_floats: F64
-    ended_memory: F64
     marks2: I64
     again: I64
     failed: I64
@@ -126,14 +123,11 @@ def shapes(plan: Plan, buckets: int, memory: int) -> dict[str, tuple[tuple[int, 
     return {
         "counts": ((COUNTS, threads), whole),
         "state": ((STATE, threads), whole),
-        "floats": ((3, threads), real),
-        "memory": ((memory, threads), real),
+        "floats": ((FLOATS + memory, threads), real),
         "begun": ((CARRIED, threads), whole),
-        "begun_floats": ((3, threads), real),
-        "begun_memory": ((memory, threads), real),
+        "begun_floats": ((FLOATS + memory, threads), real),
         "ended": ((CARRIED, threads), whole),
-        "ended_floats": ((3, threads), real),
-        "ended_memory": ((memory, threads), real),
+        "ended_floats": ((FLOATS + memory, threads), real),
         "marks2": ((buckets, sets), whole),
         "again": ((threads,), whole),
         "failed": ((threads,), whole),

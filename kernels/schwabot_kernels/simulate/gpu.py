@@ -204,14 +204,14 @@ def _part(rules: Rules, first: int, last: int) -> Rules:
 # a policy that says where it is quiet
 
 
-@cuda.jit(**KERNEL)  # type: ignore[untyped-decorator, unused-ignore]
+@cuda.jit(**KERNEL)
 def _note(plan: Any, work: Any) -> None:
     t = np.int64(cuda.grid(1))
     if t < work.again.size:
         noted(plan, work, t)
 
 
-@cuda.jit(**KERNEL)  # type: ignore[untyped-decorator, unused-ignore]
+@cuda.jit(**KERNEL)
 def _join(lean: Any, plan: Any, work: Any, given: Any) -> None:
     p = np.int64(cuda.grid(1))
     if p < plan.sets:
@@ -221,7 +221,7 @@ def _join(lean: Any, plan: Any, work: Any, given: Any) -> None:
 def make_step_kernel(step: Any) -> Any:
     """The kernel of what a thread of a policy does."""
 
-    @cuda.jit(**KERNEL)  # type: ignore[untyped-decorator, unused-ignore]
+    @cuda.jit(**KERNEL)
     def play(lean: Any, rules: Any, given: Any, plan: Any, work: Any, phase: int) -> None:
         t = np.int64(cuda.grid(1))
         if t < work.again.size:
@@ -349,7 +349,7 @@ def _fill(array: Any, values: Any) -> None:
 def make_run_kernel(run: Any) -> Any:
     """The kernel that plays one set per thread through every row."""
 
-    @cuda.jit(**KERNEL)  # type: ignore[untyped-decorator, unused-ignore]
+    @cuda.jit(**KERNEL)
     def play(market: Any, rules: Any, given: Any, states: Any) -> None:
         p = np.int64(cuda.grid(1))
         if p < given.params.shape[0]:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from schwabot_kernels.simulate.cutting import CARRIED, HELD
+from schwabot_kernels.simulate.cutting import CARRIED, FLOATS, HELD
 from schwabot_kernels.simulate.records import (
     BUCKETS,
     CASH,
@@ -158,10 +158,8 @@ def noted(plan: Any, work: Any, t: int) -> None:
     for row in range(STATE):
         work.ended[row, t] = work.state[row, t]
     work.ended[HELD, t] = work.counts[POSITION, t]
-    for row in range(3):
+    for row in range(work.floats.shape[0]):
         work.ended_floats[row, t] = work.floats[row, t]
-    for row in range(work.memory.shape[0]):
-        work.ended_memory[row, t] = work.memory[row, t]
 
 
 @njit(**COLD)
@@ -183,8 +181,8 @@ def _follows(plan: Any, work: Any, t: int) -> bool:
         if not _same(work.begun_floats[ENTRY, t], work.ended_floats[ENTRY, at]):
             return False
     alike = True
-    for row in range(work.memory.shape[0]):
-        alike = alike and _same(work.begun_memory[row, t], work.ended_memory[row, at])
+    for row in range(FLOATS, work.floats.shape[0]):
+        alike = alike and _same(work.begun_floats[row, t], work.ended_floats[row, at])
     return alike
 
 
@@ -194,10 +192,8 @@ def _begin_as_ended(plan: Any, work: Any, t: int) -> None:
     at = t - plan.sets
     for row in range(CARRIED):
         work.begun[row, t] = work.ended[row, at]
-    for row in range(3):
+    for row in range(work.floats.shape[0]):
         work.begun_floats[row, t] = work.ended_floats[row, at]
-    for row in range(work.memory.shape[0]):
-        work.begun_memory[row, t] = work.ended_memory[row, at]
 
 
 @njit(**COLD)
@@ -210,10 +206,8 @@ def _begin(plan: Any, work: Any, t: int) -> None:
     for row in range(STATE):
         state[row] = work.begun[row, t]
     counts[POSITION] = work.begun[HELD, t]
-    for row in range(3):
+    for row in range(work.floats.shape[0]):
         work.floats[row, t] = work.begun_floats[row, t]
-    for row in range(work.memory.shape[0]):
-        work.memory[row, t] = work.begun_memory[row, t]
     state[SINCE], state[END], state[FUNDED] = plan.bounds[segment], plan.ends[segment], plan.funded[segment]
 
 
@@ -225,10 +219,8 @@ def _begin_flat(lean: Any, plan: Any, work: Any, t: int) -> None:
         work.counts[row, t] = 0
     for row in range(STATE):
         state[row] = 0
-    for row in range(3):
+    for row in range(work.floats.shape[0]):
         work.floats[row, t] = 0.0
-    for row in range(work.memory.shape[0]):
-        work.memory[row, t] = 0.0
     begin_state(state)
     state[SINCE], state[END], state[FUNDED] = plan.warm[t // plan.sets], lean.ends.size, plan.which.size - 1
     work.again[t], work.failed[t] = 0, 0
@@ -240,10 +232,8 @@ def _guess(work: Any, t: int) -> None:
     for row in range(STATE):
         work.begun[row, t] = work.state[row, t]
     work.begun[HELD, t] = work.counts[POSITION, t]
-    for row in range(3):
+    for row in range(work.floats.shape[0]):
         work.begun_floats[row, t] = work.floats[row, t]
-    for row in range(work.memory.shape[0]):
-        work.begun_memory[row, t] = work.memory[row, t]
 
 
 @njit(**COLD)
@@ -291,7 +281,7 @@ def make_step(policy: Any, quiet: Any, event_of: Any, params_of: Any, *, skip: b
     @njit(**COLD)
     def step(lean, rules, params, plan, work, t, phase):  # type: ignore[no-untyped-def]
         p, segment = t % plan.sets, t // plan.sets
-        counts, state, floats, memory = work.counts[:, t], work.state[:, t], work.floats[:, t], work.memory[:, t]
+        counts, state, floats, memory = work.counts[:, t], work.state[:, t], work.floats[:, t], work.floats[FLOATS:, t]
         begin, end = plan.bounds[segment], plan.bounds[segment + 1]
         if phase == GUESS:
             begin, end = plan.warm[segment], begin
