@@ -21,7 +21,7 @@ TILE = 256
 
 
 @triton.jit
-def group_kernel(  # type: ignore[no-untyped-def]
+def group_kernel(
     keep, values, order, start, filled, sums, C, TILE: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Sums of one group, ``COLUMNS`` of its columns, at every outcome."""

@@ -89,7 +89,7 @@ def _all(rows: tl.tuple, L: tl.constexpr) -> Any:
 
 
 @triton.jit
-def hash_kernel(  # type: ignore[no-untyped-def]
+def hash_kernel(
     deviation, micro, imbalance, half, x, mean_x, use, shift, factor, signs, code, N,
     V: tl.constexpr, W: tl.constexpr, L: tl.constexpr, BITS: tl.constexpr, TABLES: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip

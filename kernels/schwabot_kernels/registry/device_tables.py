@@ -57,7 +57,7 @@ def then_slots(
 
 
 @triton.jit
-def table_kernel(  # type: ignore[no-untyped-def]
+def table_kernel(
     keep, order, start, filled, code, weight, y, flat, direction, sums, known, groups, slots, TILE: tl.constexpr,
 ):  # fmt: skip
     """Sums of one slot in one unit, at every outcome; see ``device_groups.group_kernel``."""
@@ -109,7 +109,7 @@ def left(epochs: tl.tensor) -> Any:
 
 
 @triton.jit
-def read_kernel(  # type: ignore[no-untyped-def]
+def read_kernel(
     asks, codes, until, number, edges, enough, start, order, epoch, sums, bases, found, thin, asking, rows, known,
     groups, slots, EDGE: tl.constexpr, TABLES: tl.constexpr, STEPS: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
