@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 from numba import njit
 
 from schwabot.records.instrument import Instrument
-from schwabot.records.market import Ticks
 from schwabot.signals import Parameter, nothing, policy, take
 from schwabot.signals.builtin.lead_lag import lead_lag
 from schwabot.signals.builtin.mean_reversion import mean_reversion
 from schwabot.signals.builtin.threshold import threshold
 from schwabot.signals.compiling import compile_policy
 from schwabot.simulation.sweep.device_kernel import DeviceSweepKernel
+from schwabot.tensors.tick_batch import TickBatch
 from schwabot.ticks.capture import CaptureFeed
 from schwabot_kernels.simulate import cutting
 from schwabot_kernels.simulate import records as r
@@ -49,6 +49,9 @@ SETS = 5
 FOUR = (njit(**made.INLINED)(made.policy), njit(**made.INLINED)(made.quiet), made.event_of, made.params_of)
 WHOLE = make_skipping(*FOUR)
 SEGMENTED = make_segmented(*FOUR)
+COLUMNS = (
+    "ts_ns", "stream", "kind", "side", "bid_ticks", "ask_ticks", "bid_lots", "ask_lots", "price_ticks", "qty_lots"
+)  # fmt: skip
 PERPETUAL = "binanceusdm:BTC/USDT:USDT"
 
 
@@ -201,14 +204,12 @@ def recorded(captures: Path, rows: int) -> Market:
         )
     }
     feed = CaptureFeed(sorted((captures / "binance").glob("*/btc*.gz")), known)
-    parts: list[Ticks] = []
+    parts: list[TickBatch] = []
     for part in feed.batches(65_536):
-        parts.append(part)
+        parts.append(TickBatch.from_ticks(part))
         if sum(map(len, parts)) >= rows:
             break
-    columns = {
-        name: np.concatenate([getattr(part, name) for part in parts])[:rows] for name in Ticks.__dataclass_fields__
-    }
+    columns = {name: torch.cat([getattr(part, name) for part in parts]).numpy()[:rows] for name in COLUMNS}
     stream, kind = columns["stream"], columns["kind"]
     leg = [one.stream for one in feed.instruments].index(PERPETUAL)
     own = stream == leg
