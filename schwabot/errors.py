@@ -202,3 +202,14 @@ def closest(given: str, names: Iterable[str]) -> str:
     close = begun or get_close_matches(given, list(known), n=1, cutoff=0.6)
     close = close or [name for name in whole if given and given in name]
     return f", did you mean {known[close[0]]}?" if close else ""
+
+
+def why(error: BaseException) -> str:
+    r"""What went wrong, in one line.
+
+    Example:
+        >>> why(RuntimeError("CUDA error: unspecified launch failure\nCompile with ..."))
+        'RuntimeError: CUDA error: unspecified launch failure'
+    """
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

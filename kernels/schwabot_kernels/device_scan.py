@@ -490,14 +490,8 @@ def clamp(
 
 
 def moebius(
-    p: torch.Tensor,
-    q: torch.Tensor,
-    r: torch.Tensor,
-    s: torch.Tensor,
-    y0: torch.Tensor,
-    *,
-    edge: int = EDGE,
+    p: torch.Tensor, q: torch.Tensor, r: torch.Tensor, s: torch.Tensor, y0: torch.Tensor, *, edge: int = EDGE,
     block: int = BLOCK,
-) -> torch.Tensor:
+) -> torch.Tensor:  # fmt: skip
     """y_i = (p_i y_{i-1} + q_i) / (r_i y_{i-1} + s_i), all coefficients >= 0. Shape: [N, C], y0 [C]; returns [N, C]."""
     return _scan(5, (p, q, r, s), y0, edge, block)

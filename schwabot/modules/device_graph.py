@@ -16,7 +16,7 @@ from dataclasses import fields
 
 import torch
 
-from schwabot.errors import SchwabotError
+from schwabot.errors import SchwabotError, why
 from schwabot.modules.ghost_bridge import take_windows
 from schwabot.modules.graph import TEMPLATE, Graph, GraphOutput, State, signals_of
 from schwabot.modules.phantom_lag import take_decisions
@@ -198,14 +198,3 @@ def _joined(first: TickBatch, second: TickBatch) -> TickBatch:
     return TickBatch(
         *(torch.cat((getattr(first, field.name), getattr(second, field.name))) for field in fields(TickBatch))
     )
-
-
-def why(error: BaseException) -> str:
-    r"""What went wrong on a device, in one line.
-
-    Example:
-        >>> why(RuntimeError("CUDA error: unspecified launch failure\nCompile with ..."))
-        'RuntimeError: CUDA error: unspecified launch failure'
-    """
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

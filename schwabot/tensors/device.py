@@ -101,7 +101,8 @@ def _probe(device: torch.device) -> str | None:
     from schwabot_kernels.device_scan import affine
 
     half, one = torch.full((5, 1), 0.5, dtype=torch.float64), torch.ones(5, 1, dtype=torch.float64)
-    found = affine(half.to(device), one.to(device), one[0].to(device)).cpu().flatten().tolist()
+    with torch.cuda.device(device):  # on which Triton launches
+        found = affine(half.to(device), one.to(device), one[0].to(device)).cpu().flatten().tolist()
     if found != [1.5, 1.75, 1.875, 1.9375, 1.96875]:
         return f"a test computation on {torch.cuda.get_device_name(device)} gave {found} instead of 1.5, 1.75, ..."
     return None

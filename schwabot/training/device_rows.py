@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from schwabot.modules.device_graph import why
+from schwabot.errors import why
 from schwabot.records.market import Float64, Int64
 from schwabot.training.forecast_rows import Rows
 

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from schwabot.errors import DeviceError
-from schwabot.modules.device_graph import why
+from schwabot.errors import DeviceError, why
 from schwabot.records.market import Float64, Int64
 
 if TYPE_CHECKING:

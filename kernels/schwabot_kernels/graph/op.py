@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any, TypeVar, cast, get_type_hints
 
 import numpy as np
@@ -214,7 +215,9 @@ def on_tensors(
         first += size
     given: list[Any] = [Events(*cast(Any, events)), own, StreamTable(*cast(Any, table)), params, GraphState(*parts)]
     blocks: Any = sizes
-    columns, after = on_any(*given, **blocks)
+    # Triton launches on the current device, whatever its tensors are on.
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        columns, after = on_any(*given, **blocks)
     return [*columns, *(part for stage in after for part in stage)]
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from schwabot.errors import SchwabotError
-from schwabot.modules.device_graph import why
+from schwabot.errors import SchwabotError, why
 from schwabot.records.market import Float64
 from schwabot.signals.compiling import CompiledPolicy
 from schwabot.simulation.sweep.kernels import COUNTED, SUMMED, SweepKernel
