@@ -11,11 +11,10 @@ Row 0 stands at an absolute event that is a multiple of ``edge``. Rows are compo
 rows, the blocks of one edge by a tree, and y goes from edge to edge in turn. So a row has the same bits however many
 follow it, and two calls split at an edge say what one says.
 
-Triton on CUDA tensors. On CPU tensors the same blocks in plain torch, or, within ``interpreted()``, the Triton kernels
-through their interpreter. Both sources are strict in their order, but not the same order: they agree to rounding.
+Triton on CUDA tensors. On CPU tensors the same blocks in plain torch, or, within ``interpreted()``, Triton's
+interpreter. Each is strict in its order, but it is not the same order: they agree to rounding.
 
-Source: Blelloch (1990), Prefix Sums and Their Applications; Merrill and Grimshaw (2009), Parallel Scan for Stream
-Architectures (reduce, then scan).
+Source: Blelloch (1990), Prefix Sums and Their Applications.
 """
 
 from __future__ import annotations
@@ -30,11 +29,9 @@ import torch
 import triton
 import triton.language as tl
 
-BLOCK = 512
-EDGE = 131_072
+BLOCK, EDGE = 512, 131_072
 COLUMNS = 4
 """Columns of one Triton program."""
-
 Parts = tuple[torch.Tensor, ...]
 
 AFFINE = tl.constexpr(0)

@@ -162,6 +162,8 @@ SMALL_HABITS = replace(LOUD, events=120, streams=3, gaps=0.02)
         (SMALL_HABITS, 0.0),
         (replace(SMALL_HABITS, seed=8, streams=4, events=75), 0.4),
         (replace(SMALL_HABITS, seed=9, streams=1, events=41), 0.0),
+        # A stream whose only quotes from the state on are crossed; moments without a ghost.
+        (replace(SMALL_HABITS, seed=36, events=110, crossed=0.1, trades=0.6, trades_only=0.0, gaps=0.05), 0.4),
         (replace(SMALL_HABITS, seed=11, streams=5, trades_only=0.0, rates=True), 0.3),
     ],
 )
@@ -169,6 +171,14 @@ def test_triton_on_adversarial_markets(
     habits: Habits, share: float, device: str, by_triton: None, poisoned: None
 ) -> None:
     hold(adversarial(habits), share, device, **SMALL)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_triton_where_events_come_at_times_of_the_grid(share: float, device: str, by_triton: None) -> None:
+    """One window is 64 times of 15.625 ms, of which every eighth is an event's."""
+    market = synthetic(40, streams=2)
+    rows = [(125.0 * (k // 2), k % 2, 100.0 + 0.1 * k, 100.1 + 0.1 * k, 1.0, 2.0) for k in range(40)]
+    hold(making.quotes(market.instruments, rows), share, device, **SMALL)
 
 
 @pytest.mark.parametrize(("habits", "share"), [(replace(LOUD, events=90, streams=4, gaps=0.02), 0.2)])

@@ -2,8 +2,7 @@
 
 Any device's tensors; rows are [N, V]. The state is the CPU's, as tensors, at an event that is a multiple of ``edge``.
 
-What is still to be judged is a queue in order of due times: the ring's places, then the events of the call. An event
-judges a run of the queue, added up in its order.
+What is to be judged is a queue in order of due times, ring then events; an event judges a run of it, in its order.
 """
 
 from __future__ import annotations
