@@ -89,9 +89,9 @@ class Pipeline:
         self._events = 0
         self._watch = _Watch(self.instruments)
         self._graph_state = self.graph.initial_state()
+        self._on_device: DeviceGraph | None = None
         if state is not None:
             self._go_on_from(state)
-        self._on_device: DeviceGraph | None = None
         if self.device.type != "cpu":
             self.run_on(DeviceGraph(self.graph, self.device, self._graph_state))
 
@@ -180,6 +180,8 @@ class Pipeline:
             self._watch.restore({name: state[f"watch.{name}"].numpy() for name in self._watch.state()})
             self._batches, self._events = int(state["pipeline.batches"]), int(state["pipeline.events"])
         self._graph_state = memory
+        if self._on_device is not None:
+            self._on_device = self._on_device.restarted(memory)
 
     @property
     def rates(self) -> tuple[str, ...]:

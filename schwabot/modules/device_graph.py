@@ -75,6 +75,8 @@ class DeviceGraph:
         self._held_own: torch.Tensor | None = None
         self._handed = [int(state["lag.head"][0]), int(state["arbitrage.head"][0])]
         self._now: State = self._snapshot
+        # What is asked between calls stays on the host, where no device can lose it.
+        self._known: State = {name: state[name].clone() for name in _KNOWN}
         self._here: State | None = None  # what the CPU moves on, once the device has failed
 
     def advance(self, batch: TickBatch) -> GraphOutput:
@@ -87,8 +89,8 @@ class DeviceGraph:
         if self._here is not None:
             return self.graph.advance(batch, self._here)
         if not len(batch):
-            return GraphOutput(self.graph.no_signals(), *self._completed(self._now)[:2])
-        self.graph.check_batch(batch, self._now)
+            return GraphOutput(self.graph.no_signals(), *self._none)
+        self.graph.check_batch(batch, self._known)
         own = self.graph.own_columns(batch, self._beside)
         held = 0
         if self._held is not None and self._held_own is not None:
@@ -99,27 +101,55 @@ class DeviceGraph:
         except SchwabotError:
             raise
         except Exception as error:  # noqa: BLE001 whatever a driver, compiler or allocator raises, the run goes on
-            self.failed = why(error)
-        self._there = None
+            self._fail(error)
         output = self._answered(batch, own, held, torch.device("cpu"), graph_op)
-        self._here = self.state
+        self._here = self._whole(_on(self._now, torch.device("cpu")))
         return output
+
+    def _fail(self, error: Exception) -> None:
+        self.failed = why(error)
+        self._there = None
+        self._now = {}
 
     @property
     def state(self) -> State:
-        """The graph's state after the last event, on the host."""
+        """The graph's state after the last event, on the host. A device that can't give it has failed: the CPU does."""
         if self._here is not None:
             return self._here
-        state = {name: value.cpu() for name, value in self._now.items()}
+        try:
+            return self._whole(_on(self._now, torch.device("cpu")))
+        except Exception as error:  # noqa: BLE001 as above
+            self._fail(error)
+        self._here = self._whole(self._again())
+        return self._here
+
+    def _whole(self, state: State) -> State:
         for op, handed in zip(("lag", "arbitrage"), self._handed, strict=True):
-            state[f"{op}.head"] = state[f"{op}.head"].clone()
             state[f"{op}.head"][0] = handed
         return {name: state[name] if name in state else self._beside[name] for name in self.graph.initial_state()}
+
+    def restarted(self, state: State) -> DeviceGraph:
+        """The same device, going on from another state."""
+        return DeviceGraph(self.graph, self.device, state, edge=self._edge, call=self._call)
 
     @property
     def reference(self) -> State:
         """What of the state says which price 0 bp stands for."""
-        return {"align.log_ref": (self._here or self._now)["align.log_ref"].cpu()}
+        return self._known if self._here is None else self._here
+
+    @property
+    def _none(self) -> tuple[LagDecisions, ArbitrageEvents]:
+        """No decision and no window: an empty batch completes nothing."""
+        lag, arbitrage = _rings({name: value.clone() for name, value in self._snapshot.items()})
+        lag.head[0], arbitrage.head[0] = lag.head[1], arbitrage.head[1]
+        return take_decisions(lag, int(lag.head[1])), take_windows(arbitrage, self.graph.params.arbitrage)
+
+    def _again(self) -> State:
+        """The state after the last event, from the last edge's, by the CPU."""
+        state = _on(self._snapshot, torch.device("cpu"))
+        if self._held is None or self._held_own is None or not len(self._held):
+            return state
+        return self._run(self._held, self._held_own, state, torch.device("cpu"), graph_op)[1]
 
     def _answered(
         self, batch: TickBatch, own: torch.Tensor, held: int, device: torch.device, call: Call
@@ -140,14 +170,15 @@ class DeviceGraph:
                 there = now
         columns = [torch.cat(column, -1) if len(column) > 1 else column[0] for column in zip(*found, strict=True)]
         decisions, windows, handed = self._completed(now)
-        if whole:
-            self._snapshot = self._without_handed(_on(there, torch.device("cpu")))
-            self._there = _on(self._snapshot, device)
-            self._held, self._held_own = batch.rows(whole, total), own[..., whole:]
-        else:
-            self._there, self._held, self._held_own = there, batch, own
-        self._now, self._handed = now, handed
         signals = signals_of(kernel.GraphColumns._make(column.numpy() for column in columns))
+        known = {name: now[name].cpu().clone() for name in _KNOWN}
+        snapshot = self._snapshot
+        if whole:
+            snapshot = self._without_handed(_on(there, torch.device("cpu")))
+            there = _on(snapshot, device)
+        # Nothing below can fail, so a call is either answered and kept, or neither.
+        self._snapshot, self._there, self._now, self._known, self._handed = snapshot, there, now, known, handed
+        self._held, self._held_own = batch.rows(whole, total), own[..., whole:]
         return GraphOutput(signals, decisions, windows)
 
     def _run(
@@ -182,6 +213,7 @@ class DeviceGraph:
 
 
 _RINGS = ("lag.", "arbitrage.")
+_KNOWN = ("align.clock", "align.log_ref")
 
 
 def _rings(state: State) -> tuple[LagState, ArbitrageState]:

@@ -22,7 +22,7 @@ from schwabot.tensors.tick_batch import TickBatch
 from schwabot_kernels import tree
 from schwabot_kernels.align.cpu import Events
 from schwabot_kernels.graph.cpu import GraphColumns
-from schwabot_kernels.graph.op import flat_params, on_tensors
+from schwabot_kernels.graph.op import flat_params, on_tensors, own_memory
 from schwabot_kernels.graph.op import graph as graph_op
 from tests.gpu.recording import captured
 from tests.kernels.making import Habits, Market, adversarial, head, settings, synthetic
@@ -171,3 +171,35 @@ def played(market: Market, config: ModulesConfig, edge: int, cuts: list[int]) ->
     assert runs.failed is None
     names = [field.name for field in fields(SignalColumns)]
     return [torch.from_numpy(np.concatenate([getattr(one, name) for one in said])) for name in names]
+
+
+@torch.library.custom_op("schwabot::graph_on_any_device", mutates_args=())
+def as_op(
+    events: list[torch.Tensor],
+    own: torch.Tensor,
+    table: list[torch.Tensor],
+    numbers: list[float],
+    arrays: list[torch.Tensor],
+    state: list[torch.Tensor],
+) -> list[torch.Tensor]:
+    """What ``schwabot::graph`` does with CUDA tensors, as an op: torch refuses answers that share memory."""
+    given = [*events, own, *table, *arrays, *state]
+    return own_memory(on_tensors(events, own, table, numbers, arrays, state, edge=64, block=8), given)
+
+
+@pytest.mark.parametrize("events", [1, 257])
+def test_an_op_may_answer_so(events: int, device: str) -> None:
+    market = adversarial(Habits(events=events, streams=4, seed=8, **HABITS))
+    graph, state = start(market, settings("weighted", bits=8, tables=3))
+    given = arguments(graph, market.batch, state, device)
+    assert_close(as_op(*given), on_tensors(*given, edge=64, block=8))
+
+
+@pytest.mark.gpu
+def test_the_op_itself_on_a_gpu() -> None:
+    market = synthetic(20_003, seed=4)
+    graph, state = start(market, ModulesConfig())
+    assert_close(
+        graph_op(*arguments(graph, market.batch, state, "cuda")),
+        graph_op(*arguments(graph, market.batch, state, "cpu")),
+    )

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -22,7 +25,10 @@ from schwabot.records.market import Ticks
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot_kernels.graph.cpu import GraphColumns
 from schwabot_kernels.graph.op import graph as graph_op
-from tests.invariants.making import CLOCK, MARKETS, Said, assert_same, configs, pieces, run, said
+from tests.invariants.making import CLOCK, MARKETS, Said, as_ticks, assert_same, configs, pieces, run, said
+from tests.kernels.making import Habits
+from tests.kernels.making import settings as settings_of_graph
+from tests.kernels.test_parity_graph import QUIET
 
 FAULTS: dict[str, Callable[[], Exception]] = {
     "out of memory": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
@@ -97,3 +103,65 @@ def test_a_device_that_says_something_else_is_not_used() -> None:
     assert why_not(graph, cpu) is None
     assert "phase_bp of event 400" in str(why_not(graph, cpu, wrong))
     assert "out of memory" in str(why_not(graph, cpu, Faulty(0, "out of memory", late=False)))
+
+
+class Gone(torch.Tensor):
+    """Lies on a device that may be lost, after which nothing can be done with it."""
+
+    lost = False
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if cls.lost:
+            raise RuntimeError("CUDA error: device lost")
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
+
+
+def losable(*given: Any) -> list[torch.Tensor]:
+    """The op of a device whose state lies there."""
+    events, own, table, numbers, arrays, state = given
+    out = graph_op(events, own, table, numbers, arrays, [part.as_subclass(torch.Tensor) for part in state])
+    count = len(GraphColumns._fields)
+    return [*out[:count], *(part.as_subclass(Gone) for part in out[count:])]
+
+
+@pytest.mark.parametrize("asked", ["step", "state", "finish"])
+@pytest.mark.parametrize("edge", [64, 131_072])
+def test_a_device_lost_between_two_batches(asked: str, edge: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = as_ticks(Habits(events=500, streams=4, seed=3, **QUIET))
+    config = settings_of_graph("weighted", 8, 3, 20)
+    parts = pieces(ticks, [150, 300])
+    pipeline = Pipeline(ticks.instruments, config, CLOCK)
+    pipeline.run_on(DeviceGraph(pipeline.graph, torch.device("cpu"), pipeline.state, edge=edge, call=losable))
+    records = [pipeline.step(part) for part in parts[:2]]
+    monkeypatch.setattr(Gone, "lost", True)
+    if asked == "state":
+        assert all(value is not None for value in pipeline.state.values())
+    if asked == "finish":
+        assert_same(run(parts[:2], config), without_device(said(records, pipeline)))
+        return
+    records.append(pipeline.step(parts[2]))
+    found = said(records, pipeline)
+    switches = [event.component for event in found.fallbacks].count("device")
+    assert switches == 1 or (switches, asked) == (0, "step")  # a step begins with a copy of its own
+    assert_same(run([ticks], config), without_device(found))
+
+
+def without_device(found: Said) -> Said:
+    return replace(found, fallbacks=[event for event in found.fallbacks if event.component != "device"])
+
+
+def test_a_state_that_is_loaded_goes_on_on_the_device(tmp_path: Path) -> None:
+    ticks = as_ticks(Habits(events=500, streams=4, seed=3, **QUIET))
+    config = settings_of_graph("weighted", 8, 3, 20)
+    before, after = pieces(ticks, [300])
+    first = Pipeline(ticks.instruments, config, CLOCK)
+    first.step(before)
+    first.save(tmp_path / "state")
+    second = Pipeline(ticks.instruments, config, CLOCK)
+    second.run_on(DeviceGraph(second.graph, torch.device("cpu"), second.state, edge=64))
+    second.load(tmp_path / "state")
+    one, two = first.step(after).signals, second.step(after).signals
+    np.testing.assert_array_equal(one.ghost_bp, two.ghost_bp)
+    np.testing.assert_array_equal(one.voltage, two.voltage)

@@ -185,7 +185,26 @@ def _own_copy(streams: int, params: GraphParams, state: list[torch.Tensor]) -> G
 def _(  # type: ignore[no-untyped-def]
     events, own, table, numbers, arrays, state,
 ):  # fmt: skip
-    return on_tensors(events, own, table, numbers, arrays, state)
+    given = [*events, own, *table, *arrays, *state]
+    return own_memory(on_tensors(events, own, table, numbers, arrays, state), given)
+
+
+def own_memory(out: list[torch.Tensor], given: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Each with memory of its own, as an op's answers must have: what shares some with another or is given is copied.
+
+    Example:
+        >>> given = torch.zeros(2)
+        >>> one, two = own_memory([given, given[:1]], [given])
+        >>> one.add_(1).sum().item(), two.item(), given.sum().item()
+        (2.0, 0.0, 0.0)
+    """
+    taken = {part.untyped_storage()._cdata for part in given}
+    found = []
+    for part in out:
+        fresh = part.clone() if part.untyped_storage()._cdata in taken else part
+        taken.add(fresh.untyped_storage()._cdata)
+        found.append(fresh)
+    return found
 
 
 def on_tensors(
