@@ -9,11 +9,12 @@ PY    := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PEERS := hftbacktest vectorbt
 
-.PHONY: help venv run test test-all lint format audit bench peers gpu-check validate docs lock clean
+.PHONY: help venv run test coverage test-all lint format audit bench peers gpu-check validate docs lock clean
 
 help:
 	@echo "make run        install, then replay a synthetic market (ARGS='mode=... source=...' to change it)"
-	@echo "make test       install, then every example in a docstring and the tests, with a coverage floor"
+	@echo "make test       install, then every example in a docstring and the tests"
+	@echo "make coverage   the tests again, with a coverage floor"
 	@echo "make test-all   the slow tests too"
 	@echo "make lint       ruff, mypy, import contract, bandit, secret scan"
 	@echo "make audit      known vulnerabilities of the locked packages (asks the network)"
@@ -44,11 +45,15 @@ run: venv
 	$(PY) -m schwabot.run $(ARGS)
 
 # As many processes as there are processors, four at most: more would compile the same kernels side by side the first
-# time. The examples go first and without coverage, because compiling under coverage takes far longer.
+# time. The examples go first: what they compile, the tests need too.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
 
 test: venv
 	$(PY) -m pytest schwabot kernels --doctest-modules --quiet $(PARALLEL)
+	$(PY) -m pytest $(PARALLEL)
+
+# Apart from make test, which it would make half as long again.
+coverage: venv
 	$(PY) -m pytest --cov --cov-report=term $(PARALLEL)
 
 test-all: venv

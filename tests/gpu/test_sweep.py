@@ -317,7 +317,10 @@ class BySegments:
         counts[first:last, 0, FILLS] += self.lies
 
 
-@pytest.mark.parametrize(("fails_at", "lies"), [(99, False), (1, False), (3, False), (99, True)])
+@pytest.mark.parametrize(
+    ("fails_at", "lies"),
+    [(3, False), *(pytest.param(*one, marks=pytest.mark.slow) for one in [(99, False), (1, False), (99, True)])],
+)
 def test_the_cpu_takes_over(fails_at: int, lies: bool) -> None:
     market = make_market(5, 300, inverse=False, late_leg=False, nan=0.1, ties=False)
     rules = make_rules(5, 9, market, inverse=False, model=0, latency_ns=60, funding=1, bucket_ns=500)
