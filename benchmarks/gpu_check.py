@@ -1,9 +1,9 @@
 """How fast is it on a CUDA device?
 
 Tests, parity with the CPU and speed in one call, under 8 minutes. Needs torch, numba, numba-cuda, triton, numpy,
-pytest, hypothesis, safetensors and pyarrow, for captures orjson, and no network. Parity first: what does not agree with
-the CPU is not timed. Times are of device events, the median of repeats after two that don't count, on inputs that are
-larger than the card's cache; beside them stand what this card's memory and bus gave in the same minutes, and the same
+pytest, hypothesis, safetensors and pyarrow, for captures orjson, for --keep rich, and no network. Parity first: what
+does not agree with the CPU is not timed. Times are of device events, the median of repeats after two that don't count,
+on inputs larger than the card's cache; beside them stand what this card's memory and bus gave in the same minutes, and the same
 work on the host's processor. The sweep's time is that of the call, stitching and the way back included; its rate is
 with skipping, as on the CPU, beside every row's.
 Axis legend: N events, V streams, P parameter sets.
@@ -28,9 +28,9 @@ from typing import IO, Any
 NEEDED = ("torch", "numba", "numba_cuda", "triton", "numpy", "pytest", "hypothesis", "safetensors", "pyarrow")
 
 
-def lacking(captures: str | None = None) -> list[str]:
+def lacking(*more: str) -> list[str]:
     """Packages that are needed and not there."""
-    return [name for name in (*NEEDED, *(["orjson"] if captures else [])) if find_spec(name) is None]
+    return [name for name in (*NEEDED, *more) if find_spec(name) is None]
 
 
 if __name__ == "__main__" and lacking():  # before they are imported
@@ -406,7 +406,7 @@ def main() -> int:
         "--keep", action="store_true", help="write them to docs/benchmarks.md, also that there are none"
     )
     given = parser.parse_args()
-    if missing := lacking(given.captures):
+    if missing := lacking(*["orjson"] * bool(given.captures), *["rich"] * given.keep):
         parser.error(f"not installed here: {', '.join(missing)}")
     if given.keep and not torch.cuda.is_available():
         keep(None)
