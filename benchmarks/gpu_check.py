@@ -3,9 +3,9 @@
 Tests, parity with the CPU and speed in one call, under 8 minutes. Needs torch, numba, numba-cuda, triton, numpy,
 pytest, hypothesis, safetensors and pyarrow, for captures orjson, for --keep rich, and no network. Parity first: what
 does not agree with the CPU is not timed. Times are of device events, the median of repeats after two that don't count,
-on inputs larger than the card's cache; beside them stand what this card's memory and bus gave in the same minutes, and the same
-work on the host's processor. The sweep's time is that of the call, stitching and the way back included; its rate is
-with skipping, as on the CPU, beside every row's.
+on inputs larger than the card's cache; beside them stand what this card's memory and bus gave in the same minutes, and
+the same work on the host's processor. The sweep's time is that of the call, stitching and the way back included; its
+rate is with skipping, as on the CPU, beside every row's.
 Axis legend: N events, V streams, P parameter sets.
 """
 
