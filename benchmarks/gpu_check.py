@@ -96,7 +96,7 @@ def run_tests(captures: str | None) -> tuple[bool, list[str]]:
         while waiting and len(running) < most:
             file = waiting.pop(0)
             command = [sys.executable, "-m", "pytest", str(file), "-q", "-m", "not bench", "-p", "no:cacheprovider"]
-            log = tempfile.TemporaryFile()  # noqa: SIM115 a full pipe would stop the tests
+            log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 a full pipe would stop the tests
             process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
             running[file] = process, log
         time.sleep(0.2)
