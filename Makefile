@@ -19,7 +19,7 @@ help:
 	@echo "make lint       ruff, mypy, import contract, bandit, secret scan"
 	@echo "make audit      known vulnerabilities of the locked packages (asks the network)"
 	@echo "make bench      speed against the peers; make peers builds their environments"
-	@echo "make gpu-check  tests, parity and speed on a CUDA device (PY=python3 CAPTURES=DIR)"
+	@echo "make gpu-check  tests, parity and speed on a CUDA device (PY=python3 CAPTURES=DIR ARGS=--keep)"
 	@echo "make validate   every formula and the whole system against known answers, in one table"
 	@echo "make docs       API pages into docs/_build"
 	@echo "make lock       resolve and hash all packages again"
@@ -85,11 +85,11 @@ peers: $(PEERS:%=.venv-peers/%/.installed)
 	.venv-peers/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-# On a machine with an NVIDIA GPU. PY=python3 takes an interpreter that has torch, numba, numba-cuda, triton and pytest.
+# On a machine with an NVIDIA GPU. PY=python3 takes an interpreter that has what benchmarks/gpu_check.py needs.
 CAPTURES ?=
 
 gpu-check: $(if $(filter $(VENV)/bin/python,$(PY)),venv)
-	CAPTURES=$(CAPTURES) PYTHONPATH=.:kernels $(PY) -m benchmarks.gpu_check $(ARGS)
+	CAPTURES="$(CAPTURES)" PYTHONPATH=.:kernels $(PY) -m benchmarks.gpu_check $(ARGS)
 
 validate: venv
 	$(PY) -m tests.validate $(ARGS)

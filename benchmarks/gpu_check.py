@@ -1,10 +1,11 @@
 """How fast is it on a CUDA device?
 
-Tests, parity with the CPU and speed in one call, under 8 minutes. Needs torch, numba, numba-cuda, triton, numpy, pytest
-and hypothesis, and no network. Parity first: what does not agree with the CPU is not timed. Times are of device events,
-the median of repeats after two that don't count, on inputs that are larger than the card's cache; beside them stand
-what this card's memory and bus gave in the same minutes, and the same work on the host's processor. The sweep's time is
-that of the call, stitching and the way back included; its rate is with skipping, as on the CPU, beside every row's.
+Tests, parity with the CPU and speed in one call, under 8 minutes. Needs torch, numba, numba-cuda, triton, numpy,
+pytest, hypothesis, safetensors and pyarrow, for captures orjson, for --keep rich, and no network. Parity first: what
+does not agree with the CPU is not timed. Times are of device events, the median of repeats after two that don't count,
+on inputs larger than the card's cache; beside them stand what this card's memory and bus gave in the same minutes, and
+the same work on the host's processor. The sweep's time is that of the call, stitching and the way back included; its
+rate is with skipping, as on the CPU, beside every row's.
 Axis legend: N events, V streams, P parameter sets.
 """
 
@@ -16,14 +17,28 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import numpy as np
-import torch
+NEEDED = ("torch", "numba", "numba_cuda", "triton", "numpy", "pytest", "hypothesis", "safetensors", "pyarrow")
+
+
+def lacking(*more: str) -> list[str]:
+    """Packages that are needed and not there."""
+    return [name for name in (*NEEDED, *more) if find_spec(name) is None]
+
+
+if __name__ == "__main__" and lacking():  # before they are imported
+    sys.stderr.write(f"error: not installed here: {', '.join(lacking())}; make gpu-check needs {', '.join(NEEDED)}\n")
+    raise SystemExit(2)
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 WANTED = (
@@ -73,24 +88,27 @@ def run_tests(captures: str | None) -> tuple[bool, list[str]]:
     env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}", "PYTHONUNBUFFERED": "1"}
     if captures:
         env["SCHWABOT_CAPTURES"] = captures
-    waiting, running, said = test_files(), {}, []
+    waiting, said = test_files(), []
+    running: dict[Path, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
     most, deadline = max(1, min(6, (os.cpu_count() or 2) // 2)), time.monotonic() + TESTS_S
     good = True
     while waiting or running:
         while waiting and len(running) < most:
             file = waiting.pop(0)
             command = [sys.executable, "-m", "pytest", str(file), "-q", "-m", "not bench", "-p", "no:cacheprovider"]
-            running[file] = subprocess.Popen(
-                command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-            )
+            log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 a full pipe would stop the tests
+            process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
+            running[file] = process, log
         time.sleep(0.2)
-        for file, process in list(running.items()):
+        for file, (process, log) in list(running.items()):
             if time.monotonic() > deadline:
                 process.kill()
             elif process.poll() is None:
                 continue
-            out = (process.communicate()[0] or "").strip().splitlines()
-            ended = process.returncode == 0
+            ended = process.wait() == 0
+            log.seek(0)
+            out = log.read().decode(errors="replace").strip().splitlines()
+            log.close()
             good = good and ended
             said.append(f"{file.name}: {out[-1] if out else 'nothing said'}{'' if ended else '  <- RED'}")
             if not ended:
@@ -209,6 +227,28 @@ def core(events: Any, table: Any, params: Any, state: Any) -> torch.Tensor:
     return lag.expected
 
 
+def graphs_must_agree(graph: Any, batch: Any, device: str, call: Callable[..., Any]) -> None:
+    """The graph on the device beside the CPU's; keys may differ where a sum is 0 to rounding, and what hangs on them.
+
+    Raises:
+        SystemExit: they differ.
+    """
+    from schwabot.modules.graph import signals_of
+    from schwabot_kernels.graph.cpu import GraphColumns
+
+    columns, _ = call(*arguments(graph, batch, graph.initial_state(), device))
+    found = signals_of(GraphColumns._make(column.cpu().numpy() for column in columns))
+    wanted = graph.advance(batch, graph.initial_state()).signals
+    for name, odd in (
+        ("ghost_bp", 0.0), ("mid_bp", 0.0), ("deviation_bp", 0.0), ("phase_bp", 0.0), ("route", 0.001), ("key", 0.02),
+        ("echo_bp", 0.02), ("expected_lag_bp", 0.02),
+    ):  # fmt: skip
+        one, two = getattr(wanted, name).astype(np.float64), getattr(found, name).astype(np.float64)
+        share = float(np.mean(~np.isclose(one, two, rtol=0.0, atol=1e-6, equal_nan=True)))
+        if share > odd:
+            raise SystemExit(f"red, nothing timed: graph: {name} differs from the CPU's in {share:.2%} of all places")
+
+
 def graph_rows(events: int) -> list[Row]:
     from schwabot_kernels.graph.gpu import graph as on_any
 
@@ -217,6 +257,7 @@ def graph_rows(events: int) -> list[Row]:
     rows = []
     for bits in (8, 16):
         graph = graph_of(instruments, bits)
+        graphs_must_agree(graph, batch.rows(0, min(events, 20_000)), "cuda", on_any)
         state = graph.initial_state()
         given = arguments(graph, batch, state, "cuda")
         if bits == 8:
@@ -365,6 +406,8 @@ def main() -> int:
         "--keep", action="store_true", help="write them to docs/benchmarks.md, also that there are none"
     )
     given = parser.parse_args()
+    if missing := lacking(*["orjson"] * bool(given.captures), *["rich"] * given.keep):
+        parser.error(f"not installed here: {', '.join(missing)}")
     if given.keep and not torch.cuda.is_available():
         keep(None)
         return 0

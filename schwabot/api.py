@@ -30,17 +30,16 @@ from schwabot.clock import ReplayClock
 from schwabot.compose import explain, to_settings
 from schwabot.config import SOURCES, RunConfig, conf_dir, register
 from schwabot.errors import ConfigError, closest
+from schwabot.modes.opened_graph import open_pipeline
 from schwabot.modes.opening import compile_kernels, notes_of, open_feed
 from schwabot.modules.forecast import ForecastHead
 from schwabot.modules.settings import ModulesConfig
-from schwabot.pipeline import Pipeline
 from schwabot.records.audit import SignalColumns
 from schwabot.sinks.arrow import ArrowSink
 from schwabot.sinks.base import RunHeader
 from schwabot.sinks.progress import Progress
 from schwabot.sinks.settings import SinksConfig
 from schwabot.sinks.tables import WIDE
-from schwabot.tensors.device import resolve_device
 from schwabot.ticks.base import Feed
 from schwabot.ticks.files import find_files
 from schwabot.ticks.presets import ColumnMap
@@ -370,20 +369,19 @@ class Graph:
         RunConfig(batch_events=batch_events).check()
         SinksConfig(signals=str(signals)).check()
         sink = ArrowSink(SinksConfig(signals=signals).signals_stride(), _wide_columns(wide))
-        device, reason = resolve_device(self.settings.device)
-        if reason is not None:
-            warn(f"running on the CPU: {reason}", RuntimeWarning, stacklevel=2)
         modules = self.settings.modules
         if self.head is not None:
             modules = serve(self.head, self._checkpoint, modules, feed.instruments)
-        pipeline = Pipeline(feed.instruments, modules, self.settings.latency, device=device, head=self.head)
+        pipeline, reason = open_pipeline(self.settings, feed.instruments, modules, self.head, quiet=not progress)
+        if reason is not None:
+            warn(f"running on the CPU: {reason}", RuntimeWarning, stacklevel=3)
         skill = skill_meter(feed.instruments, self.settings.skill, self.head, predictors, pipeline.rates)
         bar = Progress(enabled=progress, label="graph")
         compile_s = compile_kernels(feed.instruments, modules, say=progress)
         header = RunHeader(
             run_dir=Path(),
             mode="replay",
-            device=str(device),
+            device=str(pipeline.device),
             source=type(feed).__name__,
             instruments=feed.instruments,
             expected_events=feed.expected_events,
@@ -406,6 +404,7 @@ class Graph:
             batch_events=batch_events,
             progress=bar,
             started_s=started_s,
+            device_required=self.settings.device.required,
         )
         return Result(
             signals=sink.signals,

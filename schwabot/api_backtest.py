@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 import pyarrow as pa
 
@@ -13,9 +14,9 @@ from schwabot import engine
 from schwabot.api import Graph, Place, _checked_names, _feed, _no_text, _settings
 from schwabot.clock import ReplayClock
 from schwabot.execution.simulated import SimulatedBroker
-from schwabot.modes.opening import compile_kernels, while_compiling
+from schwabot.modes.opened_graph import open_pipeline
+from schwabot.modes.opening import compile_kernels, notes_of, while_compiling
 from schwabot.modes.trading import legs_of
-from schwabot.pipeline import Pipeline
 from schwabot.signals.compiling import compile_policy
 from schwabot.signals.declaring import Policy, Signal
 from schwabot.signals.loading import load_policy, load_signal
@@ -26,7 +27,6 @@ from schwabot.simulation.recorder import MarketRecorder
 from schwabot.simulation.totals import account_currency, run_totals
 from schwabot.sinks.base import RunHeader
 from schwabot.sinks.progress import Progress
-from schwabot.tensors.device import resolve_device
 from schwabot.ticks.base import Feed
 from schwabot.training.heads import serve
 
@@ -39,6 +39,7 @@ class Backtest:
         fills, shortfall, trades, equity: as the files of mode=backtest.
         summary: ``backtest`` of summary.json.
         outcome: the same as whole numbers, with the market it was played on.
+        notes: what to know of them: why it ran on the CPU, what the source had to assume.
     """
 
     fills: pa.Table = field(repr=False)
@@ -47,6 +48,7 @@ class Backtest:
     equity: pa.Table = field(repr=False)
     summary: dict[str, Any] = field(repr=False)
     outcome: Outcome = field(repr=False)
+    notes: list[str] = field(default_factory=list, repr=False)
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{one.name}: {getattr(self, one.name).num_rows:,} rows" for one in fields(self)[:4])
@@ -100,11 +102,12 @@ def backtest(
     of_policy, of_signals = split_parameters(parameters)
     values = compiled.values(of_policy)
     feed = _feed(source)
-    modules, latency = graph.settings.modules, graph.settings.latency
+    modules = graph.settings.modules
     if graph.head is not None:
         modules = serve(graph.head, graph._checkpoint, modules, feed.instruments)
-    device, _ = resolve_device(graph.settings.device)
-    pipeline = Pipeline(feed.instruments, modules, latency, device=device, head=graph.head)
+    pipeline, reason = open_pipeline(graph.settings, feed.instruments, modules, graph.head, quiet=not progress)
+    if reason is not None:
+        warn(f"running on the CPU: {reason}", RuntimeWarning, stacklevel=3)
     legs = legs_of(trade, feed.instruments, pipeline.rates)
     compile_kernels(feed.instruments, modules, say=progress)
     rows = getattr(feed, "expected_events", None)
@@ -113,11 +116,14 @@ def backtest(
     )
     broker, _ = while_compiling(lambda: SimulatedBroker(recorder, values), say=progress)
     header = RunHeader(
-        run_dir=Path(), mode="backtest", device=str(device), source=type(feed).__name__, instruments=feed.instruments,
-        expected_events=rows, rates=pipeline.rates,
+        run_dir=Path(), mode="backtest", device=str(pipeline.device), source=type(feed).__name__,
+        instruments=feed.instruments, expected_events=rows, notes=tuple(notes_of(feed, reason)), rates=pipeline.rates,
     )  # fmt: skip
     bar = Progress(enabled=progress, label="backtest")
-    engine.run(feed, pipeline, header, clock=ReplayClock(), broker=broker, batch_events=batch_events, progress=bar)
+    ran = engine.run(
+        feed, pipeline, header, clock=ReplayClock(), broker=broker, batch_events=batch_events, progress=bar,
+        device_required=graph.settings.device.required,
+    )  # fmt: skip
     outcome = broker.outcome()
     curve = equity_curve(outcome)
     currency, _ = account_currency(outcome)
@@ -129,4 +135,5 @@ def backtest(
         equity=equity_table(outcome, curve),
         summary=what | run_totals(outcome, curve, currency),
         outcome=outcome,
+        notes=ran["notes"],
     )

@@ -17,6 +17,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from schwabot.clock import Clock
+from schwabot.errors import DeviceError
 from schwabot.records.audit import DriftStatus, Lane, Route, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int64, Kind, Ticks
@@ -356,6 +357,7 @@ def run(
     progress: Progress | None = None,
     started_s: float | None = None,
     trace: Trace | None = None,
+    device_required: bool = False,
 ) -> dict[str, Any]:
     """Drive a feed through the graph and tell every sink.
 
@@ -375,9 +377,13 @@ def run(
         progress: shown while it runs.
         started_s: ``time.perf_counter()`` that wall time counts from; default now.
         trace: of a few batches; told when one is done.
+        device_required: end with an error where the graph's device fails, before the batch that the CPU answered.
 
     Returns:
         What summary.json holds.
+
+    Raises:
+        DeviceError: the device failed, and is required.
     """
     loop_s = time.perf_counter()
     started_s = loop_s if started_s is None else started_s
@@ -389,8 +395,11 @@ def run(
     warned: list[str] = []
 
     def take(ticks: Ticks | None, record: StepRecord) -> None:
+        gone = [event for event in record.fallbacks if event.component == "device"]
+        if gone and device_required:
+            raise DeviceError(f"device {gone[0].before} is required and failed: {gone[0].reason}")
         tally.update(ticks, record)
-        for lost in (event for event in record.fallbacks if event.component == "device"):
+        for lost in gone:
             state["device"] = f"{lost.before}, then {lost.after}"
             warned.append(f"warning: {lost.before} failed ({lost.reason}); the run goes on on the {lost.after.upper()}")
             bar.note(warned[-1])

@@ -69,7 +69,7 @@ def _rebuild_policy(what: str, file: str | None, line: int | None) -> PolicyErro
 
 
 class DeviceError(SchwabotError, RuntimeError):
-    """A device was required (``device.required=true``) and can't be used."""
+    """A device was required (``device.required=true``) and can't be used, or failed on the way."""
 
 
 class ClusterError(SchwabotError, RuntimeError):

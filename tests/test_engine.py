@@ -17,7 +17,7 @@ import torch
 from schwabot import engine
 from schwabot.clock import ReplayClock
 from schwabot.engine import StopRequest, Tally, WatchedFeed, default_reference
-from schwabot.errors import CrossedQuoteError
+from schwabot.errors import CrossedQuoteError, DeviceError
 from schwabot.modules.device_graph import DeviceGraph
 from schwabot.modules.graph import Graph
 from schwabot.pipeline import Pipeline
@@ -274,3 +274,27 @@ def test_a_device_that_fails_is_named_once_and_the_run_goes_on() -> None:
     assert {k: v for k, v in kept.summary.items() if k not in timing} == {
         k: v for k, v in plain.summary.items() if k not in timing
     }
+
+
+def test_a_required_device_that_fails_ends_the_run_and_what_was_done_is_kept() -> None:
+    calls = []
+
+    def fails(*given: Any) -> list[torch.Tensor]:
+        calls.append(given)
+        if len(calls) == 3:
+            raise RuntimeError("CUDA error: unspecified launch failure")
+        return graph_op(*given)
+
+    feed, kept = SyntheticFeed(CONFIG), Kept()
+    pipeline = Pipeline(feed.instruments)
+    pipeline.run_on(DeviceGraph(pipeline.graph, torch.device("cpu"), pipeline.graph.initial_state(), call=fails))
+    header = RunHeader(Path(), "replay", "cuda:0", "synthetic", feed.instruments)
+    with pytest.raises(DeviceError, match="device cpu is required and failed: RuntimeError: CUDA error: unspecified"):
+        engine.run(
+            feed, pipeline, header, clock=ReplayClock(), sinks=[kept], batch_events=900, device_required=True
+        )  # fmt: skip
+    assert kept.summary is not None
+    assert (len(kept.records), len(calls)) == (2, 3)
+    assert kept.summary["device"] == "cuda:0"  # none of what is kept is the CPU's
+    assert kept.summary["events"] == sum(len(record.stream) for record in kept.records)
+    assert "is required and failed" in kept.summary["error"]

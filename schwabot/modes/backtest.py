@@ -95,6 +95,7 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
             progress=progress,
             started_s=started_s,
             trace=trace_of(settings, run_dir, header.device),
+            device_required=settings.device.required,
         )
     notes = list(summary["notes"])
     outcome = broker.outcome()

@@ -51,10 +51,12 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
     from schwabot.sinks.summary import write_json
     from schwabot.tensors.device import resolve_device
     from schwabot.training.fit import ForecastFit
+    from schwabot.training.leadlag_sums import SumsDevice
 
     _check_out(settings.fit.out)
     feed = open_feed(settings)
-    device, reason = resolve_device(settings.device)
+    found_device, reason = resolve_device(settings.device)
+    device = SumsDevice(str(found_device), settings.device.required)
     task = ForecastFit(feed.instruments, settings.fit, settings.modules, settings.latency, settings.skill, device)
     notes = say(
         ([] if reason is None else [f"warning: running on the CPU: {reason}"])
@@ -63,7 +65,7 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
     config = write_config(settings, run_dir)
     had_one = (run_dir / CHECKPOINT).exists()
     if settings.sinks.console:
-        print(f"schwabot fit on {device}: {describe(settings)}")  # noqa: T201
+        print(f"schwabot fit on {device.name}: {describe(settings)}")  # noqa: T201
     compile_s = compile_by(task.warm_up, task.assets[0].instruments)
     stop = engine.StopRequest()
     state: dict[str, Any] = {"interrupted": False}
@@ -112,7 +114,7 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
     finally:
         found = task.summary() | files
         skill = task.skill_tables("forecast")
-        summary: dict[str, Any] = {"mode": settings.mode, "device": str(device)}
+        summary: dict[str, Any] = {"mode": settings.mode, "device": device.said}
         if first:
             summary |= first[0].tally.counts() | {
                 "dropped": dict(first[0].dropped),
@@ -128,7 +130,7 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
             told.append(ended)
         if had_one and "checkpoint" not in files:
             told.append(f"this fit wrote no head: the {CHECKPOINT} there is of an earlier fit")
-        notes += say([f"note: {note}" for note in told])
+        notes += say([*([device.warning] if device.warning else []), *(f"note: {note}" for note in told)])
         summary |= {"skill": skill, "fit": found}
         if task.scores:
             share = f"{100 * (1 - settings.fit.split):g} %"

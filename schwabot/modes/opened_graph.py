@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from schwabot.modules.device_check import why_not
 from schwabot.modules.forecast import ForecastHead
 from schwabot.modules.settings import ModulesConfig
 from schwabot.pipeline import Pipeline
+from schwabot.records.instrument import Instrument
 from schwabot.sinks.base import RunHeader
 from schwabot.tensors.device import resolve_device
 from schwabot.ticks.base import Feed
@@ -92,24 +94,59 @@ def open_graph(
     """
     feed = feed or open_feed(settings)
     reference = reference_of(settings.source.reference, feed.instruments)
-    device, reason = resolve_device(settings.device)
-    notes = notes_of(feed, reason)
-    if not quiet:
-        say(notes)
     modules = settings.modules
     if head is None and settings.checkpoint:
         head = ForecastHead.load(settings.checkpoint)
     if head is not None:
         modules = serve(head, settings.checkpoint or "head", modules, feed.instruments)
-    pipeline = Pipeline(feed.instruments, modules, settings.latency, device=device, head=head)
-    if device.type != "cpu":
-        check, _ = while_compiling(lambda: why_not(pipeline.graph, device), say=not quiet)
-        if check is not None:
-            if settings.device.required:
-                raise DeviceError(f"device {device} is required and can't be used: {check}")
-            notes += [f"warning: running on the CPU: {check}"]
-            if not quiet:
-                say(notes[-1:])
-            device = torch.device("cpu")
-            pipeline = Pipeline(feed.instruments, modules, settings.latency, head=head)
-    return OpenedGraph(feed, pipeline, head, modules, device, reference, notes)
+    pipeline, reason = open_pipeline(settings, feed.instruments, modules, head, quiet=quiet)
+    notes = notes_of(feed, reason)
+    if not quiet:
+        say(notes)
+    return OpenedGraph(feed, pipeline, head, modules, pipeline.device, reference, notes)
+
+
+def open_pipeline(
+    settings: RunConfig,
+    instruments: tuple[Instrument, ...],
+    modules: ModulesConfig,
+    head: ForecastHead | None = None,
+    *,
+    quiet: bool = False,
+) -> tuple[Pipeline, str | None]:
+    """The graph on the device that the settings ask for, if it says there what it says on the CPU.
+
+    Args:
+        settings: of the run; of them ``device`` and ``latency``.
+        instruments: V instruments.
+        modules: settings of the graph, the head's among them.
+        head: the trained forecast that it serves.
+        quiet: say nothing where compiling takes long.
+
+    Returns:
+        The graph in its first state, and why it is on the CPU where another device was asked for or found.
+
+    Raises:
+        DeviceError: a device that is required and can't run this graph.
+    """
+    device, reason = resolve_device(settings.device)
+
+    def on(device: torch.device) -> Pipeline:
+        return Pipeline(instruments, modules, settings.latency, device=device, head=head)
+
+    if device.type == "cpu":
+        return on(device), reason
+    return tried(on, device, required=settings.device.required, quiet=quiet)
+
+
+def tried(
+    on: Callable[[torch.device], Pipeline], device: torch.device, *, required: bool, quiet: bool = False
+) -> tuple[Pipeline, str | None]:
+    """A graph on a device after a trial there; where that fails, on the CPU, and why. See ``open_pipeline``."""
+    pipeline = on(device)
+    reason, _ = while_compiling(lambda: why_not(pipeline.graph, device), say=not quiet)
+    if reason is None:
+        return pipeline, None
+    if required:
+        raise DeviceError(f"device {device} is required and can't be used: {reason}")
+    return on(torch.device("cpu")), reason

@@ -51,6 +51,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
             progress=progress,
             started_s=started_s,
             trace=trace_of(settings, run_dir, header.device),
+            device_required=settings.device.required,
         )
     for note in summary["notes"][len(opened.notes) :]:
         if not note.startswith("warning"):  # said when it came

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,16 +82,33 @@ def _why_no_cuda(index: int) -> str | None:
         return "torch finds no CUDA device; is an NVIDIA driver installed and a GPU visible (nvidia-smi)?"
     if index >= torch.cuda.device_count():
         return f"there is no CUDA device {index}; there are {torch.cuda.device_count()}"
-    capability = torch.cuda.get_device_capability(index)
-    name = torch.cuda.get_device_name(index)
-    if capability < OLDEST:
-        found, oldest = (".".join(map(str, each)) for each in (capability, OLDEST))
-        return f"{name} has compute capability {found}; {oldest} or newer is supported"
+    return why_not_used(
+        lambda: (torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)),
+        lambda: _probe(torch.device("cuda", index)),
+    )
+
+
+def why_not_used(about: Callable[[], tuple[str, tuple[int, int]]], probe: Callable[[], str | None]) -> str | None:
+    """Why a device that is there can't be used; None when it can.
+
+    Args:
+        about: its name and compute capability. Asking for them starts CUDA, which may fail like any other work there.
+        probe: what is wrong with a small computation there.
+
+    Example:
+        >>> why_not_used(lambda: ("Old", (6, 1)), lambda: None)
+        'Old has compute capability 6.1; 7.5 or newer is supported'
+    """
+    name = "the device"
     try:
-        return _probe(torch.device("cuda", index))
+        name, capability = about()
+        if capability < OLDEST:
+            found, oldest = (".".join(map(str, each)) for each in (capability, OLDEST))
+            return f"{name} has compute capability {found}; {oldest} or newer is supported"
+        return probe()
     except ImportError as error:
         return f"{error}; install the GPU's packages: pip install 'schwabot[cuda]'"
-    except Exception as error:  # noqa: BLE001 a driver too old, no memory, a compiler that fails: each its own exception
+    except Exception as error:  # noqa: BLE001 busy, no memory, a driver too old, a compiler that fails: all differ
         return f"a test computation on {name} failed: {(str(error).splitlines() or [type(error).__name__])[0]}"
 
 

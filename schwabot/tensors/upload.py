@@ -14,7 +14,7 @@ def uploaded(batches: Iterable[TickBatch], device: torch.device) -> Iterator[Tic
     """Each batch on the device, copied there once.
 
     On CUDA the copy is made from pinned memory on a stream of its own, and the next batch's is begun before this one is
-    handed out; the current stream waits for it, the host does not. On the CPU batches are handed on as they are.
+    handed out; the device's current stream waits for it, the host does not. On the CPU batches are handed on as is.
 
     Args:
         batches: on the host.
@@ -37,10 +37,10 @@ def uploaded(batches: Iterable[TickBatch], device: torch.device) -> Iterator[Tic
             there = _mapped(batch, device)
             arrived = stream.record_event()
         if before is not None:
-            yield _taken(*before)
+            yield _taken(*before, device)
         before = there, arrived
     if before is not None:
-        yield _taken(*before)
+        yield _taken(*before, device)
 
 
 def _mapped(batch: TickBatch, device: torch.device) -> TickBatch:
@@ -52,9 +52,9 @@ def _mapped(batch: TickBatch, device: torch.device) -> TickBatch:
     return TickBatch(*(copied(getattr(batch, field.name)) for field in fields(TickBatch)))
 
 
-def _taken(batch: TickBatch, arrived: torch.cuda.Event) -> TickBatch:
-    """Let the current stream wait for the copy, and keep its memory until that stream is done with it."""
-    current = torch.cuda.current_stream()
+def _taken(batch: TickBatch, arrived: torch.cuda.Event, device: torch.device) -> TickBatch:
+    """Let the device's current stream wait for the copy, and keep its memory until that stream is done with it."""
+    current = torch.cuda.current_stream(device)
     current.wait_event(arrived)
     for field in fields(TickBatch):
         getattr(batch, field.name).record_stream(current)

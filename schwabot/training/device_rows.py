@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from schwabot.errors import why
 from schwabot.records.market import Float64, Int64
 from schwabot.training.forecast_rows import Rows
+from schwabot.training.leadlag_sums import SumsDevice
 
 CHUNK = 131_072
 """Rows that are widened to float64 at a time."""
@@ -24,17 +24,18 @@ Sums = TypeVar("Sums")
 
 
 class DeviceRows:
-    """One asset's rows on a device; the first failure there is told, and from then on there are no sums from it.
+    """One asset's rows on a device that all assets leave at its first failure: from then on it gives no sums.
 
     Args:
         rows: of the asset.
         device: where to.
-        warn: is told once why the device was given up.
+
+    Raises:
+        DeviceError: the device failed, here or later, and is required.
     """
 
-    def __init__(self, rows: Rows, device: torch.device, warn: Callable[[str], None]) -> None:
-        self.failed: str | None = None
-        self._device, self._warn = device, warn
+    def __init__(self, rows: Rows, device: SumsDevice) -> None:
+        self._sums_device, self._device = device, torch.device(device.name)
         there = self._tried(lambda: (self._moved(rows.features), self._moved(rows.outcome_bp)))
         if there is not None:
             self._features, self._outcome = there
@@ -106,13 +107,12 @@ class DeviceRows:
             yield part, self._features[place].double(), self._outcome[place].double()
 
     def _tried(self, work: Callable[[], Sums]) -> Sums | None:
-        if self.failed is not None:
+        if self._sums_device.failed is not None:
             return None
         try:
             return work()
         except Exception as error:  # noqa: BLE001 whatever a driver or allocator raises, the fit goes on on the CPU
-            self.failed = why(error)
-            self._warn(f"{self._device} failed ({self.failed}); the fit goes on on the CPU")
+            self._sums_device.give_up(error)
             return None
 
 

@@ -18,7 +18,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from schwabot.errors import ConfigError, FitError
 from schwabot.modules.forecast import FEATURES, ForecastHead, role_of
@@ -35,6 +34,7 @@ from schwabot.training.forecast_pass import ForecastPass
 from schwabot.training.forecast_rows import RowCollector
 from schwabot.training.heads import feature_settings, with_kalman
 from schwabot.training.kalman_fit import KalmanCollector, KalmanFit
+from schwabot.training.leadlag_sums import SumsDevice
 from schwabot.training.ridge import Part
 from schwabot.training.skill_settings import SkillConfig
 from schwabot.training.time_split import Split, measure
@@ -79,10 +79,10 @@ class ForecastFit:
         modules: ModulesConfig | None = None,
         latency: VenueClockConfig | None = None,
         skill: SkillConfig | None = None,
-        device: torch.device | None = None,
+        device: SumsDevice | None = None,
     ) -> None:
         skill = skill or SkillConfig()
-        self.device = device or torch.device("cpu")
+        self.device = device or SumsDevice()
         self.config = config or FitConfig()
         self.modules = modules or ModulesConfig()
         self.latency = latency or VenueClockConfig()
@@ -260,7 +260,7 @@ class ForecastFit:
                 f"{name}: one stream only, so there is no deviation to learn from; the forecast is made of its own"
                 " quotes and trades"
             )
-        there = None if self.device.type == "cpu" else DeviceRows(rows, self.device, self.notes.append)
+        there = None if self.device.is_cpu else DeviceRows(rows, self.device)
         return Part(rows, counts, tuple(self.roles.index(role_of(one)) for one in asset.instruments), there)
 
     def _train(self, parts: Sequence[Part], tell: Callable[[str], None]) -> ForecastHead:

@@ -28,7 +28,7 @@ from schwabot.errors import ConfigError, DataError
 from schwabot.records.market import Float64, Int64
 from schwabot.ticks.overlap import utc
 from schwabot.training.lag_peak import contrast_peak, peak_of
-from schwabot.training.leadlag_sums import LagSums, SumsDevice
+from schwabot.training.leadlag_sums import DeviceGivenUpError, LagSums, SumsDevice
 from schwabot.training.price_series import Series
 
 FINE_S, FINE_MS = 1.0, 10.0
@@ -293,12 +293,10 @@ def lead_lag(
     block_x = np.maximum(0, (time_x - time_x[0] - 1) // block_ns).astype(np.int64)  # a move belongs to its end
     energy_x, energy_y = (np.diff(values) ** 2 for values in (value_x, value_y))
     sums = LagSums((time_x, value_x, time_y, value_y), device or SumsDevice())
-    steps = (len(time_x) + len(time_y)) / sums.steps_per_call
     by_block = _over_lags(
         lambda lags: sums.contrast(lags, block_x),
         lags_ns,
-        steps,
-        sums.device.cores,
+        sums,
         lambda share: told(0.5 * share),
     )
     covariance = by_block.sum(axis=1)
@@ -311,8 +309,7 @@ def lead_lag(
     correlations = _over_lags(
         lambda lags: sums.bin_correlation(lags, width_ns, origin_ns),
         lags_ns,
-        steps,
-        sums.device.cores,
+        sums,
         lambda share: told(0.5 + 0.5 * share),
     )
     norm = math.sqrt(energy_x.sum() * energy_y.sum())
@@ -401,22 +398,26 @@ def _per_block(block: Int64, values: Float64, blocks: int) -> Float64:
     return np.bincount(block, values, blocks).astype(np.float64)
 
 
-def _over_lags(work: Callable[[Int64], Float64], lags_ns: Int64, calls: float, cores: int, told: Progress) -> Float64:
+def _over_lags(work: Callable[[Int64], Float64], lags_ns: Int64, sums: LagSums, told: Progress) -> Float64:
     """Some lags at a time on every core; each lag is on its own, so neither cores nor cuts change a result.
 
-    ``calls`` is how many calls of its own a lag is worth.
+    Where a device is given up, what is left is cut anew, to the CPU's size.
     """
-    cuts = max(min(cores, len(lags_ns)), math.ceil(len(lags_ns) * calls))
-    parts = np.array_split(lags_ns, min(cuts, len(lags_ns)))
-    done = []
-    pool = ThreadPoolExecutor(cores)
-    try:
-        for answer in pool.map(work, parts):
-            done.append(answer)
-            told(len(done) / len(parts))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return np.concatenate(done)
+    found: list[Float64] = []
+    done = 0
+    while done < len(lags_ns):
+        left = lags_ns[done:]
+        pool = ThreadPoolExecutor(sums.device.cores)
+        try:
+            for answer in pool.map(work, np.array_split(left, sums.calls(len(left)))):
+                found.append(answer)
+                done += len(answer)
+                told(done / len(lags_ns))
+        except DeviceGivenUpError:
+            continue
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return np.concatenate(found)
 
 
 @dataclass(frozen=True)

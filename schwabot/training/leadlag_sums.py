@@ -5,6 +5,7 @@ Axis legend: n + 1, m + 1 prices of X and Y, L lags, B blocks of time.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -82,9 +83,15 @@ class SumsDevice:
         self.failed = why(error)
 
 
+class DeviceGivenUpError(Exception):
+    """The device failed at what it was asked: ask again, in pieces of the CPU's size."""
+
+
 @dataclass(frozen=True)
 class LagSums:
     """Contrast and correlation of bins of one pair; see ``schwabot_kernels.leadlag``.
+
+    Both raise ``DeviceGivenUpError`` where the device fails.
 
     Attributes:
         arrays: stamps and prices of X, stamps and prices of Y. [n + 1], [m + 1]
@@ -94,10 +101,10 @@ class LagSums:
     arrays: tuple[Int64, Float64, Int64, Float64]
     device: SumsDevice
 
-    @property
-    def steps_per_call(self) -> int:
-        """Lags times prices to ask for at a time."""
-        return STEPS_PER_CALL[self.device.is_cpu]
+    def calls(self, lags: int) -> int:
+        """Calls to ask for that many lags by: no more than enough work for each, and some for every core."""
+        steps = lags * (len(self.arrays[0]) + len(self.arrays[2]))
+        return min(lags, max(self.device.cores, math.ceil(steps / STEPS_PER_CALL[self.device.is_cpu])))
 
     def contrast(self, lags_ns: Int64, block: Int64) -> Float64:
         """U by block of time, [L, B]; the last block is that of X's last price."""
@@ -111,8 +118,9 @@ class LagSums:
         if not self.device.is_cpu:
             try:
                 return self._found_there(kernel, *given)
-            except Exception as error:  # noqa: BLE001 whatever a driver, compiler or allocator raises, the run goes on
+            except Exception as error:  # whatever a driver, compiler or allocator raises
                 self.device.give_up(error)
+                raise DeviceGivenUpError from error
         from schwabot_kernels.leadlag import cpu
 
         found: Float64 = getattr(cpu, kernel)(*self.arrays, *given)

@@ -12,7 +12,7 @@ pytest.importorskip("triton")
 
 from schwabot.errors import DeviceError
 from schwabot.training.leadlag import LagGrid, lead_lag
-from schwabot.training.leadlag_sums import LagSums, SumsDevice
+from schwabot.training.leadlag_sums import STEPS_PER_CALL, LagSums, SumsDevice
 from schwabot.training.price_series import to_series
 from schwabot_kernels.leadlag import cpu, gpu, reference
 from tests.gpu.recording import poisoned, triton_on
@@ -115,15 +115,19 @@ def test_a_pair_on_the_device_is_the_pair_on_the_cpu(device: str) -> None:
     np.testing.assert_allclose(there.bin_correlation(lags, 9_000_000, -(10**10)), expected, rtol=1e-12, atol=1e-15)
 
 
-def test_a_device_that_fails_is_left_for_the_cpu() -> None:
+def test_a_device_that_fails_is_left_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A device without memory to read from; the answer is the CPU's, and why is kept."""
     x, y = (to_series(*walk(600, seed), f"s{seed}", returns="simple") for seed in (14, 15))
     lost = SumsDevice("meta")
-    found = lead_lag(x, y, LagGrid.of(0.5, 10.0), device=lost)
+    monkeypatch.setitem(STEPS_PER_CALL, True, 2_200)  # two lags of such paths
+    shares: list[float] = []
+    found = lead_lag(x, y, LagGrid.of(0.5, 10.0), progress=shares.append, device=lost)
     assert lost.failed is not None
     assert lost.said == "meta, then cpu"
     alone = lead_lag(x, y, LagGrid.of(0.5, 10.0))
     assert found.entry() == alone.entry()
     assert found.curve.tolist() == alone.curve.tolist()
+    assert len(shares) > 2 * 20  # the rest in pieces of the CPU's size, each of which is told
+    assert shares == sorted(shares)
     with pytest.raises(DeviceError, match="device meta is required and failed"):
         lead_lag(x, y, LagGrid.of(0.5, 10.0), device=SumsDevice("meta", required=True))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from schwabot.errors import ConfigError, DeviceError
-from schwabot.tensors.device import DeviceConfig, resolve_device
+from schwabot.tensors.device import DeviceConfig, resolve_device, why_not_used
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 
@@ -35,3 +37,40 @@ def test_cuda_falls_back_with_a_reason() -> None:
 def test_nonsense_is_refused(config: DeviceConfig) -> None:
     with pytest.raises(ConfigError):
         resolve_device(config)
+
+
+def raising(error: Exception) -> Callable[[], tuple[str, tuple[int, int]]]:
+    def about() -> tuple[str, tuple[int, int]]:
+        raise error
+
+    return about
+
+
+@pytest.mark.parametrize(
+    ("about", "probe", "reason"),
+    [
+        (lambda: ("H100", (9, 0)), lambda: None, None),
+        (lambda: ("H100", (9, 0)), lambda: "3 instead of 2", "3 instead of 2"),
+        (lambda: ("P4", (6, 1)), lambda: None, "P4 has compute capability 6.1; 7.5 or newer is supported"),
+        (
+            raising(RuntimeError("CUDA error: all CUDA-capable devices are busy\nmore")),
+            lambda: None,
+            "a test computation on the device failed: CUDA error: all CUDA-capable devices are busy",
+        ),
+        (
+            lambda: ("H100", (9, 0)),
+            raising(torch.OutOfMemoryError("")),
+            "a test computation on H100 failed: OutOfMemoryError",
+        ),
+        (
+            lambda: ("H100", (9, 0)),
+            raising(ModuleNotFoundError("No module named 'triton'")),
+            "No module named 'triton'; install the GPU's packages: pip install 'schwabot[cuda]'",
+        ),
+    ],
+    ids=["fine", "wrong", "old", "busy", "memory", "triton"],
+)
+def test_a_device_that_fails_is_a_reason(
+    about: Callable[[], tuple[str, tuple[int, int]]], probe: Callable[[], str | None], reason: str | None
+) -> None:
+    assert why_not_used(about, probe) == reason

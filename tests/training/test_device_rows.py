@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from schwabot.errors import DeviceError
 from schwabot.training.device_rows import DeviceRows
 from schwabot.training.forecast_rows import Rows
+from schwabot.training.leadlag_sums import SumsDevice
 from schwabot.training.ridge import Part, RidgeConfig, fit_ridge, score
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -27,36 +29,38 @@ def part(rows: int = 3_001, streams: int = 3, seed: int = 0) -> Part:
 
 def test_sums_on_a_device_are_those_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("schwabot.training.device_rows.CHUNK", 1_000)  # three whole chunks and a row
-    said: list[str] = []
-    plain = [part(), part(seed=1, streams=2)]
-    there = [replace(one, there=DeviceRows(one.rows, DEVICE, said.append)) for one in plain]
-    cpu, device = (fit_ridge(parts, 3, [0.1, 3.0], CONFIG) for parts in (plain, there))
-    np.testing.assert_allclose(device.scale, cpu.scale, rtol=1e-12)
-    np.testing.assert_allclose(device.coefficients, cpu.coefficients, rtol=1e-9, atol=1e-12)
+    plain, device = [part(), part(seed=1, streams=2)], SumsDevice(str(DEVICE))
+    there = [replace(one, there=DeviceRows(one.rows, device)) for one in plain]
+    cpu, found = (fit_ridge(parts, 3, [0.1, 3.0], CONFIG) for parts in (plain, there))
+    np.testing.assert_allclose(found.scale, cpu.scale, rtol=1e-12)
+    np.testing.assert_allclose(found.coefficients, cpu.coefficients, rtol=1e-9, atol=1e-12)
     for one, two in zip(plain, there, strict=True):
         for name in ("energy", "error"):
             np.testing.assert_allclose(getattr(score(cpu, two), name), getattr(score(cpu, one), name), rtol=1e-10)
-    assert said == []
-    assert all(one.there is not None and one.there.failed is None for one in there)
+    assert device.failed is None
 
 
-def test_a_device_that_fails_is_named_once_and_the_cpu_goes_on() -> None:
-    said: list[str] = []
-    plain = part()
-    lost = replace(plain, there=DeviceRows(plain.rows, DEVICE, said.append))
-    assert lost.there is not None
-    del lost.there._features  # what a lost device leaves behind
-    cpu, device = (fit_ridge([one], 3, [0.1], CONFIG) for one in (plain, lost))
-    np.testing.assert_array_equal(device.coefficients, cpu.coefficients)
-    np.testing.assert_array_equal(score(device, lost).error, score(cpu, plain).error)
-    assert len(said) == 1
-    assert "failed (AttributeError" in said[0]
+def test_a_device_that_fails_is_left_by_every_asset_for_the_cpu() -> None:
+    """A device without memory to read from."""
+    device, plain = SumsDevice("meta"), [part(), part(seed=1, streams=2)]
+    lost = [replace(one, there=DeviceRows(one.rows, device)) for one in plain]
+    cpu, found = (fit_ridge(parts, 3, [0.1], CONFIG) for parts in (plain, lost))
+    np.testing.assert_array_equal(found.coefficients, cpu.coefficients)
+    np.testing.assert_array_equal(score(found, lost[1]).error, score(cpu, plain[1]).error)
+    assert device.warning is not None
+    assert device.warning.startswith("warning: meta failed (NotImplementedError")
+    assert device.said == "meta, then cpu"
 
 
-def test_a_device_that_is_not_there_is_named() -> None:
-    said: list[str] = []
-    plain = part(rows=50)
-    nowhere = DeviceRows(plain.rows, torch.device("cuda", 77), said.append)
-    assert nowhere.failed is not None
-    assert len(said) == 1
+def test_a_required_device_that_fails_ends_the_fit() -> None:
+    one = part()
+    lost = replace(one, there=DeviceRows(one.rows, SumsDevice("meta", required=True)))
+    with pytest.raises(DeviceError, match="device meta is required and failed: NotImplementedError"):
+        fit_ridge([lost], 3, [0.1], CONFIG)
+
+
+def test_a_device_that_is_not_there_gives_no_sums() -> None:
+    device, plain = SumsDevice("cuda:77"), part(rows=50)
+    nowhere = DeviceRows(plain.rows, device)
+    assert device.failed is not None
     assert nowhere.squares(np.ones(1), np.zeros(1, np.int64)) is None
