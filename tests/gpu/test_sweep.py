@@ -127,6 +127,19 @@ def test_segments_give_what_one_run_gives(
     assert not work.failed.any()
 
 
+def test_a_quiet_band_of_nan_ends() -> None:
+    market = make_market(3, 200, inverse=False, late_leg=False, nan=0.0, ties=False)
+    rules = make_rules(3, SETS, market, inverse=False, model=0, latency_ns=30, funding=1, bucket_ns=100)
+    params = make_params(3, SETS)
+    params[:, 4], params[::2, :2] = 0.0, np.nan
+    lean, wanted = build(market, 0, 0, 100, block=4, large=16, tile=64), outputs(SETS)
+    WHOLE(lean, rules, params, 0, SETS, *wanted, True, 1)
+    found = segmented(SEGMENTED, lean, rules, params, 6, NO_TIMES, warm_rows=1)
+    assert_same(found, wanted)
+    assert np.isnan(found[2].begun_floats).any()
+    assert found[3] < 6
+
+
 @pytest.mark.slow
 def test_walking_in_segments_gives_the_same() -> None:
     walking = make_segmented(*FOUR, skip=False)

@@ -25,7 +25,7 @@ from schwabot_kernels.simulate.cutting import DeviceUnfitError, Work, segments_f
 from schwabot_kernels.simulate.lean import Lean
 from schwabot_kernels.simulate.reads import reads_of
 from schwabot_kernels.simulate.records import Market, Rules
-from schwabot_kernels.simulate.segments import GUESS, MEND, PLAY, joined, make_step, noted
+from schwabot_kernels.simulate.segments import ENDLESS, GUESS, MEND, PLAY, joined, make_step, noted
 from schwabot_kernels.simulate.state import IS_FULL, TAIL_ROW, SimState, new_state
 
 THREADS = 131_072
@@ -327,6 +327,8 @@ class SegmentedSweep:
             if not back(work.wrong)[0]:
                 break
             rounds += 1
+            if rounds >= len(cut.bounds) - 1:
+                raise DeviceUnfitError(ENDLESS)
         join(lean, plan, work, given)
         if back(work.failed).any():
             raise DeviceUnfitError("it does other than take")
