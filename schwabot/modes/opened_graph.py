@@ -11,6 +11,7 @@ import torch
 from schwabot.config import RunConfig
 from schwabot.errors import DeviceError
 from schwabot.modes.opening import (
+    ON_CPU,
     compile_kernels,
     describe,
     expected_events,
@@ -107,7 +108,7 @@ def open_graph(
         if check is not None:
             if settings.device.required:
                 raise DeviceError(f"device {device} is required and can't be used: {check}")
-            notes += [f"warning: running on the CPU: {check}"]
+            notes += [f"{ON_CPU}{check}"]
             if not quiet:
                 say(notes[-1:])
             device = torch.device("cpu")

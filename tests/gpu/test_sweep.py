@@ -381,6 +381,7 @@ def _python(root: Path, module: str, *given: str) -> str:
 def test_a_small_launch_is_no_mistake_and_what_torch_keeps_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba_cuda")
     from numba.core import config
+
     from schwabot_kernels.simulate import gpu
 
     monkeypatch.setattr(config, "CUDA_LOW_OCCUPANCY_WARNINGS", 1)

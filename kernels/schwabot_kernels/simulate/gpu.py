@@ -194,7 +194,7 @@ def on(device: torch.device) -> Any:
 
 
 def spread(kernel: Any, threads: int) -> Any:
-    """The kernel, ready to be launched by so many threads; where they are few that is meant, and numba is not to warn."""
+    """The kernel, ready for so many threads; where they are few that is meant, and numba is not to warn of it."""
     config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # here, as compiling may set it anew from the environment
     return kernel[-(-threads // BLOCK), BLOCK]
 

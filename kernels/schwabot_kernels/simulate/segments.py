@@ -152,7 +152,7 @@ SEGMENT = Path(_load, _store, _over, _walked, _met, _sample)
 @njit(**BARE)
 def _same(a: float, b: float) -> bool:
     """Bit for bit; NaN is NaN, or what holds one would be played again forever."""
-    return bool((a == b or (a != a and b != b)) and math.copysign(1.0, a) == math.copysign(1.0, b))  # noqa: PLR0124
+    return bool((a == b or (a != a and b != b)) and math.copysign(1.0, a) == math.copysign(1.0, b))
 
 
 @njit(**COLD)
