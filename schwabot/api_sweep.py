@@ -14,6 +14,7 @@ from schwabot.api import Graph, Place, _checked_names, _feed, _no_text, _setting
 from schwabot.config import RunConfig
 from schwabot.engine import StopRequest
 from schwabot.errors import ConfigError
+from schwabot.modes.opening import say
 from schwabot.modes.sweep import report
 from schwabot.modes.sweep_markets import Markets, changed, declared
 from schwabot.modes.sweep_slices import WHOLE, Slice, Slices
@@ -163,9 +164,12 @@ def sweep(
             " give what schwabot.load takes instead of a feed"
         )
     desk = open_desk(first, compiled, _feed(source), graph.head, quiet=True)
-    slices = Slices((Slice(),))
+    slices, warned = Slices((Slice(),)), list[str]()
     with StopRequest() as stop:
-        markets = Markets(run, compiled, space, slices, stop, desk, lambda settings: load(cast("Place", source)))
+        markets = Markets(
+            run, compiled, space, slices, stop, desk, lambda settings: load(cast("Place", source)),
+            lambda line: warned.extend(say([line])),
+        )  # fmt: skip
         bench = Here(markets, run.sweep.threads)
         keys = [(WHOLE, number) for number in range(space.graphs)]
         facts = dict(zip(keys, bench.open(keys, lambda: stop.wanted), strict=True))
@@ -179,11 +183,12 @@ def sweep(
             )  # fmt: skip
     if not swept.whole:
         raise KeyboardInterrupt
+    notes = [*desk.notes, *warned, *swept.notes]
     return Sweep(
         table=swept.outcome.results.table,
         best=swept.outcome.top(),
         verdict=swept.said.text,
-        summary=plain(swept.numbers | {"policy": compiled.name, "notes": [*desk.notes, *swept.notes]}),
+        summary=plain(swept.numbers | {"policy": compiled.name, "notes": list(dict.fromkeys(notes))}),
         outcome=swept.outcome,
         _swept=swept,
         _settings=run,

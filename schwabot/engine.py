@@ -18,7 +18,7 @@ import numpy as np
 
 from schwabot.clock import Clock
 from schwabot.errors import DeviceError
-from schwabot.records.audit import DriftStatus, Lane, Route, StepRecord
+from schwabot.records.audit import DriftStatus, FallbackEvent, Lane, Route, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int64, Kind, Ticks
 from schwabot.sinks.base import RunHeader, Sink
@@ -401,7 +401,7 @@ def run(
         tally.update(ticks, record)
         for lost in gone:
             state["device"] = f"{lost.before}, then {lost.after}"
-            warned.append(f"warning: {lost.before} failed ({lost.reason}); the run goes on on the {lost.after.upper()}")
+            warned.append(lost_note(lost))
             bar.note(warned[-1])
         if broker is not None:
             with span("broker"):
@@ -459,6 +459,11 @@ def run(
         if not tally.events.sum() and not state["interrupted"]:
             state["notes"] = [*header.notes, *warned, "note: the source holds no quotes and no trades"]
         return close()
+
+
+def lost_note(lost: FallbackEvent) -> str:
+    """What the user is told of a device that failed."""
+    return f"warning: {lost.before} failed ({lost.reason}); the run goes on on the {lost.after.upper()}"
 
 
 def peak_rss_mib() -> float:

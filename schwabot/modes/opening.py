@@ -37,6 +37,8 @@ MANY_STREAMS = 16
 """More streams than this are worth a word about what they cost."""
 PAIR_NS = 9.0
 """What a pair of streams costs per event: measured at 64 and 128 streams on one core of a Zen4 server."""
+ON_CPU = "warning: running on the CPU: "
+"""How the note begins that says why it is not the device that was asked for."""
 COMPILING_S = 3.0
 """Compiling that takes longer than this is worth a word."""
 
@@ -152,7 +154,7 @@ def notes_of(feed: Feed, reason: str | None = None) -> list[str]:
         feed: the source of the run.
         reason: why it is not the device that was asked for; None when it is.
     """
-    notes = [] if reason is None else [f"warning: running on the CPU: {reason}"]
+    notes = [] if reason is None else [f"{ON_CPU}{reason}"]
     notes += [f"note: {note}" for note in getattr(feed, "notes", ())]
     streams = len(feed.instruments)
     if streams == 1:

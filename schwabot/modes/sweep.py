@@ -75,7 +75,7 @@ class _Job:
         desk = None
         if slices.parts[0].name == WHOLE:
             desk = open_desk(graphs[0], policy, feed)
-            head, notes = desk.head, desk.notes
+            head, notes, device = desk.head, desk.notes, desk.device
         else:
             head = ForecastHead.load(settings.checkpoint) if settings.checkpoint else None
             notes = say(notes_of(feed, reason))
@@ -93,6 +93,12 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
     keys = [(part.name, number) for number in range(job.space.graphs) for part in job.slices.parts]
     summary: dict[str, Any] = {"mode": settings.mode, "device": job.device, "interrupted": False}
     summary |= {"notes": list(job.notes), "compile_s": 0.0, "sweep": {"sets": 0}}
+
+    def warn(line: str) -> None:
+        if line not in summary["notes"]:  # of several markets
+            summary["notes"] += say([line])
+            summary["device"] = f"{job.device}, then cpu"
+
     with ExitStack() as held:
         cluster = None
         if settings.cluster.kind == "ray":
@@ -107,7 +113,7 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
             markets = None
             bench: Bench
             if cluster is None:
-                markets = Markets(settings, job.policy, job.space, job.slices, stop, job.desk)
+                markets = Markets(settings, job.policy, job.space, job.slices, stop, job.desk, warn=warn)
                 bench = Here(markets, settings.sweep.threads)
             else:
                 bench = cluster

@@ -13,7 +13,7 @@ import numpy as np
 from schwabot import engine
 from schwabot.config import RunConfig
 from schwabot.errors import ConfigError, DataError
-from schwabot.modes.opening import open_feed, while_compiling
+from schwabot.modes.opening import ON_CPU, open_feed, while_compiling
 from schwabot.modes.sweep_slices import WHOLE, Slice, Slices
 from schwabot.modes.trading import Desk, open_desk, open_policy
 from schwabot.modules.settings import ModulesConfig
@@ -23,7 +23,7 @@ from schwabot.signals.parameters import Parameter
 from schwabot.signals.reading import read
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot.simulation.rules import make_rules
-from schwabot.simulation.sweep.device_kernel import open_kernel
+from schwabot.simulation.sweep.device_kernel import open_kernel, say
 from schwabot.simulation.sweep.kernels import CHECKED, SweepKernel
 from schwabot.simulation.sweep.parts import fingerprint
 from schwabot.simulation.sweep.ranges import SIMULATION, Declared, Space, declared_modules
@@ -197,6 +197,7 @@ class Markets:
         stop: Ctrl-C ends the reading.
         desk: of the whole source under the first setting of the graph, if it is open already.
         open_feed: opens a part of the source anew.
+        warn: is told why a device was given up.
     """
 
     def __init__(
@@ -208,6 +209,7 @@ class Markets:
         stop: engine.StopRequest,
         desk: Desk | None = None,
         open_feed: Callable[[RunConfig], Feed] = open_feed,
+        warn: Callable[[str], None] = say,
     ) -> None:
         self._settings = settings
         self._space = space
@@ -216,6 +218,7 @@ class Markets:
         self._desk = desk
         self._head = desk.head if desk is not None else None
         self._open_feed = open_feed
+        self._warn = warn
         self._policies = {max(len(settings.policy.trade), 1): policy}
         self._kernels: dict[int, SweepKernel] = {}
         self._checked: set[int] = set()
@@ -234,9 +237,9 @@ class Markets:
             self._found[key] = self._open(market, graph)
         return self._found[key]
 
-    def take_busy_s(self) -> float:
-        """Time spent in the kernels since the last call, over all threads."""
-        return sum(kernel.take_busy_s() for kernel in self._kernels.values())
+    def take_busy_s(self, threads: int = 1) -> float:
+        """Time spent in the kernels since the last call, over all threads; see ``SweepKernel.take_busy_s``."""
+        return sum(kernel.take_busy_s(threads) for kernel in self._kernels.values())
 
     def _open(self, market: str, graph: int) -> Resident:
         part = self._slices.named(market)
@@ -248,11 +251,15 @@ class Markets:
         desk, self._desk = self._desk if market == WHOLE and graph == 0 else None, None
         if desk is None:
             desk = open_desk(settings, policy, self._open_feed(settings), self._head, quiet=True)
+            for note in desk.notes:
+                if note.startswith(ON_CPU):
+                    self._warn(note)
         self.compile_s += desk.compile()
         recorder = desk.recorder(settings)
         recorder.builder.known = self._slices.streams or recorder.builder.known
         if legs not in self._kernels:
-            self._kernels[legs], spent_s = while_compiling(lambda: open_kernel(policy, legs, desk.pipeline.device))
+            device = desk.pipeline.device
+            self._kernels[legs], spent_s = while_compiling(lambda: open_kernel(policy, legs, device, self._warn))
             self.compile_s += spent_s + while_compiling(lambda: self._kernels[legs].warm_up(recorder))[1]
         kernel = self._kernels[legs]
         label = "sweep: reading" if market == WHOLE else f"sweep: reading {market}"
@@ -261,7 +268,10 @@ class Markets:
         with Progress(enabled=settings.sinks.progress, label=label) as bar:
             watched = engine.WatchedFeed(desk.feed, bar, self._stop)
             for ticks in watched.batches(settings.batch_events):
-                recorder.step(ticks, desk.pipeline.step(ticks))
+                record = desk.pipeline.step(ticks)
+                recorder.step(ticks, record)
+                for lost in (one for one in record.fallbacks if one.component == "device"):
+                    self._warn(engine.lost_note(lost))
         desk.pipeline.finish()
         recorder.finish()
         if self._stop.wanted:
@@ -297,8 +307,8 @@ class MarketPlan:
     def of(
         cls, settings: RunConfig, device_type: str, policy: CompiledPolicy, space: Space, slices: Slices
     ) -> MarketPlan:
-        """The plan of a run: on the kind of device that the run found, without progress bars."""
-        device = dataclasses.replace(settings.device, kind=device_type, required=True)
+        """The plan of a run: on the kind of device that the run found, the first of a machine; no progress bars."""
+        device = dataclasses.replace(settings.device, kind=device_type, index=0, required=False)
         sinks = dataclasses.replace(settings.sinks, progress=False)
         told = dataclasses.replace(settings, device=device, sinks=sinks)
         return cls(told, space, slices, os.getcwd(), content_of(policy))

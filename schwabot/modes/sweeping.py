@@ -85,7 +85,7 @@ class Here:
 
     def take_busy_s(self) -> float:
         """Time in the kernel since the last call, of all threads together."""
-        return self._markets.take_busy_s()
+        return self._markets.take_busy_s(self.slots)
 
     def summary(self) -> dict[str, Any]:
         """Entries for summary.json."""

@@ -25,7 +25,7 @@ from schwabot_kernels.simulate.cutting import DeviceUnfitError, Work, segments_f
 from schwabot_kernels.simulate.lean import Lean
 from schwabot_kernels.simulate.reads import reads_of
 from schwabot_kernels.simulate.records import Market, Rules
-from schwabot_kernels.simulate.segments import GUESS, MEND, PLAY, joined, make_step, noted
+from schwabot_kernels.simulate.segments import ENDLESS, GUESS, MEND, PLAY, joined, make_step, noted
 from schwabot_kernels.simulate.state import IS_FULL, TAIL_ROW, SimState, new_state
 
 THREADS = 131_072
@@ -181,8 +181,11 @@ def back(array: Any) -> Any:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is left on the device."""
-    return 2**33 if SIMULATED else torch.cuda.mem_get_info(device)[0]
+    """Memory that is left on the device, with what torch keeps of it and does not use."""
+    if SIMULATED:
+        return 2**33
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
 
 
 def on(device: torch.device) -> Any:
@@ -190,9 +193,10 @@ def on(device: torch.device) -> Any:
     return nullcontext() if SIMULATED else cuda.gpus[device.index or 0]
 
 
-def grid_of(threads: int) -> tuple[int, int]:
-    """Blocks, and threads of each."""
-    return -(-threads // BLOCK), BLOCK
+def spread(kernel: Any, threads: int) -> Any:
+    """The kernel, ready for so many threads; where they are few that is meant, and numba is not to warn of it."""
+    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # here, as compiling may set it anew from the environment
+    return kernel[-(-threads // BLOCK), BLOCK]
 
 
 def _part(rules: Rules, first: int, last: int) -> Rules:
@@ -314,9 +318,9 @@ class SegmentedSweep:
         )  # fmt: skip
         plan, costs, none = put(cut, device), put(rules, device), np.zeros(1, np.int64)
         threads = sets * (len(cut.bounds) - 1)
-        play = compiled(self._play, lean, costs, given, plan, work, GUESS)[grid_of(threads)]
-        note = compiled(_note, plan, work)[grid_of(threads)]
-        join = compiled(_join, lean, plan, work, given)[grid_of(sets)]
+        play = spread(compiled(self._play, lean, costs, given, plan, work, GUESS), threads)
+        note = spread(compiled(_note, plan, work), threads)
+        join = spread(compiled(_join, lean, plan, work, given), sets)
         for phase in (GUESS, PLAY):
             play(lean, costs, given, plan, work, phase)
         rounds = 0
@@ -327,6 +331,8 @@ class SegmentedSweep:
             if not back(work.wrong)[0]:
                 break
             rounds += 1
+            if rounds >= len(cut.bounds) - 1:
+                raise DeviceUnfitError(ENDLESS)
         join(lean, plan, work, given)
         if back(work.failed).any():
             raise DeviceUnfitError("it does other than take")
@@ -417,7 +423,8 @@ class GeneralSweep:
             put(part.params, device), room((sets, 0, 0), np.int64, device), room((0, 0, 0), np.float64, device)
         )
         costs = put(rules, device)
-        compiled(self._play, fold.there, costs, given, states)[grid_of(sets)](fold.there, costs, given, states)
+        play = spread(compiled(self._play, fold.there, costs, given, states), sets)
+        play(fold.there, costs, given, states)
         if back(states.logged)[IS_FULL].any():
             raise DeviceUnfitError("more reports are under way at once than there is room for")
         part.counts[:] = np.moveaxis(back(states.counts), -1, 0)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from schwabot_kernels.simulate.cutting import CARRIED, FLOATS, HELD
+from schwabot_kernels.simulate.cutting import CARRIED, FLOATS, HELD, DeviceUnfitError
 from schwabot_kernels.simulate.records import (
     BUCKETS,
     CASH,
@@ -63,6 +63,8 @@ UNSEEN = 2**62
 """Beyond every equity."""
 GUESS, PLAY, MEND = 0, 1, 2
 """What a thread is to do."""
+ENDLESS = "its segments do not come to an end: it does otherwise from the same state"
+"""After a round for each segment every one but a policy that is no function of what it sees has settled."""
 
 
 # the way of the equity within a segment: peak, largest fall and low
@@ -149,7 +151,8 @@ SEGMENT = Path(_load, _store, _over, _walked, _met, _sample)
 
 @njit(**BARE)
 def _same(a: float, b: float) -> bool:
-    return bool(a == b and math.copysign(1.0, a) == math.copysign(1.0, b))
+    """Bit for bit; NaN is NaN, or what holds one would be played again forever."""
+    return bool((a == b or (a != a and b != b)) and math.copysign(1.0, a) == math.copysign(1.0, b))
 
 
 @njit(**COLD)
@@ -320,7 +323,8 @@ def make_segmented(policy: Any, quiet: Any, event_of: Any, params_of: Any, *, sk
 
     Returns:
         sweep(lean, rules, params, plan, work, counts, moments) -> rounds: fills counts [P, L, COUNTS], moments
-        [P, L, MOMENTS] and ``work``; how often wrong guesses were played again.
+        [P, L, MOMENTS] and ``work``; how often wrong guesses were played again. Raises DeviceUnfitError where that
+        does not end.
     """
     step = make_step(policy, quiet, event_of, params_of, skip=skip)
 
@@ -340,6 +344,8 @@ def make_segmented(policy: Any, quiet: Any, event_of: Any, params_of: Any, *, sk
             if work.wrong[0] == 0:
                 break
             rounds += 1
+            if rounds >= plan.bounds.size - 1:
+                raise DeviceUnfitError(ENDLESS)
         for p in range(plan.sets):
             joined(lean, plan, work, p, counts, moments)
         return rounds

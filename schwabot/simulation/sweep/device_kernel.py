@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -78,7 +79,7 @@ class DeviceSweepKernel(SweepKernel):
             return
         rules, params, chosen = self._few(rules, params)
         legs, found = rules.scale.size, []
-        for run in (self._on_cpu, self._run):
+        for run in (self._on_cpu, self._timed):
             counts = np.zeros((len(chosen), legs, COUNTS), np.int64)
             moments = np.zeros((len(chosen), legs, MOMENTS))
             run(fold, rules, params, 0, len(chosen), counts, moments, skip=True)
@@ -90,31 +91,39 @@ class DeviceSweepKernel(SweepKernel):
                     " CPU"
                 )
 
-    def _run(
+    def _timed(
         self, fold: Any, rules: Rules, params: Float64, first: int, last: int, counts: Any, moments: Any, *, skip: bool
     ) -> None:
         if self.failed is None:
             try:
                 self._on_device(fold, rules, params, first, last, counts, moments, skip=skip)
                 self._check(counts[first:last])
-            except SchwabotError:
-                raise
+            except SchwabotError as error:  # of what came back: the CPU says whether it is true
+                super()._timed(fold, rules, params, first, last, counts, moments, skip=skip)
+                self._give_up(f"not so on the CPU: {error}")
+                return
             except Exception as error:  # noqa: BLE001 whatever a driver, compiler or allocator raises
                 self._give_up(str(error) if isinstance(error, DeviceUnfitError) else why(error))
             else:
                 return
-        self._on_cpu(fold, rules, params, first, last, counts, moments, skip=skip)
+        super()._timed(fold, rules, params, first, last, counts, moments, skip=skip)
 
     def _on_device(
         self, fold: Any, rules: Rules, params: Float64, first: int, last: int, counts: Any, moments: Any, *, skip: bool
     ) -> None:
         with self._one:
+            if self.failed is not None:  # while this thread waited
+                raise DeviceUnfitError(self.failed)
+            started_s = time.perf_counter()
             if skip not in self._sweeps:
                 self._sweeps[skip] = self._make(self._policy, self.device, self.skips, skip)
             sweep = self._sweeps[skip]
             if id(fold) not in self._there:
                 self._there[id(fold)] = fold, sweep.put(fold)
             sweep(self._there[id(fold)][1], rules, params, first, last, counts, moments)
+            spent_s = time.perf_counter() - started_s
+        with self._lock:
+            self.device_s += spent_s
 
     def _give_up(self, reason: str) -> None:
         with self._one:
@@ -128,8 +137,16 @@ class DeviceSweepKernel(SweepKernel):
                 )
 
 
-def open_kernel(policy: CompiledPolicy, legs: int, device: torch.device, streams: Sequence[str] = ()) -> SweepKernel:
+def open_kernel(
+    policy: CompiledPolicy, legs: int, device: torch.device, warn: Callable[[str], None] = say
+) -> SweepKernel:
     """The kernel for a device.
+
+    Args:
+        policy: compiled.
+        legs: number of traded streams.
+        device: where to run.
+        warn: is told once why a device was given up.
 
     Example:
         >>> from schwabot.signals.builtin.threshold import threshold
@@ -138,5 +155,5 @@ def open_kernel(policy: CompiledPolicy, legs: int, device: torch.device, streams
         'SweepKernel'
     """
     if device.type == "cuda":
-        return DeviceSweepKernel(policy, legs, streams, device=device)
-    return SweepKernel(policy, legs, streams)
+        return DeviceSweepKernel(policy, legs, device=device, warn=warn)
+    return SweepKernel(policy, legs)

@@ -44,7 +44,7 @@ class SweepKernel:
         self._memory, self._source = policy.memory, policy.source
         self._signal = policy.signals.index(policy.skip_signal) if policy.skip_signal in policy.signals else 0
         self._lock = threading.Lock()
-        self.busy_s = 0.0
+        self.busy_s = self.device_s = 0.0
         self._sweep: Any
         if self.skips:
             from schwabot_kernels.simulate.skipping import make_skipping
@@ -65,7 +65,8 @@ class SweepKernel:
         legs = len(recorder.builder.instruments)
         nothing = self.prepare(cut_market(recorder.builder.market, 0, 0), rules.bucket_ns)
         params = recorder.policy.row()[None, :]
-        self(nothing, rules, params, 0, 1, np.zeros((1, legs, COUNTS), np.int64), np.zeros((1, legs, MOMENTS)))
+        for run in (self, self.unskipped) if self.skips else (self,):  # on a device these are two kernels
+            run(nothing, rules, params, 0, 1, np.zeros((1, legs, COUNTS), np.int64), np.zeros((1, legs, MOMENTS)))
         self.take_busy_s()
 
     def prepare(self, market: Market, bucket_ns: int) -> Any:
@@ -132,17 +133,22 @@ class SweepKernel:
                     " what the policy does not keep; leave signal= and quiet= out"
                 )
 
-    def take_busy_s(self) -> float:
-        """Time spent in the kernel since the last call, over all threads."""
+    def take_busy_s(self, threads: int = 1) -> float:
+        """Time spent in the kernel since the last call, over all threads.
+
+        Args:
+            threads: that there are; a device serves them one by one, and its time counts for each of them.
+        """
         with self._lock:
-            busy_s, self.busy_s = self.busy_s, 0.0
+            busy_s, self.busy_s = self.busy_s + threads * self.device_s, 0.0
+            self.device_s = 0.0
         return busy_s
 
     def _timed(
         self, fold: Any, rules: Rules, params: Float64, first: int, last: int, counts: Any, moments: Any, *, skip: bool
     ) -> None:
         started_s = time.perf_counter()
-        self._run(fold, rules, params, first, last, counts, moments, skip=skip)
+        self._on_cpu(fold, rules, params, first, last, counts, moments, skip=skip)
         spent_s = time.perf_counter() - started_s
         with self._lock:
             self.busy_s += spent_s
@@ -154,11 +160,6 @@ class SweepKernel:
         per_set = ("entry_ns", "response_ns", "taker_e7", "maker_e7")
         rules = rules._replace(**{field: getattr(rules, field)[chosen] for field in per_set})
         return rules, np.ascontiguousarray(params[chosen]), chosen
-
-    def _run(
-        self, fold: Any, rules: Rules, params: Float64, first: int, last: int, counts: Any, moments: Any, *, skip: bool
-    ) -> None:
-        self._on_cpu(fold, rules, params, first, last, counts, moments, skip=skip)
 
     def _on_cpu(
         self, fold: Any, rules: Rules, params: Float64, first: int, last: int, counts: Any, moments: Any, *, skip: bool

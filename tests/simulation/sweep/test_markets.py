@@ -10,15 +10,17 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 
 from schwabot.api import _settings
 from schwabot.config import RunConfig
 from schwabot.engine import StopRequest
 from schwabot.errors import ConfigError, PolicyError
 from schwabot.modes.opening import open_feed
-from schwabot.modes.sweep_markets import Markets, declared, legs_of
+from schwabot.modes.sweep_markets import MarketPlan, Markets, declared, legs_of
 from schwabot.modes.sweep_slices import WHOLE, Slice, Slices
-from schwabot.modes.trading import open_policy
+from schwabot.modes.trading import open_desk, open_policy
+from schwabot.modules.device_graph import DeviceGraph
 from schwabot.records.audit import StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Kind, Ticks
@@ -139,3 +141,32 @@ def test_nor_is_it_forgotten_where_the_first_market_has_nothing_to_check_by(tmp_
     assert some.get("a", 0).facts.folds == {}
     with pytest.raises(PolicyError, match="promises what the policy does not keep"):
         some.get("b", 0)
+
+
+def test_a_device_that_fails_while_a_market_is_read_is_told_of(tmp_path: Path) -> None:
+    def fails(*given: Any) -> list[torch.Tensor]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    settings = _settings({"mode": "sweep", "source": {"events": 2000}, "sinks": {"progress": False}})
+    settings.policy.name, settings.sweep.folds = "threshold", 2
+    policy, told = open_policy(settings), list[str]()
+    space = open_space({"enter_bp": [0.5, 9.0]}, declared(policy.parameters, settings.modules))
+    desk = open_desk(settings, policy, quiet=True)
+    desk.pipeline.run_on(
+        DeviceGraph(desk.pipeline.graph, torch.device("cpu"), desk.pipeline.graph.initial_state(), call=fails)
+    )
+    some = Markets(settings, policy, space, Slices((Slice(),)), StopRequest(), desk, warn=told.append)
+    assert some.get(WHOLE, 0).facts.rows > 0
+    reason = "RuntimeError: CUDA error: an illegal memory access was encountered"
+    assert told == [f"warning: cpu failed ({reason}); the run goes on on the CPU"]
+
+
+def test_workers_take_the_first_device_that_they_have_or_none() -> None:
+    settings = _settings({"mode": "sweep"})
+    settings.device.kind, settings.device.index, settings.device.required = "cuda", 3, True
+    settings.policy.name = "threshold"
+    policy = open_policy(settings)
+    space = open_space({"enter_bp": [0.5, 9.0]}, declared(policy.parameters, settings.modules))
+    plan = MarketPlan.of(settings, "cuda", policy, space, Slices((Slice(),)))
+    device = plan.settings.device
+    assert (device.kind, device.index, device.required) == ("cuda", 0, False)
