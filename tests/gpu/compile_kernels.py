@@ -20,6 +20,9 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from schwabot_kernels.consensus.gpu import WIDEST
+from schwabot_kernels.phase.gpu import CELLS
+
 F64, F32, I64, I32, I8 = "*fp64", "*fp32", "*i64", "*i32", "*i8"
 N, LONG, X = "i32", "i64", "fp64"
 
@@ -28,7 +31,7 @@ N, LONG, X = "i32", "i64", "fp64"
 class Kernel:
     """A kernel as it is launched: where it is, types of its arguments in order, values of its constants.
 
-    None among the types stands for a constant, and may be left out.
+    None among the types stands for a constant, and may be left out. stack: bytes that a thread may spill.
     """
 
     module: str
@@ -36,6 +39,7 @@ class Kernel:
     types: tuple[str | None, ...]
     constants: dict[str, Any]
     warps: int = 4
+    stack: int = 16  # two numbers
 
     @property
     def label(self) -> str:
@@ -43,8 +47,10 @@ class Kernel:
         return f"{self.module}.{self.name}[{told}]"
 
 
-STREAMS = (2, 4, 7, 8)
-"""From nine streams on some kernels spill a little."""
+STREAMS = (2, 4, 7, 8, 9, 17)
+SPILLED = 512
+"""Bytes of a thread's stack that kernels of the core may take from nine streams on: there most of them spill, with an
+odd number by 32 to 400. Consensus' kernels end at ``WIDEST`` streams: beyond, the second cannot be launched."""
 SCANS = "schwabot_kernels.device_scan"
 ALIGN = "schwabot_kernels.align.gpu"
 PHASE = "schwabot_kernels.phase.gpu"
@@ -73,8 +79,8 @@ def _forecast_kernels() -> list[Kernel]:
         types = (I64, I64, F64, F64, F64, I8, *[F64] * 4, I64, F64, N, N, N, None, None)
         found.append(Kernel(FORECAST, "features_kernel", types, {"ROWS": 512 // width, "WIDTH": width}))
     for sums in (4, 16, 128):
-        types = (F64, I8, F64, F64, I8, F64, F64, *[N] * 7, None, None, None)
-        found.append(Kernel(FORECAST, "head_kernel", types, {"CLIP": 2.7, "ROWS": 1024 // sums, "SUMS": sums}))
+        types = (F64, I8, F64, F64, I8, *[F64] * 3, *[N] * 7, None, None)
+        found.append(Kernel(FORECAST, "head_kernel", types, {"ROWS": 1024 // sums, "SUMS": sums}))
     return found
 
 
@@ -117,15 +123,17 @@ def _core_kernels() -> Iterator[Kernel]:
     second = (I64, I32, *(F64,) * 6, I64, I64, I32, *(F64,) * 7, N, N, LONG, N, N, N)
     yield Kernel(CONSENSUS, "depth_carry_kernel", (F64, F64, F64, N), {"PER_EDGE": 256})
     for streams in STREAMS:
-        width = 4 if streams <= 4 else 8
+        width = max(4, triton.next_power_of_2(streams))
+        most = 16 if streams <= 8 else SPILLED
         size = {"V": streams, "BLOCK": 512, "WIDTH": width}
-        ring = {**size, "BLOCK": 128, "RING": 64, "W": width}
-        yield Kernel(ALIGN, "mark_kernel", (I32, I8, I64, I64, I64, I8, I64, N), size)
-        yield Kernel(ALIGN, "align_kernel", values, {**size, "TILE": 4}, 8)
-        yield Kernel(PHASE, "pair_kernel", pairs, {**size, "P": streams * (streams - 1) // 2, "TILE": 4}, 8)
+        ring = {**size, "BLOCK": min(128, CELLS // width), "RING": 64, "W": width}
+        yield Kernel(ALIGN, "mark_kernel", (I32, I8, I64, I64, I64, I8, I64, N), size, stack=most)
+        yield Kernel(ALIGN, "align_kernel", values, {**size, "TILE": 4}, 8, most)
+        yield Kernel(PHASE, "pair_kernel", pairs, {**size, "P": streams * (streams - 1) // 2, "TILE": 4}, 8, most)
         yield Kernel(PHASE, "drift_kernel", drift, ring)
-        yield Kernel(CONSENSUS, "first_kernel", first, size, 8)
-        yield Kernel(CONSENSUS, "second_kernel", second, size, 8)
+        if streams <= WIDEST:
+            yield Kernel(CONSENSUS, "first_kernel", first, size, 8, most)
+            yield Kernel(CONSENSUS, "second_kernel", second, size, 8, most)
     yield Kernel(LAG, "expected_kernel", (I32, *(F64,) * 16, N, N), {"V": 4, "BLOCK": 512})
 
 
@@ -137,12 +145,16 @@ KERNELS: list[Kernel] = [
 
 @dataclass(frozen=True)
 class Usage:
-    """What a compiled kernel takes: registers of a thread, bytes of stack (spills) and of shared memory."""
+    """What a compiled kernel takes: registers of a thread, bytes of stack (spills) and of shared memory.
+
+    ``most`` is what it may take of the stack.
+    """
 
     label: str
     registers: int
     stack: int
     shared: int
+    most: int
 
 
 def compiled(kernel: Kernel) -> Usage:
@@ -168,7 +180,7 @@ def compiled(kernel: Kernel) -> Usage:
             [str(tool), "--dump-resource-usage", file.name], capture_output=True, text=True, check=True
         ).stdout
     found = {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", told)}
-    return Usage(kernel.label, found["REG"], found["STACK"] + found["LOCAL"], code.metadata.shared)
+    return Usage(kernel.label, found["REG"], found["STACK"] + found["LOCAL"], code.metadata.shared, kernel.stack)
 
 
 def main(wanted: str = "") -> None:
