@@ -351,7 +351,7 @@ def drift_kernel(  # type: ignore[no-untyped-def]
     mask = inside[:, None] & (u < V)
     ours = mask & (past_row >= 0)
     after = (grid > tl.load(begun))[:, None]
-    kept = mask & ~ours & ~after
+    kept = mask & ~ours & ~after & (grid >= 0)[:, None]  # Triton's remainder of less than 0 is less than 0
     slot = (grid % (RING + 1))[:, None]
     past = tl.where(
         ours,
