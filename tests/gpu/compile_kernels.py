@@ -93,18 +93,14 @@ def _leadlag_kernels() -> list[Kernel]:
 
 def _memory_kernels() -> list[Kernel]:
     """Sums and readout of tables of 8 and of 16 bits, and the hash of 1, 3, 4 and 12 streams."""
-    none = (None,) * 2
-    groups = [
-        Kernel("schwabot_kernels.device_groups", "group_kernel", (F64, F64, *(I64,) * 3, F64, N, *none),
-               {"TILE": 256, "COLUMNS": columns}, 2)
-        for columns in (1, 4, 9)
-    ]  # fmt: skip
+    types = (F64, F64, *(I64,) * 3, F64, N, None)
+    groups = [Kernel("schwabot_kernels.device_groups", "group_kernel", types, {"TILE": 256}, 2)]
     tables = [
         Kernel(TABLES, "table_kernel", (F64, *(I64,) * 3, I32, *(F64,) * 5, N, N, N, None), {"TILE": tile}, warps)
         for tile, warps in ((256, 4), (32, 1))
     ]
-    types = (I64, I32, I64, *(F64,) * 3, I64, I64, *(F64,) * 4, I8, *(N,) * 5, *(None,) * 4)
-    constants = {"EDGE": 131_072, "TABLES": 16, "STEPS": 18, "ROWS": 128}
+    types = (I64, I32, I64, *(F64,) * 3, I64, I64, *(F64,) * 4, I8, *(N,) * 6, *(None,) * 3)
+    constants = {"EDGE": 131_072, "TABLES": 16, "ROWS": 128}
     hashes = [
         Kernel(HASHES, "hash_kernel", (*(F64,) * 6, I8, F64, F64, F32, I32, N, *(None,) * 6),
                {"V": v, "W": -(-v // 4) * 4, "L": length, "BITS": bits, "TABLES": count, "ROWS": 128})

@@ -281,7 +281,7 @@ DEAL_AGE = tl.constexpr(-1.0 / TRADE_AGE_S)
 FAR = tl.constexpr(FAR_BP)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N", "size"])
 def features_kernel(  # type: ignore[no-untyped-def]
     ts_ns, last_ns, x_at, micro_at, phase_at, route_at, usual_at, fast, slow, deal_x_at, deal_ns, found, N, V, size,
     ROWS: tl.constexpr, WIDTH: tl.constexpr,
@@ -377,7 +377,7 @@ def head(found: torch.Tensor, route: torch.Tensor, params: HeadParams) -> tuple[
     return forecasts, torch.where(number > 0.0, total / number, 0.0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N", "size"])
 def head_kernel(  # type: ignore[no-untyped-def]
     found, route, inverse_scale, coefficients, target, clip, forecasts, predicted, memory_horizon, N, V, size, F, H, W,
     ROWS: tl.constexpr, SUMS: tl.constexpr,

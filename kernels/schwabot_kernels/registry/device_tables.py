@@ -56,7 +56,7 @@ def then_slots(
     )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["known"])
 def table_kernel(
     keep, order, start, filled, code, weight, y, flat, direction, sums, known, groups, slots, TILE: tl.constexpr,
 ):  # fmt: skip
@@ -108,10 +108,10 @@ def left(epochs: tl.tensor) -> Any:
     return tl.exp(-tl.minimum(30.0 * epochs, 708.0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["asking", "rows", "known", "steps"])
 def read_kernel(
     asks, codes, until, number, edges, enough, start, order, epoch, sums, bases, found, thin, asking, rows, known,
-    groups, slots, EDGE: tl.constexpr, TABLES: tl.constexpr, STEPS: tl.constexpr, ROWS: tl.constexpr,
+    groups, slots, steps, EDGE: tl.constexpr, TABLES: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     """What asking rows find in their slots, summed over tables, and whether a slot of them is thin."""
     a = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
@@ -135,7 +135,7 @@ def read_kernel(
         first = tl.load(start + own, mask, other=0)
         low = first
         high = tl.load(start + own + 1, mask, other=0)
-        for _ in range(STEPS):  # to the first outcome that is not yet known
+        for _ in range(steps):  # to the first outcome that is not yet known
             middle = (low + high) // 2
             inside = middle < high
             earlier = inside & (tl.load(order + middle, inside, other=0) - table * tl.cast(known, tl.int64) < limit)
@@ -308,8 +308,8 @@ class _Level(Sums):
         read_kernel[(triton.cdiv(asking, ROWS),)](
             asks, codes.contiguous(), queue.until, times.number, times.edges, enough, self.groups.start,
             self.groups.order, self.epoch, self.prefix, self.bases, found, thin, asking, rows, known,
-            self.groups.groups, self.slots, EDGE=edge, TABLES=tables, STEPS=known.bit_length(), ROWS=ROWS,
-            num_warps=4, enable_fp_fusion=False,
+            self.groups.groups, self.slots, known.bit_length(), EDGE=edge, TABLES=tables, ROWS=ROWS, num_warps=4,
+            enable_fp_fusion=False,
         )  # fmt: skip
         return found, thin != 0
 
