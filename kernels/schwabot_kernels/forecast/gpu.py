@@ -356,7 +356,7 @@ def head(found: torch.Tensor, route: torch.Tensor, params: HeadParams) -> tuple[
     if by_triton(found):
         sums = triton.next_power_of_2(horizons * width)
         tile = max(1, TILE // sums)
-        clip = found.new_tensor([params.clip])
+        clip = found.new_full((1,), params.clip)
         head_kernel[(triton.cdiv(rows, tile),)](
             found, route.contiguous(), params.inverse_scale, params.coefficients, params.target, clip, forecasts,
             predicted, params.memory_horizon, rows, streams, rows * streams, count, horizons, width,
