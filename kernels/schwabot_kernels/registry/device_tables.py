@@ -17,6 +17,7 @@ import triton.language as tl
 from schwabot_kernels.device_groups import group_scan
 from schwabot_kernels.device_outcomes import Epochs, Groups, Queue, Sums
 from schwabot_kernels.device_scan import by_triton
+from schwabot_kernels.device_state import total
 from schwabot_kernels.registry.cpu import RegistryParams
 from schwabot_kernels.registry.slots import COUNT, FLAT, LAST_S, SQUARES, SUM, UP_DOWN
 
@@ -222,7 +223,7 @@ def _summed(here: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
     """Sum over tables, with the sign of the code. Shape: here [T, R, 5], codes [T, R]; returns [R, 4]."""
     sign = (2 * (codes >> 31) + 1).double()
     parts = (here[..., COUNT], here[..., FLAT], here[..., SUM] * sign, here[..., UP_DOWN] * sign)
-    return sum_in_order(torch.stack(parts, -1).movedim(0, -1))
+    return total(torch.stack(parts, -1).movedim(0, -1))
 
 
 class _Level(Sums):
@@ -265,7 +266,7 @@ class _Level(Sums):
             bases, base = None, table[..., :SUMS].reshape(groups.groups, SUMS)
         else:
             # Slots of level 8 whose first bits are these.
-            bases = sum_in_order(finer.bases.view(units + 1, groups.groups, 16, SUMS).movedim(2, -1))
+            bases = total(finer.bases.view(units + 1, groups.groups, 16, SUMS).movedim(2, -1))
             base = bases[0]
         super().__init__(groups, epoch, None, base, times.edges, bases)
 
@@ -335,11 +336,3 @@ def _values(outcomes: Outcomes) -> torch.Tensor:
     weighted = outcomes.weight * outcomes.y
     parts = (outcomes.weight, outcomes.flat, sign * weighted, sign * outcomes.direction, weighted * outcomes.y)
     return torch.stack([part.expand_as(sign) for part in parts], -1).flatten(0, 1)
-
-
-def sum_in_order(parts: torch.Tensor) -> torch.Tensor:
-    """Sum over the last dim, first to last, on every device and for every number of rows."""
-    total = parts[..., 0]
-    for k in range(1, parts.shape[-1]):
-        total = total + parts[..., k]
-    return total
