@@ -21,26 +21,23 @@ TILE = 256
 
 
 @triton.jit
-def group_kernel(
-    keep, values, order, start, filled, sums, C, TILE: tl.constexpr, COLUMNS: tl.constexpr,
-):  # fmt: skip
-    """Sums of one group, ``COLUMNS`` of its columns, at every outcome."""
+def group_kernel(keep, values, order, start, filled, sums, C, TILE: tl.constexpr):
+    """Sums of one column of one group, at every outcome."""
     group = tl.load(filled + tl.program_id(0))
     first = tl.load(start + group)
     end = tl.load(start + group + 1)
-    column = tl.program_id(1) * COLUMNS
-    for c in range(column, tl.minimum(column + COLUMNS, C)):
-        y = tl.zeros([1], tl.float64)
-        for tile in range(first, end, TILE):
-            at = tile + tl.arange(0, TILE)
-            mask = at < end
-            a = tl.load(keep + at, mask & (at > first), other=1.0)
-            row = tl.load(order + at, mask, other=0)
-            b = tl.load(values + row * C + c, mask, other=0.0)
-            a, b = tl.associative_scan((a, b), 0, then_affine)
-            after = tl.fma(a, y, b)
-            tl.store(sums + at * C + c, after, mask)
-            y = tl.sum(tl.where(at == tile + TILE - 1, after, 0.0), 0, keep_dims=True)
+    c = tl.program_id(1)
+    y = tl.zeros([1], tl.float64)
+    for tile in range(first, end, TILE):
+        at = tile + tl.arange(0, TILE)
+        mask = at < end
+        a = tl.load(keep + at, mask & (at > first), other=1.0)
+        row = tl.load(order + at, mask, other=0)
+        b = tl.load(values + row * C + c, mask, other=0.0)
+        a, b = tl.associative_scan((a, b), 0, then_affine)
+        after = tl.fma(a, y, b)
+        tl.store(sums + at * C + c, after, mask)
+        y = tl.sum(tl.where(at == tile + TILE - 1, after, 0.0), 0, keep_dims=True)
 
 
 def group_scan(
@@ -77,12 +74,9 @@ def group_scan(
         return _by_doubling(keep, values[order], start)
     groups = filled.shape[0]
     sums = torch.empty_like(values, memory_format=torch.contiguous_format)
-    # Few long groups: a program per column; many short ones: a program for all of them.
-    each = 1 if groups < 4096 else columns
-    group_kernel[(groups, triton.cdiv(columns, each))](
-        keep, values.contiguous(), order, start, filled, sums, columns, TILE=tile, COLUMNS=each, num_warps=2,
-        enable_fp_fusion=False,
-    )  # fmt: skip
+    group_kernel[(groups, columns)](
+        keep, values.contiguous(), order, start, filled, sums, columns, TILE=tile, num_warps=2, enable_fp_fusion=False
+    )
     return sums
 
 

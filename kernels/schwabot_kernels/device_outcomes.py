@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 
 from schwabot_kernels.device_groups import TILE, group_scan
+from schwabot_kernels.device_scan import last_row
 
 EPOCHS = 30.0
 NS = 1e-9
@@ -290,8 +291,11 @@ def put_back(ring: torch.Tensor, entries: torch.Tensor, head: tuple[int, int]) -
 
 
 def latest(mark: torch.Tensor, until: torch.Tensor) -> torch.Tensor:
-    """Last marked one of the first ``until`` outcomes, -1 for none. Shape: mark [M, V], until [N]; returns [N, V]."""
-    place = torch.arange(mark.shape[0], device=mark.device)[:, None]
-    found = torch.where(mark, place, -1).cummax(0).values
-    none = found.new_full((1, mark.shape[1]), -1)
-    return torch.cat((none, found))[until]
+    """Last marked one of the first ``until`` outcomes, -1 for none. Shape: mark [M, V], until [N]; returns [N, V].
+
+    Example:
+        >>> latest(torch.tensor([[False], [True], [False]]), torch.tensor([0, 1, 2, 3])).flatten().tolist()
+        [-1, -1, 1, 1]
+    """
+    none = torch.full((1, mark.shape[1]), -1, device=mark.device)
+    return torch.cat((none, last_row(mark, none[0])))[until]  # torch's cummax has one thread for a column

@@ -49,7 +49,10 @@ def _to_array(value: Any) -> Any:
 
 
 def with_lanes(streams: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
-    """What belongs to V streams in a state's row of W, whose other lanes stay. Shape: [V], [W]; returns [W]."""
+    """What belongs to V streams in a part of a state of W lanes, whose others stay.
+
+    Shape: [V, ...], [W, ...]; returns [W, ...].
+    """
     return torch.cat((streams, state[streams.shape[0] :]))
 
 
@@ -59,7 +62,7 @@ def shifted(values: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
 
 
 def total(values: torch.Tensor) -> torch.Tensor:
-    """Sum over the last axis from left to right, the same for any N. Shape: [N, V]; returns [N]."""
+    """Sum over the last axis from left to right, the same for any N. Shape: [..., V]; returns [...]."""
     found = values[..., 0]
     for v in range(1, values.shape[-1]):
         found = found + values[..., v]

@@ -20,6 +20,9 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from schwabot_kernels.consensus.gpu import WIDEST
+from schwabot_kernels.phase.gpu import CELLS
+
 F64, F32, I64, I32, I8 = "*fp64", "*fp32", "*i64", "*i32", "*i8"
 N, LONG, X = "i32", "i64", "fp64"
 
@@ -28,7 +31,7 @@ N, LONG, X = "i32", "i64", "fp64"
 class Kernel:
     """A kernel as it is launched: where it is, types of its arguments in order, values of its constants.
 
-    None among the types stands for a constant, and may be left out.
+    None among the types stands for a constant, and may be left out. stack: bytes that a thread may spill.
     """
 
     module: str
@@ -36,6 +39,7 @@ class Kernel:
     types: tuple[str | None, ...]
     constants: dict[str, Any]
     warps: int = 4
+    stack: int = 16  # two numbers
 
     @property
     def label(self) -> str:
@@ -43,8 +47,10 @@ class Kernel:
         return f"{self.module}.{self.name}[{told}]"
 
 
-STREAMS = (2, 4, 7, 8)
-"""From nine streams on some kernels spill a little."""
+STREAMS = (2, 4, 7, 8, 9, 17)
+SPILLED = 512
+"""Bytes of a thread's stack that kernels of the core may take from nine streams on: there most of them spill, with an
+odd number by 32 to 400. Consensus' kernels end at ``WIDEST`` streams: beyond, the second cannot be launched."""
 SCANS = "schwabot_kernels.device_scan"
 ALIGN = "schwabot_kernels.align.gpu"
 PHASE = "schwabot_kernels.phase.gpu"
@@ -73,8 +79,8 @@ def _forecast_kernels() -> list[Kernel]:
         types = (I64, I64, F64, F64, F64, I8, *[F64] * 4, I64, F64, N, N, N, None, None)
         found.append(Kernel(FORECAST, "features_kernel", types, {"ROWS": 512 // width, "WIDTH": width}))
     for sums in (4, 16, 128):
-        types = (F64, I8, F64, F64, I8, F64, F64, *[N] * 7, None, None, None)
-        found.append(Kernel(FORECAST, "head_kernel", types, {"CLIP": 2.7, "ROWS": 1024 // sums, "SUMS": sums}))
+        types = (F64, I8, F64, F64, I8, *[F64] * 3, *[N] * 7, None, None)
+        found.append(Kernel(FORECAST, "head_kernel", types, {"ROWS": 1024 // sums, "SUMS": sums}))
     return found
 
 
@@ -87,18 +93,14 @@ def _leadlag_kernels() -> list[Kernel]:
 
 def _memory_kernels() -> list[Kernel]:
     """Sums and readout of tables of 8 and of 16 bits, and the hash of 1, 3, 4 and 12 streams."""
-    none = (None,) * 2
-    groups = [
-        Kernel("schwabot_kernels.device_groups", "group_kernel", (F64, F64, *(I64,) * 3, F64, N, *none),
-               {"TILE": 256, "COLUMNS": columns}, 2)
-        for columns in (1, 4, 9)
-    ]  # fmt: skip
+    types = (F64, F64, *(I64,) * 3, F64, N, None)
+    groups = [Kernel("schwabot_kernels.device_groups", "group_kernel", types, {"TILE": 256}, 2)]
     tables = [
         Kernel(TABLES, "table_kernel", (F64, *(I64,) * 3, I32, *(F64,) * 5, N, N, N, None), {"TILE": tile}, warps)
         for tile, warps in ((256, 4), (32, 1))
     ]
-    types = (I64, I32, I64, *(F64,) * 3, I64, I64, *(F64,) * 4, I8, *(N,) * 5, *(None,) * 4)
-    constants = {"EDGE": 131_072, "TABLES": 16, "STEPS": 18, "ROWS": 128}
+    types = (I64, I32, I64, *(F64,) * 3, I64, I64, *(F64,) * 4, I8, *(N,) * 6, *(None,) * 3)
+    constants = {"EDGE": 131_072, "TABLES": 16, "ROWS": 128}
     hashes = [
         Kernel(HASHES, "hash_kernel", (*(F64,) * 6, I8, F64, F64, F32, I32, N, *(None,) * 6),
                {"V": v, "W": -(-v // 4) * 4, "L": length, "BITS": bits, "TABLES": count, "ROWS": 128})
@@ -117,15 +119,17 @@ def _core_kernels() -> Iterator[Kernel]:
     second = (I64, I32, *(F64,) * 6, I64, I64, I32, *(F64,) * 7, N, N, LONG, N, N, N)
     yield Kernel(CONSENSUS, "depth_carry_kernel", (F64, F64, F64, N), {"PER_EDGE": 256})
     for streams in STREAMS:
-        width = 4 if streams <= 4 else 8
+        width = max(4, triton.next_power_of_2(streams))
+        most = 16 if streams <= 8 else SPILLED
         size = {"V": streams, "BLOCK": 512, "WIDTH": width}
-        ring = {**size, "BLOCK": 128, "RING": 64, "W": width}
-        yield Kernel(ALIGN, "mark_kernel", (I32, I8, I64, I64, I64, I8, I64, N), size)
-        yield Kernel(ALIGN, "align_kernel", values, {**size, "TILE": 4}, 8)
-        yield Kernel(PHASE, "pair_kernel", pairs, {**size, "P": streams * (streams - 1) // 2, "TILE": 4}, 8)
+        ring = {**size, "BLOCK": min(128, CELLS // width), "RING": 64, "W": width}
+        yield Kernel(ALIGN, "mark_kernel", (I32, I8, I64, I64, I64, I8, I64, N), size, stack=most)
+        yield Kernel(ALIGN, "align_kernel", values, {**size, "TILE": 4}, 8, most)
+        yield Kernel(PHASE, "pair_kernel", pairs, {**size, "P": streams * (streams - 1) // 2, "TILE": 4}, 8, most)
         yield Kernel(PHASE, "drift_kernel", drift, ring)
-        yield Kernel(CONSENSUS, "first_kernel", first, size, 8)
-        yield Kernel(CONSENSUS, "second_kernel", second, size, 8)
+        if streams <= WIDEST:
+            yield Kernel(CONSENSUS, "first_kernel", first, size, 8, most)
+            yield Kernel(CONSENSUS, "second_kernel", second, size, 8, most)
     yield Kernel(LAG, "expected_kernel", (I32, *(F64,) * 16, N, N), {"V": 4, "BLOCK": 512})
 
 
@@ -137,12 +141,16 @@ KERNELS: list[Kernel] = [
 
 @dataclass(frozen=True)
 class Usage:
-    """What a compiled kernel takes: registers of a thread, bytes of stack (spills) and of shared memory."""
+    """What a compiled kernel takes: registers of a thread, bytes of stack (spills) and of shared memory.
+
+    ``most`` is what it may take of the stack.
+    """
 
     label: str
     registers: int
     stack: int
     shared: int
+    most: int
 
 
 def compiled(kernel: Kernel) -> Usage:
@@ -168,7 +176,7 @@ def compiled(kernel: Kernel) -> Usage:
             [str(tool), "--dump-resource-usage", file.name], capture_output=True, text=True, check=True
         ).stdout
     found = {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", told)}
-    return Usage(kernel.label, found["REG"], found["STACK"] + found["LOCAL"], code.metadata.shared)
+    return Usage(kernel.label, found["REG"], found["STACK"] + found["LOCAL"], code.metadata.shared, kernel.stack)
 
 
 def main(wanted: str = "") -> None:

@@ -24,7 +24,7 @@ def test_every_kernel_compiles_and_none_spills(root: Path) -> None:
     assert done.returncode == 0, done.stderr[-4_000:]
     usages = [json.loads(line) for line in done.stdout.splitlines()]
     assert usages
-    spilled = [usage for usage in usages if usage["stack"] > 16]  # two numbers
+    spilled = [usage for usage in usages if usage["stack"] > usage["most"]]
     assert not spilled, spilled
     too_large = [usage for usage in usages if usage["shared"] > 227 * 1024]
     assert not too_large, too_large

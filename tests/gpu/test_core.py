@@ -20,7 +20,7 @@ from schwabot.modules.settings import ModulesConfig
 from schwabot.records.instrument import Instrument
 from schwabot.ticks.capture import CaptureFeed
 from schwabot_kernels.align.gpu import align
-from schwabot_kernels.consensus.gpu import consensus
+from schwabot_kernels.consensus.gpu import WIDEST, consensus
 from schwabot_kernels.kalman.gpu import kalman
 from schwabot_kernels.lag.gpu_expected import expected_lag
 from schwabot_kernels.phase.gpu import phase
@@ -181,6 +181,12 @@ def test_triton_where_events_come_at_times_of_the_grid(share: float, device: str
     hold(making.quotes(market.instruments, rows), share, device, **SMALL)
 
 
+def test_triton_of_more_streams_than_a_program_holds(device: str, by_triton: None, poisoned: None) -> None:
+    market = adversarial(replace(LOUD, events=40, streams=WIDEST + 1, gaps=0.02))
+    assert len(market.instruments) > WIDEST
+    hold(market, 0.3, device, **SMALL)
+
+
 @pytest.mark.parametrize(("habits", "share"), [(replace(LOUD, events=90, streams=4, gaps=0.02), 0.2)])
 def test_triton_has_the_same_bits_however_it_is_cut(
     habits: Habits, share: float, device: str, by_triton: None, poisoned: None
@@ -243,7 +249,7 @@ def hold_cuts(market: Market, share: float, device: str, cuts: tuple[int, ...], 
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("streams", [2, 4, 7])
+@pytest.mark.parametrize("streams", [2, 4, 7, 16, 17])
 def test_full_size_on_the_device(streams: int, by_triton: None, poisoned: None) -> None:
     market = synthetic(300_000, seed=streams, streams=streams)
     hold(market, 0.0, "cuda", ModulesConfig())

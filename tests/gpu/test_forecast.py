@@ -121,15 +121,31 @@ def test_triton_says_what_plain_torch_says(device: str, events: int, cut: int) -
     call = with_head(market, cut)
     own = 10.0 * torch.randn(5, 2, events, dtype=torch.float64)
     own[2, 1, ::3] = torch.inf
-    plain = on_device(call, device, own=own, **SMALL)
+    plain = on_device(call, "cpu", own=own, **SMALL)
     with triton_on(device), poisoned():
         ours = on_device(call, device, own=own, **SMALL)
+    ours = (*(part.cpu() for part in ours[:3]), ForecastState(*(part.cpu() for part in ours[3])))
     assert_close(plain[0], ours[0], 1e-11, "features")
     assert ours[0][FEATURES + 1, ::3, 2].abs().max() == 0.0
     assert_close(plain[1], ours[1], 1e-11, "forecasts")
     assert_close(plain[2], ours[2], 1e-11, "predicted")
     for name, one, other in zip(ForecastState._fields, plain[3], ours[3], strict=True):
         assert_close(one.double(), other.double(), 1e-9, name)
+
+
+def test_triton_clips_at_the_limit_in_full(device: str) -> None:
+    """2.7 is no number of 32 bits, and every feature here is beyond it."""
+    call = with_head(making.synthetic(40, streams=2), 8)
+    call["clip"] = 2.7
+    found = torch.full((FEATURES, 32, 2), 1e6, dtype=torch.float64)
+    found[::2] *= -1.0
+    route = torch.zeros((32, 2), dtype=torch.int8)
+    call["inverse_scale"] = torch.ones_like(call.inverse_scale)
+    plain = gpu_head(call, found, route)
+    with triton_on(device), poisoned():
+        ours = gpu_head(call, found.to(device), route.to(device))
+    for one, other, name in zip(plain[1:], ours[1:], ("forecasts", "predicted"), strict=True):
+        assert_close(one, other.cpu(), 1e-13, name)
 
 
 def calls() -> Iterator[Recorded]:

@@ -20,6 +20,10 @@ from schwabot_kernels.device_scan import AFFINE, BLOCK, EDGE, affine, by_triton,
 from schwabot_kernels.device_state import OnDevice, on_16_bytes, shifted, total, with_lanes
 from schwabot_kernels.outcomes import NS
 
+WIDEST = 16
+"""Most streams whose rows a program holds. With 32 ``second_kernel`` would need 393 KB of shared memory, where a
+multiprocessor of a H100 lends 227, and ``first_kernel`` would spill 1.9 KB a thread: beyond it is plain torch."""
+
 
 class Queue(NamedTuple):
     """What is judged one horizon later. [Q]; ``number`` counts what is judged, as the ring's head does."""
@@ -69,10 +73,10 @@ def consensus(
     ts_ns, stream, kind, phase, compensated, route, quoted = on_16_bytes(
         ts_ns, stream, kind, phase, compensated, route, quoted
     )
-    find = _by_triton if by_triton(aligned.x) else _in_torch
+    streams = aligned.x.shape[1]
+    find = _by_triton if by_triton(aligned.x) and streams <= WIDEST else _in_torch
     found = find(aligned, ts_ns, stream, kind, phase, compensated, route, quoted, params, state, edge, block)
     waiting = _waiting(ts_ns, stream, found.value, params, state)
-    streams = aligned.x.shape[1]
     return found.ghost, state._replace(
         depth=found.depth,
         error_sum=with_lanes(found.errors[:streams], state.error_sum),

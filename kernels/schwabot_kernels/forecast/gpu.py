@@ -281,7 +281,7 @@ DEAL_AGE = tl.constexpr(-1.0 / TRADE_AGE_S)
 FAR = tl.constexpr(FAR_BP)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N", "size"])
 def features_kernel(  # type: ignore[no-untyped-def]
     ts_ns, last_ns, x_at, micro_at, phase_at, route_at, usual_at, fast, slow, deal_x_at, deal_ns, found, N, V, size,
     ROWS: tl.constexpr, WIDTH: tl.constexpr,
@@ -356,10 +356,11 @@ def head(found: torch.Tensor, route: torch.Tensor, params: HeadParams) -> tuple[
     if by_triton(found):
         sums = triton.next_power_of_2(horizons * width)
         tile = max(1, TILE // sums)
+        clip = found.new_full((1,), params.clip)
         head_kernel[(triton.cdiv(rows, tile),)](
-            found, route.contiguous(), params.inverse_scale, params.coefficients, params.target, forecasts, predicted,
-            params.memory_horizon, rows, streams, rows * streams, count, horizons, width,
-            CLIP=params.clip, ROWS=tile, SUMS=sums, num_warps=4, enable_fp_fusion=False,
+            found, route.contiguous(), params.inverse_scale, params.coefficients, params.target, clip, forecasts,
+            predicted, params.memory_horizon, rows, streams, rows * streams, count, horizons, width,
+            ROWS=tile, SUMS=sums, num_warps=4, enable_fp_fusion=False,
         )  # fmt: skip
         return forecasts, predicted
     said = found.new_zeros((rows, horizons, streams))
@@ -376,12 +377,13 @@ def head(found: torch.Tensor, route: torch.Tensor, params: HeadParams) -> tuple[
     return forecasts, torch.where(number > 0.0, total / number, 0.0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N", "size"])
 def head_kernel(  # type: ignore[no-untyped-def]
-    found, route, inverse_scale, coefficients, target, forecasts, predicted, memory_horizon, N, V, size, F, H, W,
-    CLIP: tl.constexpr, ROWS: tl.constexpr, SUMS: tl.constexpr,
+    found, route, inverse_scale, coefficients, target, clip, forecasts, predicted, memory_horizon, N, V, size, F, H, W,
+    ROWS: tl.constexpr, SUMS: tl.constexpr,
 ):  # fmt: skip
     """The head at ROWS events: a sum for every horizon and lane, feature after feature."""
+    bound = tl.load(clip)  # a number of a launch, or of the source, has 32 bits here
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     place = tl.arange(0, SUMS)
     h, v = place // W, place % W
@@ -391,7 +393,7 @@ def head_kernel(  # type: ignore[no-untyped-def]
         for k in range(F):
             feature = tl.load(plane, rows < N, other=0.0)
             plane += size
-            scaled = tl.minimum(tl.maximum(feature * tl.load(inverse_scale + k * W + u), -CLIP), CLIP)
+            scaled = tl.minimum(tl.maximum(feature * tl.load(inverse_scale + k * W + u), -bound), bound)
             weight = tl.load(coefficients + (u * F + k) * H * W + place, place < H * W, other=0.0)
             said += scaled[:, None] * weight[None, :]
     known = (v < V) & (h < H)

@@ -198,10 +198,11 @@ def _learn(
     # From edge to edge: the last map of every memory's part, the one that changes nothing where it has none.
     ends = torch.ones_like(begins)
     ends[:-1] = begins[1:]
+    end = ends.nonzero()[:, 0]
     whole_keep = keep.new_ones((edges, state.known_ns.numel()))
     whole_sums = keep.new_zeros((edges, 2, state.known_ns.numel()))
-    whole_keep[part[ends], memory[ends]] = keep[ends]
-    whole_sums[part[ends], :, memory[ends]] = sums[:, ends].T
+    whole_keep[part[end], memory[end]] = keep[end]
+    whole_sums[part[end], :, memory[end]] = sums[:, end].T
     start = torch.empty_like(whole_sums)
     y = torch.stack((state.known_weight.flatten(), state.known_excess.flatten()))
     for k in range(edges):
@@ -210,7 +211,8 @@ def _learn(
     after.known_weight[:], after.known_excess[:] = (total.view_as(state.known_weight) for total in y)
     last = torch.ones_like(begins)
     last[:-1] = ~same
-    after.known_ns.view(-1)[memory[last]] = due_ns[last]
+    newest = last.nonzero()[:, 0]
+    after.known_ns.view(-1)[memory[newest]] = due_ns[newest]
     weight, total = keep * start[part, :, memory].T + sums
     return Known(memory, row, due_ns, weight, total), after
 

@@ -26,6 +26,7 @@ from schwabot_kernels.device_outcomes import (
     taken,
 )
 from schwabot_kernels.device_scan import BLOCK, EDGE
+from schwabot_kernels.device_state import with_lanes
 from schwabot_kernels.lanes.cpu import (
     BUCKETS,
     COUNT,
@@ -177,9 +178,9 @@ def lanes(
                 state.clock.new_tensor(events + rows),
             )
         ),
-        voltage=_with_streams(state.voltage, volts[-1]),
-        lane=_with_streams(state.lane, lane[-1]),
-        x=_with_streams(state.x, x[-1]),
+        voltage=with_lanes(volts[-1], state.voltage),
+        lane=with_lanes(lane[-1], state.lane),
+        x=with_lanes(x[-1], state.x),
         head=state.head.new_tensor(head),
     )
     return Laned(m, now.snr, bits, volts, lane, pays), after
@@ -187,13 +188,6 @@ def lanes(
 
 def _lane_at(volts: torch.Tensor, params: LanesParams) -> torch.Tensor:
     return (volts >= params.medium).double() + (volts >= params.high).double()
-
-
-def _with_streams(before: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """A part of the state [W, ...] with new values of its streams [V, ...]."""
-    after = before.clone()
-    after[: values.shape[0]] = values
-    return after
 
 
 def _turns(
@@ -249,9 +243,9 @@ def _slopes(
     found = _latest_or(latest(marks, at.queue.until), slope, state.slope[:streams])
     products, squares = sums.bases[-1].unbind(1)
     return found, {
-        "products": _with_streams(state.products, products),
-        "squares": _with_streams(state.squares, squares),
-        "slope": _with_streams(state.slope, found[-1]),
+        "products": with_lanes(products, state.products),
+        "squares": with_lanes(squares, state.squares),
+        "slope": with_lanes(found[-1], state.slope),
     }
 
 
@@ -282,8 +276,8 @@ def _energies(
     upto = torch.arange(rows + 1, device=m.device)
     found = _latest_or(latest(marks, upto), inverse, state.inverse_energy[:streams])
     return m * m * found[:-1], {
-        "energy": _with_streams(state.energy, sums.bases[-1]),
-        "inverse_energy": _with_streams(state.inverse_energy, found[-1]),
+        "energy": with_lanes(sums.bases[-1], state.energy),
+        "inverse_energy": with_lanes(found[-1], state.inverse_energy),
     }
 
 
@@ -345,10 +339,10 @@ def _evidence(
     count = sums.read(asked, units, limit, epochs_now)[..., N_EFF] * times.scale[:, None]
     shape = (streams, BUCKETS)
     return Found(told[..., 1], told[..., 0], count), {
-        "buckets": _with_streams(state.buckets, sums.bases[-1].view(*shape, -1)),
-        "last_ns": _with_streams(state.last_ns, last_ns[-1].view(shape)),
-        "bucket_mean": _with_streams(state.bucket_mean, at_edges[-1, :, 0].view(shape)),
-        "bucket_snr": _with_streams(state.bucket_snr, at_edges[-1, :, 1].view(shape)),
+        "buckets": with_lanes(sums.bases[-1].view(*shape, -1), state.buckets),
+        "last_ns": with_lanes(last_ns[-1].view(shape), state.last_ns),
+        "bucket_mean": with_lanes(at_edges[-1, :, 0].view(shape), state.bucket_mean),
+        "bucket_snr": with_lanes(at_edges[-1, :, 1].view(shape), state.bucket_snr),
     }
 
 

@@ -20,8 +20,8 @@ from schwabot_kernels.device_state import OnDevice, on_16_bytes, shifted, total,
 from schwabot_kernels.phase.cpu import JOIN_WEIGHT, RING, PhaseParams
 from schwabot_kernels.phase.reference import CRITICAL, DRIFTING, ROUTE_DRIFTING, ROUTE_STALE, STABLE
 
-ROWS = 128
-"""Of a program that carries nothing from row to row."""
+CELLS = 1024
+"""Streams times events of a program that carries nothing from row to row; with more it spills."""
 
 
 class Drifted(NamedTuple):
@@ -351,7 +351,7 @@ def drift_kernel(  # type: ignore[no-untyped-def]
     mask = inside[:, None] & (u < V)
     ours = mask & (past_row >= 0)
     after = (grid > tl.load(begun))[:, None]
-    kept = mask & ~ours & ~after
+    kept = mask & ~ours & ~after & (grid >= 0)[:, None]  # Triton's remainder of less than 0 is less than 0
     slot = (grid % (RING + 1))[:, None]
     past = tl.where(
         ours,
@@ -429,10 +429,12 @@ def _drift_by_triton(
     events, streams = phi.shape
     compensated, drift = torch.empty_like(phi), torch.empty_like(phi)
     status, route = torch.empty_like(aligned.bad), torch.empty_like(aligned.bad)
-    drift_kernel[(triton.cdiv(events, ROWS),)](
+    width = max(4, triton.next_power_of_2(streams))
+    tile = max(1, min(128, CELLS // width))
+    drift_kernel[(triton.cdiv(events, tile),)](
         ts_ns, aligned.last_ns, aligned.bad, phi, state.phi, state.ring, begun, _settings(params, ts_ns.device),
         compensated, drift, status, route, events, params.window_ns // RING, params.stale_ns, events.bit_length(),
-        V=streams, W=state.ring.shape[1], RING=RING, BLOCK=ROWS,
-        WIDTH=max(4, triton.next_power_of_2(streams)), num_warps=4, enable_fp_fusion=False,
+        V=streams, W=state.ring.shape[1], RING=RING, BLOCK=tile, WIDTH=width,
+        num_warps=4, enable_fp_fusion=False,
     )  # fmt: skip
     return Drifted(phi, compensated, drift, status, route)

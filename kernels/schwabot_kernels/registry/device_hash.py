@@ -5,8 +5,6 @@ N rows, V streams, T tables, b bits, G groups of L hyperplanes; see hash.py, who
 
 # Triton knows tuples by their sums only.
 # ruff: noqa: RUF005, SIM108
-# mypy: disable-error-code="assignment, var-annotated"
-
 # mypy: disable-error-code="assignment, no-untyped-def, var-annotated"
 # (Triton kernels: their language has no types that mypy knows.)
 from __future__ import annotations

@@ -17,6 +17,7 @@ import triton.language as tl
 from schwabot_kernels.device_groups import group_scan
 from schwabot_kernels.device_outcomes import Epochs, Groups, Queue, Sums
 from schwabot_kernels.device_scan import by_triton
+from schwabot_kernels.device_state import total
 from schwabot_kernels.registry.cpu import RegistryParams
 from schwabot_kernels.registry.slots import COUNT, FLAT, LAST_S, SQUARES, SUM, UP_DOWN
 
@@ -56,7 +57,7 @@ def then_slots(
     )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["known"])
 def table_kernel(
     keep, order, start, filled, code, weight, y, flat, direction, sums, known, groups, slots, TILE: tl.constexpr,
 ):  # fmt: skip
@@ -108,10 +109,10 @@ def left(epochs: tl.tensor) -> Any:
     return tl.exp(-tl.minimum(30.0 * epochs, 708.0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["asking", "rows", "known", "steps"])
 def read_kernel(
     asks, codes, until, number, edges, enough, start, order, epoch, sums, bases, found, thin, asking, rows, known,
-    groups, slots, EDGE: tl.constexpr, TABLES: tl.constexpr, STEPS: tl.constexpr, ROWS: tl.constexpr,
+    groups, slots, steps, EDGE: tl.constexpr, TABLES: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     """What asking rows find in their slots, summed over tables, and whether a slot of them is thin."""
     a = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
@@ -135,7 +136,7 @@ def read_kernel(
         first = tl.load(start + own, mask, other=0)
         low = first
         high = tl.load(start + own + 1, mask, other=0)
-        for _ in range(STEPS):  # to the first outcome that is not yet known
+        for _ in range(steps):  # to the first outcome that is not yet known
             middle = (low + high) // 2
             inside = middle < high
             earlier = inside & (tl.load(order + middle, inside, other=0) - table * tl.cast(known, tl.int64) < limit)
@@ -222,7 +223,7 @@ def _summed(here: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
     """Sum over tables, with the sign of the code. Shape: here [T, R, 5], codes [T, R]; returns [R, 4]."""
     sign = (2 * (codes >> 31) + 1).double()
     parts = (here[..., COUNT], here[..., FLAT], here[..., SUM] * sign, here[..., UP_DOWN] * sign)
-    return sum_in_order(torch.stack(parts, -1).movedim(0, -1))
+    return total(torch.stack(parts, -1).movedim(0, -1))
 
 
 class _Level(Sums):
@@ -265,7 +266,7 @@ class _Level(Sums):
             bases, base = None, table[..., :SUMS].reshape(groups.groups, SUMS)
         else:
             # Slots of level 8 whose first bits are these.
-            bases = sum_in_order(finer.bases.view(units + 1, groups.groups, 16, SUMS).movedim(2, -1))
+            bases = total(finer.bases.view(units + 1, groups.groups, 16, SUMS).movedim(2, -1))
             base = bases[0]
         super().__init__(groups, epoch, None, base, times.edges, bases)
 
@@ -308,8 +309,8 @@ class _Level(Sums):
         read_kernel[(triton.cdiv(asking, ROWS),)](
             asks, codes.contiguous(), queue.until, times.number, times.edges, enough, self.groups.start,
             self.groups.order, self.epoch, self.prefix, self.bases, found, thin, asking, rows, known,
-            self.groups.groups, self.slots, EDGE=edge, TABLES=tables, STEPS=known.bit_length(), ROWS=ROWS,
-            num_warps=4, enable_fp_fusion=False,
+            self.groups.groups, self.slots, known.bit_length(), EDGE=edge, TABLES=tables, ROWS=ROWS, num_warps=4,
+            enable_fp_fusion=False,
         )  # fmt: skip
         return found, thin != 0
 
@@ -335,11 +336,3 @@ def _values(outcomes: Outcomes) -> torch.Tensor:
     weighted = outcomes.weight * outcomes.y
     parts = (outcomes.weight, outcomes.flat, sign * weighted, sign * outcomes.direction, weighted * outcomes.y)
     return torch.stack([part.expand_as(sign) for part in parts], -1).flatten(0, 1)
-
-
-def sum_in_order(parts: torch.Tensor) -> torch.Tensor:
-    """Sum over the last dim, first to last, on every device and for every number of rows."""
-    total = parts[..., 0]
-    for k in range(1, parts.shape[-1]):
-        total = total + parts[..., k]
-    return total

@@ -27,9 +27,10 @@ from schwabot_kernels.device_outcomes import (
     taken,
 )
 from schwabot_kernels.device_scan import BLOCK, EDGE
+from schwabot_kernels.device_state import total, with_lanes
 from schwabot_kernels.registry.cpu import HALF_SPREAD, SHRINK, RegistryParams
 from schwabot_kernels.registry.device_hash import codes_of
-from schwabot_kernels.registry.device_tables import READ, Outcomes, read_and_write, sum_in_order
+from schwabot_kernels.registry.device_tables import READ, Outcomes, read_and_write
 from schwabot_kernels.registry.slots import COUNT, FLAT, SUM, UP_DOWN
 from schwabot_kernels.scalar import MISSING_NS
 
@@ -147,8 +148,8 @@ def remember(
         **look.learnt,
         **tables,
         **echo_state,
-        mean_x=_with_streams(state.mean_x, look.mean_x[-1]),
-        x=_with_streams(state.x, x[-1]),
+        mean_x=with_lanes(look.mean_x[-1], state.mean_x),
+        x=with_lanes(x[-1], state.x),
         clock=torch.stack((state.clock.new_tensor(origin), *(t.edges[-1].long() for t in (times, echo_times)))),
         ghost=ghost[-1:].clone(),
         skill=skill.bases[-1, 0],
@@ -213,13 +214,6 @@ def _asked_epochs(times: Epochs, asks: torch.Tensor, queue: Queue) -> torch.Tens
     """Epoch in which the weight of every outcome is given. Shape: [M]."""
     pending = queue.row.shape[0] - asks.shape[0]
     return torch.cat((times.edges[:1].expand(pending), times.number[asks]))
-
-
-def _with_streams(before: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """A row of the state [W] with new values of its streams [V]."""
-    after = before.clone()
-    after[: values.shape[0]] = values
-    return after
 
 
 def _momentum_means(
@@ -309,11 +303,11 @@ def _echo(
     zero = torch.zeros_like(asks)
     now = memory.read(zero, asks // edge, queue.until[asks], times.number[asks])
     scale = times.scale[asks]
-    heard = sum_in_order(now[:, :bits] * _signs(codes[0, asks], bits)) * scale
+    heard = total(now[:, :bits] * _signs(codes[0, asks], bits)) * scale
     out = torch.zeros_like(times.scale)
     out[asks] = heard / (bits * (1.0 + now[:, bits] * scale))
     end = memory.bases[-1, 0]
-    return out, {"echo": _with_streams(state.echo, end[:bits]), "echo_weight": end[bits:].clone()}
+    return out, {"echo": with_lanes(end[:bits], state.echo), "echo_weight": end[bits:].clone()}
 
 
 def _skill(outcomes: Outcomes, prediction: torch.Tensor, queue: Queue, times: Epochs, state: Any, block: int) -> Sums:
