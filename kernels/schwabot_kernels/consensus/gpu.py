@@ -36,20 +36,10 @@ class Queue(NamedTuple):
 
 
 def consensus(
-    ts_ns: torch.Tensor,
-    stream: torch.Tensor,
-    kind: torch.Tensor,
-    aligned: Aligned,
-    phase: torch.Tensor,
-    compensated: torch.Tensor,
-    route: torch.Tensor,
-    quoted: torch.Tensor,
-    params: ConsensusParams,
-    state: OnDevice,
-    *,
-    edge: int = EDGE,
-    block: int = BLOCK,
-) -> tuple[torch.Tensor, OnDevice]:
+    ts_ns: torch.Tensor, stream: torch.Tensor, kind: torch.Tensor, aligned: Aligned, phase: torch.Tensor,
+    compensated: torch.Tensor, route: torch.Tensor, quoted: torch.Tensor, params: ConsensusParams, state:
+    OnDevice, *, edge: int = EDGE, block: int = BLOCK,
+) -> tuple[torch.Tensor, OnDevice]:  # fmt: skip
     """The weighted ghost.
 
     Args:
