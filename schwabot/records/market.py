@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -77,3 +78,21 @@ class Ticks:
 
     def __len__(self) -> int:
         return len(self.ts_recv_ns)
+
+
+class Row(NamedTuple):
+    """One row of ``Ticks`` as plain numbers, and ``ts_venue_ns``: venue time on our clock, or MISSING_NS."""
+
+    ts_recv_ns: int
+    ts_event_ns: int
+    ts_emit_ns: int
+    stream: int
+    kind: int
+    bid_ticks: int
+    ask_ticks: int
+    bid_lots: int
+    ask_lots: int
+    price_ticks: int
+    qty_lots: int
+    side: int
+    ts_venue_ns: int = MISSING_NS
