@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from schwabot.records.audit import SignalColumns, StepRecord
 from schwabot.records.market import Int64, Row, Ticks
 from schwabot.simulation.accounts import check_sums
@@ -16,9 +18,29 @@ from schwabot.simulation.outcome import Outcome
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot.simulation.rules import make_rules
 from schwabot_kernels.simulate.cpu import make_simulator
-from schwabot_kernels.simulate.state import FILLS_LOGGED, IS_FULL, ORDERS_SENT, grown, new_state
+from schwabot_kernels.simulate.state import (
+    BOOK_ROW,
+    FILL_ROW,
+    FILLS_LOGGED,
+    FIRST_ROW,
+    IS_FULL,
+    LAST_ROW,
+    NEXT,
+    ORDER_ROW,
+    ORDERS_SENT,
+    REQUESTS_OPEN,
+    RESTS,
+    TAIL_ROW,
+    TOUCH_ROW,
+    TRACED_ROW,
+    grown,
+    new_state,
+)
 
 FIRST_LOG = 1 << 12
+KNOWN = 6
+"""Entry of ``SimState.clock``: rows whose leg is known."""
+_ROW_COLUMNS = [TOUCH_ROW, LAST_ROW, FIRST_ROW, TAIL_ROW, TRACED_ROW, BOOK_ROW]
 
 
 class SimulatedBroker:
@@ -59,6 +81,32 @@ class SimulatedBroker:
     def finish(self) -> None:
         """No more rows will come: play those that waited."""
         self._advance(final=True)
+
+    def forget(self, newest: int) -> None:
+        """Drop rows of the market that nothing can ask for any more, so that a run may go on for months.
+
+        Kept are the newest rows, all that an order at the exchange may still meet, each leg's last rows, and the first
+        row of all, whose time policies know. Rows that fills and orders are logged with are renumbered, -1 = dropped.
+
+        Args:
+            newest: rows to keep at least.
+        """
+        rows, legs, clock = self.recorder.builder.rows, self._state.legs, self._state.clock
+        busy = (legs[:, RESTS] > 0) | (legs[:, REQUESTS_OPEN] > 0)
+        first = min([max(rows - newest, 0), int(clock[NEXT]), *legs[busy, TRACED_ROW].tolist()])
+        if first <= 0:
+            return
+        pinned = legs[:, _ROW_COLUMNS]
+        kept = np.unique(np.concatenate([[0], pinned[(pinned >= 0) & (pinned < first)], np.arange(first, rows)]))
+        self.recorder.builder.forget_all_but(kept)
+        number = np.full(rows + 1, -1)  # the last entry is that of no row, -1
+        number[kept] = np.arange(len(kept))
+        legs[:, _ROW_COLUMNS] = number[pinned]
+        for at in (NEXT, KNOWN):
+            clock[at] = np.searchsorted(kept, clock[at])
+        for log, column in ((self._state.fills, FILL_ROW), (self._state.orders_log, ORDER_ROW)):
+            log[:, column] = number[log[:, column]]
+        self._played = int(clock[NEXT])
 
     def outcome(self) -> Outcome:
         """What the run came to so far."""

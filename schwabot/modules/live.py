@@ -16,8 +16,8 @@ from schwabot.records.audit import ArbitrageEvents, LagDecisions
 from schwabot.records.market import MISSING_NS, Float64, Int8
 from schwabot_kernels import tree
 from schwabot_kernels.graph import cpu, step
-from schwabot_kernels.graph.step import Answer
 from schwabot_kernels.graph.op import grown_state
+from schwabot_kernels.graph.step import Answer
 
 
 class LiveSignal(NamedTuple):

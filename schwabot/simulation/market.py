@@ -242,6 +242,24 @@ class MarketBuilder:
         market.venue_ns[own] = np.maximum(venue_ns, self._last_venue_ns[v])
         self._last_venue_ns[v] = market.venue_ns[own[-1]]
 
+    def forget_all_but(self, kept: Int64) -> None:
+        """Drop all rows but these, which get the numbers 0, 1, ...; who knows rows by number has to learn the new ones.
+
+        Args:
+            kept: numbers of rows, ascending.
+        """
+        market, count = self._all, len(kept)
+        for name in Market._fields:
+            values = getattr(market, name)
+            values[..., :count] = values[..., kept]
+        self._lanes[:, :count] = self._lanes[:, kept]
+        self.rows = count
+        for v in range(len(self.instruments)):
+            own = np.flatnonzero(market.leg[:count] == v)
+            market.next_row[own[:-1]] = own[1:]
+            market.next_row[own[-1:]] = -1
+            self._last_row[v] = own[-1] if len(own) else -1
+
     def _make_room(self, rows: int) -> None:
         before = self._all
         capacity = len(before.ts_ns)
