@@ -17,7 +17,6 @@ from schwabot.simulation.settings import SimulationConfig
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot_kernels.simulate.state import FILL_ROW, ORDER_ROW
 
-
 POLICIES = pytest.mark.parametrize("policy", [threshold, quote_guard], ids=["takes", "posts"])
 
 
