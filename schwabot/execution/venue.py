@@ -116,7 +116,7 @@ class VenueBroker(SimulatedBroker):
             self._send(leg, row)
 
     def finish(self) -> None:
-        """Close the books. What is open at the venue stays open: whoever ends the run cancels it, where that is wanted."""
+        """Close the books; what is open at the venue stays open."""
         self._advance(final=True)
 
     def _pay_for_adopted(self) -> None:

@@ -1,4 +1,4 @@
-"""Orders at a venue: with the simulated exchange as the venue, a policy comes to exactly what it comes to in a backtest."""
+"""Orders at a venue: with the simulated exchange as the venue, a policy comes to what it comes to in a backtest."""
 
 from __future__ import annotations
 
