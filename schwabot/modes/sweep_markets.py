@@ -12,7 +12,7 @@ import numpy as np
 
 from schwabot import engine
 from schwabot.config import RunConfig
-from schwabot.errors import ConfigError, DataError
+from schwabot.errors import ConfigError, DataError, DeviceError
 from schwabot.modes.opening import ON_CPU, open_feed, while_compiling
 from schwabot.modes.sweep_slices import WHOLE, Slice, Slices
 from schwabot.modes.trading import Desk, open_desk, open_policy
@@ -197,6 +197,7 @@ class Markets:
         stop: Ctrl-C ends the reading.
         desk: of the whole source under the first setting of the graph, if it is open already.
         open_feed: opens a part of the source anew.
+        open_kernel: opens what runs sets on the graph's device.
         warn: is told why a device was given up.
     """
 
@@ -209,6 +210,7 @@ class Markets:
         stop: engine.StopRequest,
         desk: Desk | None = None,
         open_feed: Callable[[RunConfig], Feed] = open_feed,
+        open_kernel: Callable[..., SweepKernel] = open_kernel,
         warn: Callable[[str], None] = say,
     ) -> None:
         self._settings = settings
@@ -217,7 +219,7 @@ class Markets:
         self._stop = stop
         self._desk = desk
         self._head = desk.head if desk is not None else None
-        self._open_feed = open_feed
+        self._open_feed, self._open_kernel = open_feed, open_kernel
         self._warn = warn
         self._policies = {max(len(settings.policy.trade), 1): policy}
         self._kernels: dict[int, SweepKernel] = {}
@@ -231,6 +233,7 @@ class Markets:
 
         Raises:
             KeyboardInterrupt: it was stopped: half a market is none.
+            DeviceError: the device failed, and is required.
         """
         key = market, graph
         if key not in self._found:
@@ -258,8 +261,10 @@ class Markets:
         recorder = desk.recorder(settings)
         recorder.builder.known = self._slices.streams or recorder.builder.known
         if legs not in self._kernels:
-            device = desk.pipeline.device
-            self._kernels[legs], spent_s = while_compiling(lambda: open_kernel(policy, legs, device, self._warn))
+            device, required = desk.pipeline.device, settings.device.required
+            self._kernels[legs], spent_s = while_compiling(
+                lambda: self._open_kernel(policy, legs, device, self._warn, required=required)
+            )
             self.compile_s += spent_s + while_compiling(lambda: self._kernels[legs].warm_up(recorder))[1]
         kernel = self._kernels[legs]
         label = "sweep: reading" if market == WHOLE else f"sweep: reading {market}"
@@ -271,6 +276,8 @@ class Markets:
                 record = desk.pipeline.step(ticks)
                 recorder.step(ticks, record)
                 for lost in (one for one in record.fallbacks if one.component == "device"):
+                    if settings.device.required:
+                        raise DeviceError(engine.required_note(lost))
                     self._warn(engine.lost_note(lost))
         desk.pipeline.finish()
         recorder.finish()
@@ -308,7 +315,7 @@ class MarketPlan:
         cls, settings: RunConfig, device_type: str, policy: CompiledPolicy, space: Space, slices: Slices
     ) -> MarketPlan:
         """The plan of a run: on the kind of device that the run found, the first of a machine; no progress bars."""
-        device = dataclasses.replace(settings.device, kind=device_type, index=0, required=False)
+        device = dataclasses.replace(settings.device, kind=device_type, index=0)
         sinks = dataclasses.replace(settings.sinks, progress=False)
         told = dataclasses.replace(settings, device=device, sinks=sinks)
         return cls(told, space, slices, os.getcwd(), content_of(policy))

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from schwabot.cluster.worker import versions
 from schwabot.config import RunConfig
-from schwabot.errors import PolicyError
+from schwabot.errors import DeviceError, PolicyError
 from schwabot.modes.sweep_markets import Markets, content_of
 from schwabot.modes.sweep_slices import Slices
 from schwabot.records.instrument import Instrument
@@ -172,6 +172,7 @@ class Swept:
         numbers: entries for summary.json.
         notes: what a reader has to know.
         whole: all sets were tried.
+        lost: the error of a required device that failed: what was done by then is all there is.
     """
 
     outcome: Outcome
@@ -180,6 +181,7 @@ class Swept:
     numbers: dict[str, Any]
     notes: list[str]
     whole: bool
+    lost: DeviceError | None = None
 
 
 def sweep_markets(
@@ -244,15 +246,19 @@ def sweep_markets(
         "skips": skips,
     }
     numbers["unskipped_per_s"] = numbers["param_events_per_s"]
-    if skips and ended.ran:
-        numbers["unskipped_per_s"] = _unskipped(
-            {market: opened.first[market] for market in jumping}, bench, outcome, policy.source
-        )
-    surface = None if stop() else _surface(settings, outcome, opened, bench)
+    surface, lost = None, ended.lost
+    try:
+        if skips and ended.ran and not lost:
+            numbers["unskipped_per_s"] = _unskipped(
+                {market: opened.first[market] for market in jumping}, bench, outcome, policy.source
+            )
+        surface = None if lost or stop() else _surface(settings, outcome, opened, bench)
+    except DeviceError as error:
+        lost = error
     numbers |= {"threads": bench.slots, "cluster": bench.summary(), "markets": len(opened.first)}
     numbers |= {"verdict": said.word, "reasons": [said.headline, *said.reasons], "remarks": list(said.remarks)}
     notes = _notes(settings, outcome, ended, parts, opened)
-    return Swept(outcome, said, surface, numbers, notes, ended.whole)
+    return Swept(outcome, said, surface, numbers, notes, ended.whole, lost)
 
 
 def _unskipped(markets: Mapping[str, MarketFacts], bench: Bench, outcome: Outcome, policy: str) -> float:
@@ -332,8 +338,9 @@ def _notes(
     if parts is not None and parts.torn:
         notes.append(f"note: {parts.torn} files of an earlier part could not be read: their sets were run again")
     if not ended.whole:
+        why = "ended by its device" if ended.lost else "interrupted"
         notes.append(
-            f"note: interrupted after {outcome.results.sets:,} of {settings.sweep.sets:,} sets: run the same again in"
+            f"note: {why} after {outcome.results.sets:,} of {settings.sweep.sets:,} sets: run the same again in"
             " the same hydra.run.dir to go on"
         )
     if outcome.results.sets and not outcome.searched.trades.any():

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from schwabot.errors import SchwabotError, why
+from schwabot.errors import DeviceError, SchwabotError, why
 from schwabot.records.market import Float64
 from schwabot.signals.compiling import CompiledPolicy
 from schwabot.simulation.sweep.kernels import COUNTED, SUMMED, SweepKernel
@@ -56,18 +56,22 @@ class DeviceSweepKernel(SweepKernel):
         streams: their names, for errors.
         device: a CUDA device.
         warn: is told once why the device was given up.
+        required: do not go on on the CPU.
         make: what sweeps on the device.
+
+    Raises:
+        DeviceError: by every call from then on, where a required device was given up.
     """
 
     def __init__(
         self, policy: CompiledPolicy, legs: int, streams: Sequence[str] = (), *, device: torch.device,
-        warn: Callable[[str], None] = say, make: Make = on_device,
+        warn: Callable[[str], None] = say, required: bool = False, make: Make = on_device,
     ) -> None:  # fmt: skip
         super().__init__(policy, legs, streams)
         self.device = device
         self.failed: str | None = None
         """Why the device was given up; None while it answers."""
-        self._warn, self._make = warn, make
+        self._warn, self._required, self._make = warn, required, make
         self._sweeps: dict[bool, Any] = {}
         self._there: dict[int, tuple[Any, Any]] = {}
         self._one = threading.Lock()
@@ -106,6 +110,8 @@ class DeviceSweepKernel(SweepKernel):
                 self._give_up(str(error) if isinstance(error, DeviceUnfitError) else why(error))
             else:
                 return
+        elif self._required:
+            raise self._lost()
         super()._timed(fold, rules, params, first, last, counts, moments, skip=skip)
 
     def _on_device(
@@ -127,18 +133,31 @@ class DeviceSweepKernel(SweepKernel):
 
     def _give_up(self, reason: str) -> None:
         with self._one:
-            if self.failed is None:
-                self.failed = reason
-                self._there.clear()
-                self._sweeps.clear()
+            is_first, self.failed = self.failed is None, self.failed or reason
+            self._there.clear()
+            self._sweeps.clear()
+            if self._required:
+                raise self._lost()
+            if is_first:
                 self._warn(
                     f"warning: {self.device} can't sweep {self._policy.name} ({reason}); the sweep runs on the CPU,"
                     " with the same results"
                 )
 
+    def _lost(self) -> DeviceError:
+        return DeviceError(
+            f"device {self.device} is required and can't sweep {self._policy.name}: {self.failed}. Without"
+            " device.required=true the CPU takes over, with the same results"
+        )
+
 
 def open_kernel(
-    policy: CompiledPolicy, legs: int, device: torch.device, warn: Callable[[str], None] = say
+    policy: CompiledPolicy,
+    legs: int,
+    device: torch.device,
+    warn: Callable[[str], None] = say,
+    *,
+    required: bool = False,
 ) -> SweepKernel:
     """The kernel for a device.
 
@@ -147,6 +166,7 @@ def open_kernel(
         legs: number of traded streams.
         device: where to run.
         warn: is told once why a device was given up.
+        required: end with an error instead of going on on the CPU.
 
     Example:
         >>> from schwabot.signals.builtin.threshold import threshold
@@ -155,5 +175,5 @@ def open_kernel(
         'SweepKernel'
     """
     if device.type == "cuda":
-        return DeviceSweepKernel(policy, legs, device=device, warn=warn)
+        return DeviceSweepKernel(policy, legs, device=device, warn=warn, required=required)
     return SweepKernel(policy, legs)

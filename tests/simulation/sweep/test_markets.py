@@ -169,4 +169,4 @@ def test_workers_take_the_first_device_that_they_have_or_none() -> None:
     space = open_space({"enter_bp": [0.5, 9.0]}, declared(policy.parameters, settings.modules))
     plan = MarketPlan.of(settings, "cuda", policy, space, Slices((Slice(),)))
     device = plan.settings.device
-    assert (device.kind, device.index, device.required) == ("cuda", 0, False)
+    assert (device.kind, device.index, device.required) == ("cuda", 0, True)
