@@ -315,6 +315,9 @@ class BySegments:
         self.sweep = segments_of(policy.policy, policy.quiet, policy.event_of, policy.params_of)
         return self
 
+    def room(self) -> int:
+        return 2**40
+
     def put(self, lean: Lean) -> Lean:
         return lean
 

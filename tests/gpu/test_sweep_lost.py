@@ -1,4 +1,4 @@
-"""A sweep whose device fails on the way: it goes on on the CPU, or ends where the device is required."""
+"""A sweep whose device fails or is too small: the CPU goes on, or it ends; folds are put there as there is room."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -19,8 +20,9 @@ from schwabot.modes.sweep_slices import WHOLE, Slice, Slices
 from schwabot.modes.trading import open_desk, open_policy
 from schwabot.modules.device_graph import DeviceGraph
 from schwabot.run import main
+from schwabot.simulation.sweep.device_kernel import DeviceFolds
 from schwabot.simulation.sweep.ranges import open_space
-from tests.gpu.making_sweep import Card
+from tests.gpu.making_sweep import PLENTY, Card
 
 SWEEP = [
     "mode=sweep", "source.events=6000", "sweep.over={enter_bp: [0.02, 0.3]}", "sweep.sets=12", "sweep.batch=4",
@@ -93,3 +95,67 @@ def test_a_required_device_that_fails_while_a_market_is_read_ends_the_sweep() ->
     desk.pipeline.run_on(DeviceGraph(graph, torch.device("cpu"), graph.initial_state(), call=fails))
     with pytest.raises(DeviceError, match="device cpu is required and failed: RuntimeError: CUDA error"):
         Markets(settings, policy, space, Slices((Slice(),)), StopRequest(), desk).get(WHOLE, 0)
+
+
+# a device that is smaller than all folds
+
+
+FOLD = 200_000
+"""Bytes of the largest fold and somewhat more; the smallest is half of it at least."""
+
+
+@pytest.mark.parametrize(
+    ("room", "memory", "puts"),
+    [
+        (PLENTY, PLENTY, 5),  # once, for the check, all blocks, with skipping and without
+        (2 * FOLD, PLENTY, None),
+        (PLENTY, 2 * FOLD, None),  # it says that there is more than there is
+        (0, FOLD, None),
+    ],
+)
+def test_folds_go_through_a_device_that_is_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, memory: int, puts: int | None
+) -> None:
+    card = Card(room=room, memory=memory)
+    monkeypatch.setattr("schwabot.modes.sweep.Markets", partial(Markets, open_kernel=card.open_kernel))
+    _, summary = swept(tmp_path, "sweep.threads=1")
+    assert not any("can't sweep" in note for note in summary["notes"])
+    assert card.most <= min(room or FOLD, memory)
+    if puts is not None:
+        assert card.puts == puts
+    elif room:
+        assert 5 < card.puts < card.calls  # some were still there when they were asked for again
+    else:
+        assert card.puts > 5
+
+
+def test_what_fits_nowhere_is_swept_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = Card(memory=FOLD // 8)
+    monkeypatch.setattr("schwabot.modes.sweep.Markets", partial(Markets, open_kernel=card.open_kernel))
+    _, summary = swept(tmp_path, "sweep.threads=1")
+    (told,) = (note for note in summary["notes"] if "can't sweep" in note)
+    assert "(OutOfMemoryError: CUDA out of memory: " in told
+    assert card.calls == 0
+
+
+def test_folds_that_are_asked_for_in_turn_are_not_all_put_out() -> None:
+    folds, puts = [np.zeros(k) for k in (10, 11, 12, 13)], list[int]()
+
+    class Small:
+        def room(self) -> int:
+            return 8 * 34
+
+        def put(self, fold: Any) -> Any:
+            puts.append(len(fold))
+            return fold
+
+    there, small = DeviceFolds(), Small()
+    for _ in range(3):
+        for fold in folds:
+            assert there.get(small, fold) is fold
+    assert puts == [10, 11, 12, 13, 12, 13, 12, 13]
+    there.clear()  # as memory ran out
+    for fold in folds[:3]:
+        there.get(small, fold)
+    assert puts[8:] == [10, 11, 12]
+    assert len(there._there) == 1

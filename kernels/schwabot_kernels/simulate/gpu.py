@@ -33,7 +33,7 @@ THREADS = 131_072
 BLOCK = 128
 """Threads of a block."""
 SHARE = 0.5
-"""Of the memory that is free, what a launch may take."""
+"""Of the memory that is free, what all folds may take, and of what they leave, what a launch may."""
 SIMULATED = bool(config.ENABLE_CUDASIM)
 KERNEL: dict[str, Any] = {} if SIMULATED else {"lto": False}
 """Options of every kernel; with link-time optimisation it would be the linker that decides about contraction."""
@@ -162,6 +162,11 @@ def room(shape: tuple[int, ...], kind: Any, device: torch.device) -> Any:
 
 def put(value: Any, device: torch.device) -> Any:
     """The same with every array on the device; tuples of arrays stay such tuples."""
+    return seen(moved(value, device))
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """The same with every array as a tensor on the device."""
     if isinstance(value, np.ndarray):
         held = np.ascontiguousarray(value)
         if SIMULATED:
@@ -169,10 +174,19 @@ def put(value: Any, device: torch.device) -> Any:
         there = torch.from_numpy(held if held.flags.writeable else held.copy())
         if there.numel():
             there = there.pin_memory()
-        return cuda.as_cuda_array(there.to(device, non_blocking=True))
+        return there.to(device, non_blocking=True)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(put(one, device) for one in value))
+        return type(value)(*(moved(one, device) for one in value))
     return int(value) if isinstance(value, np.integer) else value
+
+
+def seen(value: Any) -> Any:
+    """The same with every tensor as kernels take it."""
+    if isinstance(value, torch.Tensor):
+        return cuda.as_cuda_array(value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(seen, value))
+    return value
 
 
 def back(array: Any) -> Any:
@@ -267,10 +281,18 @@ class SegmentedSweep:
         self._lock = threading.Lock()
         self.used = Usage()
 
+    def room(self) -> int:
+        """Bytes that folds may take of the device."""
+        return int(SHARE * free_bytes(self._device))
+
     def put(self, lean: Lean) -> Fold:
-        """A market on the device, for as many sweeps as there are."""
+        """A market on the device, for as many sweeps as there are: each array once, and none that no kernel reads."""
+        own, nothing = lean.market.signals[lean.leg], np.zeros(0)
+        number = next(s for s, one in enumerate(own) if one.ctypes.data == lean.signal.ctypes.data)
+        market = lean.market._replace(mark=lean.market.mark[:0])
         with on(self._device):
-            return Fold(lean, put(lean, self._device))
+            there = moved(lean._replace(market=market, signal=nothing), self._device)
+            return Fold(lean, seen(there._replace(signal=there.market.signals[lean.leg, number])))
 
     def __call__(self, fold: Fold, rules: Rules, params: F64, first: int, last: int, counts: I64, moments: F64) -> None:
         """Sets ``first`` to ``last`` - 1 into rows of counts [P, L, COUNTS] and moments [P, L, MOMENTS].
@@ -294,7 +316,7 @@ class SegmentedSweep:
             sets = -(-sets // 2)
         needed = cutting.bytes_of(self._plan(lean, rules, sets), lean.ends.size, self._memory)
         if needed > free:
-            raise DeviceUnfitError(f"one set needs {needed:,} bytes of its memory, and {free:,} may be used")
+            raise torch.OutOfMemoryError(f"one set needs {needed:,} bytes of its memory, and {free:,} may be used")
         return sets
 
     def _plan(self, lean: Lean, rules: Rules, sets: int) -> cutting.Plan:
@@ -386,6 +408,10 @@ class GeneralSweep:
         self._lock = threading.Lock()
         self.used = Usage()
 
+    def room(self) -> int:
+        """Bytes that folds may take of the device."""
+        return int(SHARE * free_bytes(self._device))
+
     def put(self, market: Market) -> Fold:
         """A market on the device, for as many sweeps as there are."""
         with on(self._device):
@@ -402,7 +428,7 @@ class GeneralSweep:
             free = int(SHARE * free_bytes(self._device))
             most = free // max(1, sum(array.nbytes for array in flat))
             if most < 1:
-                raise DeviceUnfitError(f"one set needs more than the {free:,} bytes that may be used of its memory")
+                raise torch.OutOfMemoryError(f"one set needs more than the {free:,} bytes that may be used there")
             for begin in range(first, last, most):
                 end = min(begin + most, last)
                 part = Given(params[begin:end], counts[begin:end], moments[begin:end])

@@ -18,6 +18,47 @@ from schwabot.simulation.sweep.kernels import COUNTED, SUMMED, SweepKernel
 from schwabot_kernels.simulate.cutting import DeviceUnfitError
 from schwabot_kernels.simulate.records import COUNTS, MOMENTS, Rules
 
+
+class DeviceFolds:
+    """Folds on a device, as many as there is room for; what is put out is put there again when it is asked for.
+
+    Sets run block by block through all folds in turn, so the one that was put there last is the one that is needed
+    last. To put out the one used longest ago, as caches do, would leave none to come back to.
+    """
+
+    def __init__(self) -> None:
+        self._there: dict[int, tuple[Any, Any, int]] = {}
+        self._room: int | None = None
+
+    def get(self, sweep: Any, fold: Any) -> Any:
+        """A fold where the sweep reads it; others are put out where there is no room for it beside them."""
+        if id(fold) not in self._there:
+            if self._room is None:
+                self._room = sweep.room()
+            size = bytes_of(fold)
+            while self._there and size + sum(held for _, _, held in self._there.values()) > self._room:
+                self._there.popitem()
+            self._there[id(fold)] = fold, sweep.put(fold), size  # with the fold, as its number may be another's then
+        return self._there[id(fold)][1]
+
+    def clear(self) -> None:
+        """Put all out; there is less room than it seemed."""
+        self._there.clear()
+        self._room = self._room and self._room // 2
+
+
+def bytes_of(value: Any) -> int:
+    """Bytes of all arrays in a tuple of arrays and tuples.
+
+    Example:
+        >>> bytes_of((np.zeros(3), 7, (np.zeros(2, np.int8),)))
+        26
+    """
+    if isinstance(value, tuple):
+        return sum(map(bytes_of, value))
+    return value.nbytes if isinstance(value, np.ndarray) else 0
+
+
 Make = Callable[[CompiledPolicy, torch.device, bool, bool], Any]
 """Policy, device, jumps where it is quiet, skips → what sweeps on a device, see ``schwabot_kernels.simulate.gpu``."""
 
@@ -47,7 +88,8 @@ def on_device(policy: CompiledPolicy, device: torch.device, skips: bool, skip: b
 class DeviceSweepKernel(SweepKernel):
     """Runs parameter sets on a CUDA device; whatever fails there runs on the CPU, as does all that follows.
 
-    A fold is put on the device when it is first swept, and stays there. Accounts are integers and nothing is rounded
+    A fold is put on the device when it is first swept, for sweeps with skipping and without, and stays there while
+    there is room. Accounts are integers and nothing is rounded
     otherwise, so where a set runs changes no number; ``check`` sees to that on some sets.
 
     Args:
@@ -73,7 +115,7 @@ class DeviceSweepKernel(SweepKernel):
         """Why the device was given up; None while it answers."""
         self._warn, self._required, self._make = warn, required, make
         self._sweeps: dict[bool, Any] = {}
-        self._there: dict[int, tuple[Any, Any]] = {}
+        self._folds = DeviceFolds()
         self._one = threading.Lock()
 
     def check(self, fold: Any, rules: Rules, params: Float64, name: str = "the first fold") -> None:
@@ -124,9 +166,14 @@ class DeviceSweepKernel(SweepKernel):
             if skip not in self._sweeps:
                 self._sweeps[skip] = self._make(self._policy, self.device, self.skips, skip)
             sweep = self._sweeps[skip]
-            if id(fold) not in self._there:
-                self._there[id(fold)] = fold, sweep.put(fold)
-            sweep(self._there[id(fold)][1], rules, params, first, last, counts, moments)
+            is_full = False
+            try:
+                sweep(self._folds.get(sweep, fold), rules, params, first, last, counts, moments)
+            except torch.OutOfMemoryError:
+                is_full = True
+            if is_full:  # here, as the error holds on to what was begun
+                self._folds.clear()
+                sweep(self._folds.get(sweep, fold), rules, params, first, last, counts, moments)
             spent_s = time.perf_counter() - started_s
         with self._lock:
             self.device_s += spent_s
@@ -134,7 +181,7 @@ class DeviceSweepKernel(SweepKernel):
     def _give_up(self, reason: str) -> None:
         with self._one:
             is_first, self.failed = self.failed is None, self.failed or reason
-            self._there.clear()
+            self._folds.clear()
             self._sweeps.clear()
             if self._required:
                 raise self._lost()
