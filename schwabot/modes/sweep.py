@@ -106,7 +106,7 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
         cluster = None
         if settings.cluster.kind == "ray":
             plan = MarketPlan.of(settings, job.device.partition(":")[0], job.policy, job.space, job.slices)
-            cluster = held.enter_context(RayCluster(settings.cluster, plan, keys))
+            cluster = held.enter_context(RayCluster(settings.cluster, plan, keys, warn))
         if settings.sinks.console:
             print(f"schwabot sweep on {job.device}: {describe(settings)}", flush=True)  # noqa: T201
         stop = held.enter_context(engine.StopRequest())

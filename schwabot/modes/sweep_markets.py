@@ -244,6 +244,11 @@ class Markets:
         """Time spent in the kernels since the last call, over all threads; see ``SweepKernel.take_busy_s``."""
         return sum(kernel.take_busy_s(threads) for kernel in self._kernels.values())
 
+    @property
+    def on_device(self) -> bool:
+        """Do all sets run on a device?"""
+        return bool(self._kernels) and all(kernel.on_device for kernel in self._kernels.values())
+
     def _open(self, market: str, graph: int) -> Resident:
         part = self._slices.named(market)
         settings = changed(part.settings(self._settings), self._space.graph_setting(graph))
@@ -302,6 +307,7 @@ class MarketPlan:
         slices: what the source is cut into.
         folder: where the run was started; used where it is there, so that relative paths mean the same.
         policy: digest of what the policy depends on; None where that can't be told, and then it is not compared.
+        notes: why a device was given up, where it is open.
     """
 
     settings: RunConfig
@@ -309,6 +315,7 @@ class MarketPlan:
     slices: Slices
     folder: str
     policy: str | None
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     @classmethod
     def of(
@@ -338,5 +345,6 @@ class MarketPlan:
                     f"policy={self.settings.policy.name}, or something that it uses, is another one on a worker: copy"
                     " its files there"
                 )
-            self._markets = Markets(self.settings, policy, self.space, self.slices, engine.StopRequest())
+            stop = engine.StopRequest()
+            self._markets = Markets(self.settings, policy, self.space, self.slices, stop, warn=self.notes.append)
         return self._markets.get(market, graph)

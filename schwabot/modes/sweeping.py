@@ -49,6 +49,11 @@ class Bench(Protocol):
         """Shards that run side by side."""
         ...
 
+    @property
+    def on_device(self) -> bool:
+        """Does one device run all shards, one after the other? Then to cut sets into parts only makes them smaller."""
+        ...
+
     def open(self, keys: Sequence[Key], stop: Callable[[], bool]) -> list[MarketFacts]:
         """Open markets; says what there is to know of them."""
         ...
@@ -72,6 +77,11 @@ class Here:
     def __init__(self, markets: Markets, threads: int) -> None:
         self.slots = threads or cores()
         self._markets = markets
+
+    @property
+    def on_device(self) -> bool:
+        """Does a device run all shards?"""
+        return self._markets.on_device
 
     def open(self, keys: Sequence[Key], stop: Callable[[], bool]) -> list[MarketFacts]:
         """Open markets, one after the other."""
@@ -213,7 +223,7 @@ def sweep_markets(
     skips = policy.quiet is not None and policy.skip_signal is not None and bool(jumping)
     results = Results(space, opened.rows_of_set(folds))
     shards = sum(len(one.folds) for one in opened.first.values())
-    pieces = max(1, -(-bench.slots // shards) if skips else bench.slots)
+    pieces = 1 if bench.on_device else max(1, -(-bench.slots // shards) if skips else bench.slots)
     bench.take_busy_s()
     begun_s = time.perf_counter()
 
@@ -269,7 +279,7 @@ def _unskipped(markets: Mapping[str, MarketFacts], bench: Bench, outcome: Outcom
         numbers[0] = outcome.best
     numbers = np.unique(numbers)
     market, facts = max(markets.items(), key=lambda one: (one[1].rows, one[0]))
-    pieces = max(1, -(-bench.slots // len(facts.folds)))
+    pieces = 1 if bench.on_device else max(1, -(-bench.slots // len(facts.folds)))
     shards = shards_of(market, results.space, 0, results.values[numbers], facts.folds, pieces, skips=False)
     bench.take_busy_s()
     found = bench.run(shards)

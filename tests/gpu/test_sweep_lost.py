@@ -118,11 +118,12 @@ def test_folds_go_through_a_device_that_is_smaller(
 ) -> None:
     card = Card(room=room, memory=memory)
     monkeypatch.setattr("schwabot.modes.sweep.Markets", partial(Markets, open_kernel=card.open_kernel))
-    _, summary = swept(tmp_path, "sweep.threads=1")
+    _, summary = swept(tmp_path, f"sweep.threads={1 if puts is None else 8}")
     assert not any("can't sweep" in note for note in summary["notes"])
     assert card.most <= min(room or FOLD, memory)
     if puts is not None:
         assert card.puts == puts
+        assert card.calls == 1 + 3 * 5 + 5 + 4  # a set is not cut off from its block for the threads there are
     elif room:
         assert 5 < card.puts < card.calls  # some were still there when they were asked for again
     else:

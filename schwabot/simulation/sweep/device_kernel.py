@@ -118,6 +118,11 @@ class DeviceSweepKernel(SweepKernel):
         self._folds = DeviceFolds()
         self._one = threading.Lock()
 
+    @property
+    def on_device(self) -> bool:
+        """Do sets run on the device still?"""
+        return self.failed is None
+
     def check(self, fold: Any, rules: Rules, params: Float64, name: str = "the first fold") -> None:
         """As ``SweepKernel.check``; besides, the device has to come to the CPU's numbers or is given up."""
         super().check(fold, rules, params, name)
