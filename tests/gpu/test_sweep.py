@@ -417,6 +417,8 @@ def test_kernels_compile_and_round_as_the_cpu_does(root: Path, tmp_path: Path) -
     assert "an index that its source does not tell" in refused.pop("quote_guard.general")
     assert set(refused.values()) == {""}
     assert {"threshold.skipping", "lead_lag.skipping", "mean_reversion.skipping", "own.general"} <= set(refused)
+    for name, one in found.items():
+        assert one.get("kept", True), name  # what a second process would read is the same code
     for name in refused:
         one = found[name]
         assert one["fused"] == one["other_order_of_nan"] == one["local"] == 0, one

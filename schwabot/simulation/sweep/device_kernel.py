@@ -80,9 +80,9 @@ def on_device(policy: CompiledPolicy, device: torch.device, skips: bool, skip: b
     from schwabot_kernels.simulate.gpu import GeneralSweep, SegmentedSweep
 
     if not skips:
-        return GeneralSweep(policy.policy, policy.event_of, policy.params_of, policy.memory, device)
+        return GeneralSweep(policy.policy, policy.event_of, policy.params_of, policy.memory, device, policy.key)
     four = (policy.policy, policy.quiet, policy.event_of, policy.params_of)
-    return SegmentedSweep(*four, policy.memory, device, skip=skip)
+    return SegmentedSweep(*four, policy.memory, device, skip=skip, key=policy.key)
 
 
 class DeviceSweepKernel(SweepKernel):
