@@ -73,6 +73,20 @@ def test_nor_are_sets_lost_with_a_device_that_fails_behind_the_last(
     assert "is required and can't sweep" in summary["error"]
 
 
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_a_required_device_that_fails_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails_at: int
+) -> None:
+    """When it is compared with the CPU, which is before there is a run to write of; at the first set."""
+    card = Card(fails_at=fails_at)
+    monkeypatch.setattr("schwabot.modes.sweep.Markets", partial(Markets, open_kernel=card.open_kernel))
+    with pytest.raises(SystemExit):
+        swept(tmp_path, "device.required=true", "sweep.threads=1")
+    assert "error: device cuda:0 is required and can't sweep threshold" in capsys.readouterr().err
+    assert not (tmp_path / "sweep.parquet").exists()
+    assert (tmp_path / "summary.json").exists() == (fails_at > 1)
+
+
 def test_otherwise_the_cpu_goes_on_with_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted, _ = swept(tmp_path / "cpu")
     card = Card(fails_at=9)
