@@ -20,9 +20,13 @@ from schwabot.modes.sweep_slices import WHOLE, Slice, Slices
 from schwabot.modes.trading import open_desk, open_policy
 from schwabot.modules.device_graph import DeviceGraph
 from schwabot.run import main
+from schwabot.signals.builtin.threshold import threshold
+from schwabot.signals.compiling import compile_policy
 from schwabot.simulation.sweep.device_kernel import DeviceFolds
 from schwabot.simulation.sweep.ranges import open_space
+from schwabot_kernels.simulate.records import COUNTS, MOMENTS
 from tests.gpu.making_sweep import PLENTY, Card
+from tests.kernels.making_threshold import make_market, make_rules
 
 SWEEP = [
     "mode=sweep", "source.events=6000", "sweep.over={enter_bp: [0.02, 0.3]}", "sweep.sets=12", "sweep.batch=4",
@@ -85,6 +89,19 @@ def test_a_required_device_that_fails_at_once(
     assert "error: device cuda:0 is required and can't sweep threshold" in capsys.readouterr().err
     assert not (tmp_path / "sweep.parquet").exists()
     assert (tmp_path / "summary.json").exists() == (fails_at > 1)
+
+
+def test_a_required_device_that_was_given_up_is_not_passed_over_by_another_thread() -> None:
+    compiled, card, told = compile_policy(threshold), Card(fails_at=1), list[str]()
+    kernel = card.open_kernel(compiled, 1, torch.device("cpu"), told.append, required=True)
+    market = make_market(5, 300, inverse=False, late_leg=False, nan=0.1, ties=False)
+    rules = make_rules(5, 2, market, inverse=False, model=0, latency_ns=60, funding=1, bucket_ns=500)
+    fold, params = kernel.prepare(market, rules.bucket_ns), compiled.row()[None, :].repeat(2, 0)
+    for _ in range(2):
+        with pytest.raises(DeviceError, match="unspecified launch failure"):
+            kernel(fold, rules, params, 0, 2, np.zeros((2, 1, COUNTS), np.int64), np.zeros((2, 1, MOMENTS)))
+    assert card.calls == 1
+    assert told == []
 
 
 def test_otherwise_the_cpu_goes_on_with_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
