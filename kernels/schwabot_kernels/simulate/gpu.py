@@ -316,6 +316,7 @@ class SegmentedSweep:
 
         Raises:
             DeviceUnfitError: it has to run on the CPU; says why.
+            torch.OutOfMemoryError: there is not enough left for one set; fewer folds there may help.
         """
         with self._lock, on(self._device):
             if self._reads is None:
@@ -442,6 +443,7 @@ class GeneralSweep:
 
         Raises:
             DeviceUnfitError: it has to run on the CPU; says why.
+            torch.OutOfMemoryError: there is not enough left for one set; fewer folds there may help.
         """
         flat = self._flat(fold.host, rules.scale.size)
         with self._lock, on(self._device):
