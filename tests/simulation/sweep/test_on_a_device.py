@@ -25,8 +25,8 @@ from schwabot.signals.compiling import compile_policy
 from schwabot.simulation.sweep.device_kernel import DeviceFolds
 from schwabot.simulation.sweep.ranges import open_space
 from schwabot_kernels.simulate.records import COUNTS, MOMENTS
-from tests.gpu.making_sweep import PLENTY, Card
 from tests.kernels.making_threshold import make_market, make_rules
+from tests.simulation.sweep.making_device import PLENTY, Card
 
 SWEEP = [
     "mode=sweep", "source.events=6000", "sweep.over={enter_bp: [0.02, 0.3]}", "sweep.sets=12", "sweep.batch=4",
