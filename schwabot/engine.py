@@ -397,7 +397,7 @@ def run(
     def take(ticks: Ticks | None, record: StepRecord) -> None:
         gone = [event for event in record.fallbacks if event.component == "device"]
         if gone and device_required:
-            raise DeviceError(f"device {gone[0].before} is required and failed: {gone[0].reason}")
+            raise DeviceError(required_note(gone[0]))
         tally.update(ticks, record)
         for lost in gone:
             state["device"] = f"{lost.before}, then {lost.after}"
@@ -464,6 +464,11 @@ def run(
 def lost_note(lost: FallbackEvent) -> str:
     """What the user is told of a device that failed."""
     return f"warning: {lost.before} failed ({lost.reason}); the run goes on on the {lost.after.upper()}"
+
+
+def required_note(lost: FallbackEvent) -> str:
+    """What the user is told of a device that failed and is required."""
+    return f"device {lost.before} is required and failed: {lost.reason}"
 
 
 def peak_rss_mib() -> float:
