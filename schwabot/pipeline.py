@@ -14,7 +14,7 @@ stopping anywhere and going on from the saved state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,12 @@ from schwabot.records.market import Int8, Int64, Kind, Ticks
 from schwabot.signals.own_features import own_features
 from schwabot.tensors.profiling import span
 from schwabot.tensors.tick_batch import TickBatch
-from schwabot.ticks.merge import blank
+from schwabot.ticks.grouping import grouped
+from schwabot.ticks.merge import blank, rebatch
 from schwabot.ticks.venue_clock import VenueClock, VenueClockConfig
+
+CPU_EVENTS = 65_536
+"""Rows of a batch that was read for a device, once the CPU answers."""
 
 
 class Pipeline:
@@ -98,6 +102,30 @@ class Pipeline:
     def run_on(self, device: DeviceGraph) -> None:
         """Let a device answer from the next event on."""
         self._on_device = device
+
+    def answers(self, chunks: Iterable[Ticks]) -> Iterator[tuple[Ticks, StepRecord]]:
+        """Answer a recording. A device gets it in larger batches, as it likes them; the answers are the same.
+
+        Args:
+            chunks: as a feed yields them.
+
+        Returns:
+            The batches as they were answered, each with what ``step`` says.
+
+        Example:
+            >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+            >>> feed = SyntheticFeed(SyntheticConfig(events=3000))
+            >>> pipeline = Pipeline(feed.instruments)
+            >>> sum(len(record.ts_recv_ns) for ticks, record in pipeline.answers(feed.batches(1000)))
+            3000
+        """
+        for ticks in grouped(chunks, self._wanted):
+            # A group that was read before the device failed is too large for the CPU's scratch memory.
+            for part in [ticks] if self._on_device is not None else rebatch([ticks], CPU_EVENTS):
+                yield part, self.step(part)
+
+    def _wanted(self) -> int | None:
+        return None if self._on_device is None else self._on_device.batch_events
 
     def step(self, ticks: Ticks) -> StepRecord:
         """Answer one batch of N ≥ 1 rows; one thread at a time, as ``Graph.advance``."""

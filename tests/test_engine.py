@@ -262,7 +262,7 @@ def test_a_device_that_fails_is_named_once_and_the_run_goes_on() -> None:
 
     graph = Graph(SyntheticFeed(CONFIG).instruments)
     plain, _ = run(None)
-    kept, said = run(DeviceGraph(graph, torch.device("cpu"), graph.initial_state(), call=fails))
+    kept, said = run(DeviceGraph(graph, torch.device("cpu"), graph.initial_state(), edge=300, most_edges=3, call=fails))
     assert said.count("warning: ") == said.count("\n") == 1
     assert "cpu failed (RuntimeError: CUDA error: an illegal memory access was encountered)" in said
     assert plain.summary is not None
@@ -287,7 +287,11 @@ def test_a_required_device_that_fails_ends_the_run_and_what_was_done_is_kept() -
 
     feed, kept = SyntheticFeed(CONFIG), Kept()
     pipeline = Pipeline(feed.instruments)
-    pipeline.run_on(DeviceGraph(pipeline.graph, torch.device("cpu"), pipeline.graph.initial_state(), call=fails))
+    pipeline.run_on(
+        DeviceGraph(
+            pipeline.graph, torch.device("cpu"), pipeline.graph.initial_state(), edge=300, most_edges=3, call=fails
+        )
+    )
     header = RunHeader(Path(), "replay", "cuda:0", "synthetic", feed.instruments)
     with pytest.raises(DeviceError, match="device cpu is required and failed: RuntimeError: CUDA error: unspecified"):
         engine.run(

@@ -91,6 +91,38 @@ def test_a_device_that_fails_loses_nothing(
     assert_same(run([ticks], config), replace(found, fallbacks=others))
 
 
+@pytest.mark.parametrize("at", [0, 1, 2, 99])
+def test_a_recording_is_run_in_whole_edges_and_nothing_twice(at: int) -> None:
+    ticks = as_ticks(Habits(events=1_000, streams=4, seed=3, **QUIET))
+    config = settings_of_graph("weighted", 8, 3, 20)
+    sizes: list[int] = []
+    faulty = Faulty(at, "lost", late=False)
+
+    def call(*given: Any) -> list[torch.Tensor]:
+        sizes.append(len(given[0][0]))
+        return faulty(*given)
+
+    pipeline = Pipeline(ticks.instruments, config, CLOCK)
+    device = DeviceGraph(pipeline.graph, torch.device("cpu"), pipeline.state, edge=64, most_edges=3, call=call)
+    pipeline.run_on(device)
+    answered = list(pipeline.answers(pieces(ticks, [100 * k for k in range(1, 10)])))
+    events = sum(len(record.ts_recv_ns) for _, record in answered)
+    assert sizes[:4] == [192, 192, 192, 192][: at + 1]
+    assert at < 99 or sum(sizes) == events
+    assert sum(len(part) for part, _ in answered) == len(ticks)
+    found = without_device(said([record for _, record in answered], pipeline))
+    assert_same(run([ticks], config), found)
+    if at == 0:
+        assert len(answered) > 8  # the CPU goes on with batches as they are read
+
+
+def test_a_device_that_does_not_say_what_is_free_gets_one_edge_and_is_left() -> None:
+    graph = Graph(SyntheticFeed(SyntheticConfig(streams=3)).instruments)
+    nowhere = torch.device("cuda", 99)
+    assert DeviceGraph(graph, nowhere, graph.initial_state()).batch_events == 131_072
+    assert why_not(graph, nowhere) is not None
+
+
 def test_a_device_that_says_something_else_is_not_used() -> None:
     graph = Graph(SyntheticFeed(SyntheticConfig(streams=3)).instruments)
 
