@@ -276,7 +276,7 @@ def graph_rows(events: int) -> list[Row]:
 
 def transfer_row(events: int, up_bytes_per_s: float) -> Row:
     """Host to result: columns in pinned memory to the expected lag on the host, batch after batch."""
-    from schwabot.tensors.upload import uploaded
+    from schwabot.tensors.transfers import Transfers
     from schwabot_kernels.align.cpu import Events
 
     size = 4_194_304
@@ -287,10 +287,15 @@ def transfer_row(events: int, up_bytes_per_s: float) -> Row:
     count = max(1, events // len(batch))
     bytes_in = count * sum(getattr(batch, f.name).nbytes for f in fields(batch))
     back = torch.empty(len(batch), dtype=torch.float64).pin_memory()
+    transfers, columns = Transfers(torch.device("cuda")), [getattr(pinned, n) for n in Events._fields]
 
     def work() -> None:
-        for there in uploaded([pinned] * count, torch.device("cuda")):
-            found = core(Events(*(getattr(there, n) for n in Events._fields)), given[2], given[3], given[4])
+        transfers.begin(columns)
+        for k in range(count):
+            there = transfers.up(columns)
+            if k + 1 < count:
+                transfers.begin(columns)
+            found = core(Events(*there), given[2], given[3], given[4])
             back.copy_(found, non_blocking=True)
         torch.cuda.synchronize()
 

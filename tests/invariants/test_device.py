@@ -5,7 +5,7 @@ The device is the CPU here, through the same op and the same seam; tests/gpu hol
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from schwabot.modules.graph import Graph
 from schwabot.modules.settings import ModulesConfig
 from schwabot.pipeline import Pipeline
 from schwabot.records.market import Ticks
+from schwabot.tensors.transfers import Transfers
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot_kernels.graph.cpu import GraphColumns
 from schwabot_kernels.graph.op import graph as graph_op
@@ -113,7 +114,63 @@ def test_a_recording_is_run_in_whole_edges_and_nothing_twice(at: int) -> None:
     found = without_device(said([record for _, record in answered], pipeline))
     assert_same(run([ticks], config), found)
     if at == 0:
-        assert len(answered) > 8  # the CPU goes on with batches as they are read
+        assert max(len(part) for part, _ in answered[2:]) <= 100  # the CPU goes on with batches as they are read
+
+
+class FaultyWay(Transfers):
+    """Copies that fail from the k-th call of one kind on, once half of them are made."""
+
+    def __init__(self, what: str, at: int) -> None:
+        super().__init__(torch.device("cpu"))
+        self.what, self.left = what, at
+        self.sent = 0
+
+    def _take(self, what: str) -> None:
+        if what == self.what:
+            if self.left == 0:
+                raise RuntimeError("CUDA error: device lost")
+            self.left -= 1
+
+    def begin(self, tensors: Iterable[torch.Tensor]) -> None:
+        def some() -> Iterator[torch.Tensor]:
+            for number, tensor in enumerate(tensors):
+                if number == 5:
+                    self._take("begin")
+                yield tensor
+
+        super().begin(some())
+
+    def up(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        self._take("up")
+        return super().up(tensors)
+
+    def down(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        found = super().down(tensors)
+        self._take("down")
+        return found
+
+    def _sent(self, tensor: torch.Tensor) -> torch.Tensor:
+        self.sent += len(tensor) > 60
+        return super()._sent(tensor)
+
+
+@pytest.mark.parametrize("what", ["begin", "up", "down"])
+@pytest.mark.parametrize("at", [0, 2, 99])
+def test_copies_that_fail_lose_nothing(what: str, at: int) -> None:
+    """Not even of the answer at hand, when it is the next batch that can't be sent; that one is sent in its turn."""
+    ticks = as_ticks(Habits(events=1_000, streams=4, seed=3, **QUIET))
+    config = settings_of_graph("weighted", 8, 3, 20)
+    pipeline = Pipeline(ticks.instruments, config, CLOCK)
+    way = FaultyWay(what, at)
+    pipeline.run_on(
+        DeviceGraph(pipeline.graph, way.device, pipeline.state, edge=64, most_edges=3, transfers=way)
+    )  # fmt: skip
+    found = said([record for _, record in pipeline.answers(pieces(ticks, [300, 500]))], pipeline)
+    switches = [event.component for event in found.fallbacks].count("device")
+    assert switches == (at < 99 and what != "begin")
+    assert_same(run([ticks], config), without_device(found))
+    if at == 99:
+        assert way.sent == 5 * 11  # every column once, and the latencies again of those that were sent ahead
 
 
 def test_a_device_that_does_not_say_what_is_free_gets_one_edge_and_is_left() -> None:
