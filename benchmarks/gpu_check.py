@@ -279,8 +279,7 @@ def transfer_row(events: int, up_bytes_per_s: float) -> Row:
     from schwabot.tensors.transfers import Transfers
     from schwabot_kernels.align.cpu import Events
 
-    size = 4_194_304
-    instruments, batch = long_market(min(events, size))
+    instruments, batch = long_market(min(events, 4_194_304))
     graph = graph_of(instruments, 8)
     pinned = replace(batch, **{f.name: getattr(batch, f.name).pin_memory() for f in fields(batch)})
     given = arguments(graph, batch, graph.initial_state(), "cuda")
@@ -290,19 +289,16 @@ def transfer_row(events: int, up_bytes_per_s: float) -> Row:
     transfers, columns = Transfers(torch.device("cuda")), [getattr(pinned, n) for n in Events._fields]
 
     def work() -> None:
-        transfers.begin(columns)
         for k in range(count):
             there = transfers.up(columns)
             if k + 1 < count:
                 transfers.begin(columns)
-            found = core(Events(*there), given[2], given[3], given[4])
-            back.copy_(found, non_blocking=True)
+            back.copy_(core(Events(*there), given[2], given[3], given[4]), non_blocking=True)
         torch.cuda.synchronize()
 
     took = host_s(work, repeats=3)
-    share = bytes_in / took / up_bytes_per_s
     note = f"{count * len(batch) / took / 1e9:.2f} G events/s, {count * len(batch):,} events"
-    return Row("host to result, of the pinned bandwidth", 100 * share, "%", 70.0, note=note)
+    return Row("host to result, of the pinned bandwidth", 100 * bytes_in / took / up_bytes_per_s, "%", 70.0, note=note)
 
 
 # the sweep
