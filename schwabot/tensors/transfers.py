@@ -41,17 +41,17 @@ class Transfers:
         self.device = device
         self.pins = device.type != "cpu" if pins is None else pins
         """Pinned memory is used, and was to be had so far."""
-        self._streams: Any = torch.get_device_module(device)
         self._own: Any = None
         self._thread = ThreadPoolExecutor(1, "upload")
         self._begun: Future[list[tuple[torch.Tensor, torch.Tensor]]] | None = None
 
     def begin(self, tensors: Iterable[torch.Tensor]) -> None:
         """Let copies to the device begin, which ``up`` is asked for next."""
+        streams: Any = torch.get_device_module(self.device)
         if self._own is None:
-            self._own = self._streams.Stream(self.device)
+            self._own = streams.Stream(self.device)
         # Memory that these copies get may still be read by what the device was asked for before.
-        self._own.wait_stream(self._streams.current_stream(self.device))
+        self._own.wait_stream(streams.current_stream(self.device))
         self._begun = self._thread.submit(self._sent_beside, list(tensors))
 
     def up(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -70,7 +70,7 @@ class Transfers:
         return [self._room(tensor, torch.empty_like).copy_(tensor) for tensor in tensors]
 
     def _sent_beside(self, tensors: list[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        with self._streams.stream(self._own):
+        with torch.get_device_module(self.device).stream(self._own):
             return [(tensor, self._sent(tensor)) for tensor in tensors]
 
     def _sent(self, tensor: torch.Tensor) -> torch.Tensor:
