@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -54,3 +57,39 @@ def test_pinned_memory_is_used_again() -> None:
     places = {transfers.down([there])[0].data_ptr() for _ in range(5)}
     assert transfers.pins
     assert len(places) < 5
+
+
+LOST = """
+import sys
+import torch
+from schwabot.modules.device_graph import DeviceGraph
+from schwabot.pipeline import Pipeline
+from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot_kernels.graph.op import graph
+
+device, calls = torch.device(sys.argv[1]), []
+
+def call(*given):
+    calls.append(graph(*given))
+    if len(calls) == 3:
+        torch._assert_async(torch.zeros(1, device=device))
+    return calls[-1]
+
+feed = SyntheticFeed(SyntheticConfig(events=1500))
+pipeline = Pipeline(feed.instruments)
+pipeline.run_on(DeviceGraph(pipeline.graph, device, pipeline.state, edge=256, most_edges=1, call=call))
+records = [record for _, record in pipeline.answers(feed.batches(100))]
+lost = [event.reason for record in records for event in record.fallbacks if event.component == "device"]
+rows = sum(len(record.stream) for record in records)
+calls.clear()
+del records, pipeline
+print(len(lost), rows)
+"""
+
+
+@pytest.mark.gpu
+def test_a_process_outlives_its_device() -> None:
+    """An assertion in a kernel ends all work on the device for good; what was pinned is freed after that."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    ran = subprocess.run([sys.executable, "-c", LOST, device], capture_output=True, text=True, timeout=300, check=False)
+    assert (ran.returncode, ran.stdout.split()) == (0, ["1", "1500"]), ran.stderr
