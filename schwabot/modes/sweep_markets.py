@@ -277,8 +277,7 @@ class Markets:
             label += f", setting {graph + 1} of {self._space.graphs}"
         with Progress(enabled=settings.sinks.progress, label=label) as bar:
             watched = engine.WatchedFeed(desk.feed, bar, self._stop)
-            for ticks in watched.batches(settings.batch_events):
-                record = desk.pipeline.step(ticks)
+            for ticks, record in desk.pipeline.answers(watched.batches(settings.batch_events)):
                 recorder.step(ticks, record)
                 for lost in (one for one in record.fallbacks if one.component == "device"):
                     if settings.device.required:
