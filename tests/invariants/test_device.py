@@ -5,7 +5,7 @@ The device is the CPU here, through the same op and the same seam; tests/gpu hol
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from schwabot.modules.graph import Graph
 from schwabot.modules.settings import ModulesConfig
 from schwabot.pipeline import Pipeline
 from schwabot.records.market import Ticks
+from schwabot.tensors.transfers import Transfers
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot_kernels.graph.cpu import GraphColumns
 from schwabot_kernels.graph.op import graph as graph_op
@@ -89,6 +90,94 @@ def test_a_device_that_fails_loses_nothing(
     assert call.calls <= at + 1  # it is not asked again
     others = [event for event in found.fallbacks if event.component != "device"]
     assert_same(run([ticks], config), replace(found, fallbacks=others))
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 99])
+def test_a_recording_is_run_in_whole_edges_and_nothing_twice(at: int) -> None:
+    ticks = as_ticks(Habits(events=1_000, streams=4, seed=3, **QUIET))
+    config = settings_of_graph("weighted", 8, 3, 20)
+    sizes: list[int] = []
+    faulty = Faulty(at, "lost", late=False)
+
+    def call(*given: Any) -> list[torch.Tensor]:
+        sizes.append(len(given[0][0]))
+        return faulty(*given)
+
+    pipeline = Pipeline(ticks.instruments, config, CLOCK)
+    device = DeviceGraph(pipeline.graph, torch.device("cpu"), pipeline.state, edge=64, most_edges=3, call=call)
+    pipeline.run_on(device)
+    answered = list(pipeline.answers(pieces(ticks, [100 * k for k in range(1, 10)])))
+    events = sum(len(record.ts_recv_ns) for _, record in answered)
+    assert sizes[:4] == [192, 192, 192, 192][: at + 1]
+    assert at < 99 or sum(sizes) == events
+    assert sum(len(part) for part, _ in answered) == len(ticks)
+    found = without_device(said([record for _, record in answered], pipeline))
+    assert_same(run([ticks], config), found)
+    if at == 0:
+        assert max(len(part) for part, _ in answered[2:]) <= 100  # the CPU goes on with batches as they are read
+
+
+class FaultyWay(Transfers):
+    """Copies that fail from the k-th call of one kind on; those of the next batch also half way, in their thread."""
+
+    def __init__(self, what: str, at: int) -> None:
+        super().__init__(torch.device("cpu"))
+        self.what, self.left = what, at
+        self.sent = 0
+
+    def _take(self, what: str) -> None:
+        if what == self.what:
+            if self.left == 0:
+                raise RuntimeError("CUDA error: device lost")
+            self.left -= 1
+
+    def begin(self, tensors: Iterable[torch.Tensor]) -> None:
+        self._take("begin")
+        super().begin(tensors)
+
+    def _sent_beside(self, tensors: list[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        found = super()._sent_beside(tensors[:5])
+        self._take("beside")
+        return found + super()._sent_beside(tensors[5:])
+
+    def up(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        self._take("up")
+        return super().up(tensors)
+
+    def down(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        found = super().down(tensors)
+        self._take("down")
+        return found
+
+    def _sent(self, tensor: torch.Tensor) -> torch.Tensor:
+        self.sent += len(tensor) > 60
+        return super()._sent(tensor)
+
+
+@pytest.mark.parametrize("what", ["begin", "beside", "up", "down"])
+@pytest.mark.parametrize("at", [0, 2, 99])
+def test_copies_that_fail_lose_nothing(what: str, at: int) -> None:
+    """Not even of the answer at hand, when it is the next batch that can't be sent; that one is sent in its turn."""
+    ticks = as_ticks(Habits(events=1_000, streams=4, seed=3, **QUIET))
+    config = settings_of_graph("weighted", 8, 3, 20)
+    pipeline = Pipeline(ticks.instruments, config, CLOCK)
+    way = FaultyWay(what, at)
+    pipeline.run_on(
+        DeviceGraph(pipeline.graph, way.device, pipeline.state, edge=64, most_edges=3, transfers=way)
+    )  # fmt: skip
+    found = said([record for _, record in pipeline.answers(pieces(ticks, [300, 500]))], pipeline)
+    switches = [event.component for event in found.fallbacks].count("device")
+    assert switches == (at < 99 and what in ("up", "down"))
+    assert_same(run([ticks], config), without_device(found))
+    if at == 99:
+        assert way.sent == 5 * 11  # every column once, and the latencies again of those that were sent ahead
+
+
+def test_a_device_that_does_not_say_what_is_free_gets_one_edge_and_is_left() -> None:
+    graph = Graph(SyntheticFeed(SyntheticConfig(streams=3)).instruments)
+    nowhere = torch.device("cuda", 99)
+    assert DeviceGraph(graph, nowhere, graph.initial_state()).batch_events == 131_072
+    assert why_not(graph, nowhere) is not None
 
 
 def test_a_device_that_says_something_else_is_not_used() -> None:
