@@ -253,7 +253,7 @@ def graph_rows(events: int) -> list[Row]:
     from schwabot_kernels.graph.gpu import graph as on_any
 
     instruments, batch = long_market(events)
-    cpu_events, whole = min(events, 1_000_000), min(events, 2_097_152)  # some 17 kB an event where it is most
+    one, whole = batch.rows(0, min(events, 1_000_000)), min(events, 2_097_152)  # some 17 kB an event where it is most
     rows = []
     for bits in (8, 16):
         graph = graph_of(instruments, bits)
@@ -266,10 +266,8 @@ def graph_rows(events: int) -> list[Row]:
             rows.append(Row("alignment, phases, ghost, expected lag; resident", events / took / 1e9, "G events/s", 4.0))
         given = arguments(graph, batch.rows(0, whole), state, "cuda")
         took = device_s(lambda k, given=given: on_any(*given), repeats=3)
-        cpu = host_s(
-            lambda graph=graph, one=batch.rows(0, cpu_events): graph.advance(one, graph.initial_state()), repeats=1
-        )
-        rate, host = whole / took, cpu_events / cpu
+        cpu = host_s(lambda graph=graph: graph.advance(one, graph.initial_state()), repeats=1)
+        rate, host = whole / took, len(one) / cpu
         label = f"whole graph, b = {bits}, 16 tables; resident"
         rows.append(Row(label, rate / 1e9, "G events/s", 0.2, ratio=rate / host, note=f"CPU {host / 1e6:.1f} M"))
         torch.cuda.empty_cache()
