@@ -126,7 +126,8 @@ def hold(market: Market, share: float, device: str, config: ModulesConfig | None
 
     share_seen = 1e-15 * spread_bp(said) / max(float(before.consensus.depth[1]), 1e-9)
     ours, left = run["consensus"](0, events, state.consensus)
-    assert_close(said.weighted, ours.cpu(), bp + share_seen, "weighted ghost")
+    assert_close(said.weighted, ours.ghost.cpu(), bp + share_seen, "weighted ghost")
+    assert_close(said.deviation, ours.deviation.cpu(), bp + share_seen, "deviation")
     assert_states("consensus", after.consensus, left, bp + share_seen)
     ours, left = run["kalman"](0, events, state.kalman)
     assert_close(said.filtered, ours.cpu(), bp, "kalman ghost")
@@ -192,6 +193,19 @@ def test_triton_has_the_same_bits_however_it_is_cut(
     habits: Habits, share: float, device: str, by_triton: None, poisoned: None
 ) -> None:
     hold_cuts(adversarial(habits), share, device, (5, 33, 47), **SMALL)
+
+
+def test_triton_has_the_same_bits_where_streams_join_late(device: str, by_triton: None, poisoned: None) -> None:
+    """Two streams join past the first edge of a call, in one block, the second with the first's seed in its phase."""
+    market = synthetic(90, seed=4, streams=4)
+    rows = []
+    for k in range(90):
+        stream = (k % 2) if k < 70 else k % 4
+        bid = 100.0 + 0.013 * (7 * k % 11) + 0.3 * stream
+        rows.append((37.0 * k, stream, bid, bid + 0.02 + 0.01 * (k % 3), 1.0 + k % 5, 2.0))
+    late = making.quotes(market.instruments, rows)
+    hold(late, 0.0, device, **SMALL)
+    hold_cuts(late, 0.0, device, (69, 71, 72, 75), **SMALL)
 
 
 def recorded(captures: Path, events: int) -> Market:
