@@ -35,6 +35,9 @@ from schwabot_kernels.registry.slots import COUNT, FLAT, SUM, UP_DOWN
 from schwabot_kernels.scalar import MISSING_NS
 
 NS = 1e-9
+ROW_BYTES = 512
+"""Bytes that a row takes per table while it goes through: at most three levels of sorted outcomes, 72 each, one of them
+being built, and what rows with thin slots read."""
 
 
 class Remembered(NamedTuple):
@@ -62,6 +65,7 @@ def remember(
     state: Any,
     *,
     codes: torch.Tensor | None = None,
+    at_once: int | None = None,
     edge: int = EDGE,
     block: int = BLOCK,
 ) -> tuple[Remembered, Any]:
@@ -76,6 +80,8 @@ def remember(
         params: see ``registry.cpu``.
         state: ``RegistryState`` of tensors on the same device; left as it is.
         codes: of every row, in place of those computed. int32 [T, N]
+        at_once: most bytes to take beside columns and state, by estimate, a quarter of the card's memory unless given;
+            at least one edge's rows go through together. No bit depends on it.
         edge, block: see device_scan.
 
     Returns:
@@ -89,6 +95,44 @@ def remember(
             f"{params.bits} bits: tables of more than 16 evict in event order and run on the CPU only; use the CPU's op"
             " for this graph, or modules.hash_registry.bits=16"
         )
+    columns = (ts_ns, x, micro, imbalance, half, dt_s, route, ghost, deviation, predicted)
+    rows, tables = ts_ns.shape[0], state.table.shape[0]
+    step = max(1, (_at_once(x.device) if at_once is None else at_once) // (ROW_BYTES * tables * edge)) * edge
+    found: list[Remembered] = []
+    for first in range(0, rows, step):
+        part = slice(first, first + step)
+        given = None if codes is None else codes[:, part]
+        said, state = _remember(*(column[part] for column in columns), params, state, given, edge, block)
+        found.append(said)
+    if len(found) == 1:
+        return found[0], state
+    return Remembered(*(torch.cat(parts) for parts in zip(*found, strict=True))), state
+
+
+def _at_once(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory) // 4
+    return 2**32
+
+
+def _remember(
+    ts_ns: torch.Tensor,
+    x: torch.Tensor,
+    micro: torch.Tensor,
+    imbalance: torch.Tensor,
+    half: torch.Tensor,
+    dt_s: torch.Tensor,
+    route: torch.Tensor,
+    ghost: torch.Tensor,
+    deviation: torch.Tensor,
+    predicted: torch.Tensor,
+    params: RegistryParams,
+    state: Any,
+    codes: torch.Tensor | None,
+    edge: int,
+    block: int,
+) -> tuple[Remembered, Any]:
+    """``remember``, of all rows at once."""
     rows = ts_ns.shape[0]
     read, write, origin = torch.cat((state.head, state.clock[:1])).tolist()
     if origin == MISSING_NS:
