@@ -17,7 +17,7 @@ from schwabot_kernels.align.reference import OK, QUOTE, TRADE, Aligned
 from schwabot_kernels.consensus.cpu import ConsensusParams
 from schwabot_kernels.consensus.reference import stage_weight
 from schwabot_kernels.device_scan import AFFINE, BLOCK, EDGE, affine, by_triton, carry, last_row, then_two_affine
-from schwabot_kernels.device_state import OnDevice, on_16_bytes, shifted, total, with_lanes
+from schwabot_kernels.device_state import OnDevice, constants, on_16_bytes, shifted, total, with_lanes
 from schwabot_kernels.outcomes import NS
 
 WIDEST = 16
@@ -212,25 +212,23 @@ class Waiting(NamedTuple):
 def _waiting(
     ts_ns: torch.Tensor, stream: torch.Tensor, value: torch.Tensor, params: ConsensusParams, state: OnDevice
 ) -> Waiting:
-    """The ring of what is still to be judged after the last event. Waits for the device twice."""
+    """The ring of what is still to be judged after the last event. Waits for the device once."""
     now_ns, capacity = ts_ns[-1:], state.due_ns.shape[0]
-    first = int(torch.searchsorted(ts_ns, now_ns - params.horizon_ns, right=True))
+    until = torch.searchsorted(ts_ns, now_ns - params.horizon_ns, right=True)
+    first, waited = torch.cat((until, state.head[1:] - state.head[:1])).tolist()
+    while capacity < waited + ts_ns.shape[0] - first:
+        capacity *= 2
     before = (~value[:first].isnan()).sum()
     queue = _queue(ts_ns[first:] + params.horizon_ns, stream[first:], value[first:], before, state)
-    live = (queue.judged & (queue.due_ns > now_ns)).nonzero()[:, 0]
-    while capacity < live.shape[0]:
-        capacity *= 2
-    slot = queue.number[live] % capacity
+    live = queue.judged & (queue.due_ns > now_ns)
+    slot = torch.where(live, queue.number % capacity, capacity)  # the rest to a place beyond the ring
     newest = queue.number[-1:] + 1
-    waiting = Waiting(
-        head=torch.cat((newest - live.shape[0], newest)),
-        due_ns=ts_ns.new_zeros(capacity),
-        due_stream=ts_ns.new_zeros(capacity, dtype=torch.int32),
-        due_value=value.new_zeros(capacity),
-    )
-    for ring, values in zip(waiting[1:], (queue.due_ns, queue.stream, queue.value), strict=True):
-        ring[slot] = values[live]
-    return waiting
+    rings = []
+    for values in (queue.due_ns, queue.stream, queue.value):
+        ring = values.new_zeros(capacity + 1)
+        ring[slot] = values
+        rings.append(ring[:capacity])
+    return Waiting(torch.cat((newest - live.sum(), newest)), *rings)
 
 
 @triton.jit
@@ -461,7 +459,7 @@ def _by_triton(
     like = aligned.x
     prior_sum = params.prior_count * params.prior_variance_bp2
     values = (params.tau_depth_s, params.age_decay_per_s, params.tau_reliability_s, params.prior_count, prior_sum)
-    settings = torch.tensor(values, dtype=torch.float64, device=like.device)
+    settings = constants(values, like.device)
     whole, depths = like.new_empty((blocks, 5)), like.new_empty((blocks + 1, 3))
     weight, first, value = torch.empty_like(like), like.new_empty(events), like.new_empty(events)
     for apply in (0, 1):

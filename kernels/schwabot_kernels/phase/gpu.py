@@ -18,7 +18,7 @@ import triton.language as tl
 
 from schwabot_kernels.align.reference import MISSING_NS, OK, Aligned
 from schwabot_kernels.device_scan import AFFINE, BLOCK, EDGE, affine, by_triton, carry, then_two_affine
-from schwabot_kernels.device_state import OnDevice, on_16_bytes, shifted, total, with_lanes
+from schwabot_kernels.device_state import OnDevice, constants, on_16_bytes, shifted, total, with_lanes
 from schwabot_kernels.phase.cpu import JOIN_WEIGHT, RING, PhaseParams
 from schwabot_kernels.phase.reference import CRITICAL, DRIFTING, ROUTE_DRIFTING, ROUTE_STALE, STABLE
 
@@ -192,7 +192,9 @@ def _joins(
         told = [-1 if row < 0 else found for row, found in zip(told, first, strict=True)]
     place = {pair: p for p, pair in enumerate(combinations(range(streams), 2))}
     joins = Joins(
-        row=torch.tensor([max(row, 0) for row in told], device=device),
+        row=torch.tensor([max(row, 0) for row in told], device=device)
+        if max(told) >= 0
+        else torch.zeros(streams, dtype=torch.int64, device=device),
         seed_row=torch.full((pairs,), events, device=device),
         seed=torch.zeros(pairs, dtype=torch.float64, device=device),
         offset_row=torch.zeros(1, dtype=torch.int64, device=device),
@@ -409,10 +411,10 @@ def drift_kernel(  # type: ignore[no-untyped-def]
 
 
 def _settings(params: PhaseParams, device: torch.device) -> torch.Tensor:
-    """Floats for the kernels: a number in a launch has only 32 bits."""
+    """Floats for the kernels."""
     strong = min(2.0 * params.k0, params.k_max)
     values = (params.tau_s, JOIN_WEIGHT, params.drifting_at, params.critical_at, params.k0, strong)
-    return torch.tensor(values, dtype=torch.float64, device=device)
+    return constants(values, device)
 
 
 def _phases_by_triton(
