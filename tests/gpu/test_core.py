@@ -119,6 +119,7 @@ def hold(market: Market, share: float, device: str, config: ModulesConfig | None
     for name in ("phase", "compensated", "drift"):
         assert_close(getattr(said.drifted, name), getattr(ours, name).cpu(), bp, name)
     for name in ("status", "route"):
+        assert getattr(ours, name).dtype == getattr(said.drifted, name).dtype, name
         thresholds = torch.tensor([graph.params.phase.drifting_at, graph.params.phase.critical_at]).double()
         in_doubt = ((said.drifted.drift[..., None] - thresholds).abs() < 1e-9).any(-1)
         making.assert_same(getattr(said.drifted, name), getattr(ours, name).cpu(), in_doubt, name)

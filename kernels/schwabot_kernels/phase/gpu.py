@@ -114,7 +114,8 @@ def _faults(ts_ns: torch.Tensor, aligned: Aligned, params: PhaseParams, state: O
     stale = ts_ns[:, None] - aligned.last_ns > params.stale_ns
     fault = torch.where(aligned.bad != OK, aligned.bad, torch.where(stale, ROUTE_STALE, OK).to(torch.int8))
     stood = ts_ns[:, None] - shifted(aligned.last_ns, state.last_ns[:streams]) <= params.stale_ns
-    return fault + HELD * (stood & (shifted(aligned.bad, state.bad[:streams]) == OK))
+    held = stood & (shifted(aligned.bad, state.bad[:streams]) == OK)
+    return fault + HELD * held.to(torch.int8)
 
 
 def _phases(
