@@ -214,12 +214,11 @@ def core(events: Any, table: Any, params: Any, state: Any) -> torch.Tensor:
     quoted = 1 - table.trades_only
     aligned, _ = align(events, table, params.latency_max_ns, state.align)
     drifted, _ = phase(events.ts_ns, aligned, params.phase, state.phase)
-    ghost, _ = consensus(
+    (ghost, deviation), _ = consensus(
         events.ts_ns, events.stream, events.kind, aligned, drifted.phase, drifted.compensated, drifted.route, quoted,
         params.consensus, state.consensus,
     )  # fmt: skip
     nothing = torch.zeros_like(ghost)
-    deviation = ghost[:, None] + drifted.compensated - aligned.x
     lag, _ = expected_lag(
         events.stream, aligned.dt_s, ghost, deviation, nothing, nothing, nothing, nothing, params.lag,
         state.lag.price_range,

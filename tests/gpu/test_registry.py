@@ -207,6 +207,23 @@ def test_a_call_split_at_edges_says_the_same_bit_for_bit(device: str, changes: d
         assert same_bits(a, b), name
 
 
+@pytest.mark.parametrize("changes", [SPLITS[2], SPLITS[3]])
+def test_little_memory_changes_no_bit(device: str, changes: dict[str, Any]) -> None:
+    piece = synthetic_pieces(3_001, [300], **changes)[1]
+    edges = {"edge": 256, "block": 32}
+    whole, after = run_device(piece, device, **edges)
+    tables = piece.registry_before.table.shape[0]
+    for edges_at_once in (0, 3):
+        at_once = edges_at_once * 256 * tables * gpu.ROW_BYTES
+        parts, state = run_device(piece, device, at_once=at_once, **edges)
+        for name, column in whole._asdict().items():
+            assert same_bits(getattr(parts, name), column), name
+        ours, theirs = live_ring("registry", state), live_ring("registry", after)
+        for name in after._fields:
+            a, b = (ours[name], theirs[name]) if name in ours else (getattr(state, name), getattr(after, name))
+            assert same_bits(a, b), name
+
+
 @pytest.mark.parametrize("changes", SPLITS)
 @pytest.mark.parametrize("rows", [1, 255, 257, 1_111])
 def test_rows_do_not_depend_on_those_after_them(device: str, changes: dict[str, Any], rows: int) -> None:
