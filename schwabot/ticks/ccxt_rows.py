@@ -28,20 +28,24 @@ MOST_MISSING = 100_000
 class Receipt:
     """When a message was received: the machine's clock, forced to run forward, one stamp for every row of the process.
 
-        stamp = max(now, last + 1 ns)
+        stamp = max(arrival, last + 1 ns)
 
     Example:
-        >>> receipt = Receipt(); first, second = receipt.stamp(), receipt.stamp()
-        >>> second > first
-        True
+        >>> receipt = Receipt(); receipt.arrived(); first, second = receipt.stamp(), receipt.stamp()
+        >>> second - first
+        1
     """
 
     def __init__(self) -> None:
-        self._last_ns = 0
+        self._arrived_ns = self._last_ns = 0
+
+    def arrived(self) -> None:
+        """A message is here; its rows are stamped with this moment, however long it takes to read it."""
+        self._arrived_ns = time.time_ns()
 
     def stamp(self) -> int:
-        """Now, and later than ever before."""
-        self._last_ns = max(time.time_ns(), self._last_ns + 1)
+        """The stamp of the next row of that message."""
+        self._last_ns = max(self._arrived_ns, self._last_ns + 1)
         return self._last_ns
 
 
@@ -196,7 +200,10 @@ class StreamRows:
         """The row of a touch; None when it makes none, which is counted.
 
         Args:
-            bid, bid_qty, ask, ask_qty: as ccxt gives them.
+            bid: price, as ccxt gives it.
+            bid_qty: size there.
+            ask: price.
+            ask_qty: size there.
             stamps: when it happened and when it was sent, ns, and its number, as ``stamps_of`` gives them.
         """
         event_ns, emit_ns, number = stamps
@@ -235,10 +242,8 @@ class StreamRows:
         if event_ns == MISSING_NS and stamp_ms is not None:
             event_ns = int(stamp_ms) * MS
         trade_id = trade.get("id")
-        if event_ns != MISSING_NS and event_ns < (self._first_trade_ns or 0 if late else self._began_ns - HISTORY_NS):
+        if event_ns != MISSING_NS and event_ns < self._since_ns(late):
             return None if late else self._drop("history", f"trade {trade_id} is older than the subscription")
-        if late and self._first_trade_ns is None:
-            return None
         if not self.trades.is_new(None if trade_id is None else str(trade_id), now_s):
             return None if late else self._drop("duplicate", f"trade {trade_id} came twice")
         price = exact_steps(trade.get("price"), self._tick)
@@ -252,6 +257,12 @@ class StreamRows:
             self.counts.backfilled += 1
         side = {"buy": 1, "sell": -1}.get(trade.get("side") or "", 0)
         return self._row(Kind.TRADE, event_ns, emit_ns, 0, 0, 0, 0, price, lots, side)
+
+    def _since_ns(self, late: bool) -> int:
+        """No trade is older: what REST tells begins with the first trade that was told, or with the subscription."""
+        if not late:
+            return self._began_ns - HISTORY_NS
+        return self._began_ns if self._first_trade_ns is None else self._first_trade_ns
 
     def _row(self, kind: Kind, event_ns: int, emit_ns: int, *rest: int) -> Row:
         self.counts.received += 1

@@ -50,7 +50,7 @@ class Backoff:
 class Silence:
     """Notices that messages stopped: after ``floor_s``, or later where the stream is used to longer gaps.
 
-        limit = max(floor_s, TRUST * longest recent gap) * 2^(restarts in vain)
+        limit = max(floor_s, TRUST * longest recent gap) * 2^(silences in vain)
 
     Args:
         floor_s: no gap shorter than this is silence.
@@ -96,10 +96,13 @@ class Silence:
         return self._heard >= self._needed and now_s - self._last_s > self.limit_s
 
     def restarted(self, now_s: float) -> None:
-        """The connection begins anew; while nothing is heard of it, each silence has to last twice as long."""
+        """The connection begins anew."""
         self._steady = False
-        self._vain += 1
         self._last_s = now_s
+
+    def doubt(self) -> None:
+        """The silence was acted upon; until something is heard, the next one has to last twice as long."""
+        self._vain += 1
 
 
 class Delay:
@@ -111,9 +114,10 @@ class Delay:
         most_s: more behind than this is too much.
 
     Example:
-        >>> late = Delay(2.0)
-        >>> [late.behind(0.1), late.behind(1.9), late.behind(2.2)]
-        [False, False, True]
+        >>> late = Delay(2.0); late.heard(0.1); late.heard(1.9); late.is_behind
+        False
+        >>> late.heard(2.2); late.is_behind, round(late.behind_s, 6)
+        (True, 2.1)
     """
 
     def __init__(self, most_s: float) -> None:
@@ -121,11 +125,19 @@ class Delay:
         self._least_s = float("inf")
         self.behind_s = 0.0
 
-    def behind(self, delay_s: float) -> bool:
-        """Take receive time - venue's stamp of a message; whether that is too far behind."""
+    def heard(self, delay_s: float) -> None:
+        """Take receive time - venue's stamp of a message."""
         self._least_s = min(self._least_s, delay_s)
         self.behind_s = delay_s - self._least_s
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the last message was too late."""
         return self.behind_s > self._most_s
+
+    def restarted(self) -> None:
+        """The connection begins anew."""
+        self.behind_s = 0.0
 
 
 class Source(StrEnum):
