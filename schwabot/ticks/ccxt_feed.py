@@ -18,13 +18,14 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from schwabot.errors import VenueError, why
-from schwabot.records.audit import FallbackEvent, StepRecord
+from schwabot.records.audit import FallbackEvent
 from schwabot.records.instrument import Instrument
-from schwabot.records.market import Float64, Int64, Ticks
+from schwabot.records.market import Ticks
 from schwabot.ticks.base import ReadOnce
 from schwabot.ticks.ccxt_rows import Receipt
 from schwabot.ticks.ccxt_settings import CcxtConfig
 from schwabot.ticks.ccxt_venue import Venue
+from schwabot.ticks.feed_meter import LagHistogram
 from schwabot.ticks.live_queue import LiveQueue, Row
 
 Result = TypeVar("Result")
@@ -70,6 +71,7 @@ class CcxtFeed:
         self._queue = LiveQueue(len(settings.streams), settings.queue_rows, settings.shed_rows)
         self._told: deque[FallbackEvent] = deque()
         self._beats: deque[float] = deque(maxlen=REMEMBERED)
+        self._lags = LagHistogram()
         self._loop_cpu_s = 0.0
         self._began_s: float | None = None
         self._yielded = 0
@@ -179,7 +181,9 @@ class CcxtFeed:
                     return
                 rows = self._queue.take(most, wait_s)
                 self._yielded += len(rows)
-                yield to_ticks(self._instruments, rows)
+                ticks = to_ticks(self._instruments, rows)
+                self._lags.add((time.time_ns() - ticks.ts_recv_ns) / 1e9)
+                yield ticks
         finally:
             self.close()
 
@@ -261,7 +265,9 @@ class CcxtFeed:
                 )
                 entry["trades_source" if line.trades else "source"] = line.chain.source.value
         lag_ms = 1e3 * float(np.percentile(list(self._beats), 99)) if self._beats else None
+        lags = {f"lag_p{q}_ms": self._lags.quantile(q / 100) for q in (50, 99)}
         return streams | {
+            **{name: None if lag_s is None else 1e3 * lag_s for name, lag_s in lags.items()},
             "loop_lag_p99_ms": lag_ms,
             "queue_max": self._queue.longest,
             "messages": messages,
@@ -269,63 +275,6 @@ class CcxtFeed:
             "ccxt_s": ccxt_ns / 1e9,
             "own_s": own_ns / 1e9,
         }
-
-
-class FeedMeter:
-    """What became of a live feed: how its streams fared, and how late the engine has its rows.
-
-    lag: from the receive stamp of a row to the moment that the graph has answered it.
-
-    Args:
-        feed: the feed of the run.
-
-    Example:
-        >>> lags = LagHistogram(); lags.add(np.array([1e-3, 2e-3, 4e-3])); 1.9 < 1e3 * lags.quantile(0.5) < 2.1
-        True
-    """
-
-    def __init__(self, feed: CcxtFeed) -> None:
-        self._feed = feed
-        self._lags = LagHistogram()
-
-    def update(self, ticks: Ticks | None, record: StepRecord) -> None:
-        """Take one batch."""
-        if ticks is not None and len(ticks):
-            self._lags.add((time.time_ns() - ticks.ts_recv_ns) / 1e9)
-
-    def summary(self) -> Mapping[str, Any]:
-        """``feed``: see ``CcxtFeed.summary``, with ``lag_p50_ms`` and ``lag_p99_ms``."""
-        lags = {f"lag_p{q}_ms": self._lags.quantile(q / 100) for q in (50, 99)}
-        return {
-            "feed": self._feed.summary() | {name: None if s is None else 1e3 * s for name, s in lags.items()},
-        }
-
-
-class LagHistogram:
-    """Quantiles of times from 1 us to 1,000 s to 2 %, in constant memory.
-
-    Example:
-        >>> lags = LagHistogram(); lags.quantile(0.5) is None
-        True
-    """
-
-    _PER_DECADE = 115
-
-    def __init__(self) -> None:
-        self._counts: Int64 = np.zeros(9 * self._PER_DECADE, np.int64)
-
-    def add(self, lags_s: Float64) -> None:
-        """Count times. [N] s."""
-        at = np.log10(np.maximum(lags_s, 1e-6) / 1e-6) * self._PER_DECADE
-        self._counts += np.bincount(np.minimum(at.astype(np.int64), len(self._counts) - 1), minlength=len(self._counts))
-
-    def quantile(self, q: float) -> float | None:
-        """The time below which a share q of them lies, s; None where there are none."""
-        total = int(self._counts.sum())
-        if not total:
-            return None
-        at = int(np.searchsorted(np.cumsum(self._counts), q * total))
-        return float(1e-6 * 10 ** ((at + 0.5) / self._PER_DECADE))
 
 
 def to_ticks(instruments: tuple[Instrument, ...], rows: list[Row]) -> Ticks:

@@ -59,6 +59,7 @@ class StreamCounts:
         reconnects: how often its connection began anew.
         backfilled: trades that were missed and fetched afterwards.
         missing: trades that were lost, by the numbers before and after them.
+        refetches_failed: times that REST could not be asked for missed trades.
         examples: the first message of each reason.
     """
 
@@ -67,6 +68,7 @@ class StreamCounts:
     reconnects: int = 0
     backfilled: int = 0
     missing: int = 0
+    refetches_failed: int = 0
     examples: list[str] = field(default_factory=list)
 
     def drop(self, reason: str, message: str) -> None:
@@ -269,5 +271,6 @@ class StreamRows:
         self.event_ns = emit_ns if emit_ns != MISSING_NS else event_ns
         return (self._receipt.stamp(), event_ns, emit_ns, self.v, int(kind), *rest)
 
-    def _drop(self, reason: str, message: str) -> None:
+    def _drop(self, reason: str, message: str) -> Row | None:
         self.counts.drop(reason, f"{self.instrument.stream}: {message}")
+        return None

@@ -10,88 +10,27 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any
 
 from schwabot.errors import VenueError, why
 from schwabot.records.audit import FallbackEvent
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS
+from schwabot.ticks.ccxt_lines import Channel, Line, Repair
 from schwabot.ticks.ccxt_markets import differences, instrument_of, market_of
-from schwabot.ticks.ccxt_rows import MS, Receipt, StreamRows, stamps_of
+from schwabot.ticks.ccxt_rest import CHECK_S, Rest, failure_of, kind_of, quote_row
+from schwabot.ticks.ccxt_rows import Receipt, StreamRows
 from schwabot.ticks.ccxt_settings import CcxtConfig
 from schwabot.ticks.ccxt_tap import Found, Tap
 from schwabot.ticks.live_queue import Row
-from schwabot.ticks.watchdog import Backoff, Chain, Delay, Silence, Source
+from schwabot.ticks.watchdog import Backoff, Chain, Delay, Silence
 
-CHECK_S = 0.1
-"""Time between looks at the watchdogs."""
 RENEW_S = 0.5
 """Time between calls of ccxt's watch coroutines, which renew and tell of errors; rows do not wait for them."""
 TRADES_KNOWN = 20
 """Trades to hear before their absence means anything."""
 LATE_S = 0.3
 """A trade that is missing for this long is asked for by REST: before, it may only be out of order."""
-BOOK_LEVELS = 5
-BINANCE_TRADES = {"spot": "publicGetTrades", "linear": "fapiPublicGetTrades", "inverse": "dapiPublicGetTrades"}
-"""ccxt's default is aggregate trades, whose numbers are not those of the websocket's trades."""
-
-
-@dataclass(eq=False)
-class Channel:
-    """One subscription: the quotes or the trades of some symbols.
-
-    Attributes:
-        symbols: ccxt's names.
-        trades: trades, else quotes.
-        watch: ccxt's coroutine.
-        backoff: between attempts.
-        wake: set when its connection ended.
-        client: its connection.
-        renewed: the connection is another one than before, and nothing came by it yet.
-    """
-
-    symbols: Sequence[str]
-    trades: bool
-    watch: Callable[[], Awaitable[Any]]
-    backoff: Backoff
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    client: Any = None
-    renewed: bool = False
-
-
-@dataclass(eq=False)
-class Line:
-    """The quotes or the trades of one stream, and who watches over them."""
-
-    name: str
-    symbol: str
-    trades: bool
-    rows: StreamRows
-    chain: Chain
-    silence: Silence
-    delay: Delay
-    backoff: Backoff
-    channel: Channel
-    poll_s: float = 0.0
-
-
-@dataclass(eq=False)
-class Repair:
-    """Trades of one stream that may have been missed.
-
-    Attributes:
-        due_s: when to ask for them; None = there is no reason to.
-        asked_s: when they were asked for last, with success.
-        backoff: between attempts.
-        refused: trades that found no room in the queue since it was last whole.
-    """
-
-    backoff: Backoff
-    due_s: float | None = None
-    asked_s: float = float("-inf")
-    refused: int = 0
-
 
 _SUBSCRIBING: ContextVar[Channel | None] = ContextVar("channel", default=None)
 
@@ -173,7 +112,7 @@ class Venue:
         options: dict[str, Any] = {}
         if self.name.startswith("binance"):
             # Only what is needed: the markets of all kinds together are 30 MB.
-            kinds = sorted({_kind(symbol) for symbol in self._symbols})
+            kinds = sorted({kind_of(symbol) for symbol in self._symbols})
             options = {"fetchMarkets": {"types": kinds}, "fetchCurrencies": False, "fetchMargins": False}
         return {"options": options, "timeout": int(1e3 * self._settings.connect_s)}
 
@@ -204,19 +143,19 @@ class Venue:
     def _quote_watch(self, symbols: Sequence[str]) -> Callable[[], Awaitable[Any]]:
         exchange = self._exchange
         if exchange.has["watchBidsAsks"]:
-            return lambda: exchange.watch_bids_asks(symbols)  # type: ignore[no-any-return]
+            return lambda: exchange.watch_bids_asks(symbols)
         if exchange.has["watchOrderBook"]:
-            return lambda: exchange.watch_order_book(symbols[0])  # type: ignore[no-any-return]
+            return lambda: exchange.watch_order_book(symbols[0])
         if exchange.has["watchTicker"]:
-            return lambda: exchange.watch_ticker(symbols[0])  # type: ignore[no-any-return]
+            return lambda: exchange.watch_ticker(symbols[0])
         raise VenueError(self.name, "ccxt has no live quotes of it")
 
     def _trade_watch(self, symbols: Sequence[str]) -> Callable[[], Awaitable[Any]]:
         exchange = self._exchange
         if exchange.has["watchTradesForSymbols"]:
-            return lambda: exchange.watch_trades_for_symbols(symbols)  # type: ignore[no-any-return]
+            return lambda: exchange.watch_trades_for_symbols(symbols)
         if exchange.has["watchTrades"]:
-            return lambda: exchange.watch_trades(symbols[0])  # type: ignore[no-any-return]
+            return lambda: exchange.watch_trades(symbols[0])
         raise VenueError(self.name, "ccxt has no live trades of it: set source.trades=false")
 
     def _subscribe(self, symbols: Sequence[str], watch: Callable[[], Awaitable[Any]], *, trades: bool) -> None:
@@ -244,8 +183,9 @@ class Venue:
             for channel in self._channels:
                 tasks.create_task(self._keep(channel))
             tasks.create_task(self._watch_over())
-            tasks.create_task(self._poll())
-            tasks.create_task(self._repair())
+            rest = Rest(self._exchange, self._settings, self._receipt, self.lines, self._repairs, self._hand_on)
+            tasks.create_task(rest.poll())
+            tasks.create_task(rest.repair())
 
     async def close(self) -> None:
         """End every connection."""
@@ -259,7 +199,7 @@ class Venue:
         _SUBSCRIBING.set(channel)
         while True:
             channel.wake.clear()
-            reason = await self._answer(channel.watch)
+            reason = await failure_of(channel.watch)
             if reason is None:
                 channel.backoff.reset()
                 if channel.renewed:
@@ -270,22 +210,6 @@ class Venue:
             else:
                 self._lost(channel, reason)
                 await asyncio.sleep(channel.backoff.next_s())
-
-    async def _answer(self, ask: Callable[[], Awaitable[Any]]) -> str | None:
-        """Await a coroutine of ccxt; gives why it failed."""
-        import ccxt
-
-        task = asyncio.current_task()
-        assert task is not None
-        try:
-            await ask()
-        except asyncio.CancelledError:
-            if task.cancelling():
-                raise
-            return "the connection was closed"  # ccxt cancels what waits for it
-        except (ccxt.BaseError, OSError, TimeoutError) as error:
-            return why(error)
-        return None
 
     def _connected(self, client: Any) -> None:
         channel = _SUBSCRIBING.get()
@@ -335,20 +259,11 @@ class Venue:
                 continue
             line.silence.heard(now_s)
             line.chain.heard(now_s)
-            row = line.rows.trade(value, now_s) if kind == "trade" else self._quote(line.rows, kind, value)
+            row = line.rows.trade(value, now_s) if kind == "trade" else quote_row(line.rows, kind, value)
             if row is not None:
                 if row[2] != MISSING_NS:
                     line.delay.heard((row[0] - row[2]) / 1e9)
                 self._hand_on(line, row)
-
-    def _quote(self, rows: StreamRows, kind: str, value: Any) -> Row | None:
-        if kind == "book":
-            (bid, bid_qty), (ask, ask_qty) = value["bids"][0][:2], value["asks"][0][:2]
-            stamp = value.get("timestamp")
-            at_ns = MISSING_NS if stamp is None else int(stamp) * MS
-            return rows.quote(bid, bid_qty, ask, ask_qty, (at_ns, at_ns, None))
-        sizes = value.get("bidVolume"), value.get("askVolume")
-        return rows.quote(value.get("bid"), sizes[0], value.get("ask"), sizes[1], stamps_of(self.name, value["info"]))
 
     def _hand_on(self, line: Line, row: Row) -> None:
         repair, stream = self._repairs[line.symbol], line.rows.instrument.stream
@@ -410,103 +325,6 @@ class Venue:
             line.rows.counts.missing += count
             numbers = f", number {lost[0]} to {lost[-1]}" if lost else ""
             self._say(line, "whole", "gapped", f"{count} trades were lost{numbers}")
-
-    # REST
-
-    async def _poll(self) -> None:
-        """Ask for what the websocket does not tell."""
-        while True:
-            await asyncio.sleep(min(CHECK_S, self._settings.poll_s))
-            now_s = time.monotonic()
-            due = [one for one in self.lines if one.chain.source is not Source.WEBSOCKET and one.poll_s <= now_s]
-            quotes = [line for line in due if not line.trades]
-            if len(quotes) > 1 and self._exchange.has["fetchBidsAsks"]:
-                await self._poll_together(quotes)
-            else:
-                for line in quotes:
-                    await self._polled([line], lambda line=line: self._poll_quote(line))  # type: ignore[misc]
-            for line in due:
-                if line.trades:
-                    await self._polled([line], lambda line=line: self._fetch_trades(line))  # type: ignore[misc]
-
-    async def _polled(self, lines: Sequence[Line], ask: Callable[[], Awaitable[Any]]) -> None:
-        reason = await self._answer(lambda: asyncio.wait_for(ask(), self._settings.connect_s))
-        now_s = time.monotonic()
-        for line in lines:
-            if reason is None:
-                line.chain.polled()
-                line.backoff.reset()
-                line.poll_s = now_s + self._settings.poll_s
-            else:
-                line.chain.poll_failed(reason)
-                line.poll_s = now_s + max(self._settings.poll_s, line.backoff.next_s())
-
-    async def _poll_together(self, lines: Sequence[Line]) -> None:
-        async def ask() -> None:
-            asked_s = time.monotonic()
-            found = await self._exchange.fetch_bids_asks([line.symbol for line in lines])
-            self._receipt.arrived()
-            for line in lines:
-                if line.symbol in found:
-                    self._put_polled(line, "quote", found[line.symbol], asked_s)
-
-        await self._polled(lines, ask)
-
-    async def _poll_quote(self, line: Line) -> None:
-        asked_s = time.monotonic()
-        book = await self._exchange.fetch_order_book(line.symbol, BOOK_LEVELS)
-        self._receipt.arrived()
-        if book["bids"] and book["asks"]:
-            self._put_polled(line, "book", book, asked_s)
-
-    def _put_polled(self, line: Line, kind: str, value: Any, asked_s: float) -> None:
-        """What the websocket told meanwhile is newer."""
-        if line.silence.since_s >= asked_s:
-            return
-        row = self._quote(line.rows, kind, value)
-        if row is not None:
-            self._hand_on(line, row)
-
-    async def _fetch_trades(self, line: Line) -> None:
-        """Hand on the trades that REST knows and we do not."""
-        repair = self._repairs[line.symbol]
-        asked_s = time.monotonic()
-        if self.name.startswith("binance"):
-            params = {"fetchTradesMethod": BINANCE_TRADES[_kind(line.symbol)]}
-            trades = await self._exchange.fetch_trades(line.symbol, None, 1000, params)
-        else:
-            trades = await self._exchange.fetch_trades(line.symbol)
-        self._receipt.arrived()
-        for trade in trades:
-            row = line.rows.trade(trade, asked_s, late=True)
-            if row is not None:
-                self._hand_on(line, row)
-        repair.asked_s = asked_s
-
-    async def _repair(self) -> None:
-        """Ask for trades that were missed."""
-        while True:
-            await asyncio.sleep(CHECK_S)
-            for symbol, repair in self._repairs.items():
-                now_s = time.monotonic()
-                if repair.due_s is None or repair.due_s > now_s:
-                    continue
-                line = self._trades[symbol]
-                repair.due_s = None
-                limit_s = self._settings.connect_s
-                reason = await self._answer(lambda line=line: asyncio.wait_for(self._fetch_trades(line), limit_s))  # type: ignore[misc]
-                if reason is None:
-                    repair.backoff.reset()
-                else:
-                    line.rows.counts.drop("refetch_failed", f"{line.name}: {reason}")
-                    repair.due_s = time.monotonic() + repair.backoff.next_s()
-
-
-def _kind(symbol: str) -> str:
-    base, _, settle = symbol.partition(":")
-    if not settle:
-        return "spot"
-    return "inverse" if settle.partition("-")[0] == base.partition("/")[0] else "linear"
 
 
 def _disconnect(client: Any, reason: str) -> None:

@@ -68,6 +68,7 @@ class Silence:
     def __init__(self, floor_s: float, needed: int = 0, now_s: float = 0.0) -> None:
         self._floor_s, self._needed = floor_s, needed
         self._last_s = now_s
+        self.heard_s = float("-inf")
         self._longest_s = 0.0
         self._heard = self._vain = 0
         self._steady = False
@@ -89,7 +90,7 @@ class Silence:
         self._steady = True
         self._heard += 1
         self._vain = 0
-        self._last_s = now_s
+        self._last_s = self.heard_s = now_s
 
     def is_silent(self, now_s: float) -> bool:
         """Whether messages have stopped."""
