@@ -7,7 +7,7 @@
     │   └── PolicyError                      a policy or signal of one's own that can't be used; says file and line
     ├── DeviceError (RuntimeError)           a device that was required and is not there
     ├── ClusterError (RuntimeError)          a cluster that can't be used, or lost its workers
-    ├── VenueError (RuntimeError)            a venue that can't be reached, refuses, or does not trade what was asked
+    ├── VenueError (RuntimeError)            a venue that can't be reached, or refuses
     ├── StateError (ValueError)              saved state that does not fit the graph it is given to, or a graph in use
     ├── FitError (ValueError)                data that can't tell what was to be fitted
     └── DataError (ValueError)               bad input; says file and line
@@ -78,24 +78,7 @@ class ClusterError(SchwabotError, RuntimeError):
 
 
 class VenueError(SchwabotError, RuntimeError):
-    """A venue that can't be reached, refuses, or does not offer what was asked of it.
-
-    Args:
-        venue: ccxt's name of it.
-        what: what went wrong, and what to do.
-
-    Example:
-        >>> str(VenueError("kraken", "no answer within 10 s: is the network up?"))
-        'kraken: no answer within 10 s: is the network up?'
-    """
-
-    def __init__(self, venue: str, what: str) -> None:
-        self.venue = venue
-        self.what = what
-        super().__init__(f"{venue}: {what}")
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (VenueError, (self.venue, self.what))
+    """A venue that can't be reached, or refuses what it is asked."""
 
 
 class StateError(SchwabotError, ValueError):

@@ -199,7 +199,7 @@ class CcxtFeed:
             first: BaseException = group
             while isinstance(first, BaseExceptionGroup):
                 first = first.exceptions[0]
-            failure = first if isinstance(first, VenueError) else VenueError("live feed", f"it failed: {why(first)}")
+            failure = first if isinstance(first, VenueError) else VenueError(f"the live feed failed: {why(first)}")
             failure.__cause__ = first if failure is not first else None
         finally:
             await asyncio.gather(*(venue.close() for venue in self._venues), return_exceptions=True)

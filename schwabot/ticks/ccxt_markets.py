@@ -63,7 +63,7 @@ def _step(venue: str, symbol: str, what: str, precision: float | None, mode: int
     if precision is not None and mode == TICK_SIZE and float(precision) > 0:
         return float(precision)
     why = "counts significant digits" if mode == SIGNIFICANT_DIGITS else f"gives {precision}"
-    raise VenueError(venue, f"{symbol}: no grid is known for its {what} (ccxt {why}), so it can't be a stream")
+    raise VenueError(f"{venue}: {symbol}: no grid is known for its {what} (ccxt {why}), so it can't be a stream")
 
 
 def _in_bp(share: float | None) -> float:
@@ -96,7 +96,7 @@ def market_of(venue: str, markets: Mapping[str, Mapping[str, Any]], symbol: str)
     """
     market = markets.get(symbol)
     if market is None:
-        raise VenueError(venue, f"no market {symbol}{closest(symbol, markets)}")
+        raise VenueError(f"{venue}: no market {symbol}{closest(symbol, markets)}")
     if market.get("active") is False:
-        raise VenueError(venue, f"{symbol} is listed but not traded now: leave it out of source.streams")
+        raise VenueError(f"{venue}: {symbol} is listed but not traded now: leave it out of source.streams")
     return market

@@ -91,16 +91,16 @@ class Venue:
 
         base = getattr(ccxt.pro, self.name, None) if self.name in ccxt.pro.exchanges else None
         if base is None:
-            raise VenueError(self.name, "ccxt knows no exchange of this name that has a websocket")
+            raise VenueError(f"{self.name}: ccxt knows no exchange of this name that has a websocket")
         config = ccxt.Exchange.deep_extend(self._defaults(), dict(self._options))
         self._exchange = self.tap.exchange(base, config)
         limit_s = self._settings.connect_s
         try:
             markets = await asyncio.wait_for(self._exchange.load_markets(), limit_s)
         except TimeoutError:
-            raise VenueError(self.name, f"no answer within source.connect_s={limit_s:g}: is the network up?") from None
+            raise VenueError(f"{self.name}: no answer within source.connect_s={limit_s:g}: is the network up?") from None
         except ccxt.BaseError as error:
-            raise VenueError(self.name, f"its markets can't be loaded: {why(error)}") from error
+            raise VenueError(f"{self.name}: its markets can't be loaded: {why(error)}") from error
         for symbol in self._symbols:
             known = self._known.get(f"{self.name}:{symbol}")
             market = market_of(self.name, markets, symbol)
@@ -148,7 +148,7 @@ class Venue:
             return lambda: exchange.watch_order_book(symbols[0])
         if exchange.has["watchTicker"]:
             return lambda: exchange.watch_ticker(symbols[0])
-        raise VenueError(self.name, "ccxt has no live quotes of it")
+        raise VenueError(f"{self.name}: ccxt has no live quotes of it")
 
     def _trade_watch(self, symbols: Sequence[str]) -> Callable[[], Awaitable[Any]]:
         exchange = self._exchange
@@ -156,7 +156,7 @@ class Venue:
             return lambda: exchange.watch_trades_for_symbols(symbols)
         if exchange.has["watchTrades"]:
             return lambda: exchange.watch_trades(symbols[0])
-        raise VenueError(self.name, "ccxt has no live trades of it: set source.trades=false")
+        raise VenueError(f"{self.name}: ccxt has no live trades of it: set source.trades=false")
 
     def _subscribe(self, symbols: Sequence[str], watch: Callable[[], Awaitable[Any]], *, trades: bool) -> None:
         settings = self._settings
