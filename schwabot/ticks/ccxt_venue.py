@@ -98,7 +98,9 @@ class Venue:
         try:
             markets = await asyncio.wait_for(self._exchange.load_markets(), limit_s)
         except TimeoutError:
-            raise VenueError(f"{self.name}: no answer within source.connect_s={limit_s:g}: is the network up?") from None
+            raise VenueError(
+                f"{self.name}: no answer within source.connect_s={limit_s:g}: is the network up?"
+            ) from None
         except ccxt.BaseError as error:
             raise VenueError(f"{self.name}: its markets can't be loaded: {why(error)}") from error
         for symbol in self._symbols:
