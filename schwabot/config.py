@@ -23,6 +23,7 @@ from schwabot.simulation.settings import SimulationConfig
 from schwabot.simulation.sweep.settings import SweepConfig
 from schwabot.sinks.settings import SinksConfig
 from schwabot.tensors.device import DeviceConfig
+from schwabot.ticks.ccxt_settings import CcxtConfig
 from schwabot.ticks.store import StoreConfig
 from schwabot.ticks.synthetic import SyntheticConfig
 from schwabot.ticks.table import TableConfig
@@ -35,6 +36,7 @@ from schwabot.training.skill_settings import SkillConfig
 MODES = ("replay", "convert", "leadlag", "fit", "backtest", "sweep")
 TRADING = ("backtest", "sweep")
 PROFILED = ("replay", "backtest", "sweep")
+LIVE = ("record", "paper", "live")
 DEFAULT_POLICY = "threshold"
 PLANNED_MODES = ("record", "paper", "live", "serve")
 GROUPS = (
@@ -122,6 +124,37 @@ class StoreSource(StoreConfig):
 
 
 @dataclass
+class CcxtSource(CcxtConfig):
+    """Live streams of exchanges; ``reference`` as in ``CaptureSource``."""
+
+    reference: str | None = None
+
+
+@dataclass
+class LiveConfig:
+    """How long a live run lasts, and which exchanges it meets.
+
+    Attributes:
+        seconds: end after so long; absent = when it is stopped.
+        events: end after so many quotes and trades; absent = when it is stopped.
+        loopback_port: talk to the loopback exchange on this port of 127.0.0.1 in place of the real ones.
+    """
+
+    seconds: float | None = None
+    events: int | None = None
+    loopback_port: int | None = None
+
+    def check(self) -> None:
+        """Raise ConfigError when a value is out of range."""
+        for name in ("seconds", "events"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"live.{name}={value} is out of range: use more than 0, or leave it out")
+        if self.loopback_port is not None and not 1 <= self.loopback_port <= 65_535:
+            raise ConfigError(f"live.loopback_port={self.loopback_port} is out of range: use 1 to 65535")
+
+
+@dataclass
 class ConvertConfig:
     """mode=convert: any source to a partitioned Parquet store.
 
@@ -167,6 +200,7 @@ class RunConfig:
         simulation: the simulated exchange of mode=backtest and mode=sweep.
         sweep: what mode=sweep searches, how, and how the result is doubted.
         cluster: where mode=sweep runs.
+        live: how long a live run lasts, and which exchanges it meets.
         checkpoint: a forecast that mode=fit trained, as a file; every mode that runs the graph serves it.
     """
 
@@ -188,6 +222,7 @@ class RunConfig:
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    live: LiveConfig = field(default_factory=LiveConfig)
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""
@@ -225,6 +260,7 @@ SOURCES: dict[str, type] = {
     "capture": CaptureSource,
     "table": TableSource,
     "store": StoreSource,
+    "ccxt": CcxtSource,
 }
 
 
@@ -262,7 +298,7 @@ def _unlock(node: DictConfig | ListConfig) -> None:
             _unlock(child)
 
 
-def without_reference(source: SyntheticSource | TableSource | StoreSource) -> Any:
+def without_reference(source: SyntheticSource | TableSource | StoreSource | CcxtSource) -> Any:
     """The component's own settings in a source's, for its constructor."""
     component = type(source).__mro__[1]
     return component(**{one.name: getattr(source, one.name) for one in fields(component)})

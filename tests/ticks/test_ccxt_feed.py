@@ -1,0 +1,270 @@
+"""Live feeds: unmodified ccxt against the loopback exchange, whose own list says what was to arrive."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schwabot import engine
+from schwabot.clock import LiveClock
+from schwabot.errors import ConfigError, VenueError
+from schwabot.pipeline import Pipeline
+from schwabot.records.audit import FallbackEvent, StepRecord
+from schwabot.records.market import MISSING_NS, Kind, Ticks
+from schwabot.sinks.base import RunHeader
+from schwabot.ticks.ccxt_feed import CcxtFeed
+from schwabot.ticks.ccxt_settings import CcxtConfig
+from schwabot.ticks.feed_meter import FeedMeter
+from schwabot.ticks.merge import concat
+from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot.venues.loopback import LoopbackExchange, ccxt_options
+
+SPOT, USDM, COINM = "binance:BTC/USDT", "binanceusdm:BTC/USDT:USDT", "binancecoinm:BTC/USD:BTC"
+STREAMS = [SPOT, USDM, COINM]
+QUICK = {"silence_s": 0.6, "poll_after_s": 0.3, "poll_s": 0.1, "return_s": 0.5, "retry_first_s": 0.05, "gap_s": 2.0}
+DEADLINE_S = 20.0
+
+
+@contextmanager
+def market(events: int = 3_000, speed: float = 8.0, **options: Any) -> Iterator[LoopbackExchange]:
+    """An exchange that waits for ``play``."""
+    feed = SyntheticFeed(SyntheticConfig(events=events, start_ns=time.time_ns()))
+    with LoopbackExchange(feed, held=True, keep=events, speed=speed, **options) as exchange:
+        yield exchange
+
+
+def live(exchange: LoopbackExchange, streams: list[str] = STREAMS, **settings: Any) -> CcxtFeed:
+    venues = {stream.partition(":")[0] for stream in streams}
+    config = CcxtConfig(streams=streams, **(QUICK | settings))
+    return CcxtFeed(config, options={venue: ccxt_options(venue, exchange.port) for venue in venues})
+
+
+def listeners(exchange: LoopbackExchange) -> int:
+    return sum(one["listeners"] for one in exchange.state()["channels"].values())
+
+
+class Received:
+    """Everything a feed said until the exchange was through with its market and nothing more came."""
+
+    def __init__(
+        self, exchange: LoopbackExchange, feed: CcxtFeed, while_waiting: Callable[[int], None] = lambda rows: None
+    ) -> None:
+        self.batches: list[Ticks] = []
+        self.events: list[FallbackEvent] = []
+        begun, deadline = False, time.monotonic() + DEADLINE_S
+        rows = 0
+        for ticks in feed.batches():
+            self.events += feed.take_events()
+            if not begun and listeners(exchange) == 2 * len(feed.instruments):
+                begun = True
+                exchange.play()
+            rows += len(ticks)
+            if len(ticks):
+                self.batches.append(ticks)
+            elif exchange.ended:
+                break
+            while_waiting(rows)
+            assert time.monotonic() < deadline, "the market did not end"
+        self.ticks = concat(self.batches)
+        self.instruments = [one.stream for one in feed.instruments]
+
+    def of(self, stream: str, kind: Kind) -> Ticks:
+        v = self.instruments.index(stream)
+        from schwabot.ticks.merge import take
+
+        return take(self.ticks, np.flatnonzero((self.ticks.stream == v) & (self.ticks.kind == kind)))
+
+
+def sent(exchange: LoopbackExchange, stream: str, kind: str) -> list[dict[str, Any]]:
+    """The exchange's own list."""
+    venue, _, symbol = stream.partition(":")
+    names = {SPOT: "btcusdt", USDM: "btcusdt", COINM: "btcusd_perp"}
+    kept = exchange.state()["channels"][f"{venue}:{names[stream]}@{kind}"]["kept"]
+    return [json.loads(text) for _, text in kept]
+
+
+def trades_of(received: Received, stream: str) -> list[tuple[int, int, int]]:
+    ticks = received.of(stream, Kind.TRADE)
+    return list(zip(ticks.price_ticks.tolist(), ticks.qty_lots.tolist(), ticks.side.tolist(), strict=True))
+
+
+def trades_sent(exchange: LoopbackExchange, received: Received, stream: str, feed: CcxtFeed) -> list[Any]:
+    one = next(one for one in feed.instruments if one.stream == stream)
+    return [
+        (round(float(m["p"]) / one.tick_size), round(float(m["q"]) / one.lot_size), -1 if m["m"] else 1)
+        for m in sent(exchange, stream, "trade")
+    ]
+
+
+def test_every_message_is_a_row_with_its_stamps() -> None:
+    with market() as exchange, live(exchange) as feed:
+        received = Received(exchange, feed)
+        ticks = received.ticks
+        assert np.all(np.diff(ticks.ts_recv_ns) > 0)
+        for stream in STREAMS:
+            assert trades_of(received, stream) == trades_sent(exchange, received, stream, feed)
+            quotes, books = received.of(stream, Kind.QUOTE), sent(exchange, stream, "bookTicker")
+            one = next(one for one in feed.instruments if one.stream == stream)
+            assert [round(float(book["b"]) / one.tick_size) for book in books] == quotes.bid_ticks.tolist()
+            assert [round(float(book["a"]) / one.tick_size) for book in books] == quotes.ask_ticks.tolist()
+            assert [round(float(book["B"]) / one.lot_size) for book in books] == quotes.bid_lots.tolist()
+            assert [round(float(book["A"]) / one.lot_size) for book in books] == quotes.ask_lots.tolist()
+            happened = [MISSING_NS if "T" not in book else book["T"] * 1_000_000 for book in books]
+            emitted = [MISSING_NS if "E" not in book else book["E"] * 1_000_000 for book in books]
+            assert happened == quotes.ts_event_ns.tolist()
+            assert emitted == quotes.ts_emit_ns.tolist()
+        assert np.all(received.of(SPOT, Kind.QUOTE).ts_event_ns == MISSING_NS)
+        assert not feed.dropped
+        assert not received.events
+        summary = feed.summary()
+        assert {summary[stream]["source"] for stream in STREAMS} == {"websocket"}
+        assert sum(summary[stream]["received"] for stream in STREAMS) == len(ticks)
+        assert summary["lag_p50_ms"] < 100.0
+
+
+def test_disconnects_lose_no_trade() -> None:
+    with market(events=4_000, speed=6.0) as exchange, live(exchange) as feed:
+        cuts = iter((500, 1000, 1500))
+        due = next(cuts)
+
+        def cut(rows: int) -> None:
+            nonlocal due
+            if rows > due:
+                due = next(cuts, 10**9)
+
+                async def drop() -> None:
+                    for connection in list(exchange.hub.connections):
+                        connection.drop()
+
+                exchange.call(drop())
+
+        received = Received(exchange, feed, cut)
+        assert due == 10**9
+        summary = feed.summary()
+        for stream in STREAMS:
+            # while nobody listens nothing is put on the list, so what REST told may be more than it
+            assert set(trades_sent(exchange, received, stream, feed)) <= set(trades_of(received, stream))
+            assert summary[stream]["reconnects"] >= 3
+            assert summary[stream]["missing"] == 0
+        assert sum(summary[stream]["backfilled"] for stream in STREAMS) > 0
+        last = exchange.state()["books"]
+        assert {s: last[s]["trade_id"] for s in STREAMS} == {s: len(trades_of(received, s)) for s in STREAMS}
+
+
+def test_a_venue_that_is_not_there_is_named() -> None:
+    config = CcxtConfig(streams=[SPOT], connect_s=5.0)
+    with pytest.raises(VenueError, match="binance: its markets can't be loaded"):
+        CcxtFeed(config, options={"binance": ccxt_options("binance", 1)})
+    with pytest.raises(VenueError, match="bynance: ccxt knows no exchange"):
+        CcxtFeed(CcxtConfig(streams=["bynance:BTC/USDT"]))
+    assert not [one for one in threading.enumerate() if one.name == "exchanges"]
+
+
+def test_a_market_that_is_not_there_is_named() -> None:
+    with market() as exchange, pytest.raises(VenueError, match="binance: no market BTC/USDC, did you mean BTC/USDT"):
+        live(exchange, ["binance:BTC/USDC"])
+
+
+class Kept:
+    """A sink that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.records: list[StepRecord] = []
+
+    def open(self, header: RunHeader) -> None:
+        pass
+
+    def write(self, record: StepRecord) -> None:
+        self.records.append(record)
+
+    def close(self, summary: Any) -> None:
+        pass
+
+
+class Passed:
+    """A feed that keeps what it hands on."""
+
+    def __init__(self, exchange: LoopbackExchange, feed: CcxtFeed) -> None:
+        self.exchange, self.feed = exchange, feed
+        self.instruments, self.expected_events = feed.instruments, None
+        self.batches_seen: list[Ticks] = []
+
+    @property
+    def dropped(self) -> Any:
+        return self.feed.dropped
+
+    def progress(self) -> float:
+        return self.feed.progress()
+
+    def take_events(self) -> tuple[FallbackEvent, ...]:
+        return self.feed.take_events()
+
+    def batches(self, max_events: int = 65_536) -> Iterator[Ticks]:
+        for ticks in self.feed.batches(max_events):
+            if listeners(self.exchange) == 2 * len(self.instruments):
+                self.exchange.play()
+            if len(ticks):
+                self.batches_seen.append(ticks)
+            elif self.exchange.ended:
+                return
+            yield ticks
+
+
+def drive(feed: Any, live_feed: CcxtFeed) -> tuple[dict[str, Any], list[StepRecord]]:
+    kept = Kept()
+    header = RunHeader(Path(), "paper", "cpu", "test", feed.instruments)
+    summary = engine.run(
+        feed, Pipeline(feed.instruments), header, clock=LiveClock(), sinks=[kept], meters=[FeedMeter(live_feed)]
+    )
+    return summary, kept.records
+
+
+def test_the_engine_lives_on_it_and_a_replay_of_what_came_says_the_same() -> None:
+    with market() as exchange, live(exchange) as feed:
+        passed = Passed(exchange, feed)
+        summary, records = drive(passed, feed)
+        told = sum(len(sent(exchange, stream, kind)) for stream in STREAMS for kind in ("bookTicker", "trade"))
+    assert summary["events"] == told > 2_000
+    assert summary["feed"][SPOT]["received"] == summary["streams"][SPOT]["events"]
+    assert len(records) > 20
+    again = Pipeline(feed.instruments).step(concat(passed.batches_seen))
+    signals = [record.signals for record in records]
+    for name in ("ghost_bp", "deviation_bp", "phase_bp", "forecast_bp", "key", "entropy", "bits", "lane"):
+        parts = np.concatenate([getattr(one, name) for one in signals])
+        assert np.array_equal(parts, getattr(again.signals, name), equal_nan=True), name
+
+
+def test_a_stop_is_heard_while_nothing_comes() -> None:
+    with market() as exchange, live(exchange, silence_s=30.0) as feed:
+        threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
+        began = time.monotonic()
+        summary, _ = drive(feed, feed)
+        assert summary["interrupted"]
+        assert summary["events"] == 0
+        assert time.monotonic() - began < 5.0
+
+
+def test_a_feed_ends_by_itself_when_it_was_told_to() -> None:
+    with market(events=50_000, speed=1.0) as exchange:
+        exchange.play()
+        options = {"binance": ccxt_options("binance", exchange.port)}
+        with CcxtFeed(CcxtConfig(streams=[SPOT]), options=options, events=25) as feed:
+            assert sum(len(ticks) for ticks in feed.batches(10)) == 25
+            assert feed.progress() == 1.0
+            with pytest.raises(ConfigError, match="already read"):
+                next(feed.batches())
+        with CcxtFeed(CcxtConfig(streams=[SPOT]), options=options, seconds=0.5) as feed:
+            began = time.monotonic()
+            for _ in feed.batches():
+                pass
+            assert 0.5 <= time.monotonic() - began < 3.0
