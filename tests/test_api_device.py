@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import schwabot
-from schwabot.errors import ConfigError, DeviceError
+from schwabot.errors import ConfigError, DeviceError, FitError
 from schwabot.ticks.base import Feed
 
 S = 1_000_000_000
@@ -24,7 +24,7 @@ def series() -> dict[str, tuple[Any, Any]]:
 
 
 def market() -> Feed:
-    return schwabot.load("synthetic", events=8_000, streams=2)
+    return schwabot.load("synthetic", events=4_000, streams=2)
 
 
 def fit(**given: Any) -> schwabot.Fit:
@@ -44,8 +44,8 @@ def test_a_device_that_is_not_there_is_the_cpu() -> None:
     assert warned[0].filename == __file__
     assert found.summary["device"] == "cpu"
     assert "warning: running on the CPU: " in found.summary["notes"][-1]
-    with pytest.warns(RuntimeWarning, match="running on the CPU: "):
-        fit(device="cuda")
+    with pytest.warns(RuntimeWarning, match="running on the CPU: "), pytest.raises(FitError):
+        schwabot.fit(lambda: schwabot.load("synthetic", events=10), device="cuda")
     graph = schwabot.Graph(device="cuda")
     graph.settings.device.required = True
     with pytest.raises(DeviceError, match="device cuda is required"):
