@@ -25,7 +25,7 @@ from schwabot.sinks.base import RunHeader
 from schwabot.ticks.ccxt_feed import CcxtFeed
 from schwabot.ticks.ccxt_settings import CcxtConfig
 from schwabot.ticks.feed_meter import FeedMeter
-from schwabot.ticks.merge import concat
+from schwabot.ticks.merge import blank, concat, take
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback import LoopbackExchange, ccxt_options
 
@@ -80,14 +80,12 @@ class Received:
 
     def of(self, stream: str, kind: Kind) -> Ticks:
         v = self.instruments.index(stream)
-        from schwabot.ticks.merge import take
-
         return take(self.ticks, np.flatnonzero((self.ticks.stream == v) & (self.ticks.kind == kind)))
 
 
 def sent(exchange: LoopbackExchange, stream: str, kind: str) -> list[dict[str, Any]]:
     """The exchange's own list."""
-    venue, _, symbol = stream.partition(":")
+    venue = stream.partition(":")[0]
     names = {SPOT: "btcusdt", USDM: "btcusdt", COINM: "btcusd_perp"}
     kept = exchange.state()["channels"][f"{venue}:{names[stream]}@{kind}"]["kept"]
     return [json.loads(text) for _, text in kept]
@@ -231,6 +229,7 @@ def drive(feed: Any, live_feed: CcxtFeed) -> tuple[dict[str, Any], list[StepReco
 
 def test_the_engine_lives_on_it_and_a_replay_of_what_came_says_the_same() -> None:
     with market() as exchange, live(exchange) as feed:
+        Pipeline(feed.instruments).step(blank(feed.instruments, 1))  # kernels are ready when the market begins
         passed = Passed(exchange, feed)
         summary, records = drive(passed, feed)
         told = sum(len(sent(exchange, stream, kind)) for stream in STREAMS for kind in ("bookTicker", "trade"))
