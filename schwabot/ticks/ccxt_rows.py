@@ -20,8 +20,8 @@ from schwabot.ticks.validate import MOST_STEPS
 MS = 1_000_000
 HISTORY_NS = 5_000_000_000
 """A trade this much older than the first subscription is history that the venue sent along."""
-REMEMBERED = 20_000
-"""Trades whose ids are remembered; no venue hands out more at once."""
+REMEMBERED = 5_000
+"""Trades whose ids are remembered where they are no numbers; no venue hands out more at once."""
 MOST_MISSING = 100_000
 
 
@@ -137,7 +137,6 @@ class TradeNumbers:
         self._numbered = numbered
         self._ids: set[str] = set()
         self._order: deque[str] = deque()
-        self._first: int | None = None
         self._last: int | None = None
         self.missing: dict[int, float] = {}
         self.too_many = 0
@@ -146,25 +145,26 @@ class TradeNumbers:
         """Take a trade; False when it was taken before, or is older than the first one."""
         if trade_id is None:
             return True
+        if self._numbered and trade_id.isdigit():
+            return self._is_next(int(trade_id), now_s)
         if trade_id in self._ids:
             return False
-        if self._numbered and trade_id.isdigit():
-            number = int(trade_id)
-            if self._last is None:
-                self._first = self._last = number
-            elif number > self._last:
-                gap = number - self._last - 1
-                if gap <= MOST_MISSING - len(self.missing):
-                    self.missing.update(dict.fromkeys(range(self._last + 1, number), now_s))
-                else:
-                    self.too_many += gap
-                self._last = number
-            elif self.missing.pop(number, None) is None:
-                return False  # before the first, or given up and reported, or seen long ago
         self._ids.add(trade_id)
         self._order.append(trade_id)
         if len(self._order) > REMEMBERED:
             self._ids.discard(self._order.popleft())
+        return True
+
+    def _is_next(self, number: int, now_s: float) -> bool:
+        if self._last is not None and number <= self._last:
+            # seen, before the first, or given up and reported
+            return self.missing.pop(number, None) is not None
+        skipped = range(number if self._last is None else self._last + 1, number)
+        if len(skipped) <= MOST_MISSING - len(self.missing):
+            self.missing.update(dict.fromkeys(skipped, now_s))
+        else:
+            self.too_many += len(skipped)
+        self._last = number
         return True
 
     def give_up(self, before_s: float) -> list[int]:

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ from schwabot.sinks.base import RunHeader
 from schwabot.ticks.ccxt_feed import CcxtFeed
 from schwabot.ticks.ccxt_settings import CcxtConfig
 from schwabot.ticks.feed_meter import FeedMeter
-from schwabot.ticks.merge import concat
+from schwabot.ticks.merge import blank, concat, take
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback import LoopbackExchange, ccxt_options
 
@@ -33,6 +34,8 @@ SPOT, USDM, COINM = "binance:BTC/USDT", "binanceusdm:BTC/USDT:USDT", "binancecoi
 STREAMS = [SPOT, USDM, COINM]
 QUICK = {"silence_s": 0.6, "poll_after_s": 0.3, "poll_s": 0.1, "return_s": 0.5, "retry_first_s": 0.05, "gap_s": 2.0}
 DEADLINE_S = 20.0
+SETTLE_S = 0.8
+"""After the market's end: missed trades are asked for a little later."""
 
 
 @contextmanager
@@ -62,7 +65,7 @@ class Received:
         self.batches: list[Ticks] = []
         self.events: list[FallbackEvent] = []
         begun, deadline = False, time.monotonic() + DEADLINE_S
-        rows = 0
+        rows, ended_s = 0, 0.0
         for ticks in feed.batches():
             self.events += feed.take_events()
             if not begun and listeners(exchange) == 2 * len(feed.instruments):
@@ -71,8 +74,10 @@ class Received:
             rows += len(ticks)
             if len(ticks):
                 self.batches.append(ticks)
-            elif exchange.ended:
-                break
+            if exchange.ended:
+                ended_s = ended_s or time.monotonic()
+                if time.monotonic() - ended_s > SETTLE_S:
+                    break
             while_waiting(rows)
             assert time.monotonic() < deadline, "the market did not end"
         self.ticks = concat(self.batches)
@@ -80,14 +85,12 @@ class Received:
 
     def of(self, stream: str, kind: Kind) -> Ticks:
         v = self.instruments.index(stream)
-        from schwabot.ticks.merge import take
-
         return take(self.ticks, np.flatnonzero((self.ticks.stream == v) & (self.ticks.kind == kind)))
 
 
 def sent(exchange: LoopbackExchange, stream: str, kind: str) -> list[dict[str, Any]]:
     """The exchange's own list."""
-    venue, _, symbol = stream.partition(":")
+    venue = stream.partition(":")[0]
     names = {SPOT: "btcusdt", USDM: "btcusdt", COINM: "btcusd_perp"}
     kept = exchange.state()["channels"][f"{venue}:{names[stream]}@{kind}"]["kept"]
     return [json.loads(text) for _, text in kept]
@@ -98,7 +101,7 @@ def trades_of(received: Received, stream: str) -> list[tuple[int, int, int]]:
     return list(zip(ticks.price_ticks.tolist(), ticks.qty_lots.tolist(), ticks.side.tolist(), strict=True))
 
 
-def trades_sent(exchange: LoopbackExchange, received: Received, stream: str, feed: CcxtFeed) -> list[Any]:
+def trades_sent(exchange: LoopbackExchange, stream: str, feed: CcxtFeed) -> list[Any]:
     one = next(one for one in feed.instruments if one.stream == stream)
     return [
         (round(float(m["p"]) / one.tick_size), round(float(m["q"]) / one.lot_size), -1 if m["m"] else 1)
@@ -107,12 +110,12 @@ def trades_sent(exchange: LoopbackExchange, received: Received, stream: str, fee
 
 
 def test_every_message_is_a_row_with_its_stamps() -> None:
-    with market() as exchange, live(exchange) as feed:
+    with market() as exchange, live(exchange, silence_s=5.0) as feed:
         received = Received(exchange, feed)
         ticks = received.ticks
         assert np.all(np.diff(ticks.ts_recv_ns) > 0)
         for stream in STREAMS:
-            assert trades_of(received, stream) == trades_sent(exchange, received, stream, feed)
+            assert trades_of(received, stream) == trades_sent(exchange, stream, feed)
             quotes, books = received.of(stream, Kind.QUOTE), sent(exchange, stream, "bookTicker")
             one = next(one for one in feed.instruments if one.stream == stream)
             assert [round(float(book["b"]) / one.tick_size) for book in books] == quotes.bid_ticks.tolist()
@@ -132,33 +135,82 @@ def test_every_message_is_a_row_with_its_stamps() -> None:
         assert summary["lag_p50_ms"] < 100.0
 
 
-def test_disconnects_lose_no_trade() -> None:
-    with market(events=4_000, speed=6.0) as exchange, live(exchange) as feed:
-        cuts = iter((500, 1000, 1500))
-        due = next(cuts)
+def test_messages_cut_off_doubled_swapped_or_lost_cost_no_trade() -> None:
+    with market(events=4_000, speed=4.0) as exchange, live(exchange) as feed:
+        for seed, stream in enumerate(("*@trade", "*@bookTicker")):
+            exchange.fault("duplicate", stream=stream, count=0, probability=0.03, seed=seed)
+            exchange.fault("reorder", stream=stream, count=0, probability=0.03, seed=seed + 10)
+        exchange.fault("gap", stream="*@trade", count=0, probability=0.03, seed=20)
+        for after in (60, 200, 350):
+            exchange.fault("disconnect", stream="*@trade", after=after)
+        healed = []
 
-        def cut(rows: int) -> None:
-            nonlocal due
-            if rows > due:
-                due = next(cuts, 10**9)
+        def heal(rows: int) -> None:
+            if rows > 2_500 and not healed:  # the last trade would not be missed by anybody
+                healed.append(exchange.state()["faults"]["happened"])
+                exchange.heal()
 
-                async def drop() -> None:
-                    for connection in list(exchange.hub.connections):
-                        connection.drop()
-
-                exchange.call(drop())
-
-        received = Received(exchange, feed, cut)
-        assert due == 10**9
-        summary = feed.summary()
+        received = Received(exchange, feed, heal)
+        assert healed[0]["disconnect"] == 3
+        assert all(healed[0][kind] > 5 for kind in ("duplicate", "reorder", "gap"))
+        summary, dropped = feed.summary(), feed.dropped
+        books = exchange.state()["books"]
         for stream in STREAMS:
-            # while nobody listens nothing is put on the list, so what REST told may be more than it
-            assert set(trades_sent(exchange, received, stream, feed)) <= set(trades_of(received, stream))
-            assert summary[stream]["reconnects"] >= 3
+            told = trades_of(received, stream)
+            # what REST told of the time that nobody listened is more than what was sent
+            assert len(told) == books[stream]["trade_id"]
+            assert not Counter(trades_sent(exchange, stream, feed)) - Counter(told)
             assert summary[stream]["missing"] == 0
+            assert summary[stream]["reconnects"] >= 1
         assert sum(summary[stream]["backfilled"] for stream in STREAMS) > 0
-        last = exchange.state()["books"]
-        assert {s: last[s]["trade_id"] for s in STREAMS} == {s: len(trades_of(received, s)) for s in STREAMS}
+        assert dropped["duplicate"] > 10
+        assert dropped["reordered"] > 5
+        assert set(dropped) == {"duplicate", "reordered"}
+
+
+def test_a_frozen_websocket_is_polled_for_and_comes_back() -> None:
+    with market(events=4_500, speed=1.0) as exchange, live(exchange) as feed:
+        frozen: list[float] = []
+
+        def freeze(rows: int) -> None:
+            if rows > 500 and not frozen:
+                frozen.append(time.monotonic())
+                exchange.fault("freeze", venue="binance", count=0, seconds=2.0)
+
+        received = Received(exchange, feed, freeze)
+        switches = [(one.component, one.before, one.after) for one in received.events]
+        quotes = f"feed.{SPOT}.quotes"
+        assert (quotes, "websocket", "rest") in switches
+        assert switches.index((quotes, "rest", "websocket")) > switches.index((quotes, "websocket", "rest"))
+        assert {one.component.split(":")[0] for one in received.events} == {"feed.binance"}
+        assert any("nothing heard" in one.reason for one in received.events)
+        summary = feed.summary()
+        assert summary[SPOT]["source"] == summary[SPOT]["trades_source"] == "websocket"
+        assert summary[SPOT]["missing"] == 0
+        assert summary[USDM]["reconnects"] == 0
+        assert len(trades_of(received, SPOT)) == exchange.state()["books"][SPOT]["trade_id"]
+
+
+def test_a_stream_that_nothing_answers_for_is_dropped_and_taken_back() -> None:
+    with market(events=4_500, speed=1.0) as exchange, live(exchange, [SPOT, USDM], drop_after=2) as feed:
+        steps: list[str] = []
+
+        def trouble(rows: int) -> None:
+            if rows > 300 and not steps:
+                steps.append("broken")
+                exchange.fault("server_error", venue="binance", path="GET *", count=0)
+                exchange.fault("freeze", venue="binance", count=0)
+            elif steps == ["broken"] and feed.summary()[SPOT].get("source") == "dropped":
+                steps.append("healed")
+                exchange.heal()
+
+        received = Received(exchange, feed, trouble)
+        quotes = [one for one in received.events if one.component == f"feed.{SPOT}.quotes"]
+        assert [one.after for one in quotes][:2] == ["rest", "dropped"]
+        assert [one.after for one in quotes][-1] == "websocket"
+        assert "Internal error" in quotes[1].reason
+        assert len(trades_of(received, SPOT)) == exchange.state()["books"][SPOT]["trade_id"]
+        assert not [one for one in received.events if SPOT not in one.component]
 
 
 def test_a_venue_that_is_not_there_is_named() -> None:
@@ -231,6 +283,7 @@ def drive(feed: Any, live_feed: CcxtFeed) -> tuple[dict[str, Any], list[StepReco
 
 def test_the_engine_lives_on_it_and_a_replay_of_what_came_says_the_same() -> None:
     with market() as exchange, live(exchange) as feed:
+        Pipeline(feed.instruments).step(blank(feed.instruments, 1))  # kernels are ready when the market begins
         passed = Passed(exchange, feed)
         summary, records = drive(passed, feed)
         told = sum(len(sent(exchange, stream, kind)) for stream in STREAMS for kind in ("bookTicker", "trade"))

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import WSCloseCode, web
 
+from schwabot.venues.loopback.faults import Faults
+
 MOST_WAITING = 50_000
 """Messages that may wait for one socket; who is slower than that is disconnected, as real exchanges do."""
 FEW_WAITING = 256
@@ -96,10 +98,12 @@ class Hub:
     """All channels by venue and name.
 
     Args:
+        faults: what is done to messages.
         keep: messages of each channel to keep for ``state``.
     """
 
-    def __init__(self, keep: int = 0) -> None:
+    def __init__(self, faults: Faults, keep: int = 0) -> None:
+        self._faults = faults
         self._keep = keep
         self.channels: dict[tuple[str, str], Channel] = {}
         self.connections: dict[Connection, None] = {}
@@ -117,10 +121,18 @@ class Hub:
         channel.last_id = number
         if self._keep:
             channel.kept.append((number, text))
-        self.deliver(channel, text)
+        if not self._faults.on_messages:
+            self._deliver(channel, text)
+            return
+        texts = self._faults.messages(channel.venue, channel.name, text)
+        if texts is None:
+            for connection in tuple(channel.listeners):
+                connection.drop()
+            return
+        for one in texts:
+            self._deliver(channel, one)
 
-    def deliver(self, channel: Channel, text: str) -> None:
-        """Hand a message to the sockets."""
+    def _deliver(self, channel: Channel, text: str) -> None:
         for connection in tuple(channel.listeners):
             connection.send(f'{{"stream":"{channel.name}","data":{text}}}' if connection.wraps else text)
 
