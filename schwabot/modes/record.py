@@ -74,8 +74,7 @@ def record(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
             }  # fmt: skip
             write_json(run_dir / "summary.json", summary | state)
     if settings.sinks.console:
-        sys.stdout.write(
-            f"{report.rows:,} rows of {len(report.streams)} streams in {report.files} files,"
-            f" {report.bytes / 2**20:,.1f} MiB, {recorder.gaps:,} gaps, {wall_s:.1f} s: {report.root}\nfiles: {run_dir}\n"
-        )
+        size = f"{report.files} files, {report.bytes / 2**20:,.1f} MiB, {recorder.gaps:,} gaps, {wall_s:.1f} s"
+        sys.stdout.write(f"{report.rows:,} rows of {len(report.streams)} streams in {size}: {report.root}\n")
+        sys.stdout.write(f"files: {run_dir}\n")
     return summary

@@ -99,7 +99,7 @@ class Recorder:
         self._writer.checkpoint()
 
     def write(self, ticks: Ticks) -> None:
-        """Take one batch of rows, and finish the files when it is time; an empty one is a reason to look at the time."""
+        """Take one batch of rows, perhaps none, and finish the files when it is time."""
         if len(ticks):
             now_ns = int(ticks.ts_recv_ns[-1])
             if self._before:
