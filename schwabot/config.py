@@ -139,11 +139,16 @@ class LiveConfig:
         seconds: end after so long; absent = when it is stopped.
         events: end after so many quotes and trades; absent = when it is stopped.
         loopback_port: talk to the loopback exchange on this port of 127.0.0.1 in place of the real ones.
+        measure_latency: mode=paper: simulated orders take half a measured round trip to each venue and half back, in
+            place of ``simulation.entry_ms`` and ``response_ms``.
+        keep_rows: rows of the market that a policy's broker remembers at least.
     """
 
     seconds: float | None = None
     events: int | None = None
     loopback_port: int | None = None
+    measure_latency: bool = True
+    keep_rows: int = 200_000
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""
@@ -151,6 +156,8 @@ class LiveConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"live.{name}={value} is out of range: use more than 0, or leave it out")
+        if self.keep_rows < 1_000:
+            raise ConfigError(f"live.keep_rows={self.keep_rows} is out of range: use 1000 or more")
         if self.loopback_port is not None and not 1 <= self.loopback_port <= 65_535:
             raise ConfigError(f"live.loopback_port={self.loopback_port} is out of range: use 1 to 65535")
 
@@ -242,7 +249,7 @@ class RunConfig:
         if self.mode == "record" and not self.record.out:
             raise ConfigError("mode=record needs a folder to write to: add record.out=DIR")
         for name in ("convert", "fit", "record"):
-            if self.mode != name and (out := getattr(self, name).out):
+            if self.mode != name and (name, self.mode) != ("record", "paper") and (out := getattr(self, name).out):
                 raise ConfigError(f"{name}.out={out} does nothing in mode={self.mode}: add mode={name}")
         if self.policy.name and self.mode in ("replay", "convert", "leadlag", "fit", "record"):
             raise ConfigError(f"policy={self.policy.name} does nothing in mode={self.mode}: add mode=backtest")

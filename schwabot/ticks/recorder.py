@@ -92,7 +92,10 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """What came is kept, also when the recording ends by an error."""
+        self.close()
+
+    def close(self) -> None:
+        """Keep what came, also when the recording ends by an error."""
         now_ns = time.time_ns()
         for left in self._away.values():
             self.note(Gap(_stream_of(left), left.ts_ns, max(now_ns, left.ts_ns), _reason_of(left)))
