@@ -339,3 +339,28 @@ def test_a_feed_ends_by_itself_when_it_was_told_to() -> None:
             for _ in feed.batches():
                 pass
             assert 0.5 <= time.monotonic() - began < 3.0
+
+
+def test_a_slow_reader_costs_quotes_before_trades() -> None:
+    with market(events=3_000) as exchange, live(exchange, silence_s=5.0, shed_rows=20, queue_rows=2_000) as feed:
+        received = Received(exchange, feed, lambda rows: time.sleep(0.05))
+        summary = feed.summary()
+        for stream in STREAMS:
+            assert trades_of(received, stream) == trades_sent(exchange, stream, feed)
+            quotes, books = received.of(stream, Kind.QUOTE), sent(exchange, stream, "bookTicker")
+            assert summary[stream]["coalesced"] == len(books) - len(quotes.stream) > 0
+            assert quotes.bid_ticks[-1] == exchange.state()["books"][stream]["bid_ticks"]
+        assert not received.events
+
+
+def test_a_reader_that_is_far_too_slow_is_told_which_stream_lost_trades() -> None:
+    with market(events=3_000) as exchange, live(exchange, silence_s=5.0, shed_rows=5, queue_rows=10) as feed:
+        received = Received(exchange, feed, lambda rows: time.sleep(0.3 if rows < 100 else 0.0))
+        gapped = [one for one in received.events if (one.before, one.after) == ("whole", "gapped")]
+        assert {one.component for one in gapped} <= {f"feed.{stream}.trades" for stream in STREAMS}
+        assert gapped
+        assert "the engine is too slow" in gapped[0].reason
+        whole = [one for one in received.events if (one.before, one.after) == ("gapped", "whole")]
+        assert "trades were lost" in whole[0].reason
+        told = sum(len(trades_of(received, stream)) for stream in STREAMS)
+        assert told + feed.dropped["overflow"] == sum(len(sent(exchange, stream, "trade")) for stream in STREAMS)
