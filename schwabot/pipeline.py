@@ -100,7 +100,7 @@ class Pipeline:
         self._on_device = device
 
     def step(self, ticks: Ticks) -> StepRecord:
-        """Answer one batch of N ≥ 1 rows; one thread at a time, as ``Graph.advance``."""
+        """Answer one batch of N rows, one thread at a time, as ``Graph.advance``; N = 0 changes nothing."""
         with span("clock"):
             ts_venue_ns, latency_ns = self.clock.update(ticks)
         batch = TickBatch.from_ticks(ticks, latency_ns)
@@ -108,6 +108,8 @@ class Pipeline:
         with span("graph"):
             if self._on_device is None:
                 output = self.graph.advance(batch, self._graph_state)
+            elif not len(ticks):
+                output = self.graph.advance(batch, self.graph.initial_state())  # says nothing, whatever the state
             else:
                 output = self._on_device.advance(batch)
                 lost = self._leave_a_device_that_failed(int(ticks.ts_recv_ns[-1]))

@@ -125,6 +125,24 @@ def test_a_feed_that_waits_and_has_something_to_tell() -> None:
     assert summary["fallbacks"] == whole["fallbacks"] + 2
 
 
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_batch_of_no_rows_changes_nothing(on_device: bool) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=1_500, streams=2))
+    graphs = [Pipeline(feed.instruments) for _ in range(2)]
+    for one in graphs:
+        if on_device:
+            one.run_on(DeviceGraph(one.graph, torch.device("cpu"), one.graph.initial_state(), call=graph_op))
+    for ticks in feed.batches(500):
+        records = [one.step(ticks) for one in graphs]
+        assert np.array_equal(records[0].signals.ghost_bp, records[1].signals.ghost_bp, equal_nan=True)
+        empty = graphs[1].step(blank(feed.instruments, 0))
+        assert (len(empty.ts_recv_ns), len(empty.decisions.ts_ns), empty.fallbacks) == (0, 0, ())
+    done, cut = (one.state for one in graphs)
+    assert done.keys() == cut.keys()
+    for name in done.keys() - {"pipeline.batches"}:
+        assert torch.equal(done[name].nan_to_num(), cut[name].nan_to_num()), name
+
+
 def test_counts_by_hand() -> None:
     instruments = (Instrument("a:X/Y", 0.5, 0.1), Instrument("b:X/Y:Y", 0.01, 1.0))
     n = 6

@@ -33,9 +33,9 @@ from schwabot.venues.loopback import LoopbackExchange, ccxt_options
 SPOT, USDM, COINM = "binance:BTC/USDT", "binanceusdm:BTC/USDT:USDT", "binancecoinm:BTC/USD:BTC"
 STREAMS = [SPOT, USDM, COINM]
 QUICK = {"silence_s": 0.6, "poll_after_s": 0.3, "poll_s": 0.1, "return_s": 0.5, "retry_first_s": 0.05, "gap_s": 2.0}
-DEADLINE_S = 20.0
-SETTLE_S = 0.8
-"""After the market's end: missed trades are asked for a little later."""
+DEADLINE_S = 60.0
+SETTLE_S, PATIENCE_S = 0.8, 10.0
+"""After the market's end: missed trades are asked for a little later; a busy machine takes longer."""
 
 
 @contextmanager
@@ -87,11 +87,21 @@ class Received:
                 act(rows)
                 if until(self.events) if until else exchange.ended:
                     over_s, self.truth = time.monotonic(), exchange.state()
-            elif time.monotonic() - over_s > SETTLE_S:
+            elif self.is_settled(feed, batches, time.monotonic() - over_s):
                 break
             assert time.monotonic() < deadline, self.events
         self.ticks = concat(batches)
         self.instruments = [one.stream for one in feed.instruments]
+
+    def is_settled(self, feed: CcxtFeed, batches: list[Ticks], since_s: float) -> bool:
+        """All trades of the time until then are here, or long enough was waited for them."""
+        if since_s < SETTLE_S:
+            return False
+        rows = concat(batches)
+        trades = np.bincount(rows.stream[rows.kind == Kind.TRADE], minlength=len(feed.instruments))
+        wanted = [self.truth["books"][one.stream]["trade_id"] for one in feed.instruments]
+        lost = feed.dropped.get("overflow", 0)
+        return bool(lost or np.all(trades >= wanted) or since_s > PATIENCE_S)
 
     def of(self, stream: str, kind: Kind) -> Ticks:
         v = self.instruments.index(stream)
@@ -120,7 +130,7 @@ def trades_sent(exchange: LoopbackExchange, stream: str, feed: CcxtFeed) -> list
 
 
 def test_every_message_is_a_row_with_its_stamps() -> None:
-    with market() as exchange, live(exchange, silence_s=5.0) as feed:
+    with market() as exchange, live(exchange, silence_s=30.0) as feed:
         received = Received(exchange, feed)
         ticks = received.ticks
         assert np.all(np.diff(ticks.ts_recv_ns) > 0)
@@ -299,13 +309,18 @@ def drive(feed: Any, live_feed: CcxtFeed) -> tuple[dict[str, Any], list[StepReco
     return summary, kept.records
 
 
-def test_the_engine_lives_on_it_and_a_replay_of_what_came_says_the_same() -> None:
+def test_the_engine_lives_on_it_and_a_replay_of_what_came_says_the_same_whatever_went_wrong() -> None:
     with market() as exchange, live(exchange) as feed:
         Pipeline(feed.instruments).step(blank(feed.instruments, 1))  # kernels are ready when the market begins
+        for kind in ("duplicate", "reorder", "gap"):
+            exchange.fault(kind, count=0, probability=0.02)
+        exchange.fault("disconnect", after=700)
         passed = Passed(exchange, feed)
         summary, records = drive(passed, feed)
-        told = sum(len(sent(exchange, stream, kind)) for stream in STREAMS for kind in ("bookTicker", "trade"))
-    assert summary["events"] == told > 2_000
+        happened = exchange.state()["faults"]["happened"]
+    assert all(happened[kind] for kind in ("duplicate", "reorder", "gap", "disconnect"))
+    assert summary["events"] == sum(len(ticks) for ticks in passed.batches_seen) > 1_500
+    assert summary["dropped"]["duplicate"] > 10
     assert summary["feed"][SPOT]["received"] == summary["streams"][SPOT]["events"]
     assert len(records) > 20
     again = Pipeline(feed.instruments).step(concat(passed.batches_seen))
@@ -342,7 +357,7 @@ def test_a_feed_ends_by_itself_when_it_was_told_to() -> None:
 
 
 def test_a_slow_reader_costs_quotes_before_trades() -> None:
-    with market(events=3_000) as exchange, live(exchange, silence_s=5.0, shed_rows=20, queue_rows=2_000) as feed:
+    with market(events=3_000) as exchange, live(exchange, silence_s=30.0, shed_rows=20, queue_rows=2_000) as feed:
         received = Received(exchange, feed, lambda rows: time.sleep(0.05))
         summary = feed.summary()
         for stream in STREAMS:
@@ -354,7 +369,7 @@ def test_a_slow_reader_costs_quotes_before_trades() -> None:
 
 
 def test_a_reader_that_is_far_too_slow_is_told_which_stream_lost_trades() -> None:
-    with market(events=3_000) as exchange, live(exchange, silence_s=5.0, shed_rows=5, queue_rows=10) as feed:
+    with market(events=3_000) as exchange, live(exchange, silence_s=30.0, shed_rows=5, queue_rows=10) as feed:
         received = Received(exchange, feed, lambda rows: time.sleep(0.3 if rows < 100 else 0.0))
         gapped = [one for one in received.events if (one.before, one.after) == ("whole", "gapped")]
         assert {one.component for one in gapped} <= {f"feed.{stream}.trades" for stream in STREAMS}
