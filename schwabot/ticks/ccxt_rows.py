@@ -78,21 +78,35 @@ class StreamCounts:
         self.dropped[reason] += 1
 
 
-def exact_steps(value: Any, step: Decimal) -> int | None:
-    """A decimal in whole steps; None when it is none, or does not lie on the grid.
+class Grid:
+    """The multiples of a step, which is a decimal: n * up / down.
+
+    A price comes as the float64 next to its decimal, and Python divides whole numbers to the float64 next to the
+    quotient. So a price lies on the grid where the two floats are the same one; nothing is rounded.
+
+    Args:
+        step: tick or lot size.
 
     Example:
-        >>> exact_steps(61837.63, Decimal("0.01")), exact_steps("61837.635", Decimal("0.01")), exact_steps(None, 1)
+        >>> grid = Grid(0.01)
+        >>> grid.count(61837.63), grid.count(61837.635), grid.count(None)
         (6183763, None, None)
     """
-    if value is None:
-        return None
-    try:
-        quotient = Decimal(str(value)) / step
-        whole = int(quotient)
-    except (ArithmeticError, ValueError):
-        return None
-    return whole if whole == quotient and abs(whole) < MOST_STEPS else None
+
+    def __init__(self, step: float) -> None:
+        exact = Decimal(str(step))
+        places = max(0, -int(exact.as_tuple().exponent))
+        self._up, self._down = int(exact.scaleb(places)), 10**places
+        self._per_unit = self._down / self._up
+
+    def count(self, value: Any) -> int | None:
+        """How many steps a price or size is; None when it is no number, or lies between two."""
+        try:
+            number = float(value)
+            steps = round(number * self._per_unit)
+        except (TypeError, ValueError, OverflowError):
+            return None
+        return steps if steps * self._up / self._down == number and abs(steps) < MOST_STEPS else None
 
 
 def stamps_of(venue: str, info: Any) -> tuple[int, int, int | None]:
@@ -192,8 +206,7 @@ class StreamRows:
         self.trades = TradeNumbers(consecutive(instrument.venue))
         self._receipt = receipt
         self._began_ns = began_ns
-        self._tick = Decimal(str(instrument.tick_size))
-        self._lot = Decimal(str(instrument.lot_size))
+        self._tick, self._lot = Grid(instrument.tick_size), Grid(instrument.lot_size)
         self._quote_number: int | None = None
         self._first_trade_ns: int | None = None
         self.event_ns = MISSING_NS
@@ -216,17 +229,16 @@ class StreamRows:
             self._quote_number = number
         if bid is None or ask is None:
             return self._drop("one_sided", f"bid {bid}, ask {ask}: a side is empty")
-        steps = (
-            exact_steps(bid, self._tick),
-            exact_steps(ask, self._tick),
-            exact_steps(bid_qty, self._lot),
-            exact_steps(ask_qty, self._lot),
-        )
-        bid_ticks, ask_ticks, bid_lots, ask_lots = steps
+        bid_ticks, ask_ticks = self._tick.count(bid), self._tick.count(ask)
+        bid_lots, ask_lots = self._lot.count(bid_qty), self._lot.count(ask_qty)
         if bid_ticks is None or ask_ticks is None or bid_ticks <= 0 or ask_ticks <= 0:
-            return self._drop("bad_price", f"bid {bid}, ask {ask}: not above 0, or no multiple of {self._tick}")
+            return self._drop(
+                "bad_price", f"bid {bid}, ask {ask}: not above 0, or no multiple of {self.instrument.tick_size}"
+            )
         if bid_lots is None or ask_lots is None or bid_lots < 0 or ask_lots < 0:
-            return self._drop("bad_price", f"sizes {bid_qty} and {ask_qty}: below 0, or no multiple of {self._lot}")
+            return self._drop(
+                "bad_price", f"sizes {bid_qty} and {ask_qty}: below 0, or no multiple of {self.instrument.lot_size}"
+            )
         if bid_ticks > ask_ticks:
             return self._drop("crossed", f"bid {bid} above ask {ask}")
         return self._row(Kind.QUOTE, event_ns, emit_ns, bid_ticks, ask_ticks, bid_lots, ask_lots, 0, 0, 0)
@@ -248,11 +260,11 @@ class StreamRows:
             return None if late else self._drop("history", f"trade {trade_id} is older than the subscription")
         if not self.trades.is_new(None if trade_id is None else str(trade_id), now_s):
             return None if late else self._drop("duplicate", f"trade {trade_id} came twice")
-        price = exact_steps(trade.get("price"), self._tick)
-        lots = exact_steps(trade.get("amount"), self._lot)
+        price = self._tick.count(trade.get("price"))
+        lots = self._lot.count(trade.get("amount"))
         if price is None or price <= 0 or lots is None or lots < 0:
-            return self._drop("bad_price", f"trade {trade_id}: {trade.get('amount')} at {trade.get('price')} is off the"
-                              f" grid of {self._tick} and {self._lot}, or not above 0")  # fmt: skip
+            told = f"trade {trade_id}: {trade.get('amount')} at {trade.get('price')}"
+            return self._drop("bad_price", f"{told}: not above 0, or off the grid of {self.instrument}")
         if self._first_trade_ns is None:
             self._first_trade_ns = 0 if event_ns == MISSING_NS else event_ns
         if late:

@@ -101,7 +101,7 @@ class Venue:
             raise VenueError(
                 f"{self.name}: no answer within source.connect_s={limit_s:g}: is the network up?"
             ) from None
-        except ccxt.BaseError as error:
+        except Exception as error:
             raise VenueError(f"{self.name}: its markets can't be loaded: {why(error)}") from error
         for symbol in self._symbols:
             known = self._known.get(f"{self.name}:{symbol}")

@@ -137,7 +137,8 @@ class Delay:
         return self.behind_s > self._most_s
 
     def restarted(self) -> None:
-        """The connection begins anew."""
+        """The connection begins anew, and so does what is normal: a clock may have been set."""
+        self._least_s = float("inf")
         self.behind_s = 0.0
 
 

@@ -14,7 +14,7 @@ from schwabot.errors import ConfigError, VenueError
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Kind
 from schwabot.ticks.ccxt_markets import DECIMAL_PLACES, SIGNIFICANT_DIGITS, TICK_SIZE, instrument_of, market_of
-from schwabot.ticks.ccxt_rows import MS, Receipt, StreamRows, exact_steps
+from schwabot.ticks.ccxt_rows import MS, Grid, Receipt, StreamRows
 from schwabot.ticks.ccxt_settings import CcxtConfig
 
 NOW_NS = time.time_ns()
@@ -35,17 +35,17 @@ def told(number: int, **more: Any) -> dict[str, Any]:
 
 @given(st.integers(1, 10**13), st.sampled_from(["0.01", "0.00000001", "0.25", "10", "0.1"]))
 def test_every_count_of_steps_comes_back_from_its_float(count: int, step: str) -> None:
-    assert exact_steps(float(count * Decimal(step)), Decimal(step)) == count
+    assert Grid(float(step)).count(float(count * Decimal(step))) == count
 
 
 @given(st.integers(1, 10**11))
 def test_what_lies_between_two_steps_is_none(count: int) -> None:
-    assert exact_steps(float(count * Decimal("0.01") + Decimal("0.005")), Decimal("0.01")) is None
+    assert Grid(0.01).count(float(count * Decimal("0.01") + Decimal("0.005"))) is None
 
 
 @pytest.mark.parametrize("value", [None, "", "abc", float("nan"), float("inf"), 1e300])
 def test_no_number_is_no_step(value: Any) -> None:
-    assert exact_steps(value, Decimal("0.01")) is None
+    assert Grid(0.01).count(value) is None
 
 
 def test_a_quote_and_its_stamps() -> None:

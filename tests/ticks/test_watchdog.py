@@ -70,6 +70,9 @@ def test_delay_counts_from_the_fastest_message() -> None:
         assert not late.is_behind
     late.heard(3.8)
     assert late.is_behind
+    late.restarted()
+    late.heard(3.8)  # our clock was set, say: not behind for ever
+    assert not late.is_behind
 
 
 def test_the_whole_way_down_and_back() -> None:
