@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from types import FrameType, TracebackType
 from typing import Any, Protocol, Self
@@ -30,8 +30,8 @@ from schwabot.ticks.base import Feed
 class Graph(Protocol):
     """What the loop needs of ``schwabot.pipeline.Pipeline``."""
 
-    def step(self, ticks: Ticks) -> StepRecord:
-        """Answer one batch."""
+    def answers(self, chunks: Iterable[Ticks]) -> Iterator[tuple[Ticks, StepRecord]]:
+        """Answer what a feed yields, in batches of its own choice."""
         ...
 
     def finish(self) -> StepRecord:
@@ -373,7 +373,7 @@ def run(
         sinks: told everything; closed at the end.
         meters: measure; their summaries become part of the summary.
         reference: stream that the basis is measured against; default the first spot stream.
-        batch_events: events per batch.
+        batch_events: events per batch of the feed; the graph may join them.
         progress: shown while it runs.
         started_s: ``time.perf_counter()`` that wall time counts from; default now.
         trace: of a few batches; told when one is done.
@@ -397,7 +397,7 @@ def run(
     def take(ticks: Ticks | None, record: StepRecord) -> None:
         gone = [event for event in record.fallbacks if event.component == "device"]
         if gone and device_required:
-            raise DeviceError(f"device {gone[0].before} is required and failed: {gone[0].reason}")
+            raise DeviceError(required_note(gone[0]))
         tally.update(ticks, record)
         for lost in gone:
             state["device"] = f"{lost.before}, then {lost.after}"
@@ -440,8 +440,7 @@ def run(
                 for sink in sinks:
                     sink.open(header)
                     opened.append(sink)
-                for ticks in spans("feed", feed.batches(batch_events)):
-                    record = graph.step(ticks)
+                for ticks, record in graph.answers(spans("feed", feed.batches(batch_events))):
                     clock.advance(int(ticks.ts_recv_ns[-1]))
                     take(ticks, record)
                     bar.update(int(tally.events.sum()), feed.progress())
@@ -464,6 +463,11 @@ def run(
 def lost_note(lost: FallbackEvent) -> str:
     """What the user is told of a device that failed."""
     return f"warning: {lost.before} failed ({lost.reason}); the run goes on on the {lost.after.upper()}"
+
+
+def required_note(lost: FallbackEvent) -> str:
+    """What the user is told of a device that failed and is required."""
+    return f"device {lost.before} is required and failed: {lost.reason}"
 
 
 def peak_rss_mib() -> float:
