@@ -70,8 +70,8 @@ def test_a_disconnect_cuts_the_socket_and_a_new_one_works(exchange: LoopbackExch
     async def cut(ws: Socket) -> None:
         exchange.fault("disconnect", after=1)
         feed.quote(5_999_000, 6_000_000)
-        feed.quote(5_999_001, 6_000_000)
         assert await ids(ws, 1) == [2]
+        feed.quote(5_999_001, 6_000_000)
         message = await asyncio.wait_for(ws.receive(), 5)
         assert message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
 
