@@ -29,10 +29,17 @@ from tests.gpu.running import (
     States,
     assert_states,
     by_cpu,
+    depth_seen,
     empty,
     events_of,
     graph_of,
+    hold_align,
+    hold_consensus,
+    hold_kalman,
+    hold_phase,
+    price_bp,
     quoted_of,
+    said_unsure,
     state_on,
     to,
 )
@@ -90,11 +97,6 @@ def ops(graph: Graph, said: Said, device: str, **size: int) -> dict[str, Callabl
     }  # fmt: skip
 
 
-def spread_bp(said: Said) -> float:
-    known = said.aligned.x[~said.aligned.x.isnan()]
-    return float(known.max() - known.min()) if known.numel() else 0.0
-
-
 def hold(market: Market, share: float, device: str, config: ModulesConfig | None = None, **size: int) -> None:
     """Every op of the device, fed with the CPU's own bits, says what the CPU's op says, and leaves its state."""
     graph, said, before, after = prepared(market, share, config)
@@ -103,36 +105,19 @@ def hold(market: Market, share: float, device: str, config: ModulesConfig | None
         return
     state = state_on(before, device)
     run = ops(graph, said, device, **size)
-    bp = 1e-9 * max(1.0, 1e-3 * spread_bp(said))
+    bp = price_bp(said.aligned.x)
 
     ours, left = run["align"](0, events, state.align)
-    for name in said.aligned._fields:
-        wanted, found = getattr(said.aligned, name), getattr(ours, name).cpu()
-        if name in ("last_ns", "bad"):
-            assert torch.equal(wanted, found), name
-        else:
-            scale = wanted.abs().nan_to_num(0.0).clamp(min=1.0) if name == "depth" else 1.0
-            assert_close(wanted, found, bp * scale, name)
-    assert_states("align", after.align, left, bp)
-
+    hold_align(said.aligned, ours, after.align, left)
     ours, left = run["phase"](0, events, state.phase)
-    for name in ("phase", "compensated", "drift"):
-        assert_close(getattr(said.drifted, name), getattr(ours, name).cpu(), bp, name)
-    for name in ("status", "route"):
-        assert getattr(ours, name).dtype == getattr(said.drifted, name).dtype, name
-        thresholds = torch.tensor([graph.params.phase.drifting_at, graph.params.phase.critical_at]).double()
-        in_doubt = ((said.drifted.drift[..., None] - thresholds).abs() < 1e-9).any(-1)
-        making.assert_same(getattr(said.drifted, name), getattr(ours, name).cpu(), in_doubt, name)
-    assert_states("phase", after.phase, left, bp)
-
-    share_seen = 1e-15 * spread_bp(said) / max(float(before.consensus.depth[1]), 1e-9)
+    hold_phase(graph, said.drifted, ours, after.phase, left, bp)
     ours, left = run["consensus"](0, events, state.consensus)
-    assert_close(said.weighted, ours.ghost.cpu(), bp + share_seen, "weighted ghost")
-    assert_close(said.deviation, ours.deviation.cpu(), bp + share_seen, "deviation")
-    assert_states("consensus", after.consensus, left, bp + share_seen)
+    aligned, tau_s = said.aligned, graph.params.consensus.tau_depth_s
+    seen = depth_seen(before.consensus, aligned.dt_s, aligned.depth, said.drifted.route, tau_s)
+    hold_consensus(said.weighted, ours.ghost, after.consensus, left, aligned.x, seen)
+    assert_close(said.deviation, ours.deviation.cpu(), 2.0 * bp + said_unsure(seen, aligned.x)[:, None], "deviation")
     ours, left = run["kalman"](0, events, state.kalman)
-    assert_close(said.filtered, ours.cpu(), bp, "kalman ghost")
-    assert_states("kalman", after.kalman, left, bp)
+    hold_kalman(said.filtered, ours, after.kalman, left, bp)
 
     ours, left = run["lag"](0, events, state.lag)
     for wanted, found, name in zip(said.lag, ours, ours._fields, strict=False):

@@ -16,18 +16,20 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from schwabot.modules.device_check import why_not
+from schwabot.modules.device_check import EVIDENCE, why_not
 from schwabot.modules.device_graph import DeviceGraph
-from schwabot.modules.graph import Graph
+from schwabot.modules.graph import TEMPLATE, Graph
 from schwabot.modules.settings import ModulesConfig
 from schwabot.pipeline import Pipeline
 from schwabot.records.market import Ticks
 from schwabot.tensors.transfers import Transfers
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot_kernels import tree
 from schwabot_kernels.graph.cpu import GraphColumns
 from schwabot_kernels.graph.op import graph as graph_op
+from schwabot_kernels.graph.op import on_tensors
 from tests.invariants.making import CLOCK, MARKETS, Said, as_ticks, assert_same, configs, pieces, run, said
-from tests.kernels.making import Habits
+from tests.kernels.making import Habits, head
 from tests.kernels.making import settings as settings_of_graph
 from tests.kernels.test_parity_graph import QUIET
 
@@ -180,18 +182,58 @@ def test_a_device_that_does_not_say_what_is_free_gets_one_edge_and_is_left() -> 
     assert why_not(graph, nowhere) is not None
 
 
-def test_a_device_that_says_something_else_is_not_used() -> None:
-    graph = Graph(SyntheticFeed(SyntheticConfig(streams=3)).instruments)
+CPU = torch.device("cpu")
+STATE = list(tree.to_dict(TEMPLATE))
+STATE_PARTS = (
+    "align.x", "phase.pair_sum", "registry.echo", "lag.expected", "lag.cost", "lag.side",
+    "lag.ts_ns", "arbitrage.closed_bp",
+)  # fmt: skip
 
-    def wrong(*given: Any) -> list[torch.Tensor]:
+
+def tried_graph() -> Graph:
+    """A graph whose trial reaches decisions, windows, lanes and a head."""
+    instruments = tuple(replace(i, taker_fee_bp=0.1) for i in SyntheticFeed(SyntheticConfig(streams=3)).instruments)
+    config = ModulesConfig()
+    config.ghost_bridge.desync_bp = 0.1
+    return Graph(instruments, config, (), head(instruments))
+
+
+def breaking(name: str) -> Callable[..., list[torch.Tensor]]:
+    """The op of a device that says of one column, or leaves in one part of the state, something else."""
+
+    def call(*given: Any) -> list[torch.Tensor]:
         out = graph_op(*given)
-        out[GraphColumns._fields.index("phase")][1, 400] += 1e-5
+        named = dict(zip((*GraphColumns._fields, *STATE), out, strict=True))
+        part = named[name]
+        if name in GraphColumns._fields and name not in ("forecast", *EVIDENCE):
+            part = part[..., -1:]  # of one event
+        part += 1 if not part.is_floating_point() else 1e-4 * (1.0 + part.abs())
         return out
 
-    cpu = torch.device("cpu")
-    assert why_not(graph, cpu) is None
-    assert "phase_bp of event 400" in str(why_not(graph, cpu, wrong))
-    assert "out of memory" in str(why_not(graph, cpu, Faulty(0, "out of memory", late=False)))
+    return call
+
+
+@pytest.mark.parametrize("name", [*GraphColumns._fields, *STATE_PARTS])
+def test_a_device_that_says_something_else_is_not_used(name: str) -> None:
+    assert "gave other numbers" in str(why_not(tried_graph(), CPU, breaking(name)))
+
+
+def test_a_device_that_says_the_same_is_used() -> None:
+    assert why_not(tried_graph(), CPU) is None
+    assert "out of memory" in str(why_not(tried_graph(), CPU, Faulty(0, "out of memory", late=False)))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_rounding_is_no_reason_not_to_use_a_device(seed: int) -> None:
+    """Whatever the streams, fees, hashes and estimator, the device's own code passes where it is right."""
+    rng = np.random.default_rng(seed)
+    streams = SyntheticFeed(SyntheticConfig(streams=int(rng.integers(1, 7)))).instruments
+    fee_bp = float(rng.choice([0.0, 0.1, 5.0]))
+    instruments = tuple(replace(i, taker_fee_bp=fee_bp) for i in streams)
+    estimator, bits = str(rng.choice(["weighted", "kalman"])), int(rng.choice([4, 8, 16]))
+    config = settings_of_graph(estimator, bits, 3, 20) if rng.random() < 0.5 else ModulesConfig()
+    graph = Graph(instruments, config, (), head(instruments) if rng.random() < 0.5 else None)
+    assert why_not(graph, CPU, on_tensors) is None
 
 
 class Gone(torch.Tensor):
