@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from types import FrameType, TracebackType
 from typing import Any, Protocol, Self
@@ -24,7 +25,7 @@ from schwabot.records.market import Float64, Int64, Kind, Ticks
 from schwabot.sinks.base import RunHeader, Sink
 from schwabot.sinks.progress import Progress
 from schwabot.tensors.profiling import Trace, span, spans
-from schwabot.ticks.base import Feed
+from schwabot.ticks.base import Feed, Telling
 
 
 class Graph(Protocol):
@@ -403,12 +404,13 @@ def run(
             state["device"] = f"{lost.before}, then {lost.after}"
             warned.append(lost_note(lost))
             bar.note(warned[-1])
-        if broker is not None:
-            with span("broker"):
-                broker.finish() if ticks is None else broker.step(ticks, record)
-        with span("meters"):
-            for meter in meters:
-                meter.update(ticks, record)
+        if ticks is None or len(ticks):
+            if broker is not None:
+                with span("broker"):
+                    broker.finish() if ticks is None else broker.step(ticks, record)
+            with span("meters"):
+                for meter in meters:
+                    meter.update(ticks, record)
         with span("sinks"):
             for sink in sinks:
                 with span(type(sink).__name__):
@@ -441,14 +443,17 @@ def run(
                     sink.open(header)
                     opened.append(sink)
                 for ticks, record in graph.answers(spans("feed", feed.batches(batch_events))):
-                    clock.advance(int(ticks.ts_recv_ns[-1]))
-                    take(ticks, record)
+                    told = events_of(feed)
+                    if len(ticks):
+                        clock.advance(int(ticks.ts_recv_ns[-1]))
+                    if len(ticks) or told:
+                        take(ticks, with_events(record, told))
                     bar.update(int(tally.events.sum()), feed.progress())
                     traced.step()
                     if stop.wanted:
                         state["interrupted"] = True
                         break
-                take(None, graph.finish())
+                take(None, with_events(graph.finish(), events_of(feed)))
         except KeyboardInterrupt:
             state["interrupted"] = True
         except BaseException as error:
@@ -458,6 +463,16 @@ def run(
         if not tally.events.sum() and not state["interrupted"]:
             state["notes"] = [*header.notes, *warned, "note: the source holds no quotes and no trades"]
         return close()
+
+
+def events_of(feed: Feed) -> tuple[FallbackEvent, ...]:
+    """What a feed has to tell since it was asked last: switches of source, rows lost."""
+    return feed.take_events() if isinstance(feed, Telling) else ()
+
+
+def with_events(record: StepRecord, told: tuple[FallbackEvent, ...]) -> StepRecord:
+    """A record with what the feed told, before what the graph did."""
+    return replace(record, fallbacks=(*told, *record.fallbacks)) if told else record
 
 
 def lost_note(lost: FallbackEvent) -> str:

@@ -132,7 +132,7 @@ class Pipeline:
         return None if self._on_device is None else self._on_device.batch_events
 
     def step(self, ticks: Ticks, ahead: Ticks | None = None) -> StepRecord:
-        """Answer one batch of N ≥ 1 rows; one thread at a time, as ``Graph.advance``.
+        """Answer one batch of N rows, one thread at a time, as ``Graph.advance``; N = 0 changes nothing.
 
         Args:
             ticks: to be answered.
@@ -146,6 +146,8 @@ class Pipeline:
         with span("graph"):
             if self._on_device is None:
                 output = self.graph.advance(batch, self._graph_state)
+            elif not len(ticks):
+                output = self.graph.advance(batch, self.graph.initial_state())  # says nothing, whatever the state
             else:
                 output = self._on_device.advance(batch, self._ahead[1] if self._ahead else None)
                 lost = self._leave_a_device_that_failed(int(ticks.ts_recv_ns[-1]))
