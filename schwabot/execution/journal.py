@@ -2,8 +2,8 @@
 
     intent ─▶ committed, on the platter ─▶ sent ─▶ states and fills, as they are told
 
-SQLite in WAL mode. An intent is there after power loss (``synchronous=FULL``); what a venue told may be lost then, and is
-asked for again. States are only ever added. Never a key or a signature in it.
+SQLite in WAL mode. An intent is there after power loss (``synchronous=FULL``); what a venue told may be lost then
+and is asked for again. States are only ever added. Never a key or a signature in it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ CREATE TABLE transitions (
 );
 CREATE INDEX transitions_of ON transitions (client_id, id);
 CREATE TABLE fills (
-    id INTEGER PRIMARY KEY, stream TEXT NOT NULL, trade_id TEXT NOT NULL, client_id TEXT NOT NULL REFERENCES requests (client_id),
+    id INTEGER PRIMARY KEY, stream TEXT NOT NULL, trade_id TEXT NOT NULL,
+    client_id TEXT NOT NULL REFERENCES requests (client_id),
     venue_id TEXT NOT NULL, side INTEGER NOT NULL, lots INTEGER NOT NULL, price_ticks INTEGER NOT NULL,
     maker INTEGER NOT NULL, fee TEXT NOT NULL, fee_currency TEXT NOT NULL, ts_event_ns INTEGER NOT NULL,
     ts_ns INTEGER NOT NULL, UNIQUE (stream, trade_id)
