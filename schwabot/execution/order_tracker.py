@@ -144,6 +144,11 @@ class OrderTracker:
         """Orders that are not over, oldest first."""
         return list(self._live.values())
 
+    def changed_by(self, request: Request) -> Tracked | None:
+        """The order that waits for this cancel or replace, if one does."""
+        order = self._number.get(request.of)
+        return order if order is not None and order.change is request else None
+
     def ask(self, request: Request, now_ns: int) -> None:
         """A request is on its way.
 
@@ -168,6 +173,7 @@ class OrderTracker:
         if order is None:
             return
         order.seen_ns = max(order.seen_ns, now_ns)
+        order.lots = seen.lots or order.lots
         if order.venue_id is None and seen.venue_id:
             self._known_as(order, seen.venue_id, now_ns)
         if order.over:
