@@ -40,7 +40,7 @@ class Fate(Enum):
     """What it was about is not there."""
 
 
-class Trouble(VenueError):
+class Trouble(VenueError):  # noqa: N818 - it says what became of it
     """A request that failed.
 
     Args:
@@ -81,7 +81,9 @@ class CcxtAccount:
         self.instruments = {one.stream: one for one in instruments}
         self._ccxt = ccxt
         inner = {"adjustForTimeDifference": True, "recvWindow": recv_window_ms, **options.get("options", {})}
-        given = {"enableRateLimit": True, "timeout": int(timeout_s * 1e3), **options, "options": inner}
+        # ccxt's own throttle would let orders and cancels wait behind what is asked for in the background. How many
+        # orders leave is the risk gate's to say, and a venue's 429 is heeded.
+        given = {"enableRateLimit": False, "timeout": int(timeout_s * 1e3), **options, "options": inner}
         self._secret = [str(given[name]) for name in ("apiKey", "secret", "password", "uid") if given.get(name)]
         self._exchange: Any = getattr(ccxt.pro, venue)(given)
         self._by_symbol = {one.symbol: one for one in instruments}
@@ -213,7 +215,8 @@ class CcxtAccount:
         """Listen to the account's stream for ever; what it misses is asked for elsewhere.
 
         Args:
-            on_order, on_trade: told of each.
+            on_order: told of each order.
+            on_trade: told of each fill.
             on_line: told whether the stream is up; after it was down something may have been missed.
         """
         has = self._exchange.has
