@@ -17,6 +17,7 @@ from schwabot.records.order import Action, Ending, Report, Request, Told
 
 OPEN, CLOSED, CANCELED, EXPIRED, REJECTED = "open", "closed", "canceled", "expired", "rejected"
 """States of an order at a venue, by ccxt's names."""
+_STATES = {EXPIRED: OrderState.EXPIRED, REJECTED: OrderState.REJECTED}
 _STRANGERS, _REMEMBERED = 1_000, 20_000
 
 
@@ -290,12 +291,12 @@ class OrderTracker:
             self._answer(order, now_ns)
             self._cancelled(order, now_ns)
             return
-        self._end(order, OrderState.REJECTED if order.status == REJECTED else OrderState.EXPIRED, now_ns)
+        self._end(order, _STATES.get(order.status, OrderState.CANCELLED), now_ns)
 
     def _cancelled(self, order: Tracked, now_ns: int) -> None:
         """A resting order is gone before it was filled."""
         change = order.change
-        state = OrderState.EXPIRED if order.status == EXPIRED else OrderState.CANCELLED
+        state = _STATES.get(order.status, OrderState.CANCELLED)
         if change is not None and change.action is Action.REPLACE:
             filled = order.before + order.filled
             rest = change.lots - (filled - change.filled_lots)

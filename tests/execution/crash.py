@@ -36,7 +36,7 @@ from schwabot.records.order import Action, Request, Told
 
 VENUE, SYMBOL = "binance", "BTCUSDT"
 DEPOSITS = {"USDT": "100000000", "BTC": "100"}
-CONFIG = GatewayConfig(recv_window_ms=700, timeout_s=0.6, poll_s=0.3, quiet_s=1.0, reconcile_s=0.4)
+CONFIG = GatewayConfig(recv_window_ms=500, timeout_s=0.4, poll_s=0.3, quiet_s=1.0, reconcile_s=0.4)
 LAST = {"FILLED": "filled", "CANCELED": "cancelled", "EXPIRED": "expired"}
 FAULTS = [
     {"kind": "lost_answer", "path": "POST */order", "probability": 0.12},
@@ -44,8 +44,8 @@ FAULTS = [
     {"kind": "server_error", "path": "POST */order", "probability": 0.08},
     {"kind": "server_error", "path": "GET */order", "probability": 0.1},
     {"kind": "server_error", "path": "GET */myTrades", "probability": 0.1},
-    {"kind": "slow_answer", "path": "POST */order", "probability": 0.1, "seconds": 0.3},
-    {"kind": "slow_answer", "path": "POST */order", "probability": 0.04, "seconds": 0.9},
+    {"kind": "slow_answer", "path": "POST */order", "probability": 0.1, "seconds": 0.2},
+    {"kind": "slow_answer", "path": "POST */order", "probability": 0.04, "seconds": 0.7},
     {"kind": "rate_limit", "path": "POST */order", "probability": 0.01, "seconds": 1},
     {"kind": "disconnect", "stream": "user", "probability": 0.03},
     {"kind": "gap", "stream": "user", "probability": 0.05},
@@ -143,7 +143,7 @@ def check(told: dict[str, Any], folder: Path, found: dict[str, Any]) -> Counter[
     assert set(there) <= set(ours), "at the exchange and not in the journal"
     statuses = {order["clientOrderId"]: LAST.get(order["status"], order["status"]) for order in truth["orders"]}
     wrong = {name: (state, statuses.get(name)) for name, state in ours.items()
-             if state != statuses.get(name, "rejected")}  # fmt: skip
+             if state not in ([statuses[name]] if name in statuses else ["rejected", "done"])}  # fmt: skip
     assert not wrong, wrong
     assert all(state == "done" for _, action, state in rows if action == Action.CANCEL)
     one = Instrument(**told["instrument"])
@@ -205,7 +205,7 @@ def crash(runs: int, seed: int, say: Callable[[str], None]) -> None:
                     assert ours.poll(30), "no recovery within 30 s"
                     seen = check(told, folder, ours.recv())
                     ours.send("go")
-                    assert not ours.poll(draw.uniform(0.0, 0.8)), ours.recv()
+                    assert not ours.poll(draw.uniform(0.0, 0.6)), ours.recv()
             finally:
                 os.kill(life.pid, signal.SIGKILL)
                 life.join()
