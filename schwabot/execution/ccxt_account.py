@@ -108,11 +108,6 @@ class CcxtAccount:
         with suppress(Exception):
             await self._exchange.close()
 
-    async def set_clock(self) -> None:
-        """Learn how far the venue's clock is from ours."""
-        if self._exchange.has.get("fetchTime"):
-            await self._ask(self._exchange.load_time_difference())
-
     async def place(self, request: Request, lots: int) -> tuple[OrderSeen, list[TradeSeen]]:
         """Send an order: immediate or cancel for a take, post-only for everything else.
 
@@ -241,7 +236,9 @@ class CcxtAccount:
                     tell(each)
                 failures = 0
                 on_line(True)
-            except (self._ccxt.BaseError, OSError, TimeoutError):
+            except VenueError:
+                raise
+            except Exception:  # noqa: BLE001 - ccxt's own code fails in any way when a socket closes at the wrong moment
                 on_line(False)
                 failures += 1
                 await asyncio.sleep(min(0.1 * 2**failures, 10.0) * random.uniform(0.5, 1.0))  # nosec
@@ -257,10 +254,19 @@ class CcxtAccount:
     async def _ask(self, call: Any) -> Any:
         try:
             return await call
+        except self._ccxt.InvalidNonce as error:
+            await self._set_clock()
+            raise self._trouble(error) from None
         except self._ccxt.BaseError as error:
             raise self._trouble(error) from None
         except (OSError, TimeoutError) as error:
             raise Trouble(Fate.LOST, f"{self.venue}: {type(error).__name__}") from None
+
+    async def _set_clock(self) -> None:
+        """Learn anew how far the venue's clock is from ours; the next such error tries again."""
+        if self._exchange.has.get("fetchTime"):
+            with suppress(self._ccxt.BaseError):
+                await self._exchange.load_time_difference()
 
     def _trouble(self, error: Exception) -> Trouble:
         ccxt, said = self._ccxt, str(error)

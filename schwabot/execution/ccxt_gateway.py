@@ -69,11 +69,12 @@ class CcxtGateway:
         self._ledger = Ledger(journal, self._halt)
         self._desks: dict[str, OrderDesk] = {}
         self._of: dict[str, OrderDesk] = {}
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop
         self._thread = threading.Thread(target=self._run, name="orders", daemon=True)
 
     def __enter__(self) -> CcxtGateway:
         started_ns = self._now_ns()
+        self._loop = asyncio.new_event_loop()
         self._thread.start()
         try:
             self._wait(self._start(started_ns), self.config.start_s)

@@ -329,11 +329,6 @@ class OrderDesk:
             await self.resolve(order, self._now_ns())
             return
         self._learn(lambda tracker, now_ns: tracker.refused(client_id, str(trouble), now_ns))
-        if "InvalidNonce" in str(trouble):
-            try:
-                await self.account.set_clock()
-            except Trouble as again:
-                self.ledger.journal.note(str(again), self._now_ns())
 
     async def _ask_after(self, order: Tracked) -> None:
         try:
