@@ -24,6 +24,7 @@ MS = 1_000_000
 _STATUS = {"open": OPEN, "canceling": OPEN, "closed": CLOSED, "canceled": CANCELED, "expired": EXPIRED,
            "expired_in_match": EXPIRED, "rejected": REJECTED}  # fmt: skip
 _PAGE = 500
+_WINDOW_MS = 6 * 86_400_000
 _DEFAULT_WAIT_S, _MOST_WAIT_S = 5.0, 600.0
 
 
@@ -178,10 +179,12 @@ class CcxtAccount:
             page = await self._ask(self._exchange.fetch_my_trades(one.symbol, since_ms, _PAGE))
             new = [trade for each in page if (trade := self._trade(one, each)).trade_id not in found]
             found |= {trade.trade_id: trade for trade in new}
-            last_ms = max((trade.ts_event_ns // MS for trade in new), default=since_ms)
-            if len(page) < _PAGE or not new:
+            if new and len(page) >= _PAGE:
+                since_ms = max(trade.ts_event_ns // MS for trade in new)
+            elif since_ms + _WINDOW_MS < self._exchange.milliseconds():  # venues answer for some days at once
+                since_ms += _WINDOW_MS
+            else:
                 return list(found.values())
-            since_ms = last_ms
 
     async def holdings(self) -> dict[str, Decimal]:
         """Balances by currency on spot, positions in units of quantity by stream of contracts.
@@ -271,7 +274,7 @@ class CcxtAccount:
     def _trouble(self, error: Exception) -> Trouble:
         ccxt, said = self._ccxt, str(error)
         what = f"{self.venue}: {type(error).__name__}: {self._clean(said)}"
-        if isinstance(error, ccxt.OrderNotFound) or '"code":-2011' in said:
+        if isinstance(error, ccxt.OrderNotFound) or re.search(r'"code":\s*-2011\b', said):
             return Trouble(Fate.ABSENT, what)
         if isinstance(error, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
             sure = isinstance(error, ccxt.RateLimitExceeded) or re.match(rf"{self.venue} (418|429) ", said)

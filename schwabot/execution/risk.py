@@ -231,8 +231,8 @@ class RiskGate:
         self._set(TradingState.NORMAL, who, why, ts_ns)
 
     def _set(self, state: TradingState, who: str, why: str, ts_ns: int) -> None:
+        self.changes.append(StateChange(state, who, why, ts_ns))  # first: another thread may ask why
         self.state = state
-        self.changes.append(StateChange(state, who, why, ts_ns))
 
     def equity(self, equity: float, ts_ns: int) -> None:
         """Learn what positions and cash are worth now; too large a loss ends what opens positions."""
