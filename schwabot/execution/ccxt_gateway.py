@@ -20,9 +20,10 @@ from typing import Any
 from schwabot.errors import StateError, VenueError
 from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
 from schwabot.execution.journal import Journal
-from schwabot.execution.order_desk import SECOND, GatewayConfig, Ledger, OrderDesk
+from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk
 from schwabot.execution.reconcile import Adopted, Recovered, catch_up, compare, recover
 from schwabot.execution.risk import RiskGate, TradingState, VenueLimits
+from schwabot.execution.settings import GatewayConfig
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Report, Request
 

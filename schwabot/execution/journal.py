@@ -140,10 +140,12 @@ class Journal:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
+        self._reading = threading.Lock()  # long answers are read beside what is written
         self._session = ""
         self._own = _locked(path)
         try:
             self._full, self._normal = _connected(path, "FULL"), _connected(path, "NORMAL")
+            self._read = _connected(path, "NORMAL")
             self._make()
         except sqlite3.DatabaseError as error:
             self._own.close()
@@ -154,10 +156,9 @@ class Journal:
 
     def close(self) -> None:
         """Close the files; another process may have them."""
-        with self._lock:
-            self._full.close()
-            self._normal.close()
-            self._own.close()
+        with self._lock, self._reading:
+            for connection in (self._full, self._normal, self._read, self._own):
+                connection.close()
 
     def begin(self, session: str, ts_ns: int) -> None:
         """Start a session; its name begins the client ids of its orders and was never used before."""
@@ -230,8 +231,8 @@ class Journal:
 
     def open_requests(self) -> list[OpenRequest]:
         """Requests of all sessions that have no end, oldest first."""
-        with self._lock:
-            rows = self._normal.execute(_OPEN, [str(state) for state in OVER]).fetchall()
+        with self._reading:
+            rows = self._read.execute(_OPEN, [str(state) for state in OVER]).fetchall()
         return [
             OpenRequest(_request(row), OrderState(row[14] or OrderState.INTENDED), row[16], row[15] or 0, row[13])
             for row in rows
@@ -239,14 +240,14 @@ class Journal:
 
     def request(self, client_id: str) -> Request | None:
         """The request of a client id, of any session."""
-        with self._lock:
-            row = self._normal.execute("SELECT * FROM requests WHERE client_id = ?", (client_id,)).fetchone()
+        with self._reading:
+            row = self._read.execute("SELECT * FROM requests WHERE client_id = ?", (client_id,)).fetchone()
         return None if row is None else _request(row)
 
     def owner(self, stream: str, venue_id: str) -> str | None:
         """Client id of the venue's order number, if it is ours."""
-        with self._lock:
-            row = self._normal.execute(
+        with self._reading:
+            row = self._read.execute(
                 """SELECT t.client_id FROM transitions t JOIN requests r ON r.client_id = t.client_id
                 WHERE t.venue_id = ? AND r.stream = ? LIMIT 1""",
                 (venue_id, stream),
@@ -255,24 +256,30 @@ class Journal:
 
     def states(self, client_id: str) -> list[OrderState]:
         """Every state a request went through."""
-        with self._lock:
-            rows = self._normal.execute("SELECT state FROM transitions WHERE client_id = ? ORDER BY id", (client_id,))
+        with self._reading:
+            rows = self._read.execute("SELECT state FROM transitions WHERE client_id = ? ORDER BY id", (client_id,))
             return [OrderState.INTENDED, *(OrderState(row[0]) for row in rows)]
 
     def fills(self, stream: str | None = None, client_id: str | None = None, after: int = 0) -> list[Fill]:
         """Fills as they were learnt of; of a stream or of one order, and after a baseline, where that is given."""
-        with self._lock:
-            rows = self._normal.execute(
+        with self._reading:
+            rows = self._read.execute(
                 """SELECT * FROM fills
                 WHERE (?1 IS NULL OR stream = ?1) AND (?2 IS NULL OR client_id = ?2) AND id > ?3 ORDER BY id""",
                 (stream, client_id, after),
             ).fetchall()
         return [_fill(row) for row in rows]
 
+    def last_fill_ns(self, stream: str) -> int | None:
+        """The venue's time of a stream's last fill, None = there is none."""
+        with self._reading:
+            row = self._read.execute("SELECT max(ts_event_ns) FROM fills WHERE stream = ?", (stream,)).fetchone()
+        return None if row[0] is None else int(row[0])
+
     def baseline(self, venue: str, item: str) -> Baseline | None:
         """Where counting began, or None if it never did."""
-        with self._lock:
-            row = self._normal.execute(
+        with self._reading:
+            row = self._read.execute(
                 """SELECT amount, ts_ns, after_fill FROM baselines
                 WHERE venue = ? AND item = ? ORDER BY rowid DESC LIMIT 1""",
                 (venue, item),

@@ -13,58 +13,19 @@ import random
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-from schwabot.errors import ConfigError, VenueError, why
+from schwabot.errors import VenueError, why
 from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
 from schwabot.execution.journal import Journal
 from schwabot.execution.order_tracker import OrderSeen, OrderTracker, Tracked, TradeSeen
+from schwabot.execution.settings import GatewayConfig
 from schwabot.records.order import Action, Report, Request
 
 SECOND = 1_000_000_000
 _TICK_S = 0.1
 _MARGIN_NS = SECOND // 4
 _LOOK_BACK_NS = 60 * SECOND
-
-
-@dataclass
-class GatewayConfig:
-    """How orders travel.
-
-    Attributes:
-        recv_window_ms: a request that reaches the venue later than this is void there; a lost order is given up after
-            it. Venues that know no such window are waited for as long.
-        timeout_s: of one request.
-        order_ttl_s: an order that did not leave this long after it was decided is not sent.
-        poll_s: an open order the venue has not spoken of for this long is asked after, while its stream is down.
-        quiet_s: the same while its stream is up.
-        reconcile_s: orders, fills and holdings are compared with the venue's this often.
-        kill_file: trading is halted and everything cancelled when this file appears.
-        prefix: our client ids begin with it.
-        start_s: longest time that connecting and recovering may take.
-    """
-
-    recv_window_ms: int = 5_000
-    timeout_s: float = 5.0
-    order_ttl_s: float = 2.0
-    poll_s: float = 1.0
-    quiet_s: float = 10.0
-    reconcile_s: float = 60.0
-    kill_file: str | None = None
-    prefix: str = "sb"
-    start_s: float = 60.0
-
-    def check(self) -> None:
-        """Raise ConfigError when a value is out of range."""
-        for name, low in (
-            ("recv_window_ms", 100), ("timeout_s", 0.1), ("order_ttl_s", 0.01), ("poll_s", 0.1), ("quiet_s", 0.1),
-            ("reconcile_s", 0.1), ("start_s", 1.0),
-        ):  # fmt: skip
-            if not low <= getattr(self, name) <= 86_400_000:
-                raise ConfigError(f"execution.gateway.{name}={getattr(self, name)}: use {low} or more")
-        if not self.prefix.isalnum():
-            raise ConfigError(f"execution.gateway.prefix={self.prefix!r}: use letters and digits")
 
 
 class Ledger:
@@ -354,8 +315,7 @@ class OrderDesk:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            what = str(error) if isinstance(error, VenueError) else why(error)
-            self._problem(f"{self.account.venue}: {what}")
+            self._problem(str(error) if isinstance(error, VenueError) else f"{self.account.venue}: {why(error)}")
 
 
 def _pauses() -> Iterator[float]:

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.journal import Fill, Journal, OrderState
-from schwabot.execution.order_desk import SECOND, GatewayConfig, Ledger, OrderDesk
+from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk
 from schwabot.execution.order_tracker import OrderSeen, TradeSeen
+from schwabot.execution.settings import GatewayConfig
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action
 
@@ -191,11 +192,13 @@ async def catch_up(
         now_ns: time now.
         tell: told of all first, so that those of orders that are followed go the usual way.
     """
-    notes, known = [], journal.fills(stream)
-    base = journal.baseline(account.venue, items(account.instruments)[0])
-    if not known and base is None:
-        return []
-    since_ns = known[-1].ts_event_ns if known else base.ts_ns if base else now_ns
+    notes: list[str] = []
+    since_ns = journal.last_fill_ns(stream)
+    if since_ns is None:
+        base = journal.baseline(account.venue, items(account.instruments)[0])
+        if base is None:
+            return []
+        since_ns = base.ts_ns
     trades = await account.trades(stream, since_ns - 60 * SECOND)
     if tell is not None:
         tell(None, trades)

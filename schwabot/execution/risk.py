@@ -9,16 +9,16 @@ and reports can take a position past its limit. Pure: no clock of its own, no fi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from math import isfinite, isnan
+from math import isnan
 
 from schwabot.errors import ConfigError
+from schwabot.execution.settings import LANES, RiskConfig
 from schwabot.records.audit import Lane
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Request
 
-LANES = {"low": Lane.LOW, "medium": Lane.MEDIUM, "high": Lane.HIGH}
 _DAY_NS = 86_400_000_000_000
 
 
@@ -81,60 +81,6 @@ class StateChange:
     who: str
     why: str
     ts_ns: int
-
-
-@dataclass
-class RiskConfig:
-    """Limits; amounts of money are in the stream's quote currency, and those of all streams are added as they are.
-
-    Attributes:
-        max_lots: largest position by stream, in lots; a stream that is not named has only the limits below.
-        max_order_notional: of one order.
-        max_notional: largest position of a stream.
-        max_total_notional: largest sum of all positions, long and short ones alike.
-        max_orders_per_s: new orders and replaces, on average; cancels always pass.
-        order_burst: how many may leave at once.
-        max_open_orders: of a stream, at most; a venue's own limit counts where it is smaller.
-        collar_bp: how far on its bad side an order's price may be from the ghost. A buy above, a sell below.
-        quote_age_s: an order needs a quote of its stream that is no older than this.
-        feed_age_s: and a row of any stream no older than this.
-        min_lane: ``low``, ``medium`` or ``high``: lane of its stream that an order needs, unless it makes a position
-            smaller.
-        max_daily_loss: since midnight UTC; beyond it only orders that make a position smaller pass.
-        max_drawdown: from the highest equity of the run; beyond it the same.
-    """
-
-    max_lots: dict[str, int] = field(default_factory=dict)
-    max_order_notional: float = 1_000.0
-    max_notional: float = 5_000.0
-    max_total_notional: float = 10_000.0
-    max_orders_per_s: float = 5.0
-    order_burst: int = 10
-    max_open_orders: int = 8
-    collar_bp: float = 50.0
-    quote_age_s: float = 2.0
-    feed_age_s: float = 1.0
-    min_lane: str = "low"
-    max_daily_loss: float = 200.0
-    max_drawdown: float = 300.0
-
-    def check(self) -> None:
-        """Raise ConfigError when a value is out of range."""
-        for name in (
-            "max_order_notional", "max_notional", "max_total_notional", "max_orders_per_s", "collar_bp", "quote_age_s",
-            "feed_age_s", "max_daily_loss", "max_drawdown",
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if not (isfinite(value) and 0.0 < value <= 1e15):
-                raise ConfigError(f"execution.risk.{name}={value}: use more than 0")
-        for name in ("order_burst", "max_open_orders"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"execution.risk.{name}={getattr(self, name)}: use 1 or more")
-        if self.min_lane not in LANES:
-            raise ConfigError(f"execution.risk.min_lane={self.min_lane} is not a choice; use {', '.join(LANES)}")
-        for stream, lots in self.max_lots.items():
-            if lots < 0:
-                raise ConfigError(f"execution.risk.max_lots of {stream} is {lots}: use 0 or more")
 
 
 @dataclass(frozen=True, slots=True)

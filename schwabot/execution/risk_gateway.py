@@ -95,7 +95,7 @@ class RiskGateway:
         now_ns: time now: the machine's where orders are real, so that rows that wait in a queue count as old.
 
     Example:
-        >>> from schwabot.execution.risk import RiskConfig
+        >>> from schwabot.execution.settings import RiskConfig
         >>> class Venue:
         ...     def send(self, request): print("sent", request.client_id)
         ...     def reports(self): return []

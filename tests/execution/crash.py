@@ -29,8 +29,8 @@ from typing import Any
 
 from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.journal import Journal
-from schwabot.execution.order_desk import GatewayConfig
-from schwabot.execution.risk import RiskConfig, RiskGate, TradingState
+from schwabot.execution.risk import RiskGate, TradingState
+from schwabot.execution.settings import GatewayConfig, RiskConfig
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Request, Told
 

@@ -15,8 +15,8 @@ import pytest
 from schwabot.errors import ConfigError, StateError, VenueError
 from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.journal import Journal, OrderState
-from schwabot.execution.order_desk import GatewayConfig
-from schwabot.execution.risk import RiskConfig, RiskGate, TradingState
+from schwabot.execution.risk import RiskGate, TradingState
+from schwabot.execution.settings import GatewayConfig, RiskConfig
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Ending, Report, Request, Told
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed

@@ -16,13 +16,13 @@ from schwabot.execution.risk import (
     Approved,
     Reason,
     Refused,
-    RiskConfig,
     RiskGate,
     TradingState,
     VenueLimits,
     View,
 )
 from schwabot.execution.risk_gateway import RiskGateway
+from schwabot.execution.settings import RiskConfig
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Kind, Row
 from schwabot.records.order import Action, Ending, Report, Request, Told
