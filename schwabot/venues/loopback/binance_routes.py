@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from schwabot.ticks.binance_messages import SPOT
 from schwabot.venues.loopback.binance_private import BinanceError, BinancePrivate
 from schwabot.venues.loopback.binance_public import SOCKETS, BinancePublic, answered, refused
 from schwabot.venues.loopback.binance_words import PREFIX
 from schwabot.venues.loopback.hub import Connection, Hub
+from schwabot.venues.loopback.sockets import Handler, listen
 
 API_METHODS = {
     "order.place": ("POST", "order"),
@@ -26,43 +27,6 @@ API_METHODS = {
     "account.status": ("GET", "account"),
 }
 """Methods of spot's websocket API, and the requests they stand for."""
-
-
-async def listen(
-    request: web.Request,
-    hub: Hub,
-    *,
-    wraps: bool,
-    begin: Callable[[Connection], None],
-    heard: Callable[[Connection, Any], None],
-) -> web.StreamResponse:
-    """Keep a socket open and hand on what comes over it: values of JSON, or None for what is none.
-
-    Args:
-        request: that asks for it.
-        hub: of the channels.
-        wraps: see ``Connection``.
-        begin: called once it is open.
-        heard: called with every message.
-    """
-    ws = web.WebSocketResponse()
-    await ws.prepare(request)
-    connection = Connection(ws, request.transport, wraps=wraps)
-    hub.opened(connection)
-    try:
-        begin(connection)
-        async for message in ws:
-            if message.type != WSMsgType.TEXT:
-                continue
-            try:
-                asked = json.loads(message.data)
-            except ValueError:
-                asked = None
-            heard(connection, asked)
-    finally:
-        hub.closed(connection)
-        connection.stop()
-    return ws
 
 
 def add_routes(app: web.Application, hub: Hub, public: BinancePublic, private: BinancePrivate | None) -> None:
@@ -87,7 +51,7 @@ def add_routes(app: web.Application, hub: Hub, public: BinancePublic, private: B
     app.router.add_route("*", PREFIX[public.venue] + "/{tail:.*}", _nothing(private is None))
 
 
-def _nothing(has_no_account: bool) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _nothing(has_no_account: bool) -> Handler:
     async def handler(request: web.Request) -> web.StreamResponse:
         if has_no_account and request.headers.get("X-MBX-APIKEY"):
             return refused(-2015, "The loopback exchange was started without an account.", 401)
@@ -96,9 +60,7 @@ def _nothing(has_no_account: bool) -> Callable[[web.Request], Awaitable[web.Stre
     return handler
 
 
-def _signed(
-    private: BinancePrivate, call: Callable[[Mapping[str, str]], Any]
-) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _signed(private: BinancePrivate, call: Callable[[Mapping[str, str]], Any]) -> Handler:
     async def handler(request: web.Request) -> web.StreamResponse:
         raw = request.rel_url.raw_query_string + (await request.text())
         try:
@@ -111,7 +73,7 @@ def _signed(
     return handler
 
 
-def _listen_key(private: BinancePrivate) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _listen_key(private: BinancePrivate) -> Handler:
     async def handler(request: web.Request) -> web.StreamResponse:
         try:
             private.check_key(request.headers.get("X-MBX-APIKEY"))
@@ -127,9 +89,7 @@ def _listen_key(private: BinancePrivate) -> Callable[[web.Request], Awaitable[we
     return handler
 
 
-def _socket(
-    hub: Hub, public: BinancePublic, private: BinancePrivate | None
-) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _socket(hub: Hub, public: BinancePublic, private: BinancePrivate | None) -> Handler:
     async def handler(request: web.Request) -> web.StreamResponse:
         path = request.match_info["tail"].split("/")
         wraps = path[-1] == "stream"
@@ -145,12 +105,16 @@ def _socket(
             if (unknown := public.subscribe(connection, names)) is not None:
                 connection.send(json.dumps({"error": {"code": 2, "msg": f"Invalid request: no stream {unknown}"}}))
 
-        return await listen(request, hub, wraps=wraps, begin=begin, heard=public.asked)
+        return await listen(request, hub, public.asked, begin, _wrapped if wraps else None)
 
     return handler
 
 
-def _api_socket(hub: Hub, private: BinancePrivate) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _wrapped(name: str, text: str) -> str:
+    return f'{{"stream":"{name}","data":{text}}}'
+
+
+def _api_socket(hub: Hub, private: BinancePrivate) -> Handler:
     def heard(connection: Connection, asked: Any) -> None:
         said: dict[str, Any] = {"id": asked.get("id") if isinstance(asked, dict) else None, "status": 200}
         try:
@@ -173,6 +137,6 @@ def _api_socket(hub: Hub, private: BinancePrivate) -> Callable[[web.Request], Aw
         connection.send(json.dumps(said))
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        return await listen(request, hub, wraps=False, begin=lambda _: None, heard=heard)
+        return await listen(request, hub, heard)
 
     return handler

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from fnmatch import fnmatch
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 from schwabot.errors import ConfigError, closest
+
+Message = TypeVar("Message")
 
 MESSAGES = ("disconnect", "freeze", "duplicate", "reorder", "gap")
 """Happen to messages of channels."""
@@ -67,7 +69,7 @@ class Faults:
         self._draws: dict[int, random.Random] = {}
         self._since: dict[int, float] = {}
         self._seen: dict[int, int] = {}
-        self._held: dict[tuple[str, str], str] = {}
+        self._held: dict[tuple[str, str], Any] = {}
         self.happened: dict[str, int] = {}
         self.on_messages = False
 
@@ -129,20 +131,20 @@ class Faults:
         """How far the venue's clock is ahead."""
         return sum(one.ms for one in self._active.values() if one.kind == "clock_skew" and fnmatch(venue, one.venue))
 
-    def messages(self, venue: str, name: str, text: str) -> list[str] | None:
-        """What becomes of a message; None = the sockets are cut."""
+    def messages(self, venue: str, name: str, message: Message) -> list[Message] | None:
+        """What is sent in place of a message; None = the sockets are cut."""
         if self.hits("disconnect", venue, name):
             self._held.pop((venue, name), None)
             return None
         if self.hits("freeze", venue, name) or self.hits("gap", venue, name):
             return []
         if (held := self._held.pop((venue, name), None)) is not None:
-            return [text, held]
+            return [message, held]
         if self.hits("reorder", venue, name):
-            self._held[venue, name] = text
+            self._held[venue, name] = message
             self.on_messages = True
             return []
-        return [text, text] if self.hits("duplicate", venue, name) else [text]
+        return [message, message] if self.hits("duplicate", venue, name) else [message]
 
     def _note(self) -> None:
         self.on_messages = bool(self._held) or any(one.kind in MESSAGES for one in self._active.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from aiohttp import WSCloseCode, web
@@ -14,6 +14,7 @@ from schwabot.venues.loopback.faults import Faults
 MOST_WAITING = 50_000
 """Messages that may wait for one socket; who is slower than that is disconnected, as real exchanges do."""
 FEW_WAITING = 256
+Dress = Callable[[str, str], str]
 
 
 class Connection:
@@ -22,13 +23,15 @@ class Connection:
     Args:
         ws: the socket, prepared.
         transport: what it goes over.
-        wraps: messages go out as ``{"stream": name, "data": …}``.
+        dress: makes of a channel's name and message what goes out, e.g. gives it a number; None = the message.
     """
 
-    def __init__(self, ws: web.WebSocketResponse, transport: asyncio.Transport | None, *, wraps: bool = False) -> None:
+    def __init__(
+        self, ws: web.WebSocketResponse, transport: asyncio.Transport | None, dress: Dress | None = None
+    ) -> None:
         self.ws = ws
+        self.dress = dress
         self._transport = transport
-        self.wraps = wraps
         self.names: set[str] = set()
         self._waiting: deque[str] = deque()
         self._wake = asyncio.Event()
@@ -121,20 +124,19 @@ class Hub:
         channel.last_id = number
         if self._keep:
             channel.kept.append((number, text))
-        if not self._faults.on_messages:
-            self._deliver(channel, text)
-            return
-        texts = self._faults.messages(channel.venue, channel.name, text)
-        if texts is None:
-            for connection in tuple(channel.listeners):
-                connection.drop()
-            return
-        for one in texts:
-            self._deliver(channel, one)
-
-    def _deliver(self, channel: Channel, text: str) -> None:
-        for connection in tuple(channel.listeners):
-            connection.send(f'{{"stream":"{channel.name}","data":{text}}}' if connection.wraps else text)
+        # Dressed before the faults: a message that is lost takes its number along.
+        dressed = [(one, text if one.dress is None else one.dress(channel.name, text)) for one in channel.listeners]
+        copies = [dressed]
+        if self._faults.on_messages:
+            found = self._faults.messages(channel.venue, channel.name, dressed)
+            if found is None:
+                for connection, _ in dressed:
+                    connection.drop()
+                return
+            copies = found
+        for copy in copies:
+            for connection, one in copy:
+                connection.send(one)
 
     def listen(self, connection: Connection, channel: Channel) -> None:
         """Subscribe."""

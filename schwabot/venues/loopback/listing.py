@@ -13,7 +13,21 @@ from schwabot.ticks.binance_messages import COINM, SPOT, USDM, native_symbol
 COINBASE, KRAKEN = "coinbase", "kraken"
 BINANCE = (SPOT, USDM, COINM)
 PLACES = 8
-"""Decimals in which spot venues print prices and quantities."""
+"""Decimals in which Binance's spot market prints prices and quantities."""
+
+
+KRAKEN_OLD = {"BTC": "XXBT", "ETH": "XETH", "LTC": "XLTC", "XRP": "XXRP", "DOGE": "XXDG", "USD": "ZUSD", "EUR": "ZEUR"}
+"""Kraken's first assets have an X or Z before their name, and two have another name."""
+
+
+def kraken_name(asset: str) -> str:
+    """Kraken's name of an asset, without the letter before it.
+
+    Example:
+        >>> kraken_name("BTC"), kraken_name("SOL")
+        ('XBT', 'SOL')
+    """
+    return KRAKEN_OLD.get(asset, f" {asset}")[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +116,7 @@ def listings(instruments: Iterable[Instrument], names: dict[str, str] | None = N
             raise ConfigError(f"{stream}: two streams of the source go by this name; give one of them another")
         taken.add(stream)
         one = replace(instrument, stream=stream)
-        places = PLACES if one.is_spot else 0
+        places = PLACES if one.venue == SPOT else 0
         made.append(Listing(index, one, _id(one), Step.of(one.tick_size, places), Step.of(one.lot_size, places)))
     return made
 
@@ -122,9 +136,11 @@ def _name(instrument: Instrument, taken: set[str]) -> str:
 
 
 def _id(instrument: Instrument) -> str:
-    if instrument.is_spot and instrument.venue in (COINBASE, KRAKEN):
-        # Kraken's websocket has names of its own; over REST it goes by the pair without the slash.
-        return f"{instrument.base}{'-' if instrument.venue == COINBASE else ''}{instrument.quote}"
+    if instrument.is_spot and instrument.venue == COINBASE:
+        return f"{instrument.base}-{instrument.quote}"
+    if instrument.is_spot and instrument.venue == KRAKEN:  # by REST; over websockets BTC/USD is BTC/USD
+        base, quote = KRAKEN_OLD.get(instrument.base), KRAKEN_OLD.get(instrument.quote)
+        return f"{base}{quote}" if base and quote else kraken_name(instrument.base) + instrument.quote
     native = native_symbol(instrument)
     if native is None:
         raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from decimal import Decimal, InvalidOperation
 from types import TracebackType
@@ -19,16 +19,20 @@ from schwabot.ticks.base import Feed
 from schwabot.venues.loopback import binance_routes
 from schwabot.venues.loopback.binance_public import BinancePublic
 from schwabot.venues.loopback.book import Book
+from schwabot.venues.loopback.coinbase import Coinbase
 from schwabot.venues.loopback.faults import Faults
 from schwabot.venues.loopback.gate import PER_MINUTE, Usage, gate
 from schwabot.venues.loopback.hub import Hub
-from schwabot.venues.loopback.listing import BINANCE, listings
+from schwabot.venues.loopback.kraken import Kraken
+from schwabot.venues.loopback.listing import BINANCE, COINBASE, KRAKEN, listings
 from schwabot.venues.loopback.player import MS, Player, Row
 from schwabot.venues.loopback.urls import KEY, SECRET
 
 if TYPE_CHECKING:
     from schwabot.venues.loopback.binance_private import BinancePrivate
 
+Desk = BinancePublic | Coinbase | Kraken
+OTHERS: dict[str, type[Coinbase] | type[Kraken]] = {COINBASE: Coinbase, KRAKEN: Kraken}
 HOST = "127.0.0.1"
 START_S = 30.0
 
@@ -47,9 +51,10 @@ class LoopbackExchange:
             = nobody can trade, and the simulator isn't compiled.
         keys: API key and secret of the account.
         weight_per_minute: limit of each of Binance's markets; None = the real ones.
+        faults: to begin with, see ``faults.Fault``.
 
     Raises:
-        ConfigError: a stream that can't be listed, a deposit that is no number, or a speed below 0.
+        ConfigError: a stream that can't be listed, a deposit that is no number, no such fault, or a speed below 0.
         VenueError: on entering: the port is taken.
 
     Example:
@@ -71,22 +76,24 @@ class LoopbackExchange:
         deposits: Mapping[str, str] | None = None,
         keys: tuple[str, str] = (KEY, SECRET),
         weight_per_minute: int | None = None,
+        faults: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         if not 0 <= speed < 1e6:
             raise ConfigError(f"speed={speed}: 1 = as it was, 0 = as fast as possible, at most a million")
         self.port = port
         self.faults = Faults()
+        for one in faults:
+            self.faults.add(one)
         self.hub = Hub(self.faults, keep)
         self.books = [Book(one) for one in listings(feed.instruments, names)]
         self._player = Player(feed, speed, self._publish, self.hub.taken)
         self._held = held
-        by_venue = {
-            venue: {one.listing.id: one for one in self.books if one.listing.venue == venue} for venue in BINANCE
-        }
-        clocks = {venue: self._clock(venue) for venue in BINANCE}
-        self._desk_of = {
-            venue: BinancePublic(venue, books, self.hub, clocks[venue]) for venue, books in by_venue.items() if books
-        }
+        self._desks: dict[str, Desk] = {}
+        for venue in dict.fromkeys(one.listing.venue for one in self.books):
+            there = {one.listing.id: one for one in self.books if one.listing.venue == venue}
+            clock = self._clock(venue)
+            kind = OTHERS.get(venue)
+            self._desks[venue] = kind(there, self.hub, clock) if kind else BinancePublic(venue, there, self.hub, clock)
         self._accounts: dict[str, BinancePrivate] = {}
         if deposits is not None:
             from schwabot.venues.loopback.binance_private import BinancePrivate
@@ -96,9 +103,10 @@ class LoopbackExchange:
             matching = Matching(self.books)
             self._accounts = {
                 venue: BinancePrivate(
-                    venue, desk.books, self.hub, matching, self.faults, keys, paid_in, clocks[venue], time.time_ns
+                    venue, desk.books, self.hub, matching, self.faults, keys, paid_in, self._clock(venue), time.time_ns
                 )
-                for venue, desk in self._desk_of.items()
+                for venue, desk in self._desks.items()
+                if isinstance(desk, BinancePublic)
             }
         self._usage = {
             venue: Usage(venue, PER_MINUTE[venue] if weight_per_minute is None else weight_per_minute)
@@ -150,8 +158,7 @@ class LoopbackExchange:
             event, emit = (one if one == MISSING_NS else one + skew_ms * MS for one in (row.event_ns, row.emit_ns))
             row = row._replace(event_ns=event, emit_ns=emit)
         book.take(row)
-        if (desk := self._desk_of.get(venue)) is not None:
-            desk.publish(book, row)
+        self._desks[venue].publish(book, row)
         if (account := self._accounts.get(venue)) is not None:
             account.trading.met(row.stream, row)
 
@@ -163,7 +170,6 @@ class LoopbackExchange:
             if not self._started.done():
                 self._started.set_exception(error)
         finally:
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
 
     async def _serve(self) -> None:
@@ -183,7 +189,7 @@ class LoopbackExchange:
             self._play.set()
         tasks = [
             asyncio.create_task(self._market()),
-            *(asyncio.create_task(desk.run()) for desk in self._desk_of.values()),
+            *(asyncio.create_task(desk.run()) for desk in self._desks.values()),
         ]
         self._started.set_result(runner.addresses[0][1])
         await self._stop.wait()
@@ -201,8 +207,11 @@ class LoopbackExchange:
             self.error = error
 
     def _add_routes(self, app: web.Application) -> None:
-        for venue, desk in self._desk_of.items():
-            binance_routes.add_routes(app, self.hub, desk, self._accounts.get(venue))
+        for venue, desk in self._desks.items():
+            if isinstance(desk, BinancePublic):
+                binance_routes.add_routes(app, self.hub, desk, self._accounts.get(venue))
+            else:
+                desk.add_routes(app)
         app.router.add_get("/loopback/state", self._state)
         app.router.add_post("/loopback/play", self._begin)
         app.router.add_get("/loopback/faults", self._list_faults)

@@ -30,7 +30,7 @@ def ccxt_options(venue: str, port: int) -> dict[str, Any]:
     if venue == "coinbase":
         return {"urls": {"api": {"rest": f"{http}/coinbase", "ws": f"{ws}/coinbase/ws"}}}
     if venue == "kraken":
-        sockets = dict.fromkeys(("public", "private", "privateV2", "publicV2", "beta"), f"{ws}/kraken/ws")
+        sockets = dict.fromkeys(("public", "private", "privateV2", "publicV2", "beta"), f"{ws}/kraken/ws/v2")
         rest = dict.fromkeys(("public", "private", "zendesk"), f"{http}/kraken")
         return {"urls": {"api": rest | {"ws": sockets}}}
     rest = {
