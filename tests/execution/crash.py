@@ -58,12 +58,13 @@ FAULTS = [
 def serve(seed: int) -> None:
     """The exchange, until its input ends."""
     from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
-    from schwabot.venues.loopback import LoopbackExchange, ccxt_options
+    from schwabot.venues.loopback import LoopbackExchange
+    from schwabot.venues.loopback.urls import KEY, SECRET, ccxt_options
 
     feed = SyntheticFeed(SyntheticConfig(events=10**9, seed=seed))
     with LoopbackExchange(feed, deposits=DEPOSITS, weight_per_minute=10**9) as exchange:
         one = next(book.listing.instrument for book in exchange.books if book.listing.venue == VENUE)
-        options = {**ccxt_options(VENUE, exchange.port), "apiKey": "loopback", "secret": "loopback"}
+        options = {**ccxt_options(VENUE, exchange.port), "apiKey": KEY, "secret": SECRET}
         told = {"port": exchange.port, "instrument": dataclasses.asdict(one), "options": options}
         sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()

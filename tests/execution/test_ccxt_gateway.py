@@ -20,18 +20,19 @@ from schwabot.execution.settings import GatewayConfig, RiskConfig
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Ending, Report, Request, Told
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
-from schwabot.venues.loopback import LoopbackExchange, ccxt_options
+from schwabot.venues.loopback import LoopbackExchange
+from schwabot.venues.loopback.urls import KEY, ccxt_options
 
 SPOT, PERP = "binance:BTC/USDT", "binanceusdm:BTC/USDT:USDT"
 CONFIG = GatewayConfig(recv_window_ms=600, timeout_s=1.0, poll_s=0.2, quiet_s=0.5)
-SECRET = "canary-b1946ac92492d2347c6235b4d2611184"
+SECRET = "canary-b1946ac92492d2347c6235b4d2611184"  # pragma: allowlist secret
 
 
 @pytest.fixture(scope="module")
 def exchange() -> Iterator[LoopbackExchange]:
     feed = SyntheticFeed(SyntheticConfig(events=400))
     deposits = {"USDT": "10000000", "BTC": "100"}
-    with LoopbackExchange(feed, speed=0.0, deposits=deposits, keys=("loopback", SECRET)) as exchange:
+    with LoopbackExchange(feed, speed=0.0, deposits=deposits, keys=(KEY, SECRET)) as exchange:
         until(lambda: exchange.ended)
         yield exchange
 
@@ -54,7 +55,7 @@ class Desk:
         )
         self.gate = RiskGate(RiskConfig(), [self.one])
         self.journal = Journal(journal)
-        keys = {"apiKey": "loopback", "secret": SECRET}
+        keys = {"apiKey": KEY, "secret": SECRET}
         options = {self.one.venue: {**ccxt_options(self.one.venue, exchange.port), **keys}}
         self.gateway = CcxtGateway([self.one], options, self.journal, self.gate, session, config)
         self.said: list[Report] = []
@@ -294,7 +295,8 @@ def last(exchange: LoopbackExchange) -> int:
 
 def test_venues_that_refuse_say_why_and_keep_secrets(exchange: LoopbackExchange, tmp_path: Path) -> None:
     desk = Desk(exchange, tmp_path / "j.db", "sbkeys")
-    options = {"binance": {**ccxt_options("binance", exchange.port), "apiKey": "other", "secret": "canary-other"}}
+    wrong = "canary-other"
+    options = {"binance": {**ccxt_options("binance", exchange.port), "apiKey": "other", "secret": wrong}}
     gateway = CcxtGateway([desk.one], options, desk.journal, desk.gate, "sbkeys", CONFIG)
     with pytest.raises(VenueError, match="AuthenticationError") as error:
         gateway.__enter__()
