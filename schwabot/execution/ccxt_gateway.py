@@ -14,6 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from schwabot.errors import StateError, VenueError
 from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
 from schwabot.execution.journal import Journal
 from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk
-from schwabot.execution.reconcile import Adopted, Recovered, catch_up, compare, recover
+from schwabot.execution.reconcile import Adopted, Recovered, catch_up, compare, expected, recover
 from schwabot.execution.risk import RiskGate, TradingState, VenueLimits
 from schwabot.execution.settings import GatewayConfig
 from schwabot.records.instrument import Instrument
@@ -80,6 +81,7 @@ class CcxtGateway:
         try:
             self._wait(self._start(started_ns), self.config.start_s)
             self.journal.begin(self.session, self._now_ns())
+            self.gate.filters(self.limits)
         except BaseException:
             self.__exit__()
             raise
@@ -140,6 +142,16 @@ class CcxtGateway:
         """Compare with the venues now; what differs halts trading and is returned."""
         found: list[str] = self._wait(self._check_all(), wait_s)
         return found
+
+    def accept(self, who: str, why: str, wait_s: float = KILL_S) -> None:
+        """What is held is right, whatever our fills say, e.g. after a deposit; trading goes on.
+
+        Raises:
+            VenueError: a venue can't be asked.
+        """
+        self._wait(self._accept(why), wait_s)
+        self.gate.resume(who, why, self._now_ns())
+        self.journal.note(f"{who} accepted what is held: {why}", self._now_ns())
 
     def _halt(self, what: str) -> None:
         self.journal.note(what, self._now_ns())
@@ -234,6 +246,13 @@ class CcxtGateway:
         for what in found:
             self._halt(what)
         return found
+
+    async def _accept(self, why: str) -> None:
+        for desk in self._desks.values():
+            account, held = desk.account, await desk.account.holdings()
+            for item, amount in expected(self.journal, account.venue, account.instruments).items():
+                if (by := held.get(item, Decimal(0)) - amount) != 0:
+                    self.journal.adjust(account.venue, item, by, self._now_ns(), why)
 
     async def _check(self, desk: OrderDesk) -> list[str]:
         """What differs, twice in a row while nothing moved; nothing where orders move all the time."""

@@ -238,6 +238,15 @@ class Journal:
             for row in rows
         ]
 
+    def adjust(self, venue: str, item: str, by: Decimal, ts_ns: int, why: str) -> None:
+        """Something else than our fills changed what is held, e.g. a deposit; counting goes on from where it was."""
+        base = self.baseline(venue, item)
+        if base is None:
+            raise JournalError(f"counting of {item} at {venue} has not begun")
+        values = (venue, item, str(base.amount + by), ts_ns, base.after_fill, why)
+        with self._lock:
+            self._full.execute("INSERT INTO baselines VALUES (?, ?, ?, ?, ?, ?)", values)
+
     def request(self, client_id: str) -> Request | None:
         """The request of a client id, of any session."""
         with self._reading:

@@ -164,6 +164,10 @@ class RiskGate:
         self._peak: float | None = None
         self._day, self._day_begin = -1, 0.0
 
+    def filters(self, venue: Mapping[str, VenueLimits]) -> None:
+        """Learn the venues' filters, by stream."""
+        self._venue.update(venue)
+
     def escalate(self, state: TradingState, who: str, why: str, ts_ns: int) -> bool:
         """Go to a stricter state; a milder one changes nothing. Returns whether it changed."""
         if state <= self.state:

@@ -113,6 +113,7 @@ def test_an_order_of_every_kind(exchange: LoopbackExchange, tmp_path: Path, stre
         bid, ask = desk.touch
         lots = 100 if stream == SPOT else 2
         assert desk.gateway.limits[stream].min_notional > 0
+        assert desk.gate._venue == desk.gateway.limits
         desk.ask(Action.TAKE, lots, ask + 100)
         assert desk.hear(1) == [(Told.FILL, 0, 0, lots, Ending.FILLED)]
         desk.ask(Action.TAKE, lots, bid - 100)
@@ -280,6 +281,10 @@ def test_what_a_start_finds(exchange: LoopbackExchange, tmp_path: Path) -> None:
         assert "BTC: " in found[0]
         assert "is held, by our fills it should be" in found[0]
         assert desk.gate.state is TradingState.HALTED
+        desk.gateway.accept("me", "I bought some")
+        assert desk.gate.state is TradingState.NORMAL
+        assert desk.gateway.check() == []
+        assert desk.gateway.positions == {}
     cancel_by_hand(exchange)
     place("sbstray", bid - 400)  # with our prefix, and in no journal
     with Desk(exchange, tmp_path / "other.db", "sbthird") as desk:
@@ -295,8 +300,8 @@ def last(exchange: LoopbackExchange) -> int:
 
 def test_venues_that_refuse_say_why_and_keep_secrets(exchange: LoopbackExchange, tmp_path: Path) -> None:
     desk = Desk(exchange, tmp_path / "j.db", "sbkeys")
-    wrong = "canary-other"
-    options = {"binance": {**ccxt_options("binance", exchange.port), "apiKey": "other", "secret": wrong}}
+    key, secret = "other", "canary-other"
+    options = {"binance": {**ccxt_options("binance", exchange.port), "apiKey": key, "secret": secret}}
     gateway = CcxtGateway([desk.one], options, desk.journal, desk.gate, "sbkeys", CONFIG)
     with pytest.raises(VenueError, match="AuthenticationError") as error:
         gateway.__enter__()

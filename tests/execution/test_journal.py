@@ -126,3 +126,16 @@ def test_files_that_are_no_journal(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(JournalError, match=f"is of version {VERSION + 1}"):
         Journal(path)
+
+
+def test_what_else_changed_does_not_restart_the_counting(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    journal.begin("a", 1)
+    journal.intend(asked(0), 2)
+    journal.count_from("binance", [("BTC", Decimal("1.50"))], 5, "first seen")
+    journal.fill(fill("x"))
+    journal.adjust("binance", "BTC", Decimal("-0.5"), 6, "withdrawn")
+    assert journal.baseline("binance", "BTC") == (Decimal("1.00"), 6, 0)
+    with pytest.raises(JournalError, match="has not begun"):
+        journal.adjust("binance", "ETH", Decimal(1), 6, "paid in")
+    journal.close()
