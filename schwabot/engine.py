@@ -21,6 +21,7 @@ from schwabot.errors import DeviceError
 from schwabot.records.audit import DriftStatus, FallbackEvent, Lane, Route, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int64, Kind, Ticks
+from schwabot.secrets import scrub
 from schwabot.sinks.base import RunHeader, Sink
 from schwabot.sinks.progress import Progress
 from schwabot.tensors.profiling import Trace, span, spans
@@ -453,7 +454,7 @@ def run(
         except KeyboardInterrupt:
             state["interrupted"] = True
         except BaseException as error:
-            state["error"] = str(error) or type(error).__name__
+            state["error"] = scrub(str(error)) or type(error).__name__
             close()
             raise
         if not tally.events.sum() and not state["interrupted"]:

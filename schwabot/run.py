@@ -26,6 +26,7 @@ from schwabot.compose import explain, normalise_arguments, to_settings
 from schwabot.config import conf_dir, register
 from schwabot.errors import ConfigError, SchwabotError
 from schwabot.run_folder import RESULTS
+from schwabot.secrets import guard_process, learn_environment, refuse_secret, scrub
 from schwabot.sinks.heartbeat import beat
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     given = sys.argv[1:] if arguments is None else arguments
     _started_s[:] = [time.perf_counter()]
+    learn_environment()
+    if arguments is None:
+        guard_process()
     beat()
     try:
         if "--version" in given:
@@ -73,10 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _check_names(arguments: Sequence[str]) -> None:
-    """Refuse a folder without a name, which Hydra takes for the working directory; it would write there at once."""
+    """Refuse a secret, and a folder without a name: Hydra takes it for the working directory and writes there."""
     for argument in arguments:
         name, is_set, value = argument.partition("=")
-        name = name.lstrip("+")
+        name = name.lstrip("+~")
+        try:
+            refuse_secret(name)
+        except ConfigError as refused:
+            _fail(refused, refused)
         if is_set and name in ("hydra.run.dir", "hydra.sweep.dir") and not value.strip(" \"'"):
             _fail(
                 error := ConfigError(f"{name} is empty; say {name}=DIR, or leave it out for outputs/<date>/<time>"),
@@ -157,7 +165,7 @@ def _fail(said: SchwabotError, error: Exception) -> NoReturn:
     """End with one line instead of a traceback. An exit, because Hydra reports exceptions that leave a job."""
     if os.environ.get("SCHWABOT_TRACEBACK") == "1":
         raise error
-    sys.stderr.write(f"error: {said}\n")
+    sys.stderr.write(f"error: {scrub(str(said))}\n")
     raise SystemExit(2 if isinstance(said, ConfigError) else 1)
 
 
