@@ -102,6 +102,7 @@ def tables() -> str:
         ("latency", "Venue clocks"),
         ("skill", "Skill"),
         ("sinks", "Sinks"),
+        ("notify", "Alerts"),
         ("convert", "Convert"),
         ("leadlag", "Lead-lag"),
         ("fit", "Fit"),

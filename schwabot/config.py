@@ -21,6 +21,7 @@ from schwabot.records.instrument import Instrument
 from schwabot.signals.settings import PolicyConfig
 from schwabot.simulation.settings import SimulationConfig
 from schwabot.simulation.sweep.settings import SweepConfig
+from schwabot.sinks.notify_settings import NotifyConfig
 from schwabot.sinks.settings import SinksConfig
 from schwabot.tensors.device import DeviceConfig
 from schwabot.ticks.store import StoreConfig
@@ -38,7 +39,8 @@ PROFILED = ("replay", "backtest", "sweep")
 DEFAULT_POLICY = "threshold"
 PLANNED_MODES = ("record", "paper", "live", "serve")
 GROUPS = (
-    "source", "instruments", "sinks", "leadlag", "fit", "policy", "simulation", "sweep", "cluster", "experiment",
+    "source", "instruments", "sinks", "notify", "leadlag", "fit", "policy", "simulation", "sweep", "cluster",
+    "experiment",
     "modules/tensor_harness", "modules/ghost_bridge", "modules/hash_registry", "modules/phantom_lag",
     "modules/voltage_lanes",
 )  # fmt: skip
@@ -182,6 +184,7 @@ class RunConfig:
     skill: SkillConfig = field(default_factory=SkillConfig)
     leadlag: LeadLagConfig = field(default_factory=LeadLagConfig)
     sinks: SinksConfig = field(default_factory=SinksConfig)
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
     convert: ConvertConfig = field(default_factory=ConvertConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)

@@ -25,6 +25,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from schwabot.compose import explain, normalise_arguments, to_settings
 from schwabot.config import conf_dir, register
 from schwabot.errors import ConfigError, SchwabotError
+from schwabot.modes.notifying import check_notify, send_test, told
 from schwabot.run_folder import RESULTS
 from schwabot.secrets import guard_process, learn_environment, refuse_secret, scrub
 from schwabot.sinks.heartbeat import beat
@@ -115,8 +116,14 @@ def _compose(config: DictConfig) -> None:
     try:
         settings = to_settings(config)
         _check_folder(run_dir)
+        check_notify(settings)
+        if settings.notify.test:
+            with suppress(OSError):
+                run_dir.rmdir()  # as it writes no files
+            send_test(settings)
+            return
         mode = getattr(import_module(f"schwabot.modes.{settings.mode}"), settings.mode)
-        summary = mode(settings, run_dir, started_s)
+        summary = told(settings, lambda: mode(settings, run_dir, started_s))
     except SchwabotError as error:
         with suppress(OSError):
             run_dir.rmdir()  # goes only if it is empty

@@ -14,11 +14,12 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
-from urllib.parse import quote, quote_plus
+from typing import Any, NoReturn, Self, TypeVar
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from schwabot.errors import ConfigError
 
+Found = TypeVar("Found")
 MASK = "***"
 SERVICE = "schwabot"
 SHORTEST = 6
@@ -40,6 +41,8 @@ _SIGNED = re.compile(r"\b(signature|apikey|api_key|listenkey|access_token)=[^&\s
 _FAMILY = {"binanceusdm": "BINANCE", "binancecoinm": "BINANCE"}
 """Venues of one account: their keys are looked for under this name too."""
 _CREDENTIALS = {"apiKey": "API_KEY", "secret": "SECRET", "password": "PASSWORD"}
+LONG = 12
+"""A part of an address that is shorter is a name, not a token."""
 _known: set[str] = set()
 
 
@@ -96,11 +99,23 @@ class Secret:
 
 
 def learn(value: str) -> None:
-    """Blank this value in every text from now on; of several lines, each."""
-    for one in {value, *value.splitlines()}:
+    """Blank this value in every text from now on; of several lines each, of an address what may be secret in it too."""
+    for one in {value, *value.splitlines(), *_parts(value)}:
         text = one.strip()
         if len(text) >= SHORTEST and not text.startswith("-----"):
             _known.update((text, quote(text, safe=""), quote(text), quote_plus(text), repr(text)[1:-1]))
+
+
+def _parts(value: str) -> set[str]:
+    """Password, path and its longer parts, where it is an address: errors of web libraries show those alone."""
+    if "://" not in value:
+        return set()
+    try:
+        address = urlsplit(value)
+    except ValueError:
+        return set()
+    found = {address.path, *address.path.split("/"), *re.split(r"[&=]", address.query)}
+    return {one for one in found if len(one) >= LONG} | {unquote(address.password or "")}
 
 
 def learn_environment(environment: Mapping[str, str] | None = None) -> None:
@@ -150,10 +165,24 @@ def _write_error(kind: type[BaseException], error: BaseException, trace: Traceba
 
 
 def secret(name: str, environment: Mapping[str, str] | None = None) -> Secret | None:
-    """The secret of a name, or None where nobody has set it.
+    """The secret of a name, or None where nobody has set it; see ``variable``.
 
     Args:
         name: of the variable, e.g. ``BINANCE_API_KEY``.
+        environment: to look in; default the process's.
+
+    Raises:
+        ConfigError: both NAME and NAME_FILE are set, or the file can't be read or is empty.
+    """
+    value = variable(name, environment)
+    return Secret(value, name) if value else None
+
+
+def variable(name: str, environment: Mapping[str, str] | None = None) -> str | None:
+    """What is found where secrets are, and may be shown all the same, such as a host; None where nobody has set it.
+
+    Args:
+        name: of the variable.
         environment: to look in; default the process's.
 
     Raises:
@@ -168,7 +197,7 @@ def secret(name: str, environment: Mapping[str, str] | None = None) -> Secret | 
     value = value or _from_keyring(name)
     if value.startswith("-----BEGIN") and "\\n" in value:  # a PEM key on one line, as env files hold it
         value = value.replace("\\n", "\n")
-    return Secret(value, name) if value else None
+    return value or None
 
 
 def _read(name: str, file: str) -> str:
@@ -195,8 +224,8 @@ def _from_keyring(name: str) -> str:
         return ""
 
 
-def need(names: Mapping[str, Secret | None], who: str) -> dict[str, Secret]:
-    """All of these secrets.
+def need(names: Mapping[str, Found | None], who: str) -> dict[str, Found]:
+    """All of these.
 
     Args:
         names: variable → what was found.

@@ -63,6 +63,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
 
 def sinks_of(settings: RunConfig, progress: Progress, gpu: GpuTelemetry) -> list[Sink]:
     """What a run through the graph writes and shows."""
+    from schwabot.modes.notifying import notify_sink
     from schwabot.sinks.console import ConsoleSink
     from schwabot.sinks.lag_figure import LagFigureSink
     from schwabot.sinks.parquet import ParquetSink
@@ -80,4 +81,6 @@ def sinks_of(settings: RunConfig, progress: Progress, gpu: GpuTelemetry) -> list
         sinks.append(LagFigureSink())
     if wanted.console:
         sinks.append(ConsoleSink())
+    if settings.notify.to:
+        sinks.append(notify_sink(settings, progress.note))
     return sinks
