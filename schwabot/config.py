@@ -35,6 +35,7 @@ from schwabot.training.skill_settings import SkillConfig
 
 MODES = ("replay", "convert", "leadlag", "fit", "backtest", "sweep")
 TRADING = ("backtest", "sweep")
+RELOADING = ("replay",)
 PROFILED = ("replay", "backtest", "sweep")
 DEFAULT_POLICY = "threshold"
 PLANNED_MODES = ("record", "paper", "live", "serve")
@@ -170,12 +171,14 @@ class RunConfig:
         sweep: what mode=sweep searches, how, and how the result is doubted.
         cluster: where mode=sweep runs.
         checkpoint: a forecast that mode=fit trained, as a file; every mode that runs the graph serves it.
+        reload: a file of settings that is taken again whenever it changes while the run goes on.
     """
 
     mode: str = "replay"
     checkpoint: str | None = None
     batch_events: int = 65_536
     profile: bool = False
+    reload: str | None = None
     source: Any = MISSING
     device: DeviceConfig = field(default_factory=DeviceConfig)
     modules: ModulesConfig = field(default_factory=ModulesConfig)
@@ -215,6 +218,10 @@ class RunConfig:
             raise ConfigError(f"profile=true does nothing in mode={self.mode}: it traces mode={either(PROFILED)}")
         if self.profile and self.cluster.kind == "ray":
             raise ConfigError(f"profile=true sees this process alone: leave cluster={self.cluster.kind} out")
+        if self.reload is not None and self.mode not in RELOADING:
+            raise ConfigError(
+                f"reload={self.reload} does nothing in mode={self.mode}: it is for mode={either(RELOADING)}"
+            )
         if self.checkpoint is not None and not self.checkpoint.strip():
             raise ConfigError("checkpoint= is empty: name a file that mode=fit wrote, or leave it out")
         if self.checkpoint and self.mode in ("convert", "fit", "leadlag"):

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from types import FrameType, TracebackType
 from typing import Any, Protocol, Self
@@ -18,7 +19,7 @@ import numpy as np
 
 from schwabot.clock import Clock
 from schwabot.errors import DeviceError
-from schwabot.records.audit import DriftStatus, FallbackEvent, Lane, Route, StepRecord
+from schwabot.records.audit import DriftStatus, FallbackEvent, Lane, Route, SettingsEvent, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int64, Kind, Ticks
 from schwabot.secrets import scrub
@@ -26,6 +27,8 @@ from schwabot.sinks.base import RunHeader, Sink
 from schwabot.sinks.progress import Progress
 from schwabot.tensors.profiling import Trace, span, spans
 from schwabot.ticks.base import Feed
+
+SAID = ("warning", "note: settings changed")  # how notes begin that were said when they came
 
 
 class Graph(Protocol):
@@ -65,6 +68,14 @@ class Broker(Protocol):
 
     def finish(self) -> None:
         """No more events will come."""
+        ...
+
+
+class Changes(Protocol):
+    """Settings that change while running."""
+
+    def take(self, now_ns: int) -> tuple[SettingsEvent, ...]:
+        """Put into force what has changed, before the event that was received then."""
         ...
 
 
@@ -359,6 +370,7 @@ def run(
     started_s: float | None = None,
     trace: Trace | None = None,
     device_required: bool = False,
+    changes: Changes | None = None,
 ) -> dict[str, Any]:
     """Drive a feed through the graph and tell every sink.
 
@@ -379,6 +391,7 @@ def run(
         started_s: ``time.perf_counter()`` that wall time counts from; default now.
         trace: of a few batches; told when one is done.
         device_required: end with an error where the graph's device fails, before the batch that the CPU answered.
+        changes: of settings, asked between batches.
 
     Returns:
         What summary.json holds.
@@ -403,6 +416,9 @@ def run(
         for lost in gone:
             state["device"] = f"{lost.before}, then {lost.after}"
             warned.append(lost_note(lost))
+            bar.note(warned[-1])
+        for event in record.settings:
+            warned.append(settings_note(event))
             bar.note(warned[-1])
         if broker is not None:
             with span("broker"):
@@ -442,7 +458,9 @@ def run(
                     sink.open(header)
                     opened.append(sink)
                 for ticks in spans("feed", feed.batches(batch_events)):
+                    changed = () if changes is None else changes.take(int(ticks.ts_recv_ns[0]))
                     record = graph.step(ticks)
+                    record = replace(record, settings=changed) if changed else record  # a replace takes microseconds
                     clock.advance(int(ticks.ts_recv_ns[-1]))
                     take(ticks, record)
                     bar.update(int(tally.events.sum()), feed.progress())
@@ -465,6 +483,13 @@ def run(
 def lost_note(lost: FallbackEvent) -> str:
     """What the user is told of a device that failed."""
     return f"warning: {lost.before} failed ({lost.reason}); the run goes on on the {lost.after.upper()}"
+
+
+def settings_note(event: SettingsEvent) -> str:
+    """What the user is told of settings that changed, or did not."""
+    if event.refused:
+        return f"warning: new settings were refused, all stays as it was: {event.refused}"
+    return "note: settings changed: " + ", ".join(f"{name}: {old} → {new}" for name, old, new in event.changes)
 
 
 def peak_rss_mib() -> float:

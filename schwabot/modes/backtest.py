@@ -106,7 +106,7 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
         notes += [f"note: {one}" for one in [fitted_note(desk.head, first_ns, last_ns)] if one]
     notes += _notes(outcome, summary["backtest"]) + _unstamped(broker)
     for one in notes[len(desk.notes) :]:
-        if not one.startswith("warning"):  # said when it came
+        if not one.startswith(engine.SAID):
             sys.stderr.write(f"{one}\n")
     curve = equity_curve(outcome)
     tables = {"fills": fills_table(outcome), "shortfall": orders_table(outcome), "trades": trades_table(outcome)}
