@@ -40,7 +40,7 @@ _VARIABLE = re.compile(r"_(API_?KEY|SECRET|PASSWORD|PASSPHRASE|TOKEN|WEBHOOK_URL
 _SIGNED = re.compile(r"\b(signature|apikey|api_key|listenkey|access_token)=[^&\s\"'<>]+", re.IGNORECASE)
 _FAMILY = {"binanceusdm": "BINANCE", "binancecoinm": "BINANCE"}
 """Venues of one account: their keys are looked for under this name too."""
-_CREDENTIALS = {"apiKey": "API_KEY", "secret": "SECRET", "password": "PASSWORD"}
+_CREDENTIALS = dict(zip(("apiKey", "secret", "password"), ("API_KEY", "SECRET", "PASSWORD"), strict=True))
 LONG = 12
 """A part of an address that is shorter is a name, not a token."""
 _known: set[str] = set()

