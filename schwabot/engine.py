@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from types import FrameType, TracebackType
@@ -24,18 +24,17 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int64, Kind, Ticks
 from schwabot.secrets import scrub
 from schwabot.sinks.base import RunHeader, Sink
+from schwabot.sinks.notes import lost_note, required_note, settings_note
 from schwabot.sinks.progress import Progress
 from schwabot.tensors.profiling import Trace, span, spans
-from schwabot.ticks.base import Feed
-
-SAID = ("warning", "note: settings changed")  # how notes begin that were said when they came
+from schwabot.ticks.base import Feed, Telling
 
 
 class Graph(Protocol):
     """What the loop needs of ``schwabot.pipeline.Pipeline``."""
 
-    def step(self, ticks: Ticks) -> StepRecord:
-        """Answer one batch."""
+    def answers(self, chunks: Iterable[Ticks]) -> Iterator[tuple[Ticks, StepRecord]]:
+        """Answer what a feed yields, in batches of its own choice."""
         ...
 
     def finish(self) -> StepRecord:
@@ -68,14 +67,6 @@ class Broker(Protocol):
 
     def finish(self) -> None:
         """No more events will come."""
-        ...
-
-
-class Changes(Protocol):
-    """Settings that change while running."""
-
-    def take(self, now_ns: int) -> tuple[SettingsEvent, ...]:
-        """Put into force what has changed, before the event that was received then."""
         ...
 
 
@@ -370,7 +361,7 @@ def run(
     started_s: float | None = None,
     trace: Trace | None = None,
     device_required: bool = False,
-    changes: Changes | None = None,
+    changes: Callable[[int], tuple[SettingsEvent, ...]] = lambda now_ns: (),
 ) -> dict[str, Any]:
     """Drive a feed through the graph and tell every sink.
 
@@ -386,12 +377,12 @@ def run(
         sinks: told everything; closed at the end.
         meters: measure; their summaries become part of the summary.
         reference: stream that the basis is measured against; default the first spot stream.
-        batch_events: events per batch.
+        batch_events: events per batch of the feed; the graph may join them.
         progress: shown while it runs.
         started_s: ``time.perf_counter()`` that wall time counts from; default now.
         trace: of a few batches; told when one is done.
         device_required: end with an error where the graph's device fails, before the batch that the CPU answered.
-        changes: of settings, asked between batches.
+        changes: asked between batches, given the time: puts settings that have changed into force, and says which.
 
     Returns:
         What summary.json holds.
@@ -411,7 +402,7 @@ def run(
     def take(ticks: Ticks | None, record: StepRecord) -> None:
         gone = [event for event in record.fallbacks if event.component == "device"]
         if gone and device_required:
-            raise DeviceError(f"device {gone[0].before} is required and failed: {gone[0].reason}")
+            raise DeviceError(required_note(gone[0]))
         tally.update(ticks, record)
         for lost in gone:
             state["device"] = f"{lost.before}, then {lost.after}"
@@ -420,12 +411,13 @@ def run(
         for event in record.settings:
             warned.append(settings_note(event))
             bar.note(warned[-1])
-        if broker is not None:
-            with span("broker"):
-                broker.finish() if ticks is None else broker.step(ticks, record)
-        with span("meters"):
-            for meter in meters:
-                meter.update(ticks, record)
+        if ticks is None or len(ticks):
+            if broker is not None:
+                with span("broker"):
+                    broker.finish() if ticks is None else broker.step(ticks, record)
+            with span("meters"):
+                for meter in meters:
+                    meter.update(ticks, record)
         with span("sinks"):
             for sink in sinks:
                 with span(type(sink).__name__):
@@ -457,18 +449,20 @@ def run(
                 for sink in sinks:
                     sink.open(header)
                     opened.append(sink)
-                for ticks in spans("feed", feed.batches(batch_events)):
-                    changed = () if changes is None else changes.take(int(ticks.ts_recv_ns[0]))
-                    record = graph.step(ticks)
-                    record = replace(record, settings=changed) if changed else record  # a replace takes microseconds
-                    clock.advance(int(ticks.ts_recv_ns[-1]))
-                    take(ticks, record)
+                changed = changes(clock.now_ns())
+                for ticks, record in graph.answers(spans("feed", feed.batches(batch_events))):
+                    told = events_of(feed)
+                    if len(ticks):
+                        clock.advance(int(ticks.ts_recv_ns[-1]))
+                    if len(ticks) or told or changed:
+                        take(ticks, with_events(record, told, changed))
+                    changed = changes(clock.now_ns())
                     bar.update(int(tally.events.sum()), feed.progress())
                     traced.step()
                     if stop.wanted:
                         state["interrupted"] = True
                         break
-                take(None, graph.finish())
+                take(None, with_events(graph.finish(), events_of(feed), changed))
         except KeyboardInterrupt:
             state["interrupted"] = True
         except BaseException as error:
@@ -480,16 +474,18 @@ def run(
         return close()
 
 
-def lost_note(lost: FallbackEvent) -> str:
-    """What the user is told of a device that failed."""
-    return f"warning: {lost.before} failed ({lost.reason}); the run goes on on the {lost.after.upper()}"
+def events_of(feed: Feed) -> tuple[FallbackEvent, ...]:
+    """What a feed has to tell since it was asked last: switches of source, rows lost."""
+    return feed.take_events() if isinstance(feed, Telling) else ()
 
 
-def settings_note(event: SettingsEvent) -> str:
-    """What the user is told of settings that changed, or did not."""
-    if event.refused:
-        return f"warning: new settings were refused, all stays as it was: {event.refused}"
-    return "note: settings changed: " + ", ".join(f"{name}: {old} → {new}" for name, old, new in event.changes)
+def with_events(
+    record: StepRecord, told: tuple[FallbackEvent, ...], changed: tuple[SettingsEvent, ...] = ()
+) -> StepRecord:
+    """A record with what the feed told, before what the graph did, and the settings that changed before it."""
+    if not told and not changed:
+        return record  # a replace takes microseconds
+    return replace(record, fallbacks=(*told, *record.fallbacks), settings=changed)
 
 
 def peak_rss_mib() -> float:

@@ -7,6 +7,7 @@
     │   └── PolicyError                      a policy or signal of one's own that can't be used; says file and line
     ├── DeviceError (RuntimeError)           a device that was required and is not there
     ├── ClusterError (RuntimeError)          a cluster that can't be used, or lost its workers
+    ├── VenueError (RuntimeError)            a venue that can't be reached, or refuses
     ├── StateError (ValueError)              saved state that does not fit the graph it is given to, or a graph in use
     ├── FitError (ValueError)                data that can't tell what was to be fitted
     ├── SendError (RuntimeError)             a messenger that did not take an alert
@@ -75,6 +76,10 @@ class DeviceError(SchwabotError, RuntimeError):
 
 class ClusterError(SchwabotError, RuntimeError):
     """A cluster that can't be reached, gives no worker, or lost too many of them."""
+
+
+class VenueError(SchwabotError, RuntimeError):
+    """A venue that can't be reached, or refuses what it is asked."""
 
 
 class StateError(SchwabotError, ValueError):

@@ -226,15 +226,18 @@ def test_a_run_takes_settings_between_batches_and_records_them(tmp_path: Path) -
     sinks = [kept, alerts]
     changes.put_into(lambda new: pipeline.retune(new.modules), lambda new: put_into_alerts(sinks, new))
     header = RunHeader(tmp_path, "replay", "cpu", "by hand", feed.instruments)
-    summary = engine.run(feed, pipeline, header, clock=ReplayClock(), sinks=sinks, changes=changes, batch_events=1_000)
+    summary = engine.run(
+        feed, pipeline, header, clock=ReplayClock(), sinks=sinks, changes=changes.take, batch_events=1_000
+    )
     found = [(record.batch, event) for record in kept.records for event in record.settings]
     assert [(batch, event.changes) for batch, event in found] == [
         (0, (("notify.burst", "5", "7"),)),
-        (3, ((HIGH, "2.0", "1.25"), ("notify.level", "info", "warning"), ("notify.burst", "7", "5"))),
-        (6, ()),
+        (4, ((HIGH, "2.0", "1.25"), ("notify.level", "info", "warning"), ("notify.burst", "7", "5"))),
+        (7, ()),
     ]
     assert "notify.level: loud is not a choice" in found[-1][1].refused
-    assert [event.ts_ns for _, event in found] == [int(kept.records[batch].ts_recv_ns[0]) for batch, _ in found]
+    last_ns = {record.batch: int(record.ts_recv_ns[-1]) for record in kept.records if len(record.ts_recv_ns)}
+    assert [event.ts_ns for _, event in found] == [0, last_ns[3], last_ns[6]], "the last event of the old values"
     assert pipeline.graph.config.voltage_lanes.high_v == 1.25, "what was refused changed nothing"
     assert (alerts.config.level, alerts.config.burst) == ("warning", 5)
     notes = [note for note in summary["notes"] if "settings" in note]

@@ -181,16 +181,18 @@ class HotReload:
 
     Args:
         settings: the run began with.
-        file: of ``reload=``.
+        file: of ``reload=``; None = nothing ever changes.
 
     Raises:
         ConfigError: the file holds what can't be used: a run does not begin with that.
     """
 
-    def __init__(self, settings: RunConfig, file: SettingsFile) -> None:
+    def __init__(self, settings: RunConfig, file: SettingsFile | None) -> None:
         self._start = self._current = settings
         self._file = file
         self._puts: tuple[Put, ...] = ()
+        if file is None:
+            return
         first = reloaded(settings, settings, file.text)
         if isinstance(first, Rejected):
             raise ConfigError(f"reload={settings.reload}: {first.why}")
@@ -200,12 +202,12 @@ class HotReload:
         self._puts = puts
 
     def take(self, now_ns: int) -> tuple[SettingsEvent, ...]:
-        """Put into force what has changed; to be called between two events.
+        """Put into force what has changed; to be called between two batches.
 
         Args:
-            now_ns: receive time of the event that comes next.
+            now_ns: time on the run's clock.
         """
-        text = self._file.changed()
+        text = None if self._file is None else self._file.changed()
         if text is None:
             return ()
         found = reloaded(self._start, self._current, text)
@@ -222,13 +224,13 @@ class HotReload:
         return (SettingsEvent(now_ns, found.changes),)
 
 
-def open_reload(settings: RunConfig) -> HotReload | None:
-    """What takes the settings of ``reload=`` into a run; None without that.
+def open_reload(settings: RunConfig) -> HotReload:
+    """What takes the settings of ``reload=`` into a run; without that, nothing.
 
     Raises:
         ConfigError: the file can't be read, or holds what can't be used.
     """
-    return None if settings.reload is None else HotReload(settings, SettingsFile(settings.reload))
+    return HotReload(settings, None if settings.reload is None else SettingsFile(settings.reload))
 
 
 def put_into_graph(opened: OpenedGraph, settings: RunConfig) -> None:

@@ -27,6 +27,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     from schwabot.modes.opened_graph import open_graph
     from schwabot.modes.opening import trace_of
     from schwabot.sinks.gpu_telemetry import watch_gpu
+    from schwabot.sinks.notes import SAID
     from schwabot.sinks.progress import Progress
     from schwabot.training.meters import CompileEntry, meters_of, skill_meter
 
@@ -39,8 +40,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
     with watch_gpu(header.device) as gpu:
         sinks = sinks_of(settings, progress, gpu)
-        if changes is not None:
-            changes.put_into(partial(put_into_graph, opened), partial(put_into_alerts, sinks))
+        changes.put_into(partial(put_into_graph, opened), partial(put_into_alerts, sinks))
         summary = engine.run(
             feed,
             pipeline,
@@ -58,10 +58,10 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
             started_s=started_s,
             trace=trace_of(settings, run_dir, header.device),
             device_required=settings.device.required,
-            changes=changes,
+            changes=changes.take,
         )
     for note in summary["notes"][len(opened.notes) :]:
-        if not note.startswith(engine.SAID):
+        if not note.startswith(SAID):
             sys.stderr.write(f"{note}\n")
     if "skill_note" in summary:
         sys.stderr.write(f"note: {summary['skill_note']}\n")

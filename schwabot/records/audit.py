@@ -216,7 +216,8 @@ class SettingsEvent:
     """Settings changed while running, or a change was refused.
 
     Attributes:
-        ts_ns: receive time of the first event that the new values are for.
+        ts_ns: when, on the run's clock: in a replay the receive time of the last event that the old values were for, 0
+            before the first.
         changes: name, value before, value after.
         refused: why nothing was changed; empty when it was.
     """
