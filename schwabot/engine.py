@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from types import FrameType, TracebackType
@@ -19,10 +19,12 @@ import numpy as np
 
 from schwabot.clock import Clock
 from schwabot.errors import DeviceError
-from schwabot.records.audit import DriftStatus, FallbackEvent, Lane, Route, StepRecord
+from schwabot.records.audit import DriftStatus, FallbackEvent, Lane, Route, SettingsEvent, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int64, Kind, Ticks
+from schwabot.secrets import scrub
 from schwabot.sinks.base import RunHeader, Sink
+from schwabot.sinks.notes import lost_note, required_note, settings_note
 from schwabot.sinks.progress import Progress
 from schwabot.tensors.profiling import Trace, span, spans
 from schwabot.ticks.base import Feed, Telling
@@ -359,6 +361,7 @@ def run(
     started_s: float | None = None,
     trace: Trace | None = None,
     device_required: bool = False,
+    changes: Callable[[int], tuple[SettingsEvent, ...]] = lambda now_ns: (),
 ) -> dict[str, Any]:
     """Drive a feed through the graph and tell every sink.
 
@@ -379,6 +382,7 @@ def run(
         started_s: ``time.perf_counter()`` that wall time counts from; default now.
         trace: of a few batches; told when one is done.
         device_required: end with an error where the graph's device fails, before the batch that the CPU answered.
+        changes: asked between batches, given the time: puts settings that have changed into force, and says which.
 
     Returns:
         What summary.json holds.
@@ -403,6 +407,9 @@ def run(
         for lost in gone:
             state["device"] = f"{lost.before}, then {lost.after}"
             warned.append(lost_note(lost))
+            bar.note(warned[-1])
+        for event in record.settings:
+            warned.append(settings_note(event))
             bar.note(warned[-1])
         if ticks is None or len(ticks):
             if broker is not None:
@@ -442,22 +449,24 @@ def run(
                 for sink in sinks:
                     sink.open(header)
                     opened.append(sink)
+                changed = changes(clock.now_ns())
                 for ticks, record in graph.answers(spans("feed", feed.batches(batch_events))):
                     told = events_of(feed)
                     if len(ticks):
                         clock.advance(int(ticks.ts_recv_ns[-1]))
-                    if len(ticks) or told:
-                        take(ticks, with_events(record, told))
+                    if len(ticks) or told or changed:
+                        take(ticks, with_events(record, told, changed))
+                    changed = changes(clock.now_ns())
                     bar.update(int(tally.events.sum()), feed.progress())
                     traced.step()
                     if stop.wanted:
                         state["interrupted"] = True
                         break
-                take(None, with_events(graph.finish(), events_of(feed)))
+                take(None, with_events(graph.finish(), events_of(feed), changed))
         except KeyboardInterrupt:
             state["interrupted"] = True
         except BaseException as error:
-            state["error"] = str(error) or type(error).__name__
+            state["error"] = scrub(str(error)) or type(error).__name__
             close()
             raise
         if not tally.events.sum() and not state["interrupted"]:
@@ -470,19 +479,13 @@ def events_of(feed: Feed) -> tuple[FallbackEvent, ...]:
     return feed.take_events() if isinstance(feed, Telling) else ()
 
 
-def with_events(record: StepRecord, told: tuple[FallbackEvent, ...]) -> StepRecord:
-    """A record with what the feed told, before what the graph did."""
-    return replace(record, fallbacks=(*told, *record.fallbacks)) if told else record
-
-
-def lost_note(lost: FallbackEvent) -> str:
-    """What the user is told of a device that failed."""
-    return f"warning: {lost.before} failed ({lost.reason}); the run goes on on the {lost.after.upper()}"
-
-
-def required_note(lost: FallbackEvent) -> str:
-    """What the user is told of a device that failed and is required."""
-    return f"device {lost.before} is required and failed: {lost.reason}"
+def with_events(
+    record: StepRecord, told: tuple[FallbackEvent, ...], changed: tuple[SettingsEvent, ...] = ()
+) -> StepRecord:
+    """A record with what the feed told, before what the graph did, and the settings that changed before it."""
+    if not told and not changed:
+        return record  # a replace takes microseconds
+    return replace(record, fallbacks=(*told, *record.fallbacks), settings=changed)
 
 
 def peak_rss_mib() -> float:
