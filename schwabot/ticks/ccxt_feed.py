@@ -261,6 +261,7 @@ class CcxtFeed:
                         "reconnects": counts.reconnects,
                         "backfilled": counts.backfilled,
                         "missing": counts.missing,
+                        "refetches_failed": counts.refetches_failed,
                     },
                 )
                 entry["trades_source" if line.trades else "source"] = line.chain.source.value

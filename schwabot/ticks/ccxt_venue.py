@@ -27,6 +27,7 @@ from schwabot.ticks.watchdog import Backoff, Chain, Delay, Silence
 
 RENEW_S = 0.5
 """Time between calls of ccxt's watch coroutines, which renew and tell of errors; rows do not wait for them."""
+CLOSE_S = 3.0
 TRADES_KNOWN = 20
 """Trades to hear before their absence means anything."""
 LATE_S = 0.3
@@ -190,9 +191,10 @@ class Venue:
             tasks.create_task(rest.repair())
 
     async def close(self) -> None:
-        """End every connection."""
+        """End every connection; one that does not answer any more is left."""
         if self._exchange is not None:
-            await self._exchange.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._exchange.close(), CLOSE_S)
 
     # the websocket
 
@@ -281,7 +283,7 @@ class Venue:
         repair.refused += 1
 
     def _say(self, line: Line, before: str, after: str, reason: str) -> None:
-        self._tell(FallbackEvent(time.time_ns(), line.name, before, after, reason))
+        self._tell(FallbackEvent(time.time_ns(), line.name, str(before), str(after), reason))
 
     # the watchdogs
 
