@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import schwabot
-from schwabot.errors import SchwabotError
+from schwabot.errors import ConfigError, SchwabotError
 from schwabot.records.instrument import Instrument
 from schwabot.ticks.base import Feed
 from schwabot.venues.loopback.server import HOST, LoopbackExchange
 
+DEPOSITS = {"USDT": "100000", "BTC": "2"}
 LONG = 10**12
 """Events of a synthetic market that goes on for longer than anybody will watch it."""
 
@@ -29,10 +32,24 @@ def main(arguments: list[str] | None = None) -> int:
         "--name", action="append", default=[], metavar="STREAM=STREAM",
         help="a stream of the source goes by another name here, e.g. table:X=binance:BTC/USDT",
     )  # fmt: skip
+    parser.add_argument(
+        "--deposit", action="append", default=[], metavar="ASSET=AMOUNT",
+        help="what each Binance account begins with (default: 100000 USDT and 2 BTC)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--faults", default="[]", metavar="JSON",
+        help='what goes wrong, e.g. \'[{"kind": "disconnect", "stream": "*@trade", "probability": 0.001}]\'',
+    )  # fmt: skip
     given = parser.parse_args(arguments)
     try:
-        names = dict(one.split("=", 1) for one in given.name)
-        with LoopbackExchange(_feed(given), given.port, speed=given.speed, names=names) as exchange:
+        with LoopbackExchange(
+            _feed(given),
+            given.port,
+            speed=given.speed,
+            names=_pairs(given.name, "--name"),
+            deposits=_pairs(given.deposit, "--deposit") or DEPOSITS,
+            faults=_faults(given.faults),
+        ) as exchange:
             sys.stdout.write(f"loopback exchange on http://{HOST}:{exchange.port}: {', '.join(exchange.streams)}\n")
             sys.stdout.flush()
             _wait(exchange)
@@ -42,6 +59,23 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         pass
     return 0
+
+
+def _pairs(given: list[str], option: str) -> dict[str, str]:
+    if bad := next((one for one in given if "=" not in one), None):
+        raise ConfigError(f"{option} {bad}: two names with = between them")
+    return dict(one.split("=", 1) for one in given)
+
+
+def _faults(text: str) -> list[dict[str, Any]]:
+    try:
+        asked = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"--faults is no JSON: {error}") from None
+    faults = asked if isinstance(asked, list) else [asked]
+    if not all(isinstance(one, dict) for one in faults):
+        raise ConfigError("--faults: one fault, or a list of them, as docs/loopback.md has them")
+    return faults
 
 
 def _wait(exchange: LoopbackExchange) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from decimal import Decimal, InvalidOperation
 from types import TracebackType
@@ -51,9 +51,10 @@ class LoopbackExchange:
             = nobody can trade, and the simulator isn't compiled.
         keys: API key and secret of the account.
         weight_per_minute: limit of each of Binance's markets; None = the real ones.
+        faults: to begin with, see ``faults.Fault``.
 
     Raises:
-        ConfigError: a stream that can't be listed, a deposit that is no number, or a speed below 0.
+        ConfigError: a stream that can't be listed, a deposit that is no number, no such fault, or a speed below 0.
         VenueError: on entering: the port is taken.
 
     Example:
@@ -75,11 +76,14 @@ class LoopbackExchange:
         deposits: Mapping[str, str] | None = None,
         keys: tuple[str, str] = (KEY, SECRET),
         weight_per_minute: int | None = None,
+        faults: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         if not 0 <= speed < 1e6:
             raise ConfigError(f"speed={speed}: 1 = as it was, 0 = as fast as possible, at most a million")
         self.port = port
         self.faults = Faults()
+        for one in faults:
+            self.faults.add(one)
         self.hub = Hub(self.faults, keep)
         self.books = [Book(one) for one in listings(feed.instruments, names)]
         self._player = Player(feed, speed, self._publish, self.hub.taken)
@@ -166,7 +170,6 @@ class LoopbackExchange:
             if not self._started.done():
                 self._started.set_exception(error)
         finally:
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
 
     async def _serve(self) -> None:
