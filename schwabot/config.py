@@ -189,7 +189,7 @@ class RunConfig:
 
     Attributes:
         mode: what to do.
-        batch_events: events per batch; changes memory and speed, never a result.
+        batch_events: events per batch, joined to larger ones on a GPU; changes memory and speed, never a result.
         profile: write a trace of a few batches to ``profile/``: where the time goes.
         source: where ticks come from; its type depends on ``source=...``.
         latency: venue clocks and feed delays.

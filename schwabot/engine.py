@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from types import FrameType, TracebackType
@@ -31,8 +31,12 @@ from schwabot.ticks.base import Feed, Telling
 class Graph(Protocol):
     """What the loop needs of ``schwabot.pipeline.Pipeline``."""
 
+    def answers(self, chunks: Iterable[Ticks]) -> Iterator[tuple[Ticks, StepRecord]]:
+        """Answer what a feed yields, in batches of its own choice."""
+        ...
+
     def step(self, ticks: Ticks) -> StepRecord:
-        """Answer one batch."""
+        """Answer one batch now; one of no rows changes nothing."""
         ...
 
     def finish(self) -> StepRecord:
@@ -374,7 +378,7 @@ def run(
         sinks: told everything; closed at the end.
         meters: measure; their summaries become part of the summary.
         reference: stream that the basis is measured against; default the first spot stream.
-        batch_events: events per batch.
+        batch_events: events per batch of the feed; the graph may join them.
         progress: shown while it runs.
         started_s: ``time.perf_counter()`` that wall time counts from; default now.
         trace: of a few batches; told when one is done.
@@ -398,7 +402,7 @@ def run(
     def take(ticks: Ticks | None, record: StepRecord) -> None:
         gone = [event for event in record.fallbacks if event.component == "device"]
         if gone and device_required:
-            raise DeviceError(f"device {gone[0].before} is required and failed: {gone[0].reason}")
+            raise DeviceError(required_note(gone[0]))
         tally.update(ticks, record)
         for lost in gone:
             state["device"] = f"{lost.before}, then {lost.after}"
@@ -442,12 +446,10 @@ def run(
                 for sink in sinks:
                     sink.open(header)
                     opened.append(sink)
-                for ticks in spans("feed", feed.batches(batch_events)):
-                    told = events_of(feed)
-                    if len(ticks) or told:
-                        record = with_events(graph.step(ticks), told)
-                        if len(ticks):
-                            clock.advance(int(ticks.ts_recv_ns[-1]))
+                for ticks, record in answers(feed, graph, batch_events):
+                    if len(ticks):
+                        clock.advance(int(ticks.ts_recv_ns[-1]))
+                    if len(ticks) or record.fallbacks:
                         take(ticks, record)
                     bar.update(int(tally.events.sum()), feed.progress())
                     traced.step()
@@ -466,6 +468,19 @@ def run(
         return close()
 
 
+def answers(feed: Feed, graph: Graph, batch_events: int) -> Iterator[tuple[Ticks, StepRecord]]:
+    """Every batch of a feed with the graph's answer and what the feed has to tell.
+
+    A feed to which things happen is answered batch by batch: what it does not have yet can't be read ahead.
+    """
+    batches = spans("feed", feed.batches(batch_events))
+    if not isinstance(feed, Telling):
+        yield from graph.answers(batches)
+        return
+    for ticks in batches:
+        yield ticks, with_events(graph.step(ticks), feed.take_events())
+
+
 def events_of(feed: Feed) -> tuple[FallbackEvent, ...]:
     """What a feed has to tell since it was asked last: switches of source, rows lost."""
     return feed.take_events() if isinstance(feed, Telling) else ()
@@ -479,6 +494,11 @@ def with_events(record: StepRecord, told: tuple[FallbackEvent, ...]) -> StepReco
 def lost_note(lost: FallbackEvent) -> str:
     """What the user is told of a device that failed."""
     return f"warning: {lost.before} failed ({lost.reason}); the run goes on on the {lost.after.upper()}"
+
+
+def required_note(lost: FallbackEvent) -> str:
+    """What the user is told of a device that failed and is required."""
+    return f"device {lost.before} is required and failed: {lost.reason}"
 
 
 def peak_rss_mib() -> float:

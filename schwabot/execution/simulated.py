@@ -9,16 +9,40 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from schwabot.records.audit import StepRecord
-from schwabot.records.market import Int64, Ticks
+import numpy as np
+
+from schwabot.records.audit import SignalColumns, StepRecord
+from schwabot.records.market import Int64, Kind, Row, Ticks
 from schwabot.simulation.accounts import check_sums
-from schwabot.simulation.outcome import Outcome
+from schwabot.simulation.details import REGRET_NS
+from schwabot.simulation.outcome import Outcome, sample_rows
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot.simulation.rules import make_rules
 from schwabot_kernels.simulate.cpu import make_simulator
-from schwabot_kernels.simulate.state import FILLS_LOGGED, IS_FULL, ORDERS_SENT, grown, new_state
+from schwabot_kernels.simulate.state import (
+    BOOK_ROW,
+    FILL_ROW,
+    FILLS_LOGGED,
+    FIRST_ROW,
+    IS_FULL,
+    LAST_ROW,
+    NEXT,
+    ORDER_END_NS,
+    ORDER_ROW,
+    ORDERS_SENT,
+    REQUESTS_OPEN,
+    RESTS,
+    TAIL_ROW,
+    TOUCH_ROW,
+    TRACED_ROW,
+    grown,
+    new_state,
+)
 
 FIRST_LOG = 1 << 12
+KNOWN = 6
+"""Entry of ``SimState.clock``: rows whose leg is known."""
+_ROW_COLUMNS = [TOUCH_ROW, LAST_ROW, FIRST_ROW, TAIL_ROW, TRACED_ROW, BOOK_ROW]
 
 
 class SimulatedBroker:
@@ -51,9 +75,57 @@ class SimulatedBroker:
         self.recorder.step(ticks, record)
         self._advance(final=False)
 
+    def row(self, row: Row, signals: SignalColumns) -> None:
+        """Take one row of the market and the graph's answer to it [1], as ``step`` takes many; sums are not checked."""
+        self.recorder.row(row, signals)
+        self._advance(final=False, check=False)
+
     def finish(self) -> None:
         """No more rows will come: play those that waited."""
         self._advance(final=True)
+
+    def forget(self, newest: int) -> None:
+        """Drop rows of the market that nothing asks for any more, so that a run may go on for months.
+
+        Kept are the newest rows, all that an order at the exchange may still meet, each leg's last rows, the first row
+        of all, whose time policies know, and what the tables and the equity curve of ``outcome`` are made of.
+
+        Args:
+            newest: rows to keep at least.
+        """
+        rows, legs, clock = self.recorder.builder.rows, self._state.legs, self._state.clock
+        busy = (legs[:, RESTS] > 0) | (legs[:, REQUESTS_OPEN] > 0)
+        first = min([max(rows - newest, 0), int(clock[NEXT]), *legs[busy, TRACED_ROW].tolist()])
+        if first <= 0:
+            return
+        pinned = legs[:, _ROW_COLUMNS]
+        old = np.concatenate([[0], pinned[pinned >= 0], *self._told_of(rows)])
+        kept = np.unique(np.concatenate([old[old < first], np.arange(first, rows)]))
+        self.recorder.builder.forget_all_but(kept)
+        number = np.full(rows + 1, -1)  # the last entry is that of no row, -1
+        number[kept] = np.arange(len(kept))
+        legs[:, _ROW_COLUMNS] = number[pinned]
+        for at in (NEXT, KNOWN):
+            clock[at] = np.searchsorted(kept, clock[at])
+        for log, column in ((self._state.fills, FILL_ROW), (self._state.orders_log, ORDER_ROW)):
+            log[:, column] = number[log[:, column]]
+        self._played = int(clock[NEXT])
+
+    def _told_of(self, rows: int) -> list[Int64]:
+        """Rows that tables and curves are made of: of fills, orders and samples, and the quotes known at them."""
+        market, state = self.recorder.builder.room, self._state
+        ts_ns, kind, leg = market.ts_ns[:rows], market.kind[:rows], market.leg[:rows]
+        orders = state.orders_log[: int(state.logged[ORDERS_SENT])]
+        named = np.concatenate([state.fills[: int(state.logged[FILLS_LOGGED]), FILL_ROW], orders[:, ORDER_ROW]])
+        due = np.searchsorted(ts_ns, self.rules.funding_ns)
+        found = [named, due, sample_rows(ts_ns, int(self.rules.bucket_ns))]
+        ends = orders[:, ORDER_END_NS]
+        times = np.concatenate([*(ts_ns[of[of < rows]] for of in found), ends, ends + REGRET_NS])
+        for v in range(state.legs.shape[0]):
+            quotes = np.flatnonzero((leg == v) & (kind == Kind.QUOTE))
+            at = np.searchsorted(ts_ns[quotes], times, side="right") - 1
+            found.append(quotes[np.unique(at[at >= 0])])
+        return found
 
     def outcome(self) -> Outcome:
         """What the run came to so far."""
@@ -90,12 +162,13 @@ class SimulatedBroker:
                 return counts
             state = grown(state)
 
-    def _advance(self, *, final: bool) -> None:
+    def _advance(self, *, final: bool, check: bool = True) -> None:
         known = self.recorder.builder.rows
         while known:
             self._play(known, final=final)
             if not self._state.logged[IS_FULL]:
-                self._check(self._state.counts)
+                if check:
+                    self._check(self._state.counts)
                 return
             self._state = grown(self._state)
 

@@ -17,6 +17,7 @@ from schwabot.records.market import MISSING_NS, Float64, Int8
 from schwabot_kernels import tree
 from schwabot_kernels.graph import cpu, step
 from schwabot_kernels.graph.op import grown_state
+from schwabot_kernels.graph.step import Answer
 
 
 class LiveSignal(NamedTuple):
@@ -155,6 +156,11 @@ class LiveStep:
             return tuple.__new__(LiveSignal, answer + self._views)
         finally:
             self._turn.append(None)
+
+    @property
+    def answer(self) -> Answer:
+        """The arrays that every step overwrites; ``LiveSignal``'s are views of them."""
+        return self._answer
 
     def take(self) -> tuple[LagDecisions, ArbitrageEvents]:
         """Decisions and arbitrage windows completed since the last call; until taken they stay in the state."""

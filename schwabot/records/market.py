@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -77,3 +78,38 @@ class Ticks:
 
     def __len__(self) -> int:
         return len(self.ts_recv_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A span in which rows of a stream were lost: by a venue, on the way, or because nobody recorded.
+
+    Attributes:
+        stream: ``venue:symbol``.
+        first_ns: receive time of the last row before it.
+        last_ns: of the first row after it; of one that is still open: when it was noted.
+        reason: in a few words.
+    """
+
+    stream: str
+    first_ns: int
+    last_ns: int
+    reason: str
+
+
+class Row(NamedTuple):
+    """One row of ``Ticks`` as plain numbers, and ``ts_venue_ns``: venue time on our clock, or MISSING_NS."""
+
+    ts_recv_ns: int
+    ts_event_ns: int
+    ts_emit_ns: int
+    stream: int
+    kind: int
+    bid_ticks: int
+    ask_ticks: int
+    bid_lots: int
+    ask_lots: int
+    price_ticks: int
+    qty_lots: int
+    side: int
+    ts_venue_ns: int = MISSING_NS

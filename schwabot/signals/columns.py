@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from schwabot.errors import ConfigError, PolicyError, closest
-from schwabot.records.audit import StepRecord
+from schwabot.records.audit import SignalColumns
 from schwabot.records.market import Float64
 from schwabot.signals.declaring import Declared, Signal
 from schwabot.signals.reading import read
@@ -35,7 +35,7 @@ PER_STREAM = (
 OF_LEADER = "_of_leader"
 _HORIZON = re.compile(r"forecast_(\d+(?:_\d+)?)ms_bp")
 
-Take = Callable[[StepRecord], Float64]
+Take = Callable[[SignalColumns], Float64]
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ def _taker(
         return _horizon(name, column.horizon_ms, horizons_ms, v)
     field, per_stream = column.field, column.per_stream
 
-    def take(record: StepRecord) -> Float64:
-        values: Any = getattr(record.signals, field)
+    def take(signals: SignalColumns) -> Float64:
+        values: Any = getattr(signals, field)
         values = values[:, v] if per_stream else values
         if field == "key":  # -1 in warm-up
             return np.where(values < 0, np.nan, values)
@@ -176,4 +176,4 @@ def _horizon(name: str, horizon_ms: float, horizons_ms: Sequence[float], v: int)
             + (f"the head of checkpoint= has {has}" if has else "add checkpoint=FILE, a head that mode=fit trained")
         )
     h = list(horizons_ms).index(horizon_ms)
-    return lambda record: np.asarray(record.signals.forecasts_bp[:, v, h], np.float64)
+    return lambda signals: np.asarray(signals.forecasts_bp[:, v, h], np.float64)

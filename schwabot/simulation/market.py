@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from schwabot.errors import ConfigError, DataError
-from schwabot.records.audit import StepRecord
+from schwabot.records.audit import SignalColumns, StepRecord
 from schwabot.records.instrument import Instrument
-from schwabot.records.market import MISSING_NS, Float64, Int64, Kind, Ticks
+from schwabot.records.market import MISSING_NS, Float64, Int64, Kind, Row, Ticks
 from schwabot.simulation.accounts import Account, open_account
 from schwabot_kernels.simulate.records import Market
 
-Column = Callable[[StepRecord], Float64]
-"""Takes one signal of one leg out of a record: [N] float64."""
+Column = Callable[[SignalColumns], Float64]
+"""Takes one signal of one leg out of the graph's answers: [N] float64."""
 FIRST_CAPACITY = 1 << 16
 
 
@@ -44,7 +44,7 @@ class MarketBuilder:
         >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
         >>> feed = SyntheticFeed(SyntheticConfig(events=3000))
         >>> pipeline, leg = Pipeline(feed.instruments), feed.instruments[1].stream
-        >>> builder = MarketBuilder(feed.instruments, [leg], [[lambda record: record.signals.deviation_bp[:, 1]]], 1e5)
+        >>> builder = MarketBuilder(feed.instruments, [leg], [[lambda signals: signals.deviation_bp[:, 1]]], 1e5)
         >>> for ticks in feed.batches(1000):
         ...     builder.append(ticks, pipeline.step(ticks))
         >>> builder.rows, builder.market.signals.shape, builder.accounts[0].currency
@@ -76,6 +76,7 @@ class MarketBuilder:
         self._stream_of = [streams.index(leg) for leg in legs]
         self._leg_of = np.full(len(streams), -1, np.int8)
         self._leg_of[self._stream_of] = np.arange(len(legs))
+        self._leg_of_list = self._leg_of.tolist()
         self._columns = signals
         self._max_notional = max_notional
         self.accounts: list[Account | None] = [None] * len(legs)
@@ -88,7 +89,7 @@ class MarketBuilder:
         self._last_venue_ns = np.full(len(legs), MISSING_NS)
         self._last_row = np.full(len(legs), -1, np.int64)
         self._all = _empty(len(legs), len(signals[0]), max(rows or FIRST_CAPACITY, 1))
-        self._lanes: list[npt.NDArray[np.int8]] = []
+        self._lanes = np.zeros((len(legs), len(self._all.ts_ns)), np.int8)
 
     @property
     def market(self) -> Market:
@@ -107,9 +108,7 @@ class MarketBuilder:
     @property
     def lanes(self) -> npt.NDArray[np.int8]:
         """Conviction of each leg at every row. [L, N]."""
-        if len(self._lanes) != 1:
-            self._lanes = [np.concatenate([np.zeros((len(self.instruments), 0), np.int8), *self._lanes], axis=1)]
-        return self._lanes[0]
+        return self._lanes[:, : self.rows]
 
     def append(self, ticks: Ticks, record: StepRecord) -> None:
         """Take one batch.
@@ -145,9 +144,70 @@ class MarketBuilder:
             self._mark(v, first + np.flatnonzero(leg == v))
             for s, column in enumerate(self._columns[v]):
                 if column is not None:
-                    market.signals[v, s, rows] = column(record)
-        self._lanes.append(record.signals.lane[:, self._stream_of].T.copy())
+                    market.signals[v, s, rows] = column(record.signals)
+        self._lanes[:, rows] = record.signals.lane[:, self._stream_of].T
         self.rows = end
+
+    def append_row(self, row: Row, signals: SignalColumns) -> None:
+        """``append`` of one row and the graph's answer to it [1], without the cost of arrays.
+
+        Raises:
+            ConfigError, DataError: as ``append``.
+        """
+        if row.kind == Kind.DEPTH:
+            return
+        n = self.rows
+        self._make_room(n + 1)
+        market, v = self._all, self._leg_of_list[row.stream]
+        market.ts_ns[n], market.venue_ns[n] = row.ts_recv_ns, row.ts_venue_ns
+        market.leg[n], market.kind[n], market.side[n] = v, row.kind, row.side
+        if v >= 0:
+            market.bid[n], market.ask[n] = row.bid_ticks, row.ask_ticks
+            market.bid_lots[n], market.ask_lots[n] = row.bid_lots, row.ask_lots
+            market.price[n], market.lots[n] = row.price_ticks, row.qty_lots
+            self._mark_row(v, n, row)
+        for leg, columns in enumerate(self._columns):
+            for s, column in enumerate(columns):
+                if column is not None:
+                    market.signals[leg, s, n] = column(signals)[0]
+        self._lanes[:, n] = signals.lane[0, self._stream_of]
+        self.rows = n + 1
+
+    def _mark_row(self, v: int, n: int, row: Row) -> None:
+        """``_mark`` of one row."""
+        market, before = self._all, int(self._last_row[v])
+        if before >= 0:
+            market.next_row[before] = n
+        market.next_row[n] = -1
+        self._last_row[v] = n
+        venue_ns, last_ns = row.ts_venue_ns, int(self._last_venue_ns[v])
+        if venue_ns == MISSING_NS:
+            self.unstamped[v] += 1
+            venue_ns = row.ts_recv_ns
+        market.venue_ns[n] = self._last_venue_ns[v] = max(venue_ns, last_ns)
+        if row.kind != Kind.QUOTE:
+            return
+        account = self.accounts[v] or self._open(v, row.ask_ticks)
+        self._check_price(v, account, row.bid_ticks, row.ask_ticks)
+        if not (row.bid_lots and row.ask_lots):
+            self.size_unknown[v] = True
+        if self.inverse[v]:
+            market.mark[n] = -(account.scale // row.bid_ticks) - account.scale // row.ask_ticks
+        else:
+            market.mark[n] = (row.bid_ticks + row.ask_ticks) * account.scale
+
+    def _open(self, v: int, ask_ticks: int) -> Account:
+        account = open_account(self.instruments[v], ask_ticks, self._max_notional)
+        self.accounts[v], self.scale[v], self.max_lots[v] = account, account.scale, account.max_lots
+        return account
+
+    def _check_price(self, v: int, account: Account, bid_ticks: int, ask_ticks: int) -> None:
+        if ask_ticks > account.max_ticks or bid_ticks < account.max_ticks // (16 * 16):
+            instrument = self.instruments[v]
+            raise DataError(
+                f"{instrument.stream} at {bid_ticks * instrument.tick_size:.8g}: more than 16 times its first"
+                " price or less than a 16th; accounts are exact within that: begin the run later, or end it earlier"
+            )
 
     def _mark(self, v: int, own: Int64) -> None:
         """Fill in what rows of leg v are worth in account units, and chain them."""
@@ -163,18 +223,9 @@ class MarketBuilder:
         if not len(quotes):
             return
         bid, ask = market.bid[quotes], market.ask[quotes]
-        account = self.accounts[v]
-        if account is None:
-            account = open_account(self.instruments[v], int(ask[0]), self._max_notional)
-            self.accounts[v], self.scale[v], self.max_lots[v] = account, account.scale, account.max_lots
-        least = account.max_ticks // (16 * 16)
-        if (far := (ask > account.max_ticks) | (bid < least)).any():
-            row = int(quotes[np.argmax(far)])
-            instrument = self.instruments[v]
-            raise DataError(
-                f"{instrument.stream} at {market.bid[row] * instrument.tick_size:.8g}: more than 16 times its first"
-                " price or less than a 16th; accounts are exact within that: begin the run later, or end it earlier"
-            )
+        account = self.accounts[v] or self._open(v, int(ask[0]))
+        far = int(np.argmax((ask > account.max_ticks) | (bid < account.max_ticks // (16 * 16))))  # the first, if any
+        self._check_price(v, account, int(bid[far]), int(ask[far]))
         self.size_unknown[v] |= bool((market.bid_lots[quotes] == 0).any() | (market.ask_lots[quotes] == 0).any())
         if self.inverse[v]:
             market.mark[quotes] = -(account.scale // bid) - account.scale // ask
@@ -191,6 +242,24 @@ class MarketBuilder:
         market.venue_ns[own] = np.maximum(venue_ns, self._last_venue_ns[v])
         self._last_venue_ns[v] = market.venue_ns[own[-1]]
 
+    def forget_all_but(self, kept: Int64) -> None:
+        """Drop all rows but these, which get the numbers 0, 1, ...; who knows rows by number has to learn the new ones.
+
+        Args:
+            kept: numbers of rows, ascending.
+        """
+        market, count = self._all, len(kept)
+        for name in Market._fields:
+            values = getattr(market, name)
+            values[..., :count] = values[..., kept]
+        self._lanes[:, :count] = self._lanes[:, kept]
+        self.rows = count
+        for v in range(len(self.instruments)):
+            own = np.flatnonzero(market.leg[:count] == v)
+            market.next_row[own[:-1]] = own[1:]
+            market.next_row[own[-1:]] = -1
+            self._last_row[v] = own[-1] if len(own) else -1
+
     def _make_room(self, rows: int) -> None:
         before = self._all
         capacity = len(before.ts_ns)
@@ -200,6 +269,9 @@ class MarketBuilder:
         self._all = _empty(legs, signals, max(rows, 2 * capacity))
         for name in Market._fields:
             getattr(self._all, name)[..., : self.rows] = getattr(before, name)[..., : self.rows]
+        lanes = self._lanes
+        self._lanes = np.zeros((legs, len(self._all.ts_ns)), np.int8)
+        self._lanes[:, : self.rows] = lanes[:, : self.rows]
 
 
 def _empty(legs: int, signals: int, capacity: int) -> Market:

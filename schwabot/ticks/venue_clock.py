@@ -354,10 +354,23 @@ class VenueClock:
         return ts_venue, latency
 
     def _update_one(self, ticks: Ticks) -> tuple[Int64, Int64]:
-        """``update`` for one row: the same numbers without the cost of arrays."""
-        stream, recv = ticks.stream.item(), ticks.ts_recv_ns.item()
-        event, emit = ticks.ts_event_ns.item(), ticks.ts_emit_ns.item()
-        if ticks.kind.item() == Kind.DEPTH and emit != MISSING_NS:
+        ts_venue, latency = self.step(
+            ticks.stream.item(), ticks.kind.item(), ticks.ts_recv_ns.item(), ticks.ts_event_ns.item(),
+            ticks.ts_emit_ns.item(),
+        )  # fmt: skip
+        return np.array([ts_venue], np.int64), np.array([latency], np.int64)
+
+    def step(self, stream: int, kind: int, recv: int, event: int, emit: int) -> tuple[int, int]:
+        """``update`` for one row: the same numbers without the cost of arrays.
+
+        Args:
+            stream: index into the instruments.
+            kind: ``Kind``.
+            recv: receive time, ns.
+            event: ``ts_event_ns``.
+            emit: ``ts_emit_ns``.
+        """
+        if kind == Kind.DEPTH and emit != MISSING_NS:
             self._depth_delays[stream].add([recv - emit], [1])
         emit = event if emit == MISSING_NS else emit
         stamp = emit if event == MISSING_NS else event
@@ -371,7 +384,7 @@ class VenueClock:
             ts_venue = MISSING_NS if latency == MISSING_NS else recv - latency
         if ts_venue != MISSING_NS:
             ts_venue = self._last_ns[stream] = max(ts_venue, self._last_ns[stream])
-        return np.array([ts_venue], np.int64), np.array([latency], np.int64)
+        return ts_venue, latency
 
     def _never_backwards(self, stream: Int32, ts_venue: Int64) -> None:
         for number in range(len(self._names)):

@@ -31,7 +31,7 @@ def test_columns_are_those_of_the_stream(record: StepRecord) -> None:
     streams = [one.stream for one in record.instruments]
     names = [*known_names()]
     (leg,) = takers(names, [streams[1]], streams, (), streams[2])
-    taken = {name: take(record) for name, take in zip(names, leg, strict=True) if take is not None}
+    taken = {name: take(record.signals) for name, take in zip(names, leg, strict=True) if take is not None}
     assert set(taken) == set(names)
     assert all(values.dtype == np.float64 and values.shape == record.ts_recv_ns.shape for values in taken.values())
     signals = record.signals
@@ -52,15 +52,12 @@ def test_horizons_of_a_head(record: StepRecord) -> None:
         one.name: with_head if one.name == "forecasts_bp" else getattr(record.signals, one.name)
         for one in fields(SignalColumns)
     })  # fmt: skip
-    served = StepRecord(**{
-        one.name: signals if one.name == "signals" else getattr(record, one.name) for one in fields(StepRecord)
-    })  # fmt: skip
     names = ["forecast_100ms_bp", "forecast_0_5ms_bp_of_leader"]
     ((first, second),) = takers(names, [streams[0]], streams, (0.5, 100.0), streams[1])
     assert first is not None
     assert second is not None
-    np.testing.assert_array_equal(first(served), with_head[:, 0, 1])
-    np.testing.assert_array_equal(second(served), with_head[:, 1, 0])
+    np.testing.assert_array_equal(first(signals), with_head[:, 0, 1])
+    np.testing.assert_array_equal(second(signals), with_head[:, 1, 0])
 
 
 def test_what_can_not_be_had() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from schwabot.errors import ConfigError, DataError
+from schwabot.live_pipeline import LivePipeline
 from schwabot.pipeline import Pipeline
 from schwabot.records.audit import StepRecord
 from schwabot.records.market import MISSING_NS, Kind, Ticks
@@ -22,7 +23,7 @@ def built(
     feed = SyntheticFeed(SyntheticConfig(events=events))
     pipeline = Pipeline(feed.instruments)
     legs = [feed.instruments[v].stream for v in LEGS]
-    columns = [[lambda r, v=v: r.signals.deviation_bp[:, v], lambda r: r.signals.ghost_bp] for v in LEGS]
+    columns = [[lambda s, v=v: s.deviation_bp[:, v], lambda s: s.ghost_bp] for v in LEGS]
     builder = MarketBuilder(feed.instruments, legs, columns, 1e5, capacity)
     ticks, records = [], []
     for one in feed.batches(batch):
@@ -97,6 +98,20 @@ def test_batches_and_capacity_change_nothing(batch: int, capacity: int | None) -
     for name in Market._fields:
         np.testing.assert_array_equal(getattr(one.market, name), getattr(other.market, name), err_msg=name)
     np.testing.assert_array_equal(one.lanes, other.lanes)
+
+
+def test_rows_one_by_one_are_the_same_market(whole: tuple[MarketBuilder, list[Ticks], list[StepRecord]]) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=3_000))
+    legs = [feed.instruments[v].stream for v in LEGS]
+    columns = [[lambda s, v=v: s.deviation_bp[:, v], lambda s: s.ghost_bp] for v in LEGS]
+    builder = MarketBuilder(feed.instruments, legs, columns, 1e5, 10)
+    live = LivePipeline(feed.instruments, on_row=builder.append_row)
+    for ticks in feed.batches(500):
+        live.step(ticks)
+    for name in Market._fields:
+        np.testing.assert_array_equal(getattr(builder.market, name), getattr(whole[0].market, name), err_msg=name)
+    for name in ("lanes", "accounts", "scale", "max_lots", "size_unknown", "unstamped"):
+        np.testing.assert_array_equal(getattr(builder, name), getattr(whole[0], name), err_msg=name)
 
 
 def test_mistakes_are_refused() -> None:

@@ -1,0 +1,192 @@
+"""A policy's orders at a venue: the simulator's own side of an order's life, with the exchange's side taken out.
+
+    row ─▶ reports that have come are booked ─▶ the policy is asked ─▶ its requests leave through a gateway
+
+Position, open orders, refusals and accounts are kept by the very code that keeps them in a backtest, so a policy can't
+tell where it runs. Axis legend: L legs (traded streams), K order slots of a leg.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from schwabot.errors import StateError
+from schwabot.execution.simulated import SimulatedBroker
+from schwabot.records.audit import SignalColumns, StepRecord
+from schwabot.records.market import Row, Ticks
+from schwabot.records.order import Action, Report, Request, Told
+from schwabot.simulation.recorder import MarketRecorder
+from schwabot_kernels.simulate.formulas import worth
+from schwabot_kernels.simulate.records import CASH, POSITION
+from schwabot_kernels.simulate.state import (
+    IN_FLIGHT,
+    NUMBER,
+    P_EVENT,
+    P_KIND,
+    P_LOTS,
+    P_MAKER,
+    P_NUMBER,
+    P_PRICE,
+    P_REASON,
+    P_REQUEST,
+    P_REST,
+    P_SIDE,
+    P_SLOT,
+    P_TIME,
+    P_TOUCH,
+    Q_ACTION,
+    Q_FILLED,
+    Q_LOTS,
+    Q_NUMBER,
+    Q_PRICE,
+    Q_SIDE,
+    Q_SLOT,
+    Q_TOUCH,
+    REPORT_AT,
+    REPORTS_OPEN,
+    REQUEST_AT,
+    REQUESTS,
+    REQUESTS_OPEN,
+    TOUCH_ROW,
+    grown,
+)
+
+
+class Gateway(Protocol):
+    """Takes requests to a venue and brings its reports."""
+
+    def send(self, request: Request) -> None:
+        """Take a request; it is safe on disk when this returns, and on its way."""
+        ...
+
+    def reports(self) -> Sequence[Report]:
+        """What was told since the last call, oldest first."""
+        ...
+
+
+class VenueBroker(SimulatedBroker):
+    """Runs a policy row by row and sends what it asks for through a gateway.
+
+    Args:
+        recorder: of the market; has the policy and the settings.
+        parameters: values by name; what is absent has its default.
+        gateway: to the venues.
+        session: begins every client order id; unique for ever, of letters and digits.
+
+    Raises:
+        ConfigError: a parameter or setting that can't be used.
+    """
+
+    def __init__(self, recorder: MarketRecorder, parameters: Mapping[str, Any], gateway: Gateway, session: str) -> None:
+        super().__init__(recorder, parameters)
+        self._gateway, self._session = gateway, session
+        self._streams = [one.stream for one in recorder.builder.instruments]
+        self._open: dict[int, _Place] = {}  # requests and orders that may still be told of, by number
+        self._adopted: dict[int, float] = {}  # leg → entry price, until its account is opened
+
+    def adopt(self, stream: str, position: int, entry_ticks: float) -> None:
+        """Begin with a position that is there already; equity counts from its entry price.
+
+        Args:
+            stream: that is traded.
+            position: lots, negative = short.
+            entry_ticks: its average price.
+        """
+        leg = self._streams.index(stream)
+        self._state.counts[leg, POSITION] = self._state.touch[2, leg] = position
+        self._state.entry[leg] = entry_ticks if position else 0.0
+        self._adopted[leg] = entry_ticks
+
+    def step(self, ticks: Ticks, record: StepRecord) -> None:
+        """Rows were taken as they came: look after the sums."""
+        self._check(self._state.counts)
+
+    def row(self, row: Row, signals: SignalColumns) -> None:
+        """Book what was reported, ask the policy, send what it asks for."""
+        for report in self._gateway.reports():
+            self._book(report, row.ts_recv_ns)
+        self.recorder.row(row, signals)
+        if self._adopted:
+            self._pay_for_adopted()
+        self._advance(final=False, check=False)
+        for leg in np.flatnonzero(self._state.legs[:, REQUESTS_OPEN]).tolist():
+            self._send(leg, row)
+
+    def finish(self) -> None:
+        """Close the books; what is open at the venue stays open."""
+        self._advance(final=True)
+
+    def _pay_for_adopted(self) -> None:
+        rules, counts = self.rules, self._state.counts
+        for leg, entry_ticks in list(self._adopted.items()):
+            if self.recorder.builder.accounts[leg] is not None:
+                value = worth(round(entry_ticks), rules.scale[leg], rules.inverse[leg])
+                counts[leg, CASH] -= counts[leg, POSITION] * value
+                del self._adopted[leg]
+
+    def _send(self, leg: int, row: Row) -> None:
+        """Take a leg's requests off the simulator's way to the exchange, in their order."""
+        state, builder = self._state, self.recorder.builder
+        legs, touch = state.legs, int(state.legs[leg, TOUCH_ROW])
+        bid, ask = int(builder.room.bid[touch]), int(builder.room.ask[touch])
+        while legs[leg, REQUESTS_OPEN]:
+            asked = state.requests[leg, legs[leg, REQUEST_AT]].tolist()
+            legs[leg, REQUEST_AT] = (legs[leg, REQUEST_AT] + 1) % REQUESTS
+            legs[leg, REQUESTS_OPEN] -= 1
+            number, slot, action = asked[Q_NUMBER], asked[Q_SLOT], Action(asked[Q_ACTION])
+            changes = action in (Action.CANCEL, Action.REPLACE)
+            self._open[number] = _Place(leg, slot, asked[Q_SIDE], asked[Q_TOUCH])
+            self._gateway.send(
+                Request(
+                    number=number,
+                    client_id=f"{self._session}-{number}",
+                    stream=self._streams[leg],
+                    action=action,
+                    side=asked[Q_SIDE],
+                    lots=asked[Q_LOTS],
+                    price_ticks=asked[Q_PRICE],
+                    of=int(state.known[leg, slot, NUMBER]) if changes else -1,
+                    filled_lots=asked[Q_FILLED],
+                    ts_ns=row.ts_recv_ns,
+                    bid_ticks=bid,
+                    ask_ticks=ask,
+                )
+            )
+
+    def _book(self, report: Report, now_ns: int) -> None:
+        """Put a report where the simulator finds those of its own exchange; it is booked with the row at hand."""
+        place = self._open.get(report.number)
+        if place is None:
+            raise StateError(f"a report of order {report.number}, which is not open: {report}")
+        leg, legs = place.leg, self._state.legs
+        if legs[leg, REPORTS_OPEN] == self._state.reports.shape[1]:
+            self._state = grown(self._state)
+            legs = self._state.legs
+        counted = report.told != Told.FILL or not report.maker  # as an answer, by the simulator
+        if counted and report.request < 0:
+            legs[leg, IN_FLIGHT] += 1
+        at = (legs[leg, REPORT_AT] + legs[leg, REPORTS_OPEN]) % self._state.reports.shape[1]
+        legs[leg, REPORTS_OPEN] += 1
+        told = self._state.reports[leg, at]
+        told[P_TIME] = now_ns
+        told[P_KIND], told[P_SLOT], told[P_NUMBER] = report.told, place.slot, report.number
+        told[P_REQUEST] = report.request if report.request >= 0 else report.number
+        told[P_SIDE], told[P_MAKER], told[P_TOUCH] = place.side, report.maker, place.touch_ticks
+        told[P_LOTS], told[P_PRICE] = report.lots, report.price_ticks
+        told[P_EVENT] = report.ts_ns if report.ts_event_ns is None else report.ts_event_ns
+        told[P_REASON] = report.ending or 0
+        told[P_REST] = report.lots
+        if report.told in (Told.TOO_LATE, Told.REPLACED) or report.ending is not None:
+            del self._open[report.number]
+            if report.ending is not None and report.request not in (-1, report.number):
+                self._open.pop(report.request, None)
+
+
+class _Place(NamedTuple):
+    leg: int
+    slot: int
+    side: int
+    touch_ticks: int

@@ -1,0 +1,199 @@
+"""Orders at a venue: with the simulated exchange as the venue, a policy comes to what it comes to in a backtest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schwabot.errors import StateError
+from schwabot.execution.simulated import SimulatedBroker
+from schwabot.execution.venue import VenueBroker
+from schwabot.live_pipeline import LivePipeline
+from schwabot.records.audit import SignalColumns
+from schwabot.records.market import Kind, Row
+from schwabot.records.order import Action, Ending, Report, Request, Told
+from schwabot.signals import BUY, SELL, Parameter, nothing, policy, post, replace, take
+from schwabot.signals import cancel as cancel_order
+from schwabot.signals.builtin.quote_guard import quote_guard
+from schwabot.signals.builtin.threshold import threshold
+from schwabot.signals.compiling import compile_policy
+from schwabot.signals.declaring import Policy
+from schwabot.simulation.recorder import MarketRecorder
+from schwabot.simulation.settings import SimulationConfig
+from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot_kernels.simulate import state as s
+from schwabot_kernels.simulate.exchange import trace
+from schwabot_kernels.simulate.records import CASH, POSITION
+
+CONFIG = SimulationConfig(entry_ms=3.0, response_ms=2.0)
+SYNTHETIC = SyntheticConfig(events=6_000)
+
+
+class Exchange:
+    """The simulated exchange behind a gateway: requests come in, its reports go out when their time has come."""
+
+    def __init__(self, market: Any, rules: Any) -> None:
+        self.market, self.rules = market, rules
+        self.state = s.new_state(1, 0)
+        own = np.flatnonzero(market.leg == 0)
+        self.state.legs[0, s.FIRST_ROW], self.state.legs[0, s.TAIL_ROW] = own[0], own[-1]
+        self.now_ns = self.row = 0
+        self.slots: dict[int, int] = {}
+        self.gone: set[int] = set()
+
+    def send(self, request: Request) -> None:
+        legs, market, ts_ns = self.state.legs, self.market, request.ts_ns
+        if legs[0, s.RESTS] == 0 and legs[0, s.REQUESTS_OPEN] == 0:
+            known = np.flatnonzero(market.leg[: self.row + 1] == 0)
+            if known[-1] > legs[0, s.TRACED_ROW] and market.venue_ns[known[-1]] <= ts_ns:
+                legs[0, s.TRACED_ROW] = known[-1]
+                legs[0, s.BOOK_ROW] = known[market.kind[known] == Kind.QUOTE][-1]
+        if request.of >= 0:
+            slot = self.slots[request.of]
+        else:
+            taken = {at for number, at in self.slots.items() if number not in self.gone}
+            slot = self.slots[request.number] = min(set(range(8)) - taken)
+        legs[0, s.LAST_ARRIVAL] = max(ts_ns + self.rules.entry_ns[0, 0], legs[0, s.LAST_ARRIVAL])
+        asked = self.state.requests[0, (legs[0, s.REQUEST_AT] + legs[0, s.REQUESTS_OPEN]) % s.REQUESTS]
+        legs[0, s.REQUESTS_OPEN] += 1
+        asked[s.Q_ARRIVAL], asked[s.Q_ACTION], asked[s.Q_SLOT] = legs[0, s.LAST_ARRIVAL], request.action, slot
+        asked[s.Q_SIDE], asked[s.Q_LOTS], asked[s.Q_PRICE] = request.side, request.lots, request.price_ticks
+        asked[s.Q_NUMBER], asked[s.Q_FILLED] = request.number, request.filled_lots
+        asked[s.Q_TOUCH] = request.ask_ticks if request.side > 0 else request.bid_ticks
+
+    def reports(self) -> list[Report]:
+        assert trace(self.market, self.rules, 0, self.state, 0, self.now_ns, len(self.market.ts_ns))
+        legs, found = self.state.legs, []
+        while legs[0, s.REPORTS_OPEN]:
+            told = self.state.reports[0, legs[0, s.REPORT_AT]]
+            if told[s.P_TIME] > self.now_ns:
+                break
+            legs[0, s.REPORT_AT] = (legs[0, s.REPORT_AT] + 1) % self.state.reports.shape[1]
+            legs[0, s.REPORTS_OPEN] -= 1
+            found.append(self.report(told.tolist()))
+        return found
+
+    def report(self, told: list[int]) -> Report:
+        kind, ending = Told(told[s.P_KIND]), told[s.P_REASON]
+        if ending or kind == Told.REPLACED:
+            self.gone.add(told[s.P_NUMBER])
+        if kind == Told.REPLACED:
+            self.slots[told[s.P_REQUEST]] = told[s.P_SLOT]
+        return Report(
+            told=kind,
+            number=told[s.P_NUMBER],
+            ts_ns=told[s.P_TIME],
+            request=told[s.P_REQUEST],
+            lots=told[s.P_REST] if kind == Told.REPLACED else told[s.P_LOTS],
+            price_ticks=told[s.P_PRICE],
+            maker=bool(told[s.P_MAKER]),
+            ending=Ending(s.WOULD_CROSS if ending == s.NOT_RECORDED else ending) if ending else None,
+            ts_event_ns=told[s.P_EVENT],
+        )
+
+
+@policy(lots=Parameter(2, low=1, unit="lots", about="quantity of a post"))
+def all_four(s: Any, e: Any, p: Any) -> Any:
+    """Posts, moves and cancels posts, and takes now and then: every kind of request."""
+    if s.call > 1 or s.in_flight > 2:
+        return nothing()
+    turn = int(e.ts_ns // 7_000_000) % 5
+    if turn == 0 and s.buy_order < 0:
+        return post(BUY, p.lots, e.bid_ticks)
+    if turn == 1 and s.sell_order < 0:
+        return post(SELL, p.lots, e.ask_ticks)
+    if turn == 2 and s.buy_order >= 0:
+        return replace(s.buy_order, 1, e.bid_ticks)
+    if turn == 3 and s.sell_order >= 0:
+        return cancel_order(s.sell_order)
+    if turn == 4 and s.position == 0:
+        return take(BUY, 1)
+    if turn == 4 and s.position > 3:
+        return take(SELL, 2)
+    return nothing()
+
+
+def recorder(policy: Policy, feed: SyntheticFeed) -> MarketRecorder:
+    return MarketRecorder(compile_policy(policy), feed.instruments, [feed.instruments[2].stream], CONFIG)
+
+
+@pytest.mark.parametrize("policy", [threshold, quote_guard, all_four], ids=["takes", "posts", "all"])
+def test_what_a_backtest_comes_to(policy: Policy) -> None:
+    feed = SyntheticFeed(SYNTHETIC)
+    backtest = SimulatedBroker(recorder(policy, feed), {})
+    live = LivePipeline(feed.instruments, on_row=backtest.row)
+    for ticks in feed.batches(500):
+        live.step(ticks)
+    backtest.finish()
+
+    exchange = Exchange(backtest.recorder.builder.market, backtest.rules)
+    feed = SyntheticFeed(SYNTHETIC)
+    venue = VenueBroker(recorder(policy, feed), {}, exchange, "test")
+
+    def on_row(row: Row, signals: SignalColumns) -> None:
+        exchange.now_ns, exchange.row = row.ts_recv_ns, venue.recorder.builder.rows
+        venue.row(row, signals)
+
+    live = LivePipeline(feed.instruments, on_row=on_row)
+    for ticks in feed.batches(20):
+        live.step(ticks)
+    venue.finish()
+    wanted, found = backtest.outcome(), venue.outcome()
+    assert len(wanted.fills) > 10
+    rejected = [s.ORDER_ARRIVAL_NS, s.ORDER_ARRIVAL_NS + 1, s.ORDER_ARRIVAL_NS + 2, s.ORDER_END_NS, s.ORDER_END]
+    np.testing.assert_array_equal(found.counts, wanted.counts)
+    np.testing.assert_array_equal(found.moments, wanted.moments)
+    np.testing.assert_array_equal(
+        np.delete(found.fills, s.FILL_REPORT_NS, 1), np.delete(wanted.fills, s.FILL_REPORT_NS, 1)
+    )
+    np.testing.assert_array_equal(np.delete(found.orders, rejected, 1), np.delete(wanted.orders, rejected, 1))
+
+
+class Silent:
+    """A venue that takes everything and says what the test wants said."""
+
+    def __init__(self) -> None:
+        self.sent: list[Request] = []
+        self.said: list[Report] = []
+
+    def send(self, request: Request) -> None:
+        self.sent.append(request)
+
+    def reports(self) -> list[Report]:
+        said, self.said = self.said, []
+        return said
+
+
+@policy()
+def one_post(s: Any, e: Any, p: Any) -> Any:
+    """One order at the bid, never more."""
+    return post(BUY, 3, e.bid_ticks) if s.buy_order < 0 and s.last_order_ns < 0 else nothing()
+
+
+def test_fills_in_parts_and_a_venue_that_ends_an_order_by_itself() -> None:
+    feed, gateway = SyntheticFeed(SYNTHETIC), Silent()
+    venue = VenueBroker(recorder(one_post, feed), {}, gateway, "test")
+    stream = feed.instruments[2].stream
+    venue.adopt(stream, 4, 6_000_000.0)
+    live = LivePipeline(feed.instruments, on_row=venue.row)
+    rows = feed.batches(20)
+    live.step(next(rows))
+    (request,) = gateway.sent
+    assert (request.client_id, request.stream, request.action, request.lots) == ("test-0", stream, Action.POST, 3)
+    price, scale = request.price_ticks, int(venue.rules.scale[0])
+    legs, counts, known = venue._state.legs[0], venue._state.counts[0], venue._state.known[0, 0]
+    assert (counts[POSITION], counts[CASH], legs[s.IN_FLIGHT]) == (4, -4 * 6_000_000 * scale, 1)
+    gateway.said = [Report(Told.RESTS, 0, 5, request=0)]
+    live.step(next(rows))
+    assert (known[s.STATUS], legs[s.IN_FLIGHT]) == (s.RESTING, 0)
+    gateway.said = [Report(Told.FILL, 0, 6, lots=1, price_ticks=price, maker=True)]
+    live.step(next(rows))
+    assert (counts[POSITION], known[s.LOTS], legs[s.IN_FLIGHT]) == (5, 2, 0)
+    gateway.said = [Report(Told.ENDED, 0, 7, ending=Ending.CANCELLED)]
+    live.step(next(rows))
+    assert (counts[POSITION], known[s.STATUS], legs[s.IN_FLIGHT]) == (5, s.FREE, 0)
+    gateway.said = [Report(Told.FILL, 0, 8, lots=1, price_ticks=price, maker=True)]
+    with pytest.raises(StateError, match="a report of order 0, which is not open"):
+        live.step(next(rows))
