@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from types import FrameType, TracebackType
 from typing import Any, Protocol, Self
@@ -25,7 +24,7 @@ from schwabot.records.market import Float64, Int64, Kind, Ticks
 from schwabot.sinks.base import RunHeader, Sink
 from schwabot.sinks.progress import Progress
 from schwabot.tensors.profiling import Trace, span, spans
-from schwabot.ticks.base import Feed, Telling
+from schwabot.ticks.base import Feed, Telling, events_of, with_events
 
 
 class Graph(Protocol):
@@ -479,16 +478,6 @@ def answers(feed: Feed, graph: Graph, batch_events: int) -> Iterator[tuple[Ticks
         return
     for ticks in batches:
         yield ticks, with_events(graph.step(ticks), feed.take_events())
-
-
-def events_of(feed: Feed) -> tuple[FallbackEvent, ...]:
-    """What a feed has to tell since it was asked last: switches of source, rows lost."""
-    return feed.take_events() if isinstance(feed, Telling) else ()
-
-
-def with_events(record: StepRecord, told: tuple[FallbackEvent, ...]) -> StepRecord:
-    """A record with what the feed told, before what the graph did."""
-    return replace(record, fallbacks=(*told, *record.fallbacks)) if told else record
 
 
 def lost_note(lost: FallbackEvent) -> str:

@@ -288,10 +288,13 @@ class Venue:
     # the watchdogs
 
     async def _watch_over(self) -> None:
+        looked_s = time.monotonic()
         while True:
             await asyncio.sleep(CHECK_S)
             now_s = time.monotonic()
+            stall_s, looked_s = now_s - looked_s - CHECK_S, now_s
             for line in self.lines:
+                line.silence.excuse(stall_s)
                 if line.silence.is_silent(now_s):
                     reason = f"nothing heard for {now_s - line.silence.since_s:.1f} s"
                     line.silence.doubt()
