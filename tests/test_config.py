@@ -142,7 +142,6 @@ REFUSED = {
     "batch_events=0": "use 1 to",
     "mode=replya": "did you mean replay?; use replay, convert",
     "mode=live": "is not built yet; what exists today: replay, convert",
-    "mode=paper": "is not built yet",
     "mode=convert": "convert.out=DIR",
     "convert.existing=maybe": "use new, overwrite or append",
     "sinks.signals=every_0": "use auto, all, off, every_n",

@@ -152,6 +152,18 @@ class CcxtFeed:
             shares.append((time.monotonic() - self._began_s) / self._seconds)
         return min(1.0, max(shares))
 
+    def round_trips_s(self, times: int = 5) -> dict[str, float]:
+        """Median time from a request to its answer, by venue: what an order's way there and back takes at least.
+
+        Raises:
+            VenueError: a venue did not answer.
+        """
+
+        async def ask() -> dict[str, float]:
+            return {venue.name: await venue.round_trip_s(times) for venue in self._venues}
+
+        return self._call(ask())
+
     def take_events(self) -> tuple[FallbackEvent, ...]:
         """Switches of source, trades lost and found, since the last call."""
         told = []

@@ -111,6 +111,27 @@ class Venue:
             self.instruments.append(found)
             self.notes += differences(found, known)
 
+    async def round_trip_s(self, times: int) -> float:
+        """Median time from a request to its answer, of the cheapest request there is.
+
+        Raises:
+            VenueError: the venue did not answer.
+        """
+        import ccxt
+
+        exchange, took_s = self._exchange, []
+        for _ in range(times):
+            began_s = time.perf_counter()
+            try:
+                if exchange.has["fetchTime"]:
+                    await exchange.fetch_time()
+                else:
+                    await exchange.fetch_ticker(self._symbols[0])
+            except ccxt.BaseError as error:
+                raise VenueError(f"{self.name}: how long an answer takes can't be measured: {why(error)}") from error
+            took_s.append(time.perf_counter() - began_s)
+        return sorted(took_s)[times // 2]
+
     def _defaults(self) -> dict[str, Any]:
         options: dict[str, Any] = {}
         if self.name.startswith("binance"):
