@@ -8,6 +8,7 @@
     ├── DeviceError (RuntimeError)           a device that was required and is not there
     ├── ClusterError (RuntimeError)          a cluster that can't be used, or lost its workers
     ├── VenueError (RuntimeError)            a venue that can't be reached, or refuses
+    ├── JournalError (RuntimeError)          a journal of orders that can't be used
     ├── StateError (ValueError)              saved state that does not fit the graph it is given to, or a graph in use
     ├── FitError (ValueError)                data that can't tell what was to be fitted
     ├── SendError (RuntimeError)             a messenger that did not take an alert
@@ -80,6 +81,10 @@ class ClusterError(SchwabotError, RuntimeError):
 
 class VenueError(SchwabotError, RuntimeError):
     """A venue that can't be reached, or refuses what it is asked."""
+
+
+class JournalError(SchwabotError, RuntimeError):
+    """A journal of orders that is in use, of another version, or told something twice."""
 
 
 class StateError(SchwabotError, ValueError):

@@ -70,8 +70,8 @@ def test_a_disconnect_cuts_the_socket_and_a_new_one_works(exchange: LoopbackExch
     async def cut(ws: Socket) -> None:
         exchange.fault("disconnect", after=1)
         feed.quote(5_999_000, 6_000_000)
-        feed.quote(5_999_001, 6_000_000)
         assert await ids(ws, 1) == [2]
+        feed.quote(5_999_001, 6_000_000)
         message = await asyncio.wait_for(ws.receive(), 5)
         assert message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
 
@@ -171,12 +171,13 @@ def test_what_is_no_fault() -> None:
 
 
 def test_weights_run_out_and_who_goes_on_is_banned() -> None:
+    if time.time() % 60 > 57:  # what was used is forgotten at the full minute
+        time.sleep(60 - time.time() % 60)
     feed = Driven(SPOT, USDM)
     with LoopbackExchange(feed, weight_per_minute=45) as exchange:
         path = "/api/v3/exchangeInfo"
         found = [ask(exchange, "GET", path) for _ in range(3)]
-        if len({int(time.time()) // 60}) == 1:
-            assert [status for status, _, _ in found] == [200, 200, 429]
+        assert [status for status, _, _ in found] == [200, 200, 429]
         assert found[0][2]["X-MBX-USED-WEIGHT-1M"] == "20"
         assert found[-1][1]["code"] == -1003
         assert int(found[-1][2]["Retry-After"]) <= 60

@@ -23,6 +23,7 @@ from schwabot.records.market import MISSING_NS, Kind, Ticks
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback import LoopbackExchange, ccxt_options
 from schwabot.venues.loopback.__main__ import main
+from schwabot.venues.loopback.hub import MOST_WAITING
 from schwabot.venues.loopback.listing import listings
 from schwabot.venues.loopback.player import MS, Player, Row
 from tests.venues.making import COINM, SPOT, USDM, Driven, ask, becomes, played, until, with_ccxt
@@ -156,7 +157,7 @@ def test_combined_streams_lists_and_what_is_not_spoken(exchange: LoopbackExchang
 
 
 @pytest.mark.parametrize("speed", [1.0, 50.0, 0.0])
-def test_stamps_keep_their_distance_and_never_run_back(speed: float) -> None:
+def test_stamps_keep_their_distance(speed: float) -> None:
     config = SyntheticConfig(events=60, streams=2, rate_per_s=[150.0], depth_interval_ms=0, outages_per_hour=[0.0])
     ticks = rows_of(config)
     rows: list[Row] = []
@@ -174,8 +175,6 @@ def test_stamps_keep_their_distance_and_never_run_back(speed: float) -> None:
         stamped = [(row, n) for row, n in own if row.emit_ns != MISSING_NS]
         missing = ticks.ts_emit_ns[[n for _, n in own]] == MISSING_NS
         assert [row.emit_ns == MISSING_NS for row, _ in own] == missing.tolist()
-        emits = [row.emit_ns for row, _ in stamped]
-        assert emits == sorted(emits)
         assert all(row.event_ns <= row.emit_ns for row, _ in stamped)
         if speed == 1:
             shifts = {row.emit_ns - int(ticks.ts_emit_ns[n]) for row, n in stamped}
@@ -191,23 +190,28 @@ def test_stamps_keep_their_distance_and_never_run_back(speed: float) -> None:
             for row, n in stamped:
                 real = int(ticks.ts_emit_ns[n] - ticks.ts_emit_ns[at])
                 assert row.emit_ns - first.emit_ns == pytest.approx(real / speed, abs=2)
+        else:
+            emits = [row.emit_ns for row, _ in stamped]
+            assert emits == sorted(emits)
 
 
 def test_a_slow_reader_is_cut_off_and_others_go_on() -> None:
-    from schwabot.venues.loopback import hub
-
     feed = Driven(SPOT)
-    with LoopbackExchange(feed, speed=1e5) as exchange:
+    with LoopbackExchange(feed) as exchange:
 
         async def work() -> None:
             url = f"ws://127.0.0.1:{exchange.port}/spot/stream/ws/btcusdt@bookTicker"
             async with aiohttp.ClientSession() as session, session.ws_connect(url, max_msg_size=0) as ws:
                 await becomes(lambda: exchange.hub.channel("binance", "btcusdt@bookTicker").listeners)
                 (connection,) = exchange.hub.connections
-                for _ in range(hub.MOST_WAITING + 1):
-                    exchange._loop.call_soon_threadsafe(connection.send, "x" * 2_000)
+
+                async def flood() -> None:
+                    for _ in range(MOST_WAITING + 2):
+                        connection.send("x")
+
+                exchange.call(flood())
                 await becomes(lambda: not exchange.hub.connections)
-                del ws
+                assert (await asyncio.wait_for(ws.receive(), 5)).type != aiohttp.WSMsgType.TEXT
 
         asyncio.run(work())
         assert ask(exchange, "GET", "/api/v3/ping")[0] == 200

@@ -34,13 +34,13 @@ def test_spot_from_order_to_balance(exchange: LoopbackExchange, feed: Driven) ->
         bought = await client.create_order(S, "market", "buy", 0.02)
         assert (bought["status"], bought["filled"], bought["average"]) == ("expired", 0.01, 60_000.0)
         assert bought["fee"] == {"currency": "BTC", "cost": 0.00001}
-        resting = await client.create_order(S, "limit", "sell", 0.01, 59_995.0, {"clientOrderId": "mine"})
+        resting = await client.create_order(S, "limit", "sell", 0.01, 59_999.5, {"clientOrderId": "mine"})
         assert resting["status"] == "open"
         assert [one["clientOrderId"] for one in await client.fetch_open_orders(S)] == ["mine"]
         held = await client.fetch_balance()
         assert (held["BTC"]["used"], held["USDT"]["free"]) == (0.01, 9_400.0)
-        feed.trade(5_999_500, 400, 1)
-        feed.trade(5_999_600, 1, 1)
+        feed.trade(5_999_950, 400, 1)
+        feed.trade(5_999_960, 1, 1)
         played(exchange, feed)
         done = await client.fetch_order(resting["id"], S)
         assert (done["status"], done["filled"]) == ("closed", 0.01)
@@ -50,13 +50,13 @@ def test_spot_from_order_to_balance(exchange: LoopbackExchange, feed: Driven) ->
             ("sell", 0.004, "maker"),
             ("sell", 0.006, "maker"),
         ]
-        assert [one["fee"]["cost"] for one in fills[1:]] == [0.047996, 0.071994]
+        assert [one["fee"]["cost"] for one in fills[1:]] == [0.0479996, 0.0719994]
         assert [one["status"] for one in await client.fetch_orders(S)] == ["expired", "closed"]
 
     with_ccxt(exchange, "binance", work)
     balances = exchange.state()["accounts"]["binance"]["balances"]
     assert balances["BTC"] == {"free": "0.99999000", "locked": "0.00000000"}
-    assert balances["USDT"] == {"free": "9999.83001000", "locked": "0.00000000"}
+    assert balances["USDT"] == {"free": "9999.87500100", "locked": "0.00000000"}
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,21 @@ def test_the_users_stream_tells_all(exchange: LoopbackExchange, feed: Driven, ve
         for task in watching:
             task.cancel()
         await asyncio.gather(*watching, return_exceptions=True)
+
+    with_ccxt(exchange, venue, work)
+
+
+@pytest.mark.parametrize("venue", ["binanceusdm", "binancecoinm"])
+def test_refusals_are_the_errors_that_ccxt_has_for_them(exchange: LoopbackExchange, venue: str) -> None:
+    symbol = USDM_S if venue == "binanceusdm" else COINM_S
+
+    async def work(client: Any) -> None:
+        with pytest.raises(ccxt.pro.InsufficientFunds, match="-2019"):
+            await client.create_order(symbol, "limit", "buy", 100_000, 50_000.0)
+        with pytest.raises(ccxt.pro.OrderNotFound, match="-2011"):
+            await client.cancel_order("77", symbol)
+        with pytest.raises(ccxt.pro.OrderNotFound, match="-2013"):
+            await client.fetch_order("77", symbol)
 
     with_ccxt(exchange, venue, work)
 

@@ -92,6 +92,7 @@ def gate(faults: Faults, usage: dict[str, Usage]) -> Middleware:
         venue = VENUE_OF.get(parts[1])
         if venue is None or request.headers.get("Upgrade", "").lower() == "websocket":
             return await handler(request)
+        await request.read()  # it has arrived, whatever becomes of who sent it
         subject = f"{request.method} {request.path}"
         if slow := faults.hits("slow_answer", venue, subject):
             await asyncio.sleep(slow.seconds)

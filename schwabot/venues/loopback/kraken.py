@@ -187,9 +187,10 @@ class Kraken:
         if kind == "trade":
             trades = ",".join(_trade(book, one) for one in list(book.prints)[-SNAPSHOT:])
             connection.send(_message("trade", "snapshot", trades))
+        elif kind == "book":
+            connection.send(_message("book", "snapshot", _levels(book, (0, 0), None)))
         elif book.update_id:
-            data = _ticker(book) if kind == "ticker" else _levels(book, (0, 0), None)
-            connection.send(_message(kind, "snapshot", data))
+            connection.send(_message("ticker", "snapshot", _ticker(book)))
 
 
 def _kind(params: Mapping[str, Any]) -> str:
@@ -225,7 +226,8 @@ def _levels(book: Book, before: tuple[int, int], at_ns: int | None) -> str:
     price, qty = book.listing.price.text, book.listing.qty.text
     sides = []
     for old, new, lots in ((before[0], book.bid, book.bid_lots), (before[1], book.ask, book.ask_lots)):
-        levels = [(new, lots)] if old in (0, new) else [(old, 0), (new, lots)]
+        levels = [(old, 0)] if old not in (0, new) else []
+        levels += [(new, lots)] if new else []
         sides.append(",".join(f'{{"price":{price(level)},"qty":{qty(there)}}}' for level, there in levels))
     stamp = "" if at_ns is None else f',"timestamp":"{iso(at_ns, DIGITS)}"'
     return (

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from schwabot.records.market import MISSING_NS, Kind, Ticks
 from schwabot.ticks.base import Feed
 
 BATCH = 4_096
+AHEAD = 2
+"""Batches that are read before they are due."""
 BREATH = 128
 """Rows after which others of the loop get their turn."""
 MS = 1_000_000
@@ -61,15 +65,30 @@ class Player:
 
     async def run(self) -> None:
         """Play all of it."""
-        batches = self._feed.batches(BATCH)
         loop = asyncio.get_running_loop()
-        # Read ahead on another thread: unpacking a file takes longer than two rows are apart.
-        following = loop.run_in_executor(None, next, batches, None)
-        while (ticks := await following) is not None:
-            following = loop.run_in_executor(None, next, batches, None)
+        read: asyncio.Queue[Ticks | Exception | None] = asyncio.Queue()
+        ahead = threading.Semaphore(AHEAD)
+        arguments = (lambda ticks: loop.call_soon_threadsafe(read.put_nowait, ticks), ahead)
+        # On another thread: unpacking a file takes longer than two rows are apart. It dies with the process, since a
+        # feed may wait for ever.
+        threading.Thread(target=self._read, args=arguments, name="loopback feed", daemon=True).start()
+        while (ticks := await read.get()) is not None:
+            if isinstance(ticks, Exception):
+                raise ticks
+            ahead.release()
             await self._play(ticks)
         await self._taken()
         self.ended = True
+
+    def _read(self, hand_on: Callable[[Ticks | Exception | None], object], ahead: threading.Semaphore) -> None:
+        with suppress(RuntimeError):  # of a loop that is closed: nobody plays any more
+            try:
+                for ticks in self._feed.batches(BATCH):
+                    ahead.acquire()
+                    hand_on(ticks)
+                hand_on(None)
+            except Exception as error:  # noqa: BLE001 - whatever it is, who plays it says so
+                hand_on(error)
 
     async def _play(self, ticks: Ticks) -> None:
         columns = (

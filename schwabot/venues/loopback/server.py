@@ -170,7 +170,6 @@ class LoopbackExchange:
             if not self._started.done():
                 self._started.set_exception(error)
         finally:
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
 
     async def _serve(self) -> None:
