@@ -45,7 +45,7 @@ def to_settings(config: DictConfig) -> RunConfig:
     assert isinstance(settings, RunConfig)
     settings.skill = replace(settings.skill, horizons_ms=tuple(settings.skill.horizons_ms))  # YAML knows lists only
     settings.instruments = {name: _instrument(name, entry) for name, entry in settings.instruments.items()}
-    _check(settings)
+    check_ranges(settings)
     return settings
 
 
@@ -79,16 +79,21 @@ def _refuse_extra(node: DictConfig, where: str = "") -> None:
             _refuse_extra(child, f"{name}.")
 
 
-def _check(node: object) -> None:
+def check_ranges(node: object) -> None:
+    """Let every dataclass in a tree of settings check its ranges.
+
+    Raises:
+        ConfigError: a value that can't be used.
+    """
     if isinstance(node, dict):
         for value in node.values():
-            _check(value)
+            check_ranges(value)
     elif is_dataclass(node):
         check: Callable[[], None] | None = getattr(node, "check", None)
         if check is not None:
             check()
         for name in node.__dataclass_fields__:
-            _check(getattr(node, name))
+            check_ranges(getattr(node, name))
 
 
 def mask_secrets(tree: Any) -> Any:

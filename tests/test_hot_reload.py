@@ -222,7 +222,7 @@ def test_a_run_takes_settings_between_batches_and_records_them(tmp_path: Path) -
     good = f"{HIGH}: 1.25\nnotify.level: warning\n"
     edits = {2: lambda: path.write_text(good), 5: lambda: path.write_text("notify.level: loud")}
     feed = EditedFeed(config, edits)
-    pipeline, kept, alerts = Pipeline(feed.instruments), Kept(), NotifySink(NotifyConfig(), [], print)
+    pipeline, kept, alerts = Pipeline(feed.instruments), Kept(), NotifySink(NotifyConfig(), [], print, "replay")
     sinks = [kept, alerts]
     changes.put_into(lambda new: pipeline.retune(new.modules), lambda new: put_into_alerts(sinks, new))
     header = RunHeader(tmp_path, "replay", "cpu", "by hand", feed.instruments)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from schwabot.compose import explain, to_settings
+from schwabot.compose import check_ranges, explain
 from schwabot.config import RunConfig
 from schwabot.errors import ConfigError, SchwabotError, closest
 from schwabot.modes.opened_graph import OpenedGraph
@@ -80,11 +80,16 @@ def reloaded(start: RunConfig, current: RunConfig, text: str) -> Applied | Rejec
     """
     try:
         given = _flat(OmegaConf.to_container(OmegaConf.create(text), resolve=False))
-        tree = OmegaConf.structured(start)
-        for name, value in given.items():
+        for name in given:
             _check_name(name)
+        # The sections that are named alone: all settings would take a tenth of a second, in which nobody trades.
+        named = dict.fromkeys(name.partition(".")[0] for name in given)
+        tree = OmegaConf.create({name: OmegaConf.structured(getattr(start, name)) for name in named})
+        for name, value in given.items():
             OmegaConf.update(tree, name, value, merge=False)
-        settings = to_settings(tree)
+        sections: Any = OmegaConf.to_object(tree)
+        check_ranges(sections)
+        settings = replace(start, **sections)
     except YAMLError as error:
         return Rejected(scrub(f"it is no YAML: {' '.join(str(error).split())}"))
     except OmegaConfBaseException as error:

@@ -37,7 +37,7 @@ def notify_sink(settings: RunConfig, say: Callable[[str], None]) -> Any:
     from schwabot.sinks.notify import NotifySink
     from schwabot.sinks.notify_targets import targets_of
 
-    return NotifySink(settings.notify, targets_of(settings.notify.to), say)
+    return NotifySink(settings.notify, targets_of(settings.notify.to), say, settings.mode)
 
 
 def told(settings: RunConfig, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class NotifySink:
         config: what is told of, and how often.
         targets: messengers, as ``targets_of`` gives them.
         say: told what could not be sent, one line each.
+        mode: what runs, for the title of every message.
         now_s: a clock that never runs backwards.
 
     Raises:
@@ -39,12 +40,13 @@ class NotifySink:
         config: NotifyConfig,
         targets: Sequence[Target],
         say: Callable[[str], None],
+        mode: str,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._throttle = Throttle(config)
         self._couriers = [Courier(target, config.queue, say) for target in targets]
         self._now_s = now_s
-        self._title = title_of("")
+        self._title = title_of(mode)
         self._day: int | None = None
         self._events = 0
         self._seen: Counter[str] = Counter()
@@ -60,8 +62,7 @@ class NotifySink:
         self._throttle.config = config
 
     def open(self, header: RunHeader) -> None:
-        """Learn what runs."""
-        self._title = title_of(header.mode)
+        """Nothing to get ready."""
 
     def write(self, record: StepRecord) -> None:
         """Send what this batch brought."""
@@ -110,7 +111,7 @@ class NotifySink:
 
 def title_of(mode: str) -> str:
     """Title of every message: what runs, and where."""
-    return f"schwabot {mode} on {socket.gethostname()}".replace("  ", " ")
+    return f"schwabot {mode} on {socket.gethostname()}"
 
 
 def _of_fallback(event: FallbackEvent) -> Alert:

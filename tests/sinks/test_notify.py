@@ -40,7 +40,7 @@ def web() -> Iterator[Received]:
 
 def sink_to(received: Received, said: list[str], **settings: object) -> NotifySink:
     targets = targets_of(["urls"], {"NOTIFY_URLS": f"json://127.0.0.1:{received.port}/a"})
-    return NotifySink(NotifyConfig(to=["urls"], **settings), targets, said.append)  # type: ignore[arg-type]
+    return NotifySink(NotifyConfig(to=["urls"], **settings), targets, said.append, "replay")  # type: ignore[arg-type]
 
 
 # what is sent
@@ -100,7 +100,7 @@ def test_slack_telegram_mail_and_any_other(web: Received, monkeypatch: pytest.Mo
             "NOTIFY_URLS": f"json://127.0.0.1:{web.port}/one json://127.0.0.1:{web.port}/two",
         }
         said: list[str] = []
-        sink = NotifySink(NotifyConfig(), targets_of(["auto"], environment), said.append)
+        sink = NotifySink(NotifyConfig(), targets_of(["auto"], environment), said.append, "replay")
         sink.open(header(tmp_path))
         (record,) = records(50)
         sink.write(replace(record, fallbacks=(LOST,)))
@@ -195,7 +195,7 @@ def test_what_a_messenger_says_shows_no_address(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(NotifySlack, "webhook_url", "http://127.0.0.1:1/services")
     said: list[str] = []
     targets = targets_of(["slack"], {"SLACK_WEBHOOK_URL": f"https://hooks.slack.com/services/{SLACK}"})
-    sink = NotifySink(NotifyConfig(), targets, said.append)
+    sink = NotifySink(NotifyConfig(), targets, said.append, "replay")
     sink.tell(WARNING)
     sink.close({})
     assert "took no alert" in said[0]
@@ -307,3 +307,4 @@ def test_a_run_tells_how_it_ended(
     assert done["type"] == "info"
     assert failed["message"].startswith("convert failed: source.glob=no/*.gz: no file matches")
     assert failed["type"] == "failure"
+    assert [done["title"].split()[1], failed["title"].split()[1]] == ["replay", "convert"]
