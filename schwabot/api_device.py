@@ -30,7 +30,7 @@ def device_settings(device: object) -> dict[str, Any]:
         {'kind': 'cpu'}
         >>> device_settings("gpu")
         Traceback (most recent call last):
-        schwabot.errors.ConfigError: device=gpu is not a choice, did you mean cuda?; use auto, cpu, cuda
+        schwabot.errors.ConfigError: device=gpu is not a choice, did you mean cuda?; use auto, cpu or cuda
     """
     if not isinstance(device, str | torch.device):
         raise ConfigError(

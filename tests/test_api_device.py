@@ -56,7 +56,7 @@ def test_a_device_that_is_not_there_is_the_cpu() -> None:
 
 def test_no_such_device() -> None:
     for asked in (lambda: schwabot.leadlag(series(), device="gpu"), lambda: fit(device="gpu")):
-        with pytest.raises(ConfigError, match="did you mean cuda.*auto, cpu, cuda"):
+        with pytest.raises(ConfigError, match=r"did you mean cuda.*auto, cpu or cuda"):
             asked()
     for nothing in ("cuda:", "cuda:one", "cpu:1", "", None, {"kind": "cuda"}, DeviceConfig(), torch.device("meta")):
         with pytest.raises(ConfigError, match="device="):

@@ -38,6 +38,8 @@ def test_what_trades_from_python_says_why_it_is_on_the_cpu() -> None:
     assert found.notes[0].startswith("warning: running on the CPU: ")
     assert found.summary["device"] == "cpu"
     with pytest.warns(RuntimeWarning, match="running on the CPU: ") as warned:
-        swept = schwabot.sweep(schwabot.load("synthetic", events=2_000), "threshold", sets=2, lots=1, graph=graph)
+        swept = schwabot.sweep(
+            schwabot.load("synthetic", events=2_000), "threshold", {"enter_bp": [0.1, 0.3]}, sets=2, graph=graph
+        )
     assert [one.filename for one in warned] == [__file__], "once"
     assert swept.summary["device"] == "cpu"

@@ -57,9 +57,9 @@ def no_such_kind(before: str, given: str) -> str:
 
     Example:
         >>> no_such_kind("device=", "gpu")
-        'device=gpu is not a choice, did you mean cuda?; use auto, cpu, cuda'
+        'device=gpu is not a choice, did you mean cuda?; use auto, cpu or cuda'
         >>> no_such_kind("device=", "cuda:1")
-        'device=cuda:1 is not a choice, did you mean cuda and device.index=1?; use auto, cpu, cuda'
+        'device=cuda:1 is not a choice, did you mean cuda and device.index=1?; use auto, cpu or cuda'
     """
     kind, _, index = given.lower().partition(":")
     if kind == "cuda" and index.isdecimal():
@@ -68,7 +68,7 @@ def no_such_kind(before: str, given: str) -> str:
         hint = ", did you mean cuda?"
     else:
         hint = closest(given, KINDS)
-    return f"{before}{given} is not a choice{hint}; use {', '.join(KINDS)}"
+    return f"{before}{given} is not a choice{hint}; use auto, cpu or cuda"
 
 
 def resolve_device(config: DeviceConfig) -> tuple[torch.device, str | None]:
