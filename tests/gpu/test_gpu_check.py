@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +78,17 @@ def test_without_a_gpu_it_says_so(root: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert any(why in done.stderr for why in ("finds no CUDA device", "has no CUDA; install a CUDA build of torch"))
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(
+    os.path.exists("/proc/driver/nvidia") or shutil.which("nvidia-smi") is not None, reason="there is a driver"
+)
+def test_nothing_is_installed_where_there_is_no_driver(root: Path, tmp_path: Path) -> None:
+    command = ["make", "gpu-check", f"VENV={tmp_path / 'venv'}"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("no NVIDIA driver is installed here")
+    assert not (tmp_path / "venv").exists()
 
 
 @pytest.fixture
