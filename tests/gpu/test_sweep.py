@@ -77,17 +77,6 @@ def segmented(sweep: Any, lean: Lean, rules: Rules, params: Any, segments: int, 
     return *got, work, rounds, plan
 
 
-@pytest.mark.skipif(os.environ.get("NUMBA_ENABLE_CUDASIM", "0") != "0", reason="there nothing is a tensor")
-def test_what_can_not_be_pinned_is_sent_all_the_same(device: str) -> None:
-    """Nothing can be without a driver."""
-    from schwabot_kernels.simulate.gpu import moved
-
-    given = np.arange(3.0)
-    there = moved(given, torch.device(device))
-    given[:] = 0  # it was waited for
-    assert there.tolist() == [0.0, 1.0, 2.0] if device == "cuda" else there.tolist() == [0.0] * 3
-
-
 def assert_same(got: Any, wanted: Any) -> None:
     np.testing.assert_array_equal(got[0], wanted[0])
     assert got[1].tobytes() == wanted[1].tobytes()
