@@ -9,13 +9,14 @@ PY    := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PEERS := hftbacktest vectorbt
 
-.PHONY: help venv run test coverage test-all lint format audit bench peers gpu-check gpu-there validate docs lock clean
+.PHONY: help venv run test coverage test-all crash lint format audit bench peers gpu-check gpu-there validate docs lock clean
 
 help:
 	@echo "make run        install, then replay a synthetic market (ARGS='mode=... source=...' to change it)"
 	@echo "make test       install, then every example in a docstring and the tests"
 	@echo "make coverage   the tests again, with a coverage floor"
 	@echo "make test-all   the slow tests too"
+	@echo "make crash      200 processes killed while their orders fly (ARGS='--runs 1000 --seed 2')"
 	@echo "make lint       ruff, mypy, import contract, bandit, secret scan"
 	@echo "make audit      known vulnerabilities of the locked packages (asks the network)"
 	@echo "make bench      speed against the peers; make peers builds their environments"
@@ -58,6 +59,9 @@ coverage: venv
 
 test-all: venv
 	$(PY) -m pytest -m "not gpu and not bench" $(ARGS)
+
+crash: venv
+	PYTHONPATH=.:kernels $(PY) -m tests.execution.crash $(ARGS)
 
 lint: venv
 	$(VENV)/bin/ruff check .

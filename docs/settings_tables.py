@@ -15,6 +15,7 @@ from schwabot.config import SOURCES, InstrumentConfig, RunConfig, conf_dir, regi
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.instrument import Instrument
 from schwabot.tensors.device import DeviceConfig
+from schwabot.ticks.ccxt_settings import CcxtConfig
 from schwabot.ticks.presets import ColumnMap
 from schwabot.ticks.store import StoreConfig
 from schwabot.ticks.synthetic import SyntheticConfig
@@ -27,6 +28,7 @@ WHERE_DESCRIBED = {
     SOURCES["synthetic"]: SyntheticConfig,
     SOURCES["table"]: TableConfig,
     SOURCES["store"]: StoreConfig,
+    SOURCES["ccxt"]: CcxtConfig,
     InstrumentConfig: Instrument,
 }
 REFERENCE = "stream that `basis_bp` is measured against; absent = first spot stream by name, else first"
@@ -82,7 +84,7 @@ def tables() -> str:
         for name in SOURCES:
             config[name] = OmegaConf.to_container(compose("config", overrides=[f"source={name}"]))
     base: Any = config["synthetic"]
-    top = {name: base[name] for name in ("mode", "checkpoint", "batch_events", "profile")}
+    top = {name: base[name] for name in ("mode", "checkpoint", "batch_events", "profile", "reload")}
     said = meanings(RunConfig)
     lines = ["### The run", "", "| setting | default | meaning |", "|---|---|---|"]
     lines += [f"| `{name}` | {shown(value)} | {said[name]} |" for name, value in top.items()] + [""]
@@ -102,6 +104,7 @@ def tables() -> str:
         ("latency", "Venue clocks"),
         ("skill", "Skill"),
         ("sinks", "Sinks"),
+        ("notify", "Alerts"),
         ("convert", "Convert"),
         ("leadlag", "Lead-lag"),
         ("fit", "Fit"),
@@ -109,6 +112,7 @@ def tables() -> str:
         ("simulation", "Simulated exchange"),
         ("sweep", "Sweep"),
         ("cluster", "Cluster"),
+        ("live", "Live runs"),
     ):
         schema = type(getattr(RunConfig(), name))
         assert is_dataclass(schema)

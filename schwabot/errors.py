@@ -7,8 +7,11 @@
     │   └── PolicyError                      a policy or signal of one's own that can't be used; says file and line
     ├── DeviceError (RuntimeError)           a device that was required and is not there
     ├── ClusterError (RuntimeError)          a cluster that can't be used, or lost its workers
+    ├── VenueError (RuntimeError)            a venue that can't be reached, or refuses
+    ├── JournalError (RuntimeError)          a journal of orders that can't be used
     ├── StateError (ValueError)              saved state that does not fit the graph it is given to, or a graph in use
     ├── FitError (ValueError)                data that can't tell what was to be fitted
+    ├── SendError (RuntimeError)             a messenger that did not take an alert
     └── DataError (ValueError)               bad input; says file and line
         ├── CorruptFileError                 a file that ends early or does not unpack
         ├── EmptyFileError                   a file without a single row
@@ -76,12 +79,24 @@ class ClusterError(SchwabotError, RuntimeError):
     """A cluster that can't be reached, gives no worker, or lost too many of them."""
 
 
+class VenueError(SchwabotError, RuntimeError):
+    """A venue that can't be reached, or refuses what it is asked."""
+
+
+class JournalError(SchwabotError, RuntimeError):
+    """A journal of orders that is in use, of another version, or told something twice."""
+
+
 class StateError(SchwabotError, ValueError):
     """Saved or passed state does not fit the module it is given to, or another thread is using the module."""
 
 
 class FitError(SchwabotError, ValueError):
     """The data can't tell what was to be fitted: too little of it, or nothing in it moves."""
+
+
+class SendError(SchwabotError, RuntimeError):
+    """A messenger did not take an alert that had to arrive."""
 
 
 class DataError(SchwabotError, ValueError):

@@ -21,11 +21,12 @@ from schwabot.errors import CrossedQuoteError, DeviceError
 from schwabot.modules.device_graph import DeviceGraph
 from schwabot.modules.graph import Graph
 from schwabot.pipeline import Pipeline
-from schwabot.records.audit import StepRecord
+from schwabot.records.audit import FallbackEvent, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Kind, Ticks
 from schwabot.sinks.base import RunHeader
 from schwabot.sinks.progress import Progress
+from schwabot.ticks.merge import blank
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot_kernels.graph.op import graph as graph_op
 
@@ -67,6 +68,27 @@ class Troubled(SyntheticFeed):
             yield ticks
 
 
+class Telling(SyntheticFeed):
+    """A synthetic feed that waits after every batch, and has something to tell after the first and at its end."""
+
+    def __init__(self, config: SyntheticConfig) -> None:
+        super().__init__(config)
+        self.events: list[FallbackEvent] = []
+
+    def take_events(self) -> tuple[FallbackEvent, ...]:
+        told, self.events = self.events, []
+        return tuple(told)
+
+    def batches(self, max_events: int = 65_536) -> Iterator[Ticks]:
+        for number, ticks in enumerate(super().batches(max_events)):
+            yield ticks
+            if number == 0:
+                self.events.append(FallbackEvent(1, "feed.a", "websocket", "rest", "closed"))
+            yield blank(self.instruments, 0)
+            yield blank(self.instruments, 0)
+        self.events.append(FallbackEvent(2, "feed.a", "rest", "dropped", "closed, too"))
+
+
 def run(
     feed: SyntheticFeed, batch_events: int = 65_536, edge: int | None = None, **options: Any
 ) -> tuple[dict[str, Any], Kept]:
@@ -94,6 +116,36 @@ def test_batches_change_no_number(batch_events: int, edge: int | None) -> None:
     assert len(kept.records) > 4
     assert facts(cut) == facts(whole)
     assert whole["events"] == 4000 == whole["quotes"] + whole["trades"] == sum(whole["lanes"].values())
+
+
+def test_a_feed_that_waits_and_has_something_to_tell() -> None:
+    whole, usual = run(SyntheticFeed(CONFIG), 1000)
+    summary, kept = run(Telling(CONFIG), 1000)
+    told = [(len(record.ts_recv_ns), record.fallbacks) for record in kept.records]
+    fallbacks = [one for _, found in told for one in found if one.component == "feed.a"]
+    assert [(one.before, one.after) for one in fallbacks] == [("websocket", "rest"), ("rest", "dropped")]
+    assert told[1] == (0, tuple(fallbacks[:1]))  # at once, and not with the next rows
+    assert len(told) == len(usual.records) + 1  # where there is nothing to tell, there is no record
+    assert facts(summary) | {"fallbacks": 0} == facts(whole) | {"fallbacks": 0}
+    assert summary["fallbacks"] == whole["fallbacks"] + 2
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_batch_of_no_rows_changes_nothing(on_device: bool) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=1_500, streams=2))
+    graphs = [Pipeline(feed.instruments) for _ in range(2)]
+    for one in graphs:
+        if on_device:
+            one.run_on(DeviceGraph(one.graph, torch.device("cpu"), one.graph.initial_state(), call=graph_op))
+    for ticks in feed.batches(500):
+        records = [one.step(ticks) for one in graphs]
+        assert np.array_equal(records[0].signals.ghost_bp, records[1].signals.ghost_bp, equal_nan=True)
+        empty = graphs[1].step(blank(feed.instruments, 0))
+        assert (len(empty.ts_recv_ns), len(empty.decisions.ts_ns), empty.fallbacks) == (0, 0, ())
+    done, cut = (one.state for one in graphs)
+    assert done.keys() == cut.keys()
+    for name in done.keys() - {"pipeline.batches"}:
+        assert torch.equal(done[name].nan_to_num(), cut[name].nan_to_num()), name
 
 
 def test_counts_by_hand() -> None:

@@ -66,7 +66,7 @@ class SimulatedBroker:
         self.parameters = policy.row(dict(parameters))[None, :]
         self._run = make_simulator(policy.policy, policy.event_of, policy.params_of, policy.key)
         self._state = new_state(len(recorder.builder.instruments), policy.memory, FIRST_LOG, FIRST_LOG)
-        self._played = 0
+        self._played = self._told_rows = 0
         recorder.warm_up()
         self._play(0, final=False)  # compiles it before any rate is counted
 
@@ -83,6 +83,19 @@ class SimulatedBroker:
     def finish(self) -> None:
         """No more rows will come: play those that waited."""
         self._advance(final=True)
+
+    def check_sums(self) -> None:
+        """Refuse to go on where a sum may have left 64 bits; ``row`` does not look.
+
+        Raises:
+            ConfigError: it may have.
+        """
+        self._check(self._state.counts)
+
+    @property
+    def told_rows(self) -> int:
+        """Rows that ``forget`` kept besides the newest ones."""
+        return self._told_rows
 
     def forget(self, newest: int) -> None:
         """Drop rows of the market that nothing asks for any more, so that a run may go on for months.
@@ -110,6 +123,7 @@ class SimulatedBroker:
         for log, column in ((self._state.fills, FILL_ROW), (self._state.orders_log, ORDER_ROW)):
             log[:, column] = number[log[:, column]]
         self._played = int(clock[NEXT])
+        self._told_rows = len(kept) - (rows - first)
 
     def _told_of(self, rows: int) -> list[Int64]:
         """Rows that tables and curves are made of: of fills, orders and samples, and the quotes known at them."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 from schwabot.errors import ConfigError
+from schwabot.records.audit import FallbackEvent, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Ticks
 
@@ -40,9 +42,21 @@ class Feed(Protocol):
     def batches(self, max_events: int = 65_536) -> Iterator[Ticks]:
         """Yield batches of 1 to ``max_events`` rows, in order; once.
 
+        A source that waits for its rows also yields an empty batch where none came for a while, so that whoever reads
+        it can look after other things.
+
         Raises:
             ConfigError: it was called before.
         """
+        ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A feed to which things happen beside rows: a source that was lost, or came back."""
+
+    def take_events(self) -> tuple[FallbackEvent, ...]:
+        """What happened since the last call, in order."""
         ...
 
 
@@ -69,3 +83,13 @@ class ReadOnce:
         if self._begun:
             raise ConfigError("this feed was already read, which goes once: open its source again")
         self._begun = True
+
+
+def events_of(feed: Feed) -> tuple[FallbackEvent, ...]:
+    """What a feed has to tell since it was asked last: switches of source, rows lost."""
+    return feed.take_events() if isinstance(feed, Telling) else ()
+
+
+def with_events(record: StepRecord, told: tuple[FallbackEvent, ...]) -> StepRecord:
+    """A record with what the feed told, before what the graph did."""
+    return replace(record, fallbacks=(*told, *record.fallbacks)) if told else record

@@ -10,11 +10,13 @@ leaves is in the store once recording goes on.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from schwabot.errors import ConfigError
+from schwabot.records.audit import FallbackEvent
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Gap, Ticks
 from schwabot.ticks.store_writer import StoreReport, StoreWriter
@@ -81,6 +83,8 @@ class Recorder:
         self._before = self._writer.ends()
         self._rows = 0
         self._began_ns: int | None = None
+        self._streams = {one.stream for one in instruments}
+        self._away: dict[str, FallbackEvent] = {}  # lines that left their websocket
 
     def __enter__(self) -> Self:
         return self
@@ -88,25 +92,53 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """What came is kept, also when the recording ends by an error."""
+        self.close()
+
+    def close(self) -> None:
+        """Keep what came, also when the recording ends by an error."""
+        now_ns = time.time_ns()
+        for left in self._away.values():
+            self.note(Gap(_stream_of(left), left.ts_ns, max(now_ns, left.ts_ns), _reason_of(left)))
         self._writer.checkpoint()
 
     def write(self, ticks: Ticks) -> None:
-        """Take one batch of at least one row, and finish the files when it is time."""
-        now_ns = int(ticks.ts_recv_ns[-1])
-        if self._before:
-            self._resumed(ticks)
-        if self._began_ns is None:
-            self._began_ns = int(ticks.ts_recv_ns[0])
-        self._writer.write(ticks)
-        self._rows += len(ticks)
+        """Take one batch of rows, perhaps none, and finish the files when it is time."""
+        if len(ticks):
+            now_ns = int(ticks.ts_recv_ns[-1])
+            if self._before:
+                self._resumed(ticks)
+            if self._began_ns is None:
+                self._began_ns = int(ticks.ts_recv_ns[0])
+            self._writer.write(ticks)
+            self._rows += len(ticks)
+        elif self._began_ns is None:
+            return
+        else:
+            now_ns = time.time_ns()
         if self._rows >= self._config.rotate_rows or now_ns - self._began_ns >= self._config.rotate_s * 1e9:
             self._writer.checkpoint()
             self._rows, self._began_ns = 0, None
 
+    def tell(self, event: FallbackEvent) -> None:
+        """Something happened to the feed. Rows it lost, or got from a poorer source, are a gap."""
+        stream = _stream_of(event)
+        if stream not in self._streams:
+            return
+        if event.after == "gapped":
+            self.note(Gap(stream, event.ts_ns, event.ts_ns, event.reason))
+        elif event.before == "websocket":
+            self._away[event.component] = event
+        elif event.after == "websocket" and (left := self._away.pop(event.component, None)):
+            self.note(Gap(stream, left.ts_ns, event.ts_ns, _reason_of(left)))
+
     def note(self, gap: Gap) -> None:
         """Rows of a stream were lost; the store says so from the next rotation on."""
         self._writer.gaps.append(gap)
+
+    @property
+    def gaps(self) -> int:
+        """Gaps noted so far."""
+        return len(self._writer.gaps)
 
     def report(self, dropped: dict[str, int]) -> StoreReport:
         """Sum up what was written."""
@@ -118,3 +150,12 @@ class Recorder:
             if instrument.stream in self._before and (own := ticks.ts_recv_ns[ticks.stream == v]).size:
                 last_ns = self._before.pop(instrument.stream)
                 self.note(Gap(instrument.stream, last_ns, int(own[0]), "nothing was recorded"))
+
+
+def _stream_of(event: FallbackEvent) -> str:
+    """Its component is ``venue:symbol``, perhaps followed by a word for what of it."""
+    return event.component.partition(" ")[0]
+
+
+def _reason_of(left: FallbackEvent) -> str:
+    return f"{left.after} in place of the {left.before}: {left.reason}"

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from schwabot.errors import StateError
+from schwabot.execution.risk import RiskGate
+from schwabot.execution.risk_gateway import RiskGateway
+from schwabot.execution.settings import RiskConfig
 from schwabot.execution.simulated import SimulatedBroker
 from schwabot.execution.venue import VenueBroker
 from schwabot.live_pipeline import LivePipeline
@@ -29,6 +32,10 @@ from schwabot_kernels.simulate.records import CASH, POSITION
 
 CONFIG = SimulationConfig(entry_ms=3.0, response_ms=2.0)
 SYNTHETIC = SyntheticConfig(events=6_000)
+LOOSE = RiskConfig(max_order_notional=1e12, max_notional=1e12, max_total_notional=1e12, max_orders_per_s=1e6,
+                   order_burst=10**6, collar_bp=1e4, quote_age_s=1e6, feed_age_s=1e6, max_daily_loss=1e12,
+                   max_drawdown=1e12)  # fmt: skip
+"""Refuses nothing here, so that what comes out is a backtest's."""
 
 
 class Exchange:
@@ -130,16 +137,20 @@ def test_what_a_backtest_comes_to(policy: Policy) -> None:
 
     exchange = Exchange(backtest.recorder.builder.market, backtest.rules)
     feed = SyntheticFeed(SYNTHETIC)
-    venue = VenueBroker(recorder(policy, feed), {}, exchange, "test")
+    gated = RiskGateway(exchange, RiskGate(LOOSE, feed.instruments), feed.instruments, lambda: exchange.now_ns)
+    venue = VenueBroker(recorder(policy, feed), {}, gated, "test")
 
     def on_row(row: Row, signals: SignalColumns) -> None:
         exchange.now_ns, exchange.row = row.ts_recv_ns, venue.recorder.builder.rows
+        gated.observe(row, signals)
         venue.row(row, signals)
 
     live = LivePipeline(feed.instruments, on_row=on_row)
     for ticks in feed.batches(20):
         live.step(ticks)
     venue.finish()
+    assert gated.gate.refused == {}
+    assert gated.position(feed.instruments[2].stream) == venue._state.counts[0, POSITION]
     wanted, found = backtest.outcome(), venue.outcome()
     assert len(wanted.fills) > 10
     rejected = [s.ORDER_ARRIVAL_NS, s.ORDER_ARRIVAL_NS + 1, s.ORDER_ARRIVAL_NS + 2, s.ORDER_END_NS, s.ORDER_END]

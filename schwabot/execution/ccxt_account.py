@@ -1,0 +1,358 @@
+"""An account at one venue, through ccxt: orders, fills and holdings as whole lots, ticks and exact decimals.
+
+ccxt is imported when an account is made. Errors carry no address and no key: addresses of signed requests hold both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+from schwabot.errors import VenueError
+from schwabot.execution.order_tracker import CANCELED, CLOSED, EXPIRED, OPEN, REJECTED, OrderSeen, TradeSeen
+from schwabot.execution.risk import VenueLimits
+from schwabot.records.instrument import Instrument
+from schwabot.records.order import Action, Request
+
+MS = 1_000_000
+_STATUS = {"open": OPEN, "canceling": OPEN, "closed": CLOSED, "canceled": CANCELED, "expired": EXPIRED,
+           "expired_in_match": EXPIRED, "rejected": REJECTED}  # fmt: skip
+_PAGE = 500
+_WINDOW_MS = 6 * 86_400_000
+_DEFAULT_WAIT_S, _MOST_WAIT_S = 5.0, 600.0
+
+
+class Fate(Enum):
+    """What became of a request that failed."""
+
+    REFUSED = "refused"
+    """The venue did not carry it out."""
+    LOST = "lost"
+    """Nobody knows: it may have been carried out."""
+    THROTTLED = "throttled"
+    """Not carried out: too many requests."""
+    ABSENT = "absent"
+    """What it was about is not there."""
+
+
+class Trouble(VenueError):  # noqa: N818 - it says what became of it
+    """A request that failed.
+
+    Args:
+        fate: what became of it.
+        what: in the venue's words.
+        wait_s: how long to leave the venue alone.
+    """
+
+    def __init__(self, fate: Fate, what: str, wait_s: float = 0.0) -> None:
+        super().__init__(what)
+        self.fate, self.wait_s = fate, wait_s
+
+
+class CcxtAccount:
+    """One venue's account; every coroutine belongs to one event loop.
+
+    Args:
+        venue: ccxt's id.
+        instruments: that may be traded there.
+        options: for ccxt's constructor: keys, addresses.
+        recv_window_ms: a signed request is void after this long.
+        timeout_s: of one request.
+
+    Raises:
+        VenueError: ccxt has no such venue.
+    """
+
+    def __init__(
+        self, venue: str, instruments: Sequence[Instrument], options: Mapping[str, Any], recv_window_ms: int = 5_000,
+        timeout_s: float = 5.0,
+    ) -> None:  # fmt: skip
+        import ccxt
+        import ccxt.pro
+
+        if not hasattr(ccxt.pro, venue):
+            raise VenueError(f"ccxt has no websocket venue {venue}")
+        self.venue = venue
+        self.instruments = {one.stream: one for one in instruments}
+        self._ccxt = ccxt
+        inner = {"adjustForTimeDifference": True, "recvWindow": recv_window_ms, **options.get("options", {})}
+        # ccxt's own throttle would let orders and cancels wait behind what is asked for in the background. How many
+        # orders leave is the risk gate's to say, and a venue's 429 is heeded.
+        given = {"enableRateLimit": False, "timeout": int(timeout_s * 1e3), **options, "options": inner}
+        self._secret = [str(given[name]) for name in ("apiKey", "secret", "password", "uid") if given.get(name)]
+        self._exchange: Any = getattr(ccxt.pro, venue)(given)
+        self._by_symbol = {one.symbol: one for one in instruments}
+
+    async def connect(self) -> dict[str, VenueLimits]:
+        """Load the markets and set the clock; the venue's filters by stream.
+
+        Raises:
+            VenueError: it can't be reached, or does not list a stream.
+        """
+        await self._ask(self._exchange.load_markets())
+        limits = {}
+        for stream, one in self.instruments.items():
+            market = self._exchange.markets.get(one.symbol)
+            if market is None:
+                raise VenueError(f"{self.venue} does not list {one.symbol}")
+            limits[stream] = self._limits(one, market["limits"], market.get("info") or {})
+        return limits
+
+    async def close(self) -> None:
+        """Close all connections."""
+        with suppress(Exception):
+            await self._exchange.close()
+
+    async def place(self, request: Request, lots: int) -> tuple[OrderSeen, list[TradeSeen]]:
+        """Send an order: immediate or cancel for a take, post-only for everything else.
+
+        Raises:
+            Trouble: it was not placed, or nobody knows.
+        """
+        one = self.instruments[request.stream]
+        takes = request.action is Action.TAKE
+        how = {"timeInForce": "IOC"} if takes else {"postOnly": True}
+        side, amount = "buy" if request.side > 0 else "sell", float(_step(one.lot_size) * lots)
+        price = float(_step(one.tick_size) * request.price_ticks)
+        answer = await self._ask(
+            self._exchange.create_order(
+                one.symbol, "limit", side, amount, price, {"clientOrderId": request.client_id, **how}
+            )
+        )
+        seen = self._order(one, answer)
+        if not seen.client_id:
+            seen = seen._replace(client_id=request.client_id)
+        trades = [
+            self._trade(
+                one, {"timestamp": answer.get("timestamp"), **_given(each), "order": seen.venue_id}, taker=takes
+            )
+            for each in answer.get("trades") or []
+            if each.get("id") and each.get("fee") and (takes or each.get("takerOrMaker"))
+        ]
+        return seen._replace(status=seen.status or OPEN), trades
+
+    async def cancel(self, request: Request, venue_id: str | None) -> OrderSeen:
+        """Cancel an order.
+
+        Raises:
+            Trouble: it was not cancelled, is not there, or nobody knows.
+        """
+        one = self.instruments[request.stream]
+        params = {} if venue_id else {"clientOrderId": request.client_id}
+        answer = await self._ask(self._exchange.cancel_order(venue_id or "", one.symbol, params))
+        return self._order(one, answer)._replace(client_id=request.client_id)
+
+    async def order(self, request: Request, venue_id: str | None) -> OrderSeen:
+        """What the venue knows of an order.
+
+        Raises:
+            Trouble: it does not know it, or can't be asked.
+        """
+        one = self.instruments[request.stream]
+        params = {} if venue_id else {"clientOrderId": request.client_id}
+        return self._order(one, await self._ask(self._exchange.fetch_order(venue_id or "", one.symbol, params)))
+
+    async def open_orders(self, stream: str) -> list[OrderSeen]:
+        """All open orders of a stream, ours and others'.
+
+        Raises:
+            Trouble: the venue can't be asked.
+        """
+        one = self.instruments[stream]
+        return [self._order(one, each) for each in await self._ask(self._exchange.fetch_open_orders(one.symbol))]
+
+    async def trades(self, stream: str, since_ns: int) -> list[TradeSeen]:
+        """All fills of the account in a stream since then, oldest first.
+
+        Raises:
+            Trouble: the venue can't be asked.
+        """
+        one, since_ms = self.instruments[stream], since_ns // MS
+        found: dict[str, TradeSeen] = {}
+        while True:
+            page = await self._ask(self._exchange.fetch_my_trades(one.symbol, since_ms, _PAGE))
+            new = [trade for each in page if (trade := self._trade(one, each)).trade_id not in found]
+            found |= {trade.trade_id: trade for trade in new}
+            if new and len(page) >= _PAGE:
+                since_ms = max(trade.ts_event_ns // MS for trade in new)
+            elif since_ms + _WINDOW_MS < self._exchange.milliseconds():  # venues answer for some days at once
+                since_ms += _WINDOW_MS
+            else:
+                return list(found.values())
+
+    async def holdings(self) -> dict[str, Decimal]:
+        """Balances by currency on spot, positions in units of quantity by stream of contracts.
+
+        Raises:
+            Trouble: the venue can't be asked.
+        """
+        held: dict[str, Decimal] = {}
+        spot = [one for one in self.instruments.values() if one.is_spot]
+        contracts = [one for one in self.instruments.values() if not one.is_spot]
+        if spot:
+            totals = (await self._ask(self._exchange.fetch_balance())).get("total") or {}
+            for currency in sorted({name for one in spot for name in (one.base, one.quote)}):
+                held[currency] = _exact(totals.get(currency) or 0)
+        if contracts:
+            held |= {one.stream: Decimal(0) for one in contracts}
+            for each in await self._ask(self._exchange.fetch_positions([one.symbol for one in contracts])):
+                amount = abs(_exact(each.get("contracts") or 0))
+                held[self._by_symbol[each["symbol"]].stream] += -amount if each.get("side") == "short" else amount
+        return held
+
+    async def watch(
+        self, on_order: Callable[[OrderSeen], None], on_trade: Callable[[TradeSeen], None],
+        on_line: Callable[[bool], None],
+    ) -> None:  # fmt: skip
+        """Listen to the account's stream for ever; what it misses is asked for elsewhere.
+
+        Args:
+            on_order: told of each order.
+            on_trade: told of each fill.
+            on_line: told whether the stream is up; after it was down something may have been missed.
+        """
+        has = self._exchange.has
+        loops = []
+        if has.get("watchOrders"):
+            loops.append(
+                self._listen(self._exchange.watch_orders, lambda each: self._told_order(each, on_order), on_line)
+            )
+        if has.get("watchMyTrades"):
+            loops.append(
+                self._listen(self._exchange.watch_my_trades, lambda each: self._told_trade(each, on_trade), on_line)
+            )
+        await asyncio.gather(*loops)
+
+    async def _listen(
+        self, ask: Callable[[], Any], tell: Callable[[Any], None], on_line: Callable[[bool], None]
+    ) -> None:
+        failures = 0
+        while True:
+            try:
+                for each in list(await ask()):
+                    tell(each)
+                failures = 0
+                on_line(True)
+            except VenueError:
+                raise
+            except Exception:  # noqa: BLE001 - ccxt's own code fails in any way when a socket closes at the wrong moment
+                on_line(False)
+                failures += 1
+                await asyncio.sleep(min(0.1 * 2**failures, 10.0) * random.uniform(0.5, 1.0))  # nosec
+
+    def _told_order(self, each: Mapping[str, Any], tell: Callable[[OrderSeen], None]) -> None:
+        if one := self._by_symbol.get(each["symbol"]):
+            tell(self._order(one, each))
+
+    def _told_trade(self, each: Mapping[str, Any], tell: Callable[[TradeSeen], None]) -> None:
+        if one := self._by_symbol.get(each["symbol"]):
+            tell(self._trade(one, each))
+
+    async def _ask(self, call: Any) -> Any:
+        try:
+            return await call
+        except self._ccxt.InvalidNonce as error:
+            await self._set_clock()
+            raise self._trouble(error) from None
+        except self._ccxt.BaseError as error:
+            raise self._trouble(error) from None
+        except (OSError, TimeoutError) as error:
+            raise Trouble(Fate.LOST, f"{self.venue}: {type(error).__name__}") from None
+
+    async def _set_clock(self) -> None:
+        """Learn anew how far the venue's clock is from ours; the next such error tries again."""
+        if self._exchange.has.get("fetchTime"):
+            with suppress(self._ccxt.BaseError):
+                await self._exchange.load_time_difference()
+
+    def _trouble(self, error: Exception) -> Trouble:
+        ccxt, said = self._ccxt, str(error)
+        what = f"{self.venue}: {type(error).__name__}: {self._clean(said)}"
+        if isinstance(error, ccxt.OrderNotFound) or re.search(r'"code":\s*-2011\b', said):
+            return Trouble(Fate.ABSENT, what)
+        if isinstance(error, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
+            sure = isinstance(error, ccxt.RateLimitExceeded) or re.match(rf"{self.venue} (418|429) ", said)
+            return Trouble(Fate.THROTTLED if sure else Fate.LOST, what, self._wait_s())
+        if re.search("duplicat", said, re.IGNORECASE):  # it is there
+            return Trouble(Fate.LOST, what)
+        if isinstance(error, ccxt.InvalidNonce):
+            return Trouble(Fate.REFUSED, what)
+        # Of an error that ccxt knows by no better name than this nobody knows whether the order was taken.
+        known = isinstance(error, ccxt.ExchangeError) and type(error) is not ccxt.ExchangeError
+        return Trouble(Fate.REFUSED if known else Fate.LOST, what)
+
+    def _wait_s(self) -> float:
+        headers = {str(k).lower(): v for k, v in (self._exchange.last_response_headers or {}).items()}
+        try:
+            return min(float(headers.get("retry-after", _DEFAULT_WAIT_S)), _MOST_WAIT_S)
+        except ValueError:
+            return _DEFAULT_WAIT_S
+
+    def _clean(self, said: str) -> str:
+        for secret in self._secret:
+            said = said.replace(secret, "***")
+        return re.sub(r"\?\S+", "", said)[:300]
+
+    def _limits(self, one: Instrument, limits: Mapping[str, Any], info: Mapping[str, Any]) -> VenueLimits:
+        amount, cost = limits.get("amount") or {}, limits.get("cost") or {}
+        lot = _step(one.lot_size)
+        least, most = amount.get("min"), amount.get("max")
+        open_orders = next(
+            (int(each["maxNumOrders"]) for each in info.get("filters") or [] if each.get("maxNumOrders")), 0
+        )
+        return VenueLimits(
+            min_lots=-int(-_exact(least) // lot) if least else 0,
+            max_lots=int(_exact(most) // lot) if most else 0,
+            min_notional=float(cost.get("min") or 0.0),
+            max_open_orders=open_orders,
+        )
+
+    def _order(self, one: Instrument, each: Mapping[str, Any]) -> OrderSeen:
+        ms = each.get("lastUpdateTimestamp") or each.get("lastTradeTimestamp") or each.get("timestamp") or 0
+        return OrderSeen(
+            stream=one.stream,
+            client_id=each.get("clientOrderId") or "",
+            venue_id=str(each.get("id") or ""),
+            status=_STATUS.get(each.get("status") or "", ""),
+            lots=self._count(one, each.get("amount") or 0, one.lot_size, "quantity"),
+            filled_lots=self._count(one, each.get("filled") or 0, one.lot_size, "quantity"),
+            ts_event_ns=int(ms) * MS,
+        )
+
+    def _trade(self, one: Instrument, each: Mapping[str, Any], *, taker: bool = False) -> TradeSeen:
+        fee = each.get("fee") or {}
+        return TradeSeen(
+            stream=one.stream,
+            venue_id=str(each["order"]),
+            trade_id=str(each["id"]),
+            lots=self._count(one, each["amount"], one.lot_size, "quantity"),
+            price_ticks=self._count(one, each["price"], one.tick_size, "price"),
+            maker=each.get("takerOrMaker") == "maker" and not taker,
+            fee=_exact(fee.get("cost") or 0),
+            fee_currency=fee.get("currency") or "",
+            ts_event_ns=int(each.get("timestamp") or 0) * MS,
+        )
+
+    def _count(self, one: Instrument, amount: Any, step: float, what: str) -> int:
+        count = _exact(amount) / _step(step)
+        if count != int(count):
+            raise VenueError(f"{one.stream}: {what} {amount} is no whole number of {step:g}")
+        return int(count)
+
+
+def _given(each: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in each.items() if value is not None}
+
+
+def _exact(number: Any) -> Decimal:
+    return Decimal(str(number))
+
+
+def _step(size: float) -> Decimal:
+    return Decimal(repr(float(size)))

@@ -1,0 +1,231 @@
+"""Our books beside the venue's: what the journal's fills make of where counting began, against what is held there.
+
+    held = baseline + Σ fills − fees      per currency on spot, per stream of contracts
+
+The first look at an account is where counting begins. On spot, what was there then is not ours to trade.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from decimal import ROUND_FLOOR, Decimal
+from typing import NamedTuple
+
+from schwabot.execution.ccxt_account import CcxtAccount
+from schwabot.execution.journal import Fill, Journal, OrderState
+from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk
+from schwabot.execution.order_tracker import OrderSeen, TradeSeen
+from schwabot.execution.settings import GatewayConfig
+from schwabot.records.instrument import Instrument
+from schwabot.records.order import Action
+
+_NOISE = Decimal("1e-7")
+"""Venues print balances to eight decimals and round each fee by itself."""
+
+
+class Adopted(NamedTuple):
+    """A position to begin with: lots, and their average price in ticks."""
+
+    lots: int
+    entry_ticks: float
+
+
+def step(size: float) -> Decimal:
+    """The decimal that was meant."""
+    return Decimal(repr(float(size)))
+
+
+def items(instruments: Mapping[str, Instrument]) -> list[str]:
+    """What is counted of a venue: currencies of its spot streams, and its contracts."""
+    spot = {name for one in instruments.values() if one.is_spot for name in (one.base, one.quote)}
+    return sorted(spot) + sorted(stream for stream, one in instruments.items() if not one.is_spot)
+
+
+def change(one: Instrument, fill: Fill, item: str) -> Decimal:
+    """What a fill changes of something that is counted.
+
+    Example:
+        >>> spot = Instrument("binance:BTC/USDT", tick_size=0.01, lot_size=1e-5)
+        >>> fill = Fill(spot.stream, "x", "a-0", "1", -1, 2, 5_000_000, True, Decimal("0.001"), "USDT", 0, 0)
+        >>> str(change(spot, fill, "BTC")), str(change(spot, fill, "USDT"))
+        ('-0.00002', '0.99900')
+    """
+    amount = fill.side * fill.lots * step(one.lot_size)
+    if not one.is_spot:
+        return amount if item == fill.stream else Decimal(0)
+    total = Decimal(0)
+    if item == one.base:
+        total += amount
+    if item == one.quote:
+        total -= amount * fill.price_ticks * step(one.tick_size)
+    return total - fill.fee if item == fill.fee_currency else total
+
+
+def expected(journal: Journal, venue: str, instruments: Mapping[str, Instrument]) -> dict[str, Decimal]:
+    """What should be held, of everything whose counting has begun."""
+    found = {}
+    for item in items(instruments):
+        if (base := journal.baseline(venue, item)) is None:
+            continue
+        fills = (fill for fill in journal.fills(after=base.after_fill) if fill.stream in instruments)
+        found[item] = base.amount + sum((change(instruments[fill.stream], fill, item) for fill in fills), Decimal(0))
+    return found
+
+
+def differences(should: Mapping[str, Decimal], held: Mapping[str, Decimal]) -> list[str]:
+    """What is held that should not be, and the other way round.
+
+    Example:
+        >>> differences({"BTC": Decimal("1.5"), "USDT": Decimal("10")}, {"BTC": Decimal("1.4"), "USDT": Decimal("10")})
+        ['BTC: 1.4 is held, by our fills it should be 1.5']
+    """
+    return [
+        f"{item}: {_plain(held.get(item, Decimal(0)))} is held, by our fills it should be {_plain(amount)}"
+        for item, amount in should.items()
+        if abs(held.get(item, Decimal(0)) - amount) > _NOISE
+    ]
+
+
+def position(journal: Journal, one: Instrument, held: Mapping[str, Decimal]) -> Adopted:
+    """What a policy begins with: on spot what our fills came to, of a contract all that is held.
+
+    Args:
+        journal: of the fills.
+        one: the instrument.
+        held: at its venue, see ``CcxtAccount.holdings``.
+    """
+    item = one.base if one.is_spot else one.stream
+    base = journal.baseline(one.venue, item)
+    fills = journal.fills(one.stream, after=base.after_fill if base else 0)
+    traded = sum((change(one, fill, item) for fill in fills), Decimal(0))
+    amount = traded if one.is_spot else held.get(item, Decimal(0))
+    lots, entry = 0, 0.0
+    for fill in fills:
+        after = lots + fill.side * fill.lots
+        if lots * after <= 0:
+            entry = float(fill.price_ticks)
+        elif abs(after) > abs(lots):
+            entry = (abs(lots) * entry + fill.lots * fill.price_ticks) / abs(after)
+        lots = after
+    whole = int((abs(amount) / step(one.lot_size)).to_integral_value(ROUND_FLOOR))
+    return Adopted(whole if amount > 0 else -whole, entry)
+
+
+class Recovered(NamedTuple):
+    """What a start found.
+
+    Attributes:
+        positions: to begin with, by stream; those with nothing held and nothing traded are left out.
+        notes: what a person may want to know.
+        unexplained: what differs from the journal; trading must not begin.
+    """
+
+    positions: dict[str, Adopted]
+    notes: list[str]
+    unexplained: list[str]
+
+
+async def recover(
+    account: CcxtAccount, journal: Journal, config: GatewayConfig, now_ns: Callable[[], int], started_ns: int
+) -> Recovered:  # fmt: skip
+    """Bring the journal to where the venue is after whatever happened, and leave no order of ours open there.
+
+    Args:
+        account: at the venue.
+        journal: of all sessions.
+        config: how orders travel.
+        now_ns: time now.
+        started_ns: every earlier process was gone by then.
+
+    Raises:
+        VenueError: the venue can't be asked.
+    """
+    notes: list[str] = []
+    unexplained: list[str] = []
+    ledger = Ledger(journal, unexplained.append)
+    desk = OrderDesk(account, ledger, config, lambda: "recovering", unexplained.append, now_ns)
+    for number, (request, _, venue_id, _, _) in enumerate(journal.open_requests()):
+        if request.stream not in account.instruments:
+            continue
+        if request.action is Action.CANCEL:
+            journal.move(request.client_id, OrderState.DONE, now_ns(), what="recovered")
+            continue
+        as_order = Action.TAKE if request.action is Action.TAKE else Action.POST
+        with ledger.change(now_ns()) as tracker:
+            tracker.ask(dataclasses.replace(request, action=as_order, of=-1, number=number), now_ns())
+            if venue_id is not None:
+                tracker.order(OrderSeen(request.stream, request.client_id, venue_id, "", 0, 0, 0), now_ns())
+    for order in ledger.tracker.open_orders():
+        await desk.resolve(order, started_ns)
+        await desk.cancel(order)
+        await desk.complete(order)
+        notes.append(
+            f"{order.request.client_id}: {journal.states(order.request.client_id)[-1]}, left by an earlier run"
+        )
+    for stream in account.instruments:
+        for seen in await account.open_orders(stream):
+            if not seen.client_id.startswith(config.prefix):
+                notes.append(f"{stream}: order {seen.venue_id} is not ours and stays")
+                continue
+            await desk.cancel_stray(seen)
+            known = journal.request(seen.client_id) is not None
+            what = "is over by the journal" if known else "is not in the journal"
+            unexplained.append(f"{stream}: order {seen.client_id} was open and {what}; cancelled")
+        notes += await catch_up(account, journal, stream, now_ns())
+    held = await account.holdings()
+    unexplained += compare(account, journal, held, now_ns())
+    found = {stream: position(journal, one, held) for stream, one in account.instruments.items()}
+    return Recovered({stream: one for stream, one in found.items() if one.lots or one.entry_ticks}, notes, unexplained)
+
+
+async def catch_up(
+    account: CcxtAccount, journal: Journal, stream: str, now_ns: int,
+    tell: Callable[[None, list[TradeSeen]], None] | None = None,
+) -> list[str]:  # fmt: skip
+    """Write fills of a stream that the journal does not have; says which ones.
+
+    Args:
+        account: at the venue.
+        journal: that may lack some.
+        stream: of the fills.
+        now_ns: time now.
+        tell: told of all first, so that those of orders that are followed go the usual way.
+    """
+    notes: list[str] = []
+    since_ns = journal.last_fill_ns(stream)
+    if since_ns is None:
+        base = journal.baseline(account.venue, items(account.instruments)[0])
+        if base is None:
+            return []
+        since_ns = base.ts_ns
+    trades = await account.trades(stream, since_ns - 60 * SECOND)
+    if tell is not None:
+        tell(None, trades)
+    for trade in trades:
+        owner = journal.owner(stream, trade.venue_id)
+        request = None if owner is None else journal.request(owner)
+        if owner is None or request is None:
+            continue
+        fill = Fill(
+            stream, trade.trade_id, owner, trade.venue_id, request.side, trade.lots, trade.price_ticks, trade.maker,
+            trade.fee, trade.fee_currency, trade.ts_event_ns, now_ns,
+        )  # fmt: skip
+        if journal.fill(fill):
+            notes.append(f"{owner}: a fill of {trade.lots} lots was found at the venue")
+    return notes
+
+
+def compare(account: CcxtAccount, journal: Journal, held: Mapping[str, Decimal], now_ns: int) -> list[str]:
+    """What differs; where counting has not begun it begins now."""
+    should = expected(journal, account.venue, account.instruments)
+    fresh = [(item, held.get(item, Decimal(0))) for item in items(account.instruments) if item not in should]
+    if fresh:
+        journal.count_from(account.venue, fresh, now_ns, "first look")
+    found = [f"{account.venue}: {each}" for each in differences(should, held)]
+    journal.checked(account.venue, not found, "; ".join(found), now_ns)
+    return found
+
+
+def _plain(amount: Decimal) -> str:
+    return f"{amount.normalize():f}"

@@ -1,0 +1,223 @@
+"""The risk gate in front of a gateway: keeps what the gate needs to know, and answers for the venue what it refuses.
+
+    VenueBroker ─▶ RiskGateway ─▶ any gateway (simulated exchange, ccxt)
+
+A refused order ends with ``Ending.REFUSED``; a refused replace is told as too late: its order goes on as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import exp
+from typing import Protocol
+
+from schwabot.errors import StateError
+from schwabot.execution.risk import Refused, RiskGate, View, notional
+from schwabot.records.audit import SignalColumns
+from schwabot.records.instrument import Instrument
+from schwabot.records.market import Kind, Row
+from schwabot.records.order import Action, Ending, Report, Request, Told
+
+
+class Inner(Protocol):
+    """What is gated."""
+
+    def send(self, request: Request) -> None:
+        """Take a request."""
+        ...
+
+    def reports(self) -> Sequence[Report]:
+        """What was told since the last call."""
+        ...
+
+
+@dataclass(slots=True)
+class _Open:
+    """An order that can still fill."""
+
+    side: int
+    lots: int
+    changed: int = 0
+
+    @property
+    def worst(self) -> int:
+        return max(self.lots, self.changed)
+
+
+@dataclass(slots=True)
+class _Leg:
+    instrument: Instrument
+    position: int = 0
+    cash: float = 0.0  # quote currency; of an inverse contract its base
+    worth: float = 0.0  # quote currency
+    bid: int = 0
+    ask: int = 0
+    quote_ns: int | None = None
+    fair: float = float("nan")
+    lane: int = 0
+    open: dict[int, _Open] = field(default_factory=dict)
+
+    def lots(self, side: int) -> int:
+        return sum(order.worst for order in self.open.values() if order.side == side)
+
+    def worst_notional(self) -> float:
+        most = max(self.position + self.lots(1), -self.position + self.lots(-1), 0)
+        price = max(self.ask, self.bid)
+        return notional(self.instrument, most, price) if most else 0.0
+
+    def trade(self, side: int, lots: int, price_ticks: float, fee_bp: float) -> None:
+        one, worth = self.instrument, notional(self.instrument, lots, price_ticks)
+        price = price_ticks * one.tick_size
+        if one.inverse:
+            self.cash += side * worth / price - worth / price * fee_bp * 1e-4
+        else:
+            self.cash -= side * worth + worth * fee_bp * 1e-4
+        self.position += side * lots
+
+    def mark(self) -> None:
+        one, mid = self.instrument, (self.bid + self.ask) * 0.5
+        signed = notional(one, self.position, mid) * (1 if self.position > 0 else -1) if self.position else 0.0
+        if one.inverse:
+            price = mid * one.tick_size
+            self.worth = self.cash * price - signed
+        else:
+            self.worth = self.cash + signed
+
+
+class RiskGateway:
+    """Sends what the gate approves.
+
+    Args:
+        inner: where approved requests go.
+        gate: that decides.
+        instruments: V instruments, as in the rows.
+        now_ns: time now: the machine's where orders are real, so that rows that wait in a queue count as old.
+
+    Example:
+        >>> from schwabot.execution.settings import RiskConfig
+        >>> class Venue:
+        ...     def send(self, request): print("sent", request.client_id)
+        ...     def reports(self): return []
+        >>> spot = Instrument("binance:BTC/USDT", tick_size=0.01, lot_size=1e-5)
+        >>> gated = RiskGateway(Venue(), RiskGate(RiskConfig(), [spot]), [spot], lambda: 5)
+        >>> gated.send(Request(0, "a-0", spot.stream, Action.TAKE, 1, 1, 100, -1, 0, 5, 99, 100))
+        >>> gated.reports()[0].ending.name, gated.said
+        ('REFUSED', {0: 'stale: no quote yet'})
+    """
+
+    def __init__(
+        self, inner: Inner, gate: RiskGate, instruments: Sequence[Instrument], now_ns: Callable[[], int]
+    ) -> None:  # fmt: skip
+        self.inner, self.gate = inner, gate
+        self._now_ns = now_ns
+        self._rows = [_Leg(one) for one in instruments]
+        self._legs = {one.stream: leg for one, leg in zip(instruments, self._rows, strict=True)}
+        self._of: dict[int, tuple[_Leg, int]] = {}  # replaces under way: leg, and the order's number
+        self._leg: dict[int, _Leg] = {}
+        self._feed_ns: int | None = None
+        self._refused: list[Report] = []
+        self.said: dict[int, str] = {}
+        """Why requests were refused, by number."""
+
+    def adopt(self, stream: str, position: int, entry_ticks: float) -> None:
+        """Begin with a position that is there already, see ``VenueBroker.adopt``."""
+        leg = self._legs[stream]
+        leg.position = 0
+        leg.trade(1 if position > 0 else -1, abs(position), entry_ticks, 0.0)
+
+    def observe(self, row: Row, signals: SignalColumns) -> None:
+        """Learn of a row and the graph's answer [1] before anything is decided on it."""
+        leg, v = self._rows[row.stream], row.stream
+        self._feed_ns = row.ts_recv_ns
+        if row.kind == Kind.QUOTE:
+            leg.bid, leg.ask, leg.quote_ns = row.bid_ticks, row.ask_ticks, row.ts_recv_ns
+            if leg.position or leg.cash:
+                leg.mark()
+                self._tell_equity(row.ts_recv_ns)
+        leg.lane = int(signals.lane[0, v])
+        leg.fair = (leg.bid + leg.ask) * 0.5 * exp(float(signals.deviation_bp[0, v]) * 1e-4)
+
+    def position(self, stream: str) -> int:
+        """Lots held, as reported."""
+        return self._legs[stream].position
+
+    def send(self, request: Request) -> None:
+        """Send a request if it may leave; else say so with the next reports."""
+        leg = self._legs[request.stream]
+        now_ns = self._now_ns()
+        answer = self.gate.check(request, self._view(request, leg, now_ns))
+        if isinstance(answer, Refused):
+            self.said[request.number] = f"{answer.reason}: {answer.what}"
+            told, ending = Told.ENDED, Ending.REFUSED
+            if request.action is Action.REPLACE:
+                self._refused.append(Report(Told.TOO_LATE, request.number, now_ns, request=request.number))
+            else:
+                self._refused.append(Report(told, request.number, now_ns, request=request.number, ending=ending))
+            return
+        if request.action is Action.REPLACE:
+            leg.open[request.of].changed = request.lots
+            self._of[request.number] = (leg, request.of)
+        elif request.action is not Action.CANCEL:
+            leg.open[request.number] = _Open(request.side, request.lots)
+        self._leg[request.number] = leg
+        self.inner.send(request)
+
+    def reports(self) -> Sequence[Report]:
+        """What was told since the last call, refusals first."""
+        told, self._refused = [*self._refused, *self._learnt()], []
+        return told
+
+    def _learnt(self) -> Sequence[Report]:
+        told = self.inner.reports()
+        for report in told:
+            self._learn(report)
+        return told
+
+    def _view(self, request: Request, leg: _Leg, now_ns: int) -> View:
+        changed = leg.open.get(request.of) if request.action is Action.REPLACE else None
+        if request.action is Action.REPLACE and changed is None:
+            raise StateError(f"request {request.number} replaces order {request.of}, which is not open")
+        off = (changed.worst, changed.side) if changed else (0, 0)
+        return View(
+            now_ns=now_ns,
+            quote_ns=leg.quote_ns,
+            feed_ns=self._feed_ns,
+            bid_ticks=leg.bid,
+            ask_ticks=leg.ask,
+            fair_ticks=leg.fair,
+            lane=leg.lane,
+            position_lots=leg.position,
+            buy_lots=leg.lots(1) - (off[0] if off[1] > 0 else 0),
+            sell_lots=leg.lots(-1) - (off[0] if off[1] < 0 else 0),
+            changed_lots=off[0],
+            open_orders=len(leg.open),
+            others_notional=sum(other.worst_notional() for other in self._rows if other is not leg),
+        )
+
+    def _learn(self, report: Report) -> None:
+        leg = self._leg.get(report.number)
+        if leg is None:
+            raise StateError(f"a report of order {report.number}, which was not sent: {report}")
+        if report.told is Told.TOO_LATE:
+            if (change := self._of.pop(report.number, None)) and (order := change[0].open.get(change[1])):
+                order.changed = 0
+            return
+        order = leg.open.get(report.number)
+        if order is None:
+            raise StateError(f"a report of order {report.number}, which is not open: {report}")
+        if report.told is Told.FILL:
+            fee_bp = leg.instrument.maker_fee_bp if report.maker else leg.instrument.taker_fee_bp
+            leg.trade(order.side, report.lots, report.price_ticks, fee_bp)
+            order.lots -= report.lots
+            order.changed = max(0, order.changed - report.lots)
+            leg.mark()
+            self._tell_equity(report.ts_ns)
+        if report.told is Told.REPLACED:
+            leg.open[report.request] = _Open(order.side, report.lots)
+            self._of.pop(report.request, None)
+        if report.told is Told.REPLACED or report.ending is not None:
+            del leg.open[report.number]
+
+    def _tell_equity(self, ts_ns: int) -> None:
+        self.gate.equity(sum(leg.worth for leg in self._rows), ts_ns)

@@ -1,0 +1,1 @@
+"""Venues that are not at the other end of a network."""

@@ -1,0 +1,229 @@
+"""SIGKILL at random moments while orders fly and faults are on; after each restart the books must be the exchange's.
+
+    python -m tests.execution.crash --runs 200 --seed 1
+
+One process is the exchange, one after the other trades and is killed. A run's start recovers from the one before it and
+waits, while what it found is compared with the exchange's own list.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from schwabot.execution.ccxt_gateway import CcxtGateway
+from schwabot.execution.journal import Journal
+from schwabot.execution.risk import RiskGate, TradingState
+from schwabot.execution.settings import GatewayConfig, RiskConfig
+from schwabot.records.instrument import Instrument
+from schwabot.records.order import Action, Request, Told
+
+VENUE, SYMBOL = "binance", "BTCUSDT"
+DEPOSITS = {"USDT": "100000000", "BTC": "100"}
+CONFIG = GatewayConfig(recv_window_ms=500, timeout_s=0.4, poll_s=0.3, quiet_s=1.0, reconcile_s=0.4)
+LAST = {"FILLED": "filled", "CANCELED": "cancelled", "EXPIRED": "expired"}
+FAULTS = [
+    {"kind": "lost_answer", "path": "POST */order", "probability": 0.12},
+    {"kind": "lost_answer", "path": "DELETE */order", "probability": 0.1},
+    {"kind": "server_error", "path": "POST */order", "probability": 0.08},
+    {"kind": "server_error", "path": "GET */order", "probability": 0.1},
+    {"kind": "server_error", "path": "GET */myTrades", "probability": 0.1},
+    {"kind": "slow_answer", "path": "POST */order", "probability": 0.1, "seconds": 0.2},
+    {"kind": "slow_answer", "path": "POST */order", "probability": 0.04, "seconds": 0.7},
+    {"kind": "rate_limit", "path": "POST */order", "probability": 0.01, "seconds": 1},
+    {"kind": "disconnect", "stream": "user", "probability": 0.03},
+    {"kind": "gap", "stream": "user", "probability": 0.05},
+    {"kind": "duplicate", "stream": "user", "probability": 0.1},
+    {"kind": "reorder", "stream": "user", "probability": 0.1},
+    {"kind": "partial_cancel", "probability": 0.08},
+]
+
+
+def serve(seed: int) -> None:
+    """The exchange, until its input ends."""
+    from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+    from schwabot.venues.loopback import LoopbackExchange
+    from schwabot.venues.loopback.urls import KEY, SECRET, ccxt_options
+
+    feed = SyntheticFeed(SyntheticConfig(events=10**9, seed=seed))
+    with LoopbackExchange(feed, deposits=DEPOSITS, weight_per_minute=10**9) as exchange:
+        one = next(book.listing.instrument for book in exchange.books if book.listing.venue == VENUE)
+        options = {**ccxt_options(VENUE, exchange.port), "apiKey": KEY, "secret": SECRET}
+        told = {"port": exchange.port, "instrument": dataclasses.asdict(one), "options": options}
+        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+
+
+def ask(port: int, path: str, body: Any = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data, timeout=10) as answer:
+        return json.load(answer)
+
+
+def trade(told: dict[str, Any], folder: Path, run: int, seed: int, pipe: Any) -> None:
+    """One life: recover, say what was found, wait for the word, send orders until killed."""
+    one = Instrument(**told["instrument"])
+    requests: dict[int, Request] = {}
+    gate = RiskGate(RiskConfig(), [one])
+    session = f"sbcrash{run}"
+    journal = Journal(folder / "journal.db")
+    with CcxtGateway([one], {VENUE: told["options"]}, journal, gate, session, CONFIG) as gateway:
+        position = gateway.positions[one.stream].lots if gateway.positions else 0
+        pipe.send({"position": position, "state": gate.state.name, "why": [each.why for each in gate.changes]})
+        pipe.recv()
+        draw, resting, number = random.Random(seed * 1_000 + run), dict[int, int](), 0
+        while gate.state is TradingState.NORMAL:
+            for report in gateway.reports():
+                if report.told is Told.RESTS:
+                    resting[report.number] = 0
+                elif report.told is Told.FILL and report.number in resting:
+                    resting[report.number] += report.lots
+                elif report.told is Told.REPLACED:
+                    resting[report.request] = resting.get(report.number, 0)
+                if report.told is Told.REPLACED or report.ending is not None:
+                    resting.pop(report.number, None)
+            touch = ask(told["port"], f"/api/v3/ticker/bookTicker?symbol={SYMBOL}")
+            bid, ask_ = (
+                round(Decimal(touch[name]) / Decimal(repr(one.tick_size))) for name in ("bidPrice", "askPrice")
+            )
+            side = draw.choice([1, -1])
+            action = draw.choice([Action.TAKE, Action.POST, Action.POST, Action.CANCEL, Action.REPLACE])
+            of, filled = -1, 0
+            price = (ask_ + 200 if side > 0 else bid - 200) if action is Action.TAKE else bid if side > 0 else ask_
+            if action in (Action.CANCEL, Action.REPLACE):
+                if not resting:
+                    continue
+                of = draw.choice(list(resting))
+                filled = resting.pop(of)
+                side = requests[of].side
+                price = bid if side > 0 else ask_
+            lots = 0 if action is Action.CANCEL else draw.randint(1_000, 60_000)
+            request = Request(
+                number, f"{session}-{number}", one.stream, action, side, lots, 0 if not lots else price, of, filled,
+                time.time_ns(), bid, ask_,
+            )  # fmt: skip
+            requests[number] = request
+            number += 1
+            gateway.send(request)
+            time.sleep(draw.expovariate(40.0))
+        pipe.send({"state": gate.state.name, "why": [each.why for each in gate.changes]})
+        time.sleep(3600)
+
+
+def check(told: dict[str, Any], folder: Path, found: dict[str, Any]) -> Counter[str]:
+    """Compare a recovered journal with the exchange's own list; what there was, by its last state."""
+    truth = ask(told["port"], "/loopback/state")["accounts"][VENUE]
+    assert found["state"] == "NORMAL", found
+    with sqlite3.connect(folder / "journal.db") as database:
+        rows = database.execute(
+            """SELECT r.client_id, r.action, (SELECT state FROM transitions t WHERE t.client_id = r.client_id
+            ORDER BY id DESC LIMIT 1) FROM requests r"""
+        ).fetchall()
+        fills = database.execute("SELECT trade_id, client_id, side, lots, price_ticks FROM fills").fetchall()
+    database.close()
+    ours = {name: state for name, action, state in rows if action != Action.CANCEL}
+    there = Counter(order["clientOrderId"] for order in truth["orders"])
+    assert not [name for name, times in there.items() if times > 1], "sent twice"
+    assert set(there) <= set(ours), "at the exchange and not in the journal"
+    statuses = {order["clientOrderId"]: LAST.get(order["status"], order["status"]) for order in truth["orders"]}
+    wrong = {name: (state, statuses.get(name)) for name, state in ours.items()
+             if state not in ([statuses[name]] if name in statuses else ["rejected", "done"])}  # fmt: skip
+    assert not wrong, wrong
+    assert all(state == "done" for _, action, state in rows if action == Action.CANCEL)
+    one = Instrument(**told["instrument"])
+    tick, lot = Decimal(repr(one.tick_size)), Decimal(repr(one.lot_size))
+    names = {order["orderId"]: order["clientOrderId"] for order in truth["orders"]}
+    listed = {
+        (
+            str(fill["id"]),
+            names[fill["orderId"]],
+            round(Decimal(fill["qty"]) / lot),
+            round(Decimal(fill["price"]) / tick),
+        )
+        for fill in truth["fills"]
+    }
+    assert {(trade, name, lots, price) for trade, name, _, lots, price in fills} == listed
+    btc = sum((side * lots * lot for _, _, side, lots, _ in fills), Decimal(0))
+    usdt = sum((-side * lots * lot * price * tick for _, _, side, lots, price in fills), Decimal(0))
+    for name, change in (("BTC", btc), ("USDT", usdt)):
+        fees = sum(
+            (Decimal(fill["commission"]) for fill in truth["fills"] if fill["commissionAsset"] == name), Decimal(0)
+        )
+        held = truth["balances"][name]
+        assert Decimal(held["free"]) + Decimal(held["locked"]) == Decimal(DEPOSITS[name]) + change - fees
+        assert Decimal(held["locked"]) == 0
+        if name == "BTC":
+            whole = abs(change - fees) // lot
+            assert found["position"] == (whole if change > fees else -whole)
+    return Counter(ours.values())
+
+
+def crash(runs: int, seed: int, say: Callable[[str], None]) -> None:
+    """Kill as many lives as asked for; fails where a restart finds anything else than the exchange has."""
+    import ccxt.pro  # noqa: F401 - once, for all that are forked from here
+
+    draw = random.Random(seed)
+    command = [sys.executable, "-m", "tests.execution.crash", "--serve", "--seed", str(seed)]
+    pipe = subprocess.PIPE
+    exchange = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+    assert exchange.stdin is not None
+    assert exchange.stdout is not None
+    context = multiprocessing.get_context("fork")
+    with tempfile.TemporaryDirectory() as name, exchange.stdin, exchange.stdout:
+        folder = Path(name)
+        told = json.loads(exchange.stdout.readline())
+        faults = [{"count": 0, "seed": seed + i, "venue": VENUE, **fault} for i, fault in enumerate(FAULTS)]
+        ask(told["port"], "/loopback/faults", faults)
+        seen: Counter[str] = Counter()
+        early = 0
+        for run in range(runs + 1):
+            ours, theirs = context.Pipe()
+            life = context.Process(target=trade, args=(told, folder, run, seed, theirs))
+            life.start()
+            assert life.pid is not None
+            try:
+                if run < runs and draw.random() < 0.2:
+                    early += 1
+                    time.sleep(draw.uniform(0.05, 0.8))
+                else:
+                    assert ours.poll(30), "no recovery within 30 s"
+                    seen = check(told, folder, ours.recv())
+                    ours.send("go")
+                    assert not ours.poll(draw.uniform(0.0, 0.6)), ours.recv()
+            finally:
+                os.kill(life.pid, signal.SIGKILL)
+                life.join()
+                ours.close()
+        happened = ask(told["port"], "/loopback/faults")["happened"]
+        say(f"{runs} kills, {early} of them while recovering; orders {dict(seen)}; faults {happened}")
+    exchange.wait(30)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--serve", action="store_true")
+    given = parser.parse_args()
+    if given.serve:
+        serve(given.seed)
+    else:
+        began = time.monotonic()
+        crash(given.runs, given.seed, lambda line: print(f"{line}; {time.monotonic() - began:.0f} s"))  # noqa: T201

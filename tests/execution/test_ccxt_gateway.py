@@ -1,0 +1,319 @@
+"""The gateway through unmodified ccxt against the loopback exchange: orders, faults, books, kill switch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schwabot.errors import ConfigError, StateError, VenueError
+from schwabot.execution.ccxt_gateway import CcxtGateway
+from schwabot.execution.journal import Journal, OrderState
+from schwabot.execution.risk import RiskGate, TradingState
+from schwabot.execution.settings import GatewayConfig, RiskConfig
+from schwabot.records.instrument import Instrument
+from schwabot.records.order import Action, Ending, Report, Request, Told
+from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot.venues.loopback import LoopbackExchange
+from schwabot.venues.loopback.urls import KEY, ccxt_options
+
+SPOT, PERP = "binance:BTC/USDT", "binanceusdm:BTC/USDT:USDT"
+CONFIG = GatewayConfig(recv_window_ms=600, timeout_s=1.0, poll_s=0.2, quiet_s=0.5)
+SECRET = "canary-b1946ac92492d2347c6235b4d2611184"  # pragma: allowlist secret
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[LoopbackExchange]:
+    feed = SyntheticFeed(SyntheticConfig(events=400))
+    deposits = {"USDT": "10000000", "BTC": "100"}
+    with LoopbackExchange(feed, speed=0.0, deposits=deposits, keys=(KEY, SECRET)) as exchange:
+        until(lambda: exchange.ended)
+        yield exchange
+
+
+def until(true: Callable[[], object], wait_s: float = 10.0) -> None:
+    deadline = time.monotonic() + wait_s
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+class Desk:
+    """A gateway, and what a test asks of it and hears."""
+
+    def __init__(self, exchange: LoopbackExchange, journal: Path, session: str, stream: str = SPOT,
+                 config: GatewayConfig = CONFIG) -> None:  # fmt: skip
+        self.exchange, self.session = exchange, session
+        self.one: Instrument = next(
+            book.listing.instrument for book in exchange.books if book.listing.instrument.stream == stream
+        )
+        self.gate = RiskGate(RiskConfig(), [self.one])
+        self.journal = Journal(journal)
+        keys = {"apiKey": KEY, "secret": SECRET}
+        options = {self.one.venue: {**ccxt_options(self.one.venue, exchange.port), **keys}}
+        self.gateway = CcxtGateway([self.one], options, self.journal, self.gate, session, config)
+        self.said: list[Report] = []
+        self.number = 0
+
+    def __enter__(self) -> Desk:
+        try:
+            self.gateway.__enter__()
+        except BaseException:
+            self.journal.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.gateway.__exit__()
+        self.journal.close()
+
+    @property
+    def touch(self) -> tuple[int, int]:
+        book = self.exchange.state()["books"][self.one.stream]
+        return book["bid_ticks"], book["ask_ticks"]
+
+    def ask(
+        self, action: Action, lots: int = 0, price: int = 0, side: int = 1, of: int = -1, age_s: float = 0.0
+    ) -> int:
+        number, self.number = self.number, self.number + 1
+        bid, ask = self.touch
+        ts_ns = time.time_ns() - int(age_s * 1e9)
+        name = f"{self.session}-{number}"
+        self.gateway.send(
+            Request(number, name, self.one.stream, action, side, lots, price, of, 0, ts_ns, bid, ask)
+        )  # fmt: skip
+        return number
+
+    def hear(self, wanted: int, wait_s: float = 10.0) -> list[tuple[Told, int, int, int, Ending | None]]:
+        def enough() -> bool:
+            self.said += self.gateway.reports()
+            return len(self.said) >= wanted
+
+        until(enough, wait_s)
+        told, self.said = self.said[:wanted], self.said[wanted:]
+        return [(one.told, one.number, one.request, one.lots, one.ending) for one in told]
+
+    def states(self, number: int) -> list[OrderState]:
+        return self.journal.states(f"{self.session}-{number}")
+
+    def orders(self) -> dict[str, str]:
+        truth = self.exchange.state()["accounts"][self.one.venue]["orders"]
+        return {order["clientOrderId"]: order["status"] for order in truth}
+
+
+@pytest.mark.parametrize("stream", [SPOT, PERP])
+def test_an_order_of_every_kind(exchange: LoopbackExchange, tmp_path: Path, stream: str) -> None:
+    with Desk(exchange, tmp_path / "j.db", f"sbkinds{len(stream)}", stream) as desk:
+        bid, ask = desk.touch
+        lots = 100 if stream == SPOT else 2
+        assert desk.gateway.limits[stream].min_notional > 0
+        assert desk.gate._venue == desk.gateway.limits
+        desk.ask(Action.TAKE, lots, ask + 100)
+        assert desk.hear(1) == [(Told.FILL, 0, 0, lots, Ending.FILLED)]
+        desk.ask(Action.TAKE, lots, bid - 100)
+        assert desk.hear(1) == [(Told.ENDED, 1, 1, 0, Ending.OUTSIDE_LIMIT)]
+        desk.ask(Action.POST, lots, bid - 100)
+        desk.ask(Action.CANCEL, of=2)  # at once, before the answer
+        assert desk.hear(2) == [(Told.RESTS, 2, 2, 0, None), (Told.ENDED, 2, 3, 0, Ending.CANCELLED)]
+        desk.ask(Action.POST, lots, bid - 100)
+        desk.ask(Action.REPLACE, lots + 1, bid - 200, of=4)
+        assert desk.hear(2) == [(Told.RESTS, 4, 4, 0, None), (Told.REPLACED, 4, 5, lots + 1, None)]
+        desk.ask(Action.POST, lots, ask + 100)
+        assert desk.hear(1) == [(Told.ENDED, 6, 6, 0, Ending.REFUSED)]
+        desk.ask(Action.CANCEL, of=5)
+        assert desk.hear(1) == [(Told.ENDED, 5, 7, 0, Ending.CANCELLED)]
+        desk.ask(Action.CANCEL, of=5)
+        assert desk.hear(1) == [(Told.TOO_LATE, 8, 8, 0, None)]
+        assert desk.gateway.check() == []
+        assert desk.states(0) == [OrderState.INTENDED, OrderState.SENT, OrderState.FILLED]
+        assert not desk.journal.open_requests()
+        assert desk.gate.state is TradingState.NORMAL
+    with Desk(exchange, tmp_path / "j.db", f"sbagain{len(stream)}", stream) as desk:
+        adopted = desk.gateway.positions[stream]
+        bought = Decimal(lots) * (1 - Decimal("0.001") if stream == SPOT else 1)  # spot pays the fee in what it buys
+        assert (adopted.lots, adopted.entry_ticks) == (int(bought), ask)
+        desk.ask(Action.TAKE, int(bought), bid - 100, side=-1)
+        assert desk.hear(1) == [(Told.FILL, 0, 0, int(bought), Ending.FILLED)]
+
+
+def test_answers_that_are_lost(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with Desk(exchange, tmp_path / "j.db", "sblost") as desk:
+        bid, _ = desk.touch
+        exchange.fault("lost_answer", path="POST */order")
+        exchange.fault("gap", stream="user", count=4)
+        desk.ask(Action.POST, 100, bid - 100)
+        assert desk.hear(1) == [(Told.RESTS, 0, 0, 0, None)]
+        assert OrderState.UNKNOWN in desk.states(0)
+        exchange.fault("lost_answer", path="DELETE */order")
+        desk.ask(Action.CANCEL, of=0)
+        assert desk.hear(1) == [(Told.ENDED, 0, 1, 0, Ending.CANCELLED)]
+        exchange.fault("server_error", path="POST */order")
+        began = time.monotonic()
+        desk.ask(Action.POST, 100, bid - 100)
+        assert desk.hear(1) == [(Told.ENDED, 2, 2, 0, Ending.REFUSED)]
+        assert time.monotonic() - began > CONFIG.recv_window_ms / 1e3  # it might have arrived until then
+        assert desk.states(2)[-2:] == [OrderState.UNKNOWN, OrderState.REJECTED]
+        assert {name for name in desk.orders() if name.startswith("sblost")} == {"sblost-0"}
+
+
+def test_an_order_that_arrives_late_is_not_taken_for_lost(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    config = GatewayConfig(recv_window_ms=1_500, timeout_s=0.2, poll_s=0.2)
+    with Desk(exchange, tmp_path / "j.db", "sblate", config=config) as desk:
+        bid, _ = desk.touch
+        exchange.fault("slow_answer", path="POST */order", seconds=0.7)
+        exchange.fault("gap", stream="user", count=2)
+        desk.ask(Action.POST, 100, bid - 100)
+        assert desk.hear(1) == [(Told.RESTS, 0, 0, 0, None)]
+        assert desk.gateway.kill("test", "it is over")
+        assert desk.hear(1) == [(Told.ENDED, 0, -1, 0, Ending.CANCELLED)]
+
+
+def test_too_many_requests_and_old_decisions(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with Desk(exchange, tmp_path / "j.db", "sbmany") as desk:
+        bid, _ = desk.touch
+        desk.ask(Action.POST, 100, bid - 100)
+        desk.hear(1)
+        desk.ask(Action.POST, 100, bid - 100, age_s=3.0)
+        assert desk.hear(1) == [(Told.ENDED, 1, 1, 0, Ending.REFUSED)]
+        exchange.fault("rate_limit", path="POST */order", seconds=1)
+        desk.ask(Action.POST, 100, bid - 100)
+        desk.hear(1)
+        desk.ask(Action.POST, 100, bid - 100)  # not sent: the venue wants a pause
+        assert desk.hear(1) == [(Told.ENDED, 3, 3, 0, Ending.REFUSED)]
+        assert OrderState.SENT not in desk.states(3)
+        desk.ask(Action.CANCEL, of=0)  # cancels pass
+        assert desk.hear(1) == [(Told.ENDED, 0, 4, 0, Ending.CANCELLED)]
+
+
+def test_a_clock_that_is_set(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with Desk(exchange, tmp_path / "j.db", "sbclock") as desk:
+        bid, _ = desk.touch
+        exchange.fault("clock_skew", ms=2_000)
+        desk.ask(Action.POST, 100, bid - 100)
+        assert desk.hear(1) == [(Told.ENDED, 0, 0, 0, Ending.REFUSED)]
+
+        def taken() -> bool:
+            time.sleep(0.1)
+            number = desk.ask(Action.POST, 100, bid - 100)
+            return desk.hear(1) == [(Told.RESTS, number, number, 0, None)]
+
+        until(taken)
+        exchange.heal()  # now ours is wrong the other way
+        assert desk.gateway.kill("test", "it is over")
+
+
+def cancel_by_hand(exchange: LoopbackExchange) -> None:
+    async def cancel() -> None:
+        trading = exchange._accounts["binance"].trading
+        for order in trading.open_orders():
+            trading.cancel(order)
+
+    exchange.call(cancel())
+
+
+def test_a_venue_that_cancels_while_its_stream_is_silent(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with Desk(exchange, tmp_path / "j.db", "sbsilent") as desk:
+        bid, _ = desk.touch
+        desk.ask(Action.POST, 100, bid - 100)
+        assert desk.hear(1) == [(Told.RESTS, 0, 0, 0, None)]
+        exchange.fault("gap", stream="user", count=2)
+        cancel_by_hand(exchange)
+        assert desk.hear(1) == [(Told.ENDED, 0, -1, 0, Ending.CANCELLED)]
+        exchange.heal()
+
+
+@pytest.mark.parametrize("how", ["file", "signal", "call"])
+def test_the_kill_switch(exchange: LoopbackExchange, tmp_path: Path, how: str) -> None:
+    file = tmp_path / "kill"
+    config = GatewayConfig(recv_window_ms=600, timeout_s=1.0, kill_file=str(file))
+    with Desk(exchange, tmp_path / "j.db", f"sbkill{how}", config=config) as desk:
+        bid, _ = desk.touch
+        for price in (bid - 100, bid - 200):
+            desk.ask(Action.POST, 100, price)
+        desk.hear(2)
+        if how == "file":
+            file.touch()
+        elif how == "signal":
+            before = signal.getsignal(signal.SIGUSR1)
+            desk.gateway.kill_on_signal()
+            os.kill(os.getpid(), signal.SIGUSR1)
+            signal.signal(signal.SIGUSR1, before)
+        else:
+            assert desk.gateway.kill("test", "asked to")
+        told = {(what, number, ending) for what, number, _, _, ending in desk.hear(2)}
+        assert told == {(Told.ENDED, n, Ending.CANCELLED) for n in (0, 1)}
+        assert desk.gate.state is TradingState.HALTED
+        assert {desk.orders()[f"sbkill{how}-{n}"] for n in (0, 1)} == {"CANCELED"}
+        desk.ask(Action.POST, 100, bid - 100)
+        assert desk.hear(1) == [(Told.ENDED, 2, 2, 0, Ending.REFUSED)]
+
+
+def test_what_a_start_finds(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    foreign = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.001"}
+
+    def place(name: str, price: int) -> None:
+        async def order() -> None:
+            account: Any = exchange._accounts["binance"]
+            account._place({**foreign, "price": str(Decimal(price) / 100), "newClientOrderId": name})
+
+        exchange.call(order())
+
+    with Desk(exchange, tmp_path / "j.db", "sbfirst") as desk:
+        bid, ask = desk.touch
+        desk.ask(Action.POST, 100, bid - 100)
+        desk.hear(1)
+    place("by-hand", bid - 300)
+    with Desk(exchange, tmp_path / "j.db", "sbsecond") as desk:
+        assert desk.gateway.notes == [
+            "sbfirst-0: cancelled, left by an earlier run", f"{SPOT}: order {last(exchange)} is not ours and stays",
+        ]  # fmt: skip
+        assert desk.orders()["by-hand"] == "NEW"
+        assert desk.gate.state is TradingState.NORMAL
+        place("by-hand-2", ask + 100)  # somebody else trades on our account
+        found = desk.gateway.check()
+        assert len(found) == 2
+        assert "BTC: " in found[0]
+        assert "is held, by our fills it should be" in found[0]
+        assert desk.gate.state is TradingState.HALTED
+        desk.gateway.accept("me", "I bought some")
+        assert desk.gate.state is TradingState.NORMAL
+        assert desk.gateway.check() == []
+        assert desk.gateway.positions == {}
+    cancel_by_hand(exchange)
+    place("sbstray", bid - 400)  # with our prefix, and in no journal
+    with Desk(exchange, tmp_path / "other.db", "sbthird") as desk:
+        assert desk.gate.state is TradingState.HALTED
+        assert desk.gate.changes[0].why == f"{SPOT}: order sbstray was open and is not in the journal; cancelled"
+        assert desk.orders()["sbstray"] == "CANCELED"
+
+
+def last(exchange: LoopbackExchange) -> int:
+    number: int = exchange.state()["accounts"]["binance"]["orders"][-1]["orderId"]
+    return number
+
+
+def test_venues_that_refuse_say_why_and_keep_secrets(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    desk = Desk(exchange, tmp_path / "j.db", "sbkeys")
+    key, secret = "other", "canary-other"
+    options = {"binance": {**ccxt_options("binance", exchange.port), "apiKey": key, "secret": secret}}
+    gateway = CcxtGateway([desk.one], options, desk.journal, desk.gate, "sbkeys", CONFIG)
+    with pytest.raises(VenueError, match="AuthenticationError") as error:
+        gateway.__enter__()
+    assert "canary" not in str(error.value) + repr(gateway)
+    assert "signature" not in str(error.value)
+    with pytest.raises(StateError, match="does not begin with sb"):
+        CcxtGateway([desk.one], options, desk.journal, desk.gate, "mine", CONFIG)
+    with pytest.raises(ConfigError, match="recv_window_ms"):
+        CcxtGateway([desk.one], options, desk.journal, desk.gate, "sb1", GatewayConfig(recv_window_ms=1))
+    nowhere = {"binance": ccxt_options("binance", 1)}
+    slow = GatewayConfig(start_s=1.0)
+    with pytest.raises(VenueError, match="binance"):
+        CcxtGateway([desk.one], nowhere, desk.journal, desk.gate, "sb2", slow).__enter__()
+    desk.journal.close()
+    assert not any(b"canary" in file.read_bytes() for file in tmp_path.iterdir())

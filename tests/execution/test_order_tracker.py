@@ -1,0 +1,218 @@
+"""Whatever order a venue's words come in, and however often: the same fills, one answer to each request, one end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schwabot.errors import StateError
+from schwabot.execution.journal import OrderState
+from schwabot.execution.order_tracker import OrderSeen, OrderTracker, TradeSeen
+from schwabot.records.order import Action, Ending, Report, Request, Told
+
+STREAM = "binance:BTC/USDT"
+
+
+def asked(number: int, action: Action, lots: int = 0, of: int = -1, filled: int = 0, price: int = 100) -> Request:
+    return Request(number, f"a-{number}", STREAM, action, 1, lots, price, of, filled, 5, 99, 100)
+
+
+def trade(venue_id: str, trade_id: str, lots: int, maker: bool = True) -> TradeSeen:
+    return TradeSeen(STREAM, venue_id, trade_id, lots, 100, maker, Decimal(0), "USDT", 6)
+
+
+def seen(number: int, venue_id: str, status: str, lots: int, filled: int) -> OrderSeen:
+    return OrderSeen(STREAM, f"a-{number}", venue_id, status, lots, filled, 6)
+
+
+@dataclass
+class Books:
+    """Keeps accounts of reports as ``VenueBroker`` and the simulator do, and fails where those would go wrong."""
+
+    open: dict[int, int] = field(default_factory=dict)
+    takes: set[int] = field(default_factory=set)
+    resting: set[int] = field(default_factory=set)
+    in_flight: int = 0
+    filled: int = 0
+
+    def send(self, request: Request) -> None:
+        self.open[request.number] = request.lots
+        self.in_flight += 1
+        if request.action is Action.TAKE:
+            self.takes.add(request.number)
+
+    def book(self, report: Report) -> None:
+        assert report.number in self.open, report
+        if report.request >= 0 and (report.told is not Told.FILL or not report.maker):
+            self.in_flight -= 1
+        if report.told is Told.RESTS:
+            assert report.number not in self.resting | self.takes
+            self.resting.add(report.number)
+        elif report.told is Told.FILL:
+            assert report.number in self.resting | self.takes
+            self.open[report.number] -= report.lots
+            self.filled += report.lots
+            assert (report.ending is Ending.FILLED) == (self.open[report.number] == 0)
+        elif report.told is Told.REPLACED:
+            assert report.number in self.resting
+            self.open[report.request] = report.lots
+            self.resting.add(report.request)
+        if report.told in (Told.TOO_LATE, Told.REPLACED) or report.ending is not None:
+            del self.open[report.number]
+            if report.ending is not None and report.request not in (-1, report.number):
+                self.open.pop(report.request, None)
+
+    def all(self, tracker: OrderTracker) -> None:
+        for report in tracker.reports:
+            self.book(report)
+        tracker.reports.clear()
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.data())
+def test_any_order_any_number_of_times(data: st.DataObject) -> None:
+    takes, lots = data.draw(st.booleans()), data.draw(st.integers(1, 5))
+    parts = data.draw(st.lists(st.integers(1, 3), max_size=4))
+    while sum(parts) > lots:
+        parts.pop()
+    filled = sum(parts)
+    change = data.draw(st.sampled_from(["", "cancel", "replace"])) if not takes else ""
+    over = takes or filled == lots or bool(change) or data.draw(st.booleans())
+    status = "closed" if filled == lots else data.draw(st.sampled_from(["canceled", "expired"])) if over else "open"
+    words: list[OrderSeen | TradeSeen] = [seen(0, "77", "open", lots, 0), seen(0, "77", status, lots, filled)]
+    so_far = 0
+    for i, part in enumerate(parts):
+        so_far += part
+        words += [
+            trade("77", f"t{i}", part, not takes),
+            seen(0, "77", "open" if so_far < lots else status, lots, so_far),
+        ]
+    words = data.draw(st.permutations(words + data.draw(st.lists(st.sampled_from(words), max_size=4))))
+
+    tracker, books = OrderTracker(), Books()
+
+    def ask(request: Request) -> None:
+        tracker.ask(request, 5)
+        books.send(request)
+
+    ask(asked(0, Action.TAKE if takes else Action.POST, lots))
+    at = data.draw(st.integers(0, len(words)))
+    for i, word in enumerate([*words, None]):
+        if i == at and change and 0 in books.open:
+            ask(asked(1, Action[change.upper()], 4 if change == "replace" else 0, 0, books.filled))
+        if isinstance(word, OrderSeen):
+            tracker.order(word, 7)
+        elif word is not None:
+            tracker.trade(word, 7)
+        books.all(tracker)
+    assert books.filled == filled
+    assert {fill.trade_id: fill.lots for fill in tracker.fills} == {f"t{i}": part for i, part in enumerate(parts)}
+    assert len(tracker.fills) == len(parts)
+    assert not tracker.problems
+    if tracker.to_place:
+        (new,) = tracker.to_place
+        assert (new.request.number, books.in_flight) == (1, 1)
+        tracker.order(seen(1, "78", "canceled", new.lots, 0), 8)
+        books.all(tracker)
+    if over:
+        assert (books.open, books.in_flight) == ({}, 0)
+    else:
+        assert (list(books.open), books.in_flight) == ([0], 0)
+
+
+def told(tracker: OrderTracker) -> list[tuple[str, int, int, int, str]]:
+    found = [
+        (one.told.name, one.number, one.request, one.lots, one.ending.name if one.ending else "")
+        for one in tracker.reports
+    ]
+    tracker.reports.clear()
+    return found
+
+
+def test_takes() -> None:
+    for status, filled, wanted in (
+        ("expired", 0, [("ENDED", 0, 0, 0, "OUTSIDE_LIMIT")]),
+        ("rejected", 0, [("ENDED", 0, 0, 0, "REFUSED")]),
+        ("canceled", 1, [("FILL", 0, -1, 1, ""), ("ENDED", 0, 0, 0, "REST_CANCELLED")]),
+        ("closed", 3, [("FILL", 0, -1, 1, ""), ("FILL", 0, 0, 2, "FILLED")]),
+    ):
+        tracker = OrderTracker()
+        tracker.ask(asked(0, Action.TAKE, 3), 5)
+        tracker.order(seen(0, "77", status, 3, filled), 6)
+        for i, lots in enumerate([1, 2][: (filled + 1) // 2]):
+            tracker.trade(trade("77", str(i), lots, False), 7)
+        assert told(tracker) == wanted
+
+
+def test_a_replace_counts_fills_over_its_whole_chain() -> None:
+    tracker = OrderTracker()
+    tracker.ask(asked(0, Action.POST, 5), 5)
+    tracker.order(seen(0, "70", "open", 5, 0), 5)
+    tracker.trade(trade("70", "a", 1), 5)
+    tracker.ask(asked(1, Action.REPLACE, 4, 0, filled=1, price=101), 6)
+    tracker.trade(trade("70", "b", 1), 6)
+    tracker.order(seen(0, "70", "canceled", 5, 2), 6)
+    assert told(tracker) == [("RESTS", 0, 0, 0, ""), ("FILL", 0, -1, 1, ""), ("FILL", 0, -1, 1, "")]
+    assert [(new.request.number, new.lots) for new in tracker.to_place] == [(1, 3)]
+    tracker.trade(trade("71", "c", 1), 7)  # before the answer
+    tracker.order(seen(1, "71", "open", 3, 1), 7)
+    assert told(tracker) == [("REPLACED", 0, 1, 3, ""), ("FILL", 1, -1, 1, "")]
+    tracker.ask(asked(2, Action.REPLACE, 2, 1, filled=3), 8)
+    tracker.trade(trade("71", "d", 2), 8)
+    tracker.order(seen(1, "71", "canceled", 3, 3), 8)
+    assert told(tracker) == [("FILL", 1, -1, 2, "FILLED"), ("TOO_LATE", 2, 2, 0, "")]
+
+
+def test_a_replace_with_nothing_left_and_one_whose_second_half_is_refused() -> None:
+    tracker = OrderTracker()
+    tracker.ask(asked(0, Action.POST, 5), 5)
+    tracker.ask(asked(1, Action.REPLACE, 2, 0), 6)
+    tracker.order(seen(0, "70", "canceled", 5, 2), 6)
+    assert told(tracker) == []  # the fill that goes with it is not known
+    assert tracker.open_orders()[0].missing
+    tracker.trade(trade("70", "a", 2), 6)
+    assert told(tracker) == [("RESTS", 0, 0, 0, ""), ("FILL", 0, -1, 2, ""), ("ENDED", 0, 1, 0, "CANCELLED")]
+    tracker.ask(asked(2, Action.POST, 5), 7)
+    tracker.ask(asked(3, Action.REPLACE, 5, 2), 7)
+    tracker.order(seen(2, "71", "canceled", 5, 0), 7)
+    tracker.refused("a-3", "no money", 8)
+    assert told(tracker) == [("RESTS", 2, 2, 0, ""), ("ENDED", 2, 3, 0, "REFUSED")]
+    assert [move.state for move in tracker.moves if move.client_id == "a-3"] == [OrderState.REJECTED]
+
+
+def test_refused_before_it_rests_and_gone_by_itself() -> None:
+    tracker = OrderTracker()
+    tracker.ask(asked(0, Action.POST, 5), 5)
+    tracker.ask(asked(1, Action.CANCEL, 0, 0), 5)
+    tracker.refused("a-0", "would cross", 6)
+    assert told(tracker) == [("ENDED", 0, 0, 0, "REFUSED"), ("TOO_LATE", 1, 1, 0, "")]
+    tracker.refused("a-0", "again", 6)
+    tracker.ask(asked(2, Action.CANCEL, 0, 0), 7)
+    assert told(tracker) == [("TOO_LATE", 2, 2, 0, "")]
+    tracker.ask(asked(3, Action.POST, 5), 8)
+    tracker.order(seen(3, "70", "open", 5, 0), 8)
+    tracker.refused("a-3", "never arrived", 9)  # it did
+    tracker.order(seen(3, "70", "expired", 5, 0), 9)
+    assert told(tracker) == [("RESTS", 3, 3, 0, ""), ("ENDED", 3, -1, 0, "CANCELLED")]
+    with pytest.raises(StateError, match="a-3 was asked already"):
+        tracker.ask(asked(3, Action.POST, 5), 9)
+
+
+def test_what_can_not_be_explained() -> None:
+    tracker = OrderTracker()
+    tracker.ask(asked(0, Action.POST, 5), 5)
+    tracker.order(seen(0, "70", "canceled", 5, 0), 6)
+    tracker.trade(trade("70", "a", 1), 7)
+    tracker.order(seen(0, "70", "canceled", 5, 2), 8)
+    assert tracker.problems == [
+        "a-0: a fill of 1 lots came after its end was told",
+        "a-0: 2 lots filled, 1 were told",
+    ]
+    assert len(tracker.fills) == 1
+    tracker.order(seen(9, "99", "open", 5, 0), 8)  # not ours
+    tracker.trade(trade("99", "z", 1), 8)
+    assert (len(tracker.orders), len(tracker.fills)) == (1, 1)

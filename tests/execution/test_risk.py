@@ -1,0 +1,265 @@
+"""The risk gate: every rule refuses and says why, and no order of fills gets past a limit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schwabot.errors import ConfigError
+from schwabot.execution.risk import (
+    APPROVED,
+    Approved,
+    Reason,
+    Refused,
+    RiskGate,
+    TradingState,
+    VenueLimits,
+    View,
+)
+from schwabot.execution.risk_gateway import RiskGateway
+from schwabot.execution.settings import RiskConfig
+from schwabot.records.instrument import Instrument
+from schwabot.records.market import Kind, Row
+from schwabot.records.order import Action, Ending, Report, Request, Told
+
+SPOT = Instrument("binance:BTC/USDT", tick_size=0.5, lot_size=0.25)
+PERP = Instrument("binanceusdm:BTC/USDT:USDT", tick_size=0.5, lot_size=0.25)
+COIN = Instrument("binancecoinm:BTC/USD:BTC", tick_size=0.5, lot_size=1.0, contract_value=100.0, inverse=True)
+LOOSE = RiskConfig(max_order_notional=1e9, max_notional=1e9, max_total_notional=1e9, max_orders_per_s=1e6,
+                   order_burst=10_000, collar_bp=150.0, max_daily_loss=1e9, max_drawdown=1e9)  # fmt: skip
+VIEW = View(10**9, quote_ns=10**9, feed_ns=10**9, bid_ticks=99, ask_ticks=100, fair_ticks=100.0, lane=1)
+
+
+def asked(number: int = 0, action: Action = Action.TAKE, side: int = 1, lots: int = 4, price: int = 100,
+          of: int = -1, stream: str = SPOT.stream) -> Request:  # fmt: skip
+    return Request(number, f"t-{number}", stream, action, side, lots, price, of, 0, 10**9, 99, 100)
+
+
+@pytest.mark.parametrize(
+    ("limits", "view", "request_", "reason"),
+    [
+        ({"max_order_notional": 49.0}, {}, {}, Reason.ORDER_NOTIONAL),
+        ({"max_notional": 99.0}, {"position_lots": 4}, {}, Reason.NOTIONAL),
+        ({"max_total_notional": 99.0}, {"others_notional": 50.0}, {}, Reason.TOTAL_NOTIONAL),
+        ({"max_lots": {SPOT.stream: 7}}, {"position_lots": 2, "buy_lots": 2}, {}, Reason.POSITION),
+        ({"collar_bp": 49.0}, {}, {"price": 101}, Reason.COLLAR),
+        ({}, {"fair_ticks": float("nan")}, {}, Reason.COLLAR),
+        ({"quote_age_s": 0.1}, {"quote_ns": 10**9 - 200_000_000}, {}, Reason.STALE),
+        ({"feed_age_s": 0.1}, {"feed_ns": 10**9 - 200_000_000}, {}, Reason.STALE),
+        ({}, {"quote_ns": None}, {}, Reason.STALE),
+        ({"min_lane": "high"}, {}, {}, Reason.LANE),
+        ({"max_open_orders": 2}, {"open_orders": 2}, {}, Reason.OPEN_ORDERS),
+        ({}, {}, {"stream": "kraken:BTC/USD"}, Reason.UNKNOWN_STREAM),
+    ],
+)
+def test_each_limit(limits: dict[str, Any], view: dict[str, Any], request_: dict[str, Any], reason: Reason) -> None:
+    gate = RiskGate(replace(LOOSE, **limits), [SPOT])
+    answer = gate.check(asked(**request_), replace(VIEW, **view))
+    assert isinstance(answer, Refused)
+    assert answer.reason is reason
+    assert gate.refused == {reason: 1}
+    either = [SPOT, replace(SPOT, stream="kraken:BTC/USD")]
+    assert RiskGate(LOOSE, either).check(asked(**request_), VIEW) is APPROVED
+
+
+def test_venue_filters() -> None:
+    venue = {SPOT.stream: VenueLimits(min_lots=2, max_lots=8, min_notional=50.0, max_open_orders=3)}
+    gate = RiskGate(LOOSE, [SPOT], venue)
+
+    def reason(view: View = VIEW, **request: Any) -> Reason | None:
+        answer = gate.check(asked(**request), view)
+        return answer.reason if isinstance(answer, Refused) else None
+
+    assert reason(lots=1) is Reason.MIN_QUANTITY
+    assert reason(lots=9) is Reason.MAX_QUANTITY
+    assert reason(lots=3) is Reason.MIN_NOTIONAL
+    assert reason(replace(VIEW, open_orders=3)) is Reason.OPEN_ORDERS
+    assert reason(lots=4) is None
+
+
+def test_order_rate() -> None:
+    gate = RiskGate(replace(LOOSE, max_orders_per_s=2.0, order_burst=3), [SPOT])
+    passed = [isinstance(gate.check(asked(), VIEW), Approved) for _ in range(5)]
+    assert passed == [True, True, True, False, False]
+    assert gate.check(asked(action=Action.CANCEL, of=0), VIEW) is APPROVED
+    later = replace(VIEW, now_ns=VIEW.now_ns + 500_000_000)
+    assert [isinstance(gate.check(asked(), later), Approved) for _ in range(2)] == [True, False]
+
+
+def test_states_go_up_by_themselves_and_down_only_when_told() -> None:
+    gate = RiskGate(replace(LOOSE, max_drawdown=10.0), [SPOT])
+    long = replace(VIEW, position_lots=4)
+    gate.equity(100.0, 1)
+    gate.equity(91.0, 2)
+    assert gate.state is TradingState.NORMAL
+    gate.equity(89.0, 3)
+    assert gate.state is TradingState.REDUCING
+    assert gate.changes[-1].why == "drawdown is 11.00, at most 10.00 is allowed"
+    gate.equity(200.0, 4)
+    assert gate.state is TradingState.REDUCING
+    assert gate.check(asked(side=-1, lots=4, price=99), long) is APPROVED
+    for request, view in (
+        (asked(), long),
+        (asked(side=-1, lots=5), long),
+        (asked(side=-1), replace(long, sell_lots=1)),
+    ):
+        answer = gate.check(request, view)
+        assert isinstance(answer, Refused)
+        assert answer.reason is Reason.REDUCING
+    assert gate.escalate(TradingState.HALTED, "kill file", "asked to", 5)
+    assert not gate.escalate(TradingState.REDUCING, "risk", "again", 6)
+    answer = gate.check(asked(side=-1), long)
+    assert isinstance(answer, Refused)
+    assert answer.reason is Reason.HALTED
+    assert gate.check(asked(action=Action.CANCEL, of=0), long) is APPROVED
+    gate.resume("me", "looked at it", 7)
+    assert gate.state is TradingState.NORMAL
+    assert [change.state.name for change in gate.changes] == ["REDUCING", "HALTED", "NORMAL"]
+
+
+def test_daily_loss_counts_from_midnight() -> None:
+    gate, day = RiskGate(replace(LOOSE, max_daily_loss=10.0), [SPOT]), 86_400 * 10**9
+    gate.equity(0.0, 1)
+    gate.equity(-9.0, day - 1)
+    gate.equity(-9.0, day)
+    gate.equity(-18.0, day + 1)
+    assert gate.state is TradingState.NORMAL
+    gate.equity(-20.0, day + 2)
+    assert gate.state is TradingState.REDUCING
+
+
+def test_settings_that_cannot_be() -> None:
+    for bad in ({"max_notional": 0.0}, {"collar_bp": float("nan")}, {"min_lane": "top"}, {"order_burst": 0},
+                {"max_lots": {SPOT.stream: -1}}, {"max_lots": {"kraken:X/Y": 1}}):  # fmt: skip
+        with pytest.raises(ConfigError):
+            RiskGate(replace(LOOSE, **bad), [SPOT])
+
+
+class Venue:
+    """Takes everything; what happens to it is drawn by the test."""
+
+    def __init__(self) -> None:
+        self.sent: list[Request] = []
+        self.said: list[Report] = []
+
+    def send(self, request: Request) -> None:
+        self.sent.append(request)
+
+    def reports(self) -> list[Report]:
+        said, self.said = self.said, []
+        return said
+
+
+class Signals:
+    deviation_bp, lane = np.zeros((1, 3)), np.ones((1, 3), np.int8)
+
+
+def quote(stream: int, ts_ns: int = 10**9, bid: int = 99) -> Row:
+    return Row(ts_ns, ts_ns, ts_ns, stream, Kind.QUOTE, bid, bid + 1, 5, 5, 0, 0, 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_order_of_fills_gets_past_a_limit(data: st.DataObject) -> None:
+    most = {SPOT.stream: data.draw(st.integers(0, 12)), PERP.stream: data.draw(st.integers(0, 12))}
+    total = data.draw(st.integers(0, 20)) + 1
+    config = replace(LOOSE, max_lots=most, max_total_notional=total * 12.5, max_open_orders=4)
+    venue = Venue()
+    gated = RiskGateway(venue, RiskGate(config, [SPOT, PERP]), [SPOT, PERP], lambda: 10**9)
+    for v in range(2):
+        gated.observe(quote(v), Signals)  # type: ignore[arg-type]
+    there: dict[int, tuple[str, int, int]] = {}  # orders at the venue: stream, side, lots
+    position = dict.fromkeys(most, 0)
+    number, changing = 0, set()
+    for _ in range(data.draw(st.integers(1, 30))):
+        what = data.draw(st.sampled_from(["take", "post", "cancel", "replace", "fill", "end"]))
+        stream = data.draw(st.sampled_from(list(most)))
+        own = [n for n, order in there.items() if order[0] == stream and n not in changing]
+        if what in ("take", "post"):
+            side, lots = data.draw(st.sampled_from([1, -1])), data.draw(st.integers(1, 6))
+            gated.send(asked(number, Action[what.upper()], side, lots, 100, stream=stream))
+            if venue.sent and venue.sent[-1].number == number:
+                there[number] = (stream, side, lots)
+            number += 1
+        elif what in ("cancel", "replace") and own:
+            of, lots = data.draw(st.sampled_from(own)), data.draw(st.integers(1, 6))
+            side = there[of][1]
+            request = asked(number, Action[what.upper()], side, lots, 100, of, stream)
+            gated.send(request)
+            number += 1
+            if venue.sent[-1] is not request:
+                continue
+            before = data.draw(st.integers(0, there[of][2]))  # fills on the way
+            fills(venue, there, position, of, before)
+            if of not in there:
+                venue.said.append(Report(Told.TOO_LATE, request.number, 1, request=request.number))
+            elif what == "cancel" or lots - before <= 0:
+                del there[of]
+                venue.said.append(Report(Told.ENDED, of, 1, request=request.number, ending=Ending.CANCELLED))
+            else:
+                del there[of]
+                there[request.number] = (stream, side, lots - before)
+                venue.said.append(
+                    Report(Told.REPLACED, of, 1, request=request.number, lots=lots - before, price_ticks=100)
+                )
+        elif what == "fill" and own:
+            of = data.draw(st.sampled_from(own))
+            fills(venue, there, position, of, data.draw(st.integers(0, there[of][2])))
+        elif what == "end" and own:
+            of = data.draw(st.sampled_from(own))
+            del there[of]
+            venue.said.append(Report(Told.ENDED, of, 1, ending=Ending.CANCELLED))
+        if data.draw(st.booleans()):
+            gated.reports()
+        assert all(abs(position[name]) <= most[name] for name in most)
+        assert sum(abs(lots) for lots in position.values()) <= total
+    gated.reports()
+    assert {name: gated.position(name) for name in most} == position
+
+
+def fills(venue: Venue, there: dict[int, tuple[str, int, int]], position: dict[str, int], of: int, lots: int) -> None:
+    if lots == 0:
+        return
+    stream, side, open_lots = there[of]
+    position[stream] += side * lots
+    ending = Ending.FILLED if lots == open_lots else None
+    venue.said.append(Report(Told.FILL, of, 1, lots=lots, price_ticks=100, maker=True, ending=ending))
+    if ending:
+        del there[of]
+    else:
+        there[of] = (stream, side, open_lots - lots)
+
+
+def test_equity_of_linear_and_inverse_contracts() -> None:
+    venue = Venue()
+    gated = RiskGateway(venue, RiskGate(replace(LOOSE, max_drawdown=24.0), [SPOT, COIN]), [SPOT, COIN], lambda: 10**9)
+    gated.adopt(COIN.stream, -2, 100.0)  # short 200 USD of contracts at 50: 4 coins
+    gated.observe(quote(1, bid=99), Signals)  # type: ignore[arg-type]
+    gated.observe(quote(1, bid=109), Signals)  # type: ignore[arg-type]
+    assert gated._legs[COIN.stream].worth == pytest.approx(-(109.5 * 0.5 * 4 - 200))
+    gated.observe(quote(0), Signals)  # type: ignore[arg-type]
+    gated.send(asked(0))
+    assert venue.sent
+    venue.said = [Report(Told.FILL, 0, 1, request=0, lots=4, price_ticks=100, ending=Ending.FILLED)]
+    gated.reports()
+    assert gated._legs[SPOT.stream].worth == pytest.approx(-0.25)  # half a spread of one coin
+    assert gated.gate.state is TradingState.NORMAL
+    gated.observe(quote(0, bid=89), Signals)  # type: ignore[arg-type]
+    assert gated.gate.state is TradingState.REDUCING
+
+
+def test_a_refused_replace_leaves_its_order_alone() -> None:
+    venue = Venue()
+    gated = RiskGateway(venue, RiskGate(replace(LOOSE, max_lots={SPOT.stream: 4}), [SPOT]), [SPOT], lambda: 10**9)
+    gated.observe(quote(0), Signals)  # type: ignore[arg-type]
+    gated.send(asked(0, Action.POST, lots=4, price=99))
+    gated.send(asked(1, Action.REPLACE, lots=5, price=99, of=0))
+    (told,) = gated.reports()
+    assert (told.told, told.number, told.request) == (Told.TOO_LATE, 1, 1)
+    assert [request.number for request in venue.sent] == [0]
+    assert gated.said[1].startswith("position: ")
