@@ -9,7 +9,7 @@ PY    := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PEERS := hftbacktest vectorbt
 
-.PHONY: help venv run test coverage test-all crash lint format audit bench peers gpu-check validate docs lock clean
+.PHONY: help venv run test coverage test-all crash lint format audit bench peers gpu-check gpu-there validate docs lock clean
 
 help:
 	@echo "make run        install, then replay a synthetic market (ARGS='mode=... source=...' to change it)"
@@ -92,8 +92,13 @@ peers: $(PEERS:%=.venv-peers/%/.installed)
 # On a machine with an NVIDIA GPU. PY=python3 takes an interpreter that has what benchmarks/gpu_check.py needs.
 CAPTURES ?=
 
-gpu-check: $(if $(filter $(VENV)/bin/python,$(PY)),venv)
+gpu-check: $(if $(filter $(VENV)/bin/python,$(PY)),$(if $(findstring --keep,$(ARGS)),,gpu-there) venv)
 	CAPTURES="$(CAPTURES)" PYTHONPATH=.:kernels $(PY) -m benchmarks.gpu_check $(ARGS)
+
+# Before minutes are spent on .venv. WSL has no /proc/driver.
+gpu-there:
+	@test -e /proc/driver/nvidia || command -v nvidia-smi >/dev/null || { \
+	  echo "no NVIDIA driver is installed here (neither /proc/driver/nvidia nor nvidia-smi): there is nothing to check" >&2; exit 2; }
 
 validate: venv
 	$(PY) -m tests.validate $(ARGS)

@@ -12,15 +12,14 @@ Axis legend: N events, V streams, P parameter sets.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
@@ -33,47 +32,26 @@ def lacking(*more: str) -> list[str]:
     return [name for name in (*NEEDED, *more) if find_spec(name) is None]
 
 
+def not_there(names: list[str]) -> str:
+    return (
+        f"not installed here: {', '.join(names)}; make gpu-check needs {', '.join(NEEDED)}: {sys.executable}"
+        " -m pip install -r requirements-torch.txt '.[cuda]' pytest hypothesis, or leave PY out for make's own .venv"
+    )
+
+
 if __name__ == "__main__" and lacking():  # before they are imported
-    sys.stderr.write(f"error: not installed here: {', '.join(lacking())}; make gpu-check needs {', '.join(NEEDED)}\n")
+    sys.stderr.write(f"error: {not_there(lacking())}\n")
     raise SystemExit(2)
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from benchmarks.gpu_report import NO_DEVICE, Row, close, describe, figures, keep  # noqa: E402
+
 ROOT = Path(__file__).resolve().parents[1]
-WANTED = (
-    ("alignment, phases, ghost, expected lag; resident", "at least 4 G events/s"),
-    ("whole graph, b = 8, 16 tables; resident", "at least 0.2 G events/s"),
-    ("whole graph, b = 16, 16 tables; resident", "at least 0.2 G events/s"),
-    ("host to result, of the pinned bandwidth", "at least 70 %"),
-    ("threshold, skipping, 1,000 sets x 10,000,000", "at least 0.3 T param-events/s"),
-    ("1,000 sets x 10,000,000 events, exact", "at most 0.15 s"),
-    ("a user's policy, general simulator", "at least 50 G param-events/s"),
-    ("lead-lag, 28 pairs of 1,000,000 quotes, 1,000 lags", "at most 1 s"),
-)
-"""What was asked for, of one H100."""
 TESTS_S = 300.0
 """Time the tests may take."""
 REPEATS = 5
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the table; ``target`` is the least that was asked for, or the most where ``less`` is better."""
-
-    what: str
-    value: float
-    unit: str
-    target: float | None = None
-    less: bool = False
-    ratio: float | None = None
-    note: str = ""
-
-    @property
-    def verdict(self) -> str:
-        if self.target is None:
-            return ""
-        return "met" if (self.value <= self.target if self.less else self.value >= self.target) else "MISSED"
 
 
 # tests
@@ -397,28 +375,26 @@ def leadlag_rows(streams: int = 8, quotes: int = 1_000_000, lags: int = 1_000) -
 # the whole
 
 
-def main() -> int:
+def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description=__doc__)
     parser.add_argument("--captures", default=os.environ.get("CAPTURES"), help="folder of recordings, for the tests")
     parser.add_argument("--no-tests", action="store_true", help="speed only")
     parser.add_argument("--out", help="write the numbers to this JSON file")
     parser.add_argument(
-        "--keep", action="store_true", help="write them to docs/benchmarks.md, also that there are none"
-    )
-    given = parser.parse_args()
-    if missing := lacking(*["orjson"] * bool(given.captures), *["rich"] * given.keep):
-        parser.error(f"not installed here: {', '.join(missing)}")
-    if given.keep and not torch.cuda.is_available():
-        keep(None)
-        return 0
-    if not torch.cuda.is_available():
-        sys.stderr.write(
-            f"error: torch {torch.__version__} finds no CUDA device, so there is nothing to check here; on a machine"
-            " with an NVIDIA GPU: make gpu-check PY=python3 [CAPTURES=DIR]\n"
-        )
-        return 2
+        "--keep", action="store_true", help="where all is green, write them to docs/benchmarks.md, also that there are"
+        " none",
+    )  # fmt: skip
+    asked = parser.parse_args(given)
+    if missing := lacking(*["orjson"] * bool(asked.captures), *["rich"] * asked.keep):
+        parser.error(not_there(missing))
+    if asked.keep and asked.no_tests:
+        parser.error("--keep writes down what passed the tests: leave --no-tests out")
+    from schwabot.tensors.device import why_no_cuda
+
+    if (reason := why_no_cuda(0)) is not None:
+        return without_device(reason, keeping=asked.keep and not torch.cuda.is_available())
     began = time.perf_counter()
-    good, said = (True, ["tests: left out"]) if given.no_tests else run_tests(given.captures)
+    good, said = (True, ["tests: left out"]) if asked.no_tests else run_tests(asked.captures)
     rows = ceilings()
     parts: list[tuple[str, Callable[[], list[Row]]]] = [
         ("graph", lambda: graph_rows(8_388_608)),
@@ -433,66 +409,26 @@ def main() -> int:
             good = False
             said.append(f"{name}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}  <- RED")
         torch.cuda.empty_cache()
-    show(rows, said, good, time.perf_counter() - began)
-    if given.keep:
-        keep(rows)
-    if given.out:
-        Path(given.out).write_text(json.dumps({"device": describe(), "rows": [asdict(row) for row in rows]}, indent=1))
-    return 0 if good else 1
+    return close(
+        rows, said, describe(), good=good, seconds=time.perf_counter() - began, keeping=asked.keep, out=asked.out
+    )
 
 
-def keep(rows: list[Row] | None) -> None:
-    """Into docs/benchmarks.md; None = there was no device."""
-    from benchmarks import report
-    from benchmarks.__main__ import NAMES
-    from benchmarks.measure import Finding
-
-    order = (*NAMES, "gpu_check")
-    if rows is None:
-        targets = [(what, "not measured", wanted, None) for what, wanted in WANTED]
-        note = "No CUDA device was there: the kernels are compiled and compared with the CPU's, and were never timed."
-        report.keep("gpu_check", str(__doc__), Finding([], list(targets), [note]), {"device": "none"}, order)
-        return
-    found = {row.what: row for row in rows}
-    told = []
-    for what, wanted in WANTED:
-        row = found.get(what)
-        measured = "not measured" if row is None else f"{row.value:.3g} {row.unit}"
-        told.append((what, measured, wanted, None if row is None else row.verdict == "met"))
-    table = [
-        {"what": r.what, "measured": f"{r.value:.3g} {r.unit}", "times the CPU": f"{r.ratio:,.0f}" if r.ratio else "",
-         "": r.note}
-        for r in rows
-    ]  # fmt: skip
-    report.keep("gpu_check", str(__doc__), Finding(table, told, []), describe(), order)
-
-
-def describe() -> dict[str, str]:
-    import numba
-    import triton
-
-    from benchmarks.measure import _commit
-
-    found = torch.cuda.get_device_properties(0)
-    return {
-        "device": f"{found.name}, {found.multi_processor_count} multiprocessors, {found.total_memory / 2**30:.0f} GiB",
-        "versions": f"Python {sys.version.split()[0]}, torch {torch.__version__}, triton {triton.__version__},"
-        f" numba {numba.__version__}",
-        "commit": _commit(),
-    }
-
-
-def show(rows: list[Row], said: list[str], good: bool, seconds: float) -> None:
-    """The table, last."""
-    lines = ["", *said, "", *(f"{name}: {value}" for name, value in describe().items()), ""]
-    for row in rows:
-        wanted = "" if row.target is None else f"{'<=' if row.less else '>='} {row.target:g}"
-        ratio = "" if row.ratio is None else f"{row.ratio:,.0f}x CPU"
-        lines.append(
-            f"{row.what:<62} {row.value:>10.3f} {row.unit:<17} {wanted:<8} {row.verdict:<7} {ratio:<12} {row.note}"
+def without_device(reason: str, *, keeping: bool) -> int:
+    """Say why nothing is measured; where that is to be kept, write it down, but not over figures of a device."""
+    if not keeping:
+        sys.stderr.write(
+            f"error: {reason}; so there is nothing to check here. On a machine with an NVIDIA GPU:"
+            " make gpu-check PY=python3 [CAPTURES=DIR]\n"
         )
-    lines.append(f"{'all green' if good else 'RED, see above'}, {seconds:.0f} s")
-    sys.stdout.write("\n".join(lines) + "\n")
+        return 2
+    if measured := figures():
+        sys.stderr.write(
+            f"error: {reason}; docs/benchmarks.md holds figures of {measured}, which stay: leave --keep out\n"
+        )
+        return 2
+    sys.stdout.write(f"{reason}\n{keep(None, str(__doc__), NO_DEVICE)}\n")
+    return 0
 
 
 if __name__ == "__main__":

@@ -16,16 +16,17 @@ from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ParamSpec, TypeVar, cast
-from warnings import warn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from schwabot import engine
+from schwabot.api_device import device_settings, warn_of
 from schwabot.clock import ReplayClock
 from schwabot.compose import explain, to_settings
 from schwabot.config import SOURCES, RunConfig, conf_dir, register
@@ -235,7 +236,7 @@ def _settings(tree: Mapping[str, Any], source: str = "synthetic") -> RunConfig:
         OmegaConf.set_struct(config, False)
         config.merge_with(tree)
     except (HydraException, OmegaConfBaseException) as error:
-        raise explain(error) from error
+        raise explain(error, elsewhere=False) from error
     return to_settings(config)
 
 
@@ -277,7 +278,7 @@ class Graph:
     Args:
         overrides: settings by module, e.g. ``{"tensor_harness": {"tau_phase_s": 5}}``; beside the five modules
             ``latency`` (venue clocks) and ``skill`` (how the ghost is scored).
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or a ``torch.device``.
         checkpoint: a trained forecast to serve: a file of mode=fit, or ``Fit.head``.
         settings: the same by keyword, ``tensor_harness={"tau_phase_s": 5}``, or one setting of a module by its bare
             name, ``tau_phase_s=5``, where only one module has it.
@@ -302,13 +303,13 @@ class Graph:
         self,
         overrides: Mapping[str, Any] | None = None,
         *,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         checkpoint: Place | ForecastHead | None = None,
         **settings: Any,
     ) -> None:
         if overrides is not None and not isinstance(overrides, Mapping):
             raise ConfigError(f"overrides={overrides!r}: use a dict by module, e.g. {{'tensor_harness': {{...}}}}")
-        self.settings = _settings(_tree([overrides or {}, settings]) | {"device": {"kind": device}})
+        self.settings = _settings(_tree([overrides or {}, settings]) | {"device": device_settings(device)})
         if checkpoint is not None and not isinstance(checkpoint, str | Path | ForecastHead):
             raise ConfigError(f"checkpoint={checkpoint!r}: use a file that mode=fit wrote, or the head of a fit")
         if checkpoint is not None and not isinstance(checkpoint, ForecastHead) and not str(checkpoint).strip():
@@ -372,9 +373,8 @@ class Graph:
         modules = self.settings.modules
         if self.head is not None:
             modules = serve(self.head, self._checkpoint, modules, feed.instruments)
-        pipeline, reason = open_pipeline(self.settings, feed.instruments, modules, self.head, quiet=not progress)
-        if reason is not None:
-            warn(f"running on the CPU: {reason}", RuntimeWarning, stacklevel=3)
+        pipeline, of_device = open_pipeline(self.settings, feed.instruments, modules, self.head, quiet=not progress)
+        warn_of(of_device)
         skill = skill_meter(feed.instruments, self.settings.skill, self.head, predictors, pipeline.rates)
         bar = Progress(enabled=progress, label="graph")
         compile_s = compile_kernels(feed.instruments, modules, say=progress)
@@ -385,7 +385,7 @@ class Graph:
             source=type(feed).__name__,
             instruments=feed.instruments,
             expected_events=feed.expected_events,
-            notes=tuple(notes_of(feed, reason)),
+            notes=tuple(notes_of(feed, of_device)),
             rates=pipeline.rates,
         )
         with suppress(TypeError):  # a feed of one's own that can't be referred to weakly
@@ -475,6 +475,8 @@ def _tree(given: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             elif name in owners:
                 said = " or ".join(f"{owner}={{{name!r}: {value!r}}}" for owner in owners[name])
                 raise ConfigError(f"{name} is a setting of {' and of '.join(owners[name])}: say {said}")
+            elif name in ("device", "checkpoint"):
+                raise ConfigError(f"{name} is an argument of Graph, beside the settings: Graph(..., {name}=...)")
             else:
                 known = [*MODULES, "latency", "skill", *owners]
                 raise ConfigError(

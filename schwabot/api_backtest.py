@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from warnings import warn
 
 import pyarrow as pa
 
 from schwabot import engine
 from schwabot.api import Graph, Place, _checked_names, _feed, _no_text, _settings
+from schwabot.api_device import refuse_device, warn_of
 from schwabot.clock import ReplayClock
 from schwabot.execution.simulated import SimulatedBroker
 from schwabot.modes.opened_graph import open_pipeline
@@ -37,7 +37,7 @@ class Backtest:
 
     Attributes:
         fills, shortfall, trades, equity: as the files of mode=backtest.
-        summary: ``backtest`` of summary.json.
+        summary: ``backtest`` of summary.json, with the run's ``device`` and ``notes``.
         outcome: the same as whole numbers, with the market it was played on.
         notes: what to know of them: why it ran on the CPU, what the source had to assume.
     """
@@ -100,14 +100,14 @@ def backtest(
     own = [one if isinstance(one, Signal) else load_signal(one) for one in signals]
     compiled = compile_policy(declared, own, max(len(trade), 1))
     of_policy, of_signals = split_parameters(parameters)
+    refuse_device("backtest", of_policy, [one.name for one in compiled.parameters])
     values = compiled.values(of_policy)
     feed = _feed(source)
     modules = graph.settings.modules
     if graph.head is not None:
         modules = serve(graph.head, graph._checkpoint, modules, feed.instruments)
-    pipeline, reason = open_pipeline(graph.settings, feed.instruments, modules, graph.head, quiet=not progress)
-    if reason is not None:
-        warn(f"running on the CPU: {reason}", RuntimeWarning, stacklevel=3)
+    pipeline, of_device = open_pipeline(graph.settings, feed.instruments, modules, graph.head, quiet=not progress)
+    warn_of(of_device)
     legs = legs_of(trade, feed.instruments, pipeline.rates)
     compile_kernels(feed.instruments, modules, say=progress)
     rows = getattr(feed, "expected_events", None)
@@ -117,7 +117,8 @@ def backtest(
     broker, _ = while_compiling(lambda: SimulatedBroker(recorder, values), say=progress)
     header = RunHeader(
         run_dir=Path(), mode="backtest", device=str(pipeline.device), source=type(feed).__name__,
-        instruments=feed.instruments, expected_events=rows, notes=tuple(notes_of(feed, reason)), rates=pipeline.rates,
+        instruments=feed.instruments, expected_events=rows, notes=tuple(notes_of(feed, of_device)),
+        rates=pipeline.rates,
     )  # fmt: skip
     bar = Progress(enabled=progress, label="backtest")
     ran = engine.run(
@@ -133,7 +134,7 @@ def backtest(
         shortfall=orders_table(outcome),
         trades=trades_table(outcome),
         equity=equity_table(outcome, curve),
-        summary=what | run_totals(outcome, curve, currency),
+        summary=what | run_totals(outcome, curve, currency) | {name: ran[name] for name in ("device", "notes")},
         outcome=outcome,
         notes=ran["notes"],
     )

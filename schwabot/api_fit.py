@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, cast
-from warnings import warn
 
 import pyarrow as pa
+import torch
 
 from schwabot import engine
 from schwabot.api import Graph, Place, _checked_names, _settings, load
+from schwabot.api_device import device_settings, warn_of
 from schwabot.errors import ConfigError, closest
 from schwabot.modules.forecast import ForecastHead
 from schwabot.records.market import Ticks
@@ -49,7 +50,7 @@ def fit(
     settings: Mapping[str, Any] | None = None,
     *,
     graph: Graph | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     progress: bool = False,
     **options: Any,
 ) -> Fit:
@@ -60,7 +61,7 @@ def fit(
             ``lambda: schwabot.load(...)``.
         settings: as under ``fit.`` in the configuration, e.g. ``{"split": 0.7, "folds": 3}``.
         graph: whose settings the features are made with; default those of ``Graph()``.
-        device: where the sums that a fit is made of are computed: ``auto``, ``cpu`` or ``cuda``; default that of
+        device: where the sums that a fit is made of are computed, as of ``Graph``; default that of
             ``graph``.
         progress: show a progress bar.
         options: the same as ``settings`` by keyword: ``split=0.7, folds=3``.
@@ -88,16 +89,21 @@ def fit(
     known = tuple(FitConfig.__dataclass_fields__)
     wrong = [str(name) for name in given if name not in known]
     if wrong:
+        beside = ("graph", "device", "progress")
+        hint = closest(wrong[0], (*known, *beside))
+        if wrong[0] in beside:
+            hint = f", it is an argument beside them: fit(..., {wrong[0]}=...)"
         raise ConfigError(
-            f"fit.{wrong[0]}: there is no such setting{closest(wrong[0], known)}; arguments: source, settings, graph,"
-            f" device, progress; settings: {', '.join(known)}"
+            f"fit.{wrong[0]}: there is no such setting{hint}; arguments: source, settings, {', '.join(beside)};"
+            f" settings: {', '.join(known)}"
         )
     config = _settings({"fit": given}).fit  # typed and checked as on the command line
     run = (graph or Graph()).settings
     first = [opened()]
-    place, reason = sums_device(run.device if device is None else _settings({"device": {"kind": device}}).device)
-    if reason is not None:
-        warn(f"running on the CPU: {reason}", RuntimeWarning, stacklevel=3)
+    place, of_device = sums_device(
+        run.device if device is None else _settings({"device": device_settings(device)}).device
+    )
+    warn_of(of_device)
     task = ForecastFit(first[0].instruments, config, run.modules, run.latency, run.skill, place)
 
     stop = engine.StopRequest()
@@ -118,8 +124,7 @@ def fit(
             head.save(Path(config.out))
 
     head = task.run(read, keep, tell)
-    if place.warning is not None:
-        warn(place.warning.removeprefix("warning: "), RuntimeWarning, stacklevel=3)
+    warn_of(place.warning)
     summary = task.summary()
     return Fit(head, fit_table(task.skill_tables("forecast"), summary), summary)
 

@@ -6,12 +6,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from warnings import warn
 
 import numpy.typing as npt
 import pyarrow as pa
+import torch
 
 from schwabot.api import Place, _checked_names, _feed, _settings
+from schwabot.api_device import device_settings, warn_of
 from schwabot.errors import ConfigError, DataError
 from schwabot.modes.leadlag import close, measure
 from schwabot.sinks.leadlag import curves_table
@@ -81,7 +82,7 @@ def leadlag(
     step_ms: float | None = None,
     price: str = "auto",
     returns: str = "log",
-    device: str = "auto",
+    device: str | torch.device = "auto",
     progress: bool = False,
     **settings: Any,
 ) -> LeadLagResult:
@@ -94,7 +95,7 @@ def leadlag(
         step_ms: step between lags, ms; default 10, or 100 where prices come every 100 ms or slower.
         price: ``mid``, ``last``, or ``auto`` = mid where a stream has quotes; not for plain series.
         returns: ``log`` or ``simple`` (differences of prices).
-        device: where sums over lags are computed: ``auto``, ``cpu`` or ``cuda``.
+        device: where sums over lags are computed, as of ``Graph``.
         progress: show progress bars.
         settings: the others under ``leadlag.`` in the configuration: ``resolution_ms``, ``bin_ms``, ``block_s``,
             ``draws``, ``seed``, ``max_prices``.
@@ -119,10 +120,9 @@ def leadlag(
     """
     started_s = time.perf_counter()
     given = {"max_lag_s": max_lag_s, "step_ms": step_ms, "price": price, "returns": returns} | settings
-    config = _settings({"leadlag": given, "device": {"kind": device}})
-    place, reason = sums_device(config.device)
-    if reason is not None:
-        warn(f"running on the CPU: {reason}", RuntimeWarning, stacklevel=3)
+    config = _settings({"leadlag": given, "device": device_settings(device)})
+    place, of_device = sums_device(config.device)
+    warn_of(of_device)
     summary: dict[str, Any] = {"mode": "leadlag", "device": place.name}
     bars = Progress(enabled=progress, label="reading"), Progress(enabled=progress, label="pairs", unit="pairs")
     if isinstance(source, Mapping):
@@ -135,10 +135,9 @@ def leadlag(
             feed, config.leadlag, config.latency, summary, batch_events=config.batch_events, bars=bars, device=place
         )
     summary["device"] = place.said
-    if place.warning is not None:
-        warn(place.warning.removeprefix("warning: "), RuntimeWarning, stacklevel=3)
-    if reason is not None:
-        summary["notes"].append(f"warning: running on the CPU: {reason}")
+    warn_of(place.warning)
+    if of_device is not None:
+        summary["notes"].append(of_device)
     close(summary, started_s)
     return LeadLagResult(
         pairs=pa.Table.from_pylist([_row(pair) for pair in report.pairs], schema=PAIRS),

@@ -11,10 +11,10 @@ from typing import Any, cast
 import pyarrow as pa
 
 from schwabot.api import Graph, Place, _checked_names, _feed, _no_text, _settings, load
+from schwabot.api_device import refuse_device, warn_of
 from schwabot.config import RunConfig
 from schwabot.engine import StopRequest
 from schwabot.errors import ConfigError
-from schwabot.modes.opening import say
 from schwabot.modes.sweep import report
 from schwabot.modes.sweep_markets import Markets, changed, declared
 from schwabot.modes.sweep_slices import WHOLE, Slice, Slices
@@ -41,7 +41,7 @@ class Sweep:
         table: a row per set, fold and stream, as sweep.parquet.
         best: the best sets, a row each: parameters, what they came to where they were searched, and held out.
         verdict: does the best look like luck? In words.
-        summary: ``sweep`` of summary.json.
+        summary: ``sweep`` of summary.json, with the run's ``device`` and ``notes``.
         outcome: the same as arrays.
     """
 
@@ -148,6 +148,7 @@ def sweep(
     asked = policy if isinstance(policy, Policy) else load_policy(policy)
     own = [one if isinstance(one, Signal) else load_signal(one) for one in signals]
     compiled = compile_policy(asked, own, max(len(trade), 1))
+    refuse_device("sweep", of_policy, [one.name for one in compiled.parameters])
     compiled.values(of_policy)
     run.policy.name, run.policy.trade, run.policy.leader = compiled.name, list(trade), leader
     run.policy.parameters = parameters
@@ -165,11 +166,13 @@ def sweep(
             " give what schwabot.load takes instead of a feed"
         )
     desk = open_desk(first, compiled, _feed(source), graph.head, quiet=True)
+    for note in desk.notes:
+        warn_of(note)
     slices, warned = Slices((Slice(),)), list[str]()
     with StopRequest() as stop:
         markets = Markets(
             run, compiled, space, slices, stop, desk, lambda settings: load(cast("Place", source)),
-            warn=lambda line: warned.extend(say([line])),
+            warn=lambda line: None if line in warned else warned.append(line),
         )  # fmt: skip
         bench = Here(markets, run.sweep.threads)
         keys = [(WHOLE, number) for number in range(space.graphs)]
@@ -186,12 +189,15 @@ def sweep(
         raise swept.lost
     if not swept.whole:
         raise KeyboardInterrupt
+    for note in warned:
+        warn_of(note)
+    device = str(desk.device) if desk.device.type == "cpu" or not warned else f"{desk.device}, then cpu"
     notes = [*desk.notes, *warned, *swept.notes]
     return Sweep(
         table=swept.outcome.results.table,
         best=swept.outcome.top(),
         verdict=swept.said.text,
-        summary=plain(swept.numbers | {"policy": compiled.name, "notes": list(dict.fromkeys(notes))}),
+        summary=plain(swept.numbers | {"policy": compiled.name, "device": device, "notes": list(dict.fromkeys(notes))}),
         outcome=swept.outcome,
         _swept=swept,
         _settings=run,

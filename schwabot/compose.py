@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import BooleanNode, DictConfig, FloatNode, IntegerNode, ListConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -24,10 +24,12 @@ from schwabot.config import FEES, GROUPS, SOURCES, InstrumentConfig, RunConfig, 
 from schwabot.errors import ConfigError, closest
 from schwabot.secrets import MASK, refuse_secret, scrub
 from schwabot.signals.settings import PolicyConfig
+from schwabot.tensors.device import no_such_kind
 from schwabot.training.fit_settings import FitConfig
 
 SECRET = re.compile(r"key|secret|passw|token", re.IGNORECASE)
 STATE_FEES = f"; state {' and '.join(FEES)} in bp of the notional (10 is 0.1 %), 0 only where the venue charges nothing"
+WANTED = {BooleanNode: "true or false", IntegerNode: "a whole number", FloatNode: "a number"}
 _UNREADABLE = re.compile("LexerNoViableAlt|token recognition error|no viable alternative|(extraneous|mismatched) input")
 
 
@@ -203,14 +205,19 @@ def _quoted(value: str) -> str:
     return value if value[:1] in ("'", '"', "$") else "'" + value.strip().replace("'", "\\'") + "'"
 
 
-def explain(error: Exception) -> ConfigError:
-    """Say in one paragraph what is wrong with a setting, and what would be right."""
+def explain(error: Exception, *, elsewhere: bool = True) -> ConfigError:
+    """Say in one paragraph what is wrong with a setting, and what would be right.
+
+    Args:
+        error: of Hydra or OmegaConf.
+        elsewhere: name settings of other sections too, which whoever asked can set.
+    """
     cause = error.__cause__
     inner = error if isinstance(error, OmegaConfBaseException) else cause
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _explain_option(error)
     if isinstance(inner, ConfigKeyError | ConfigAttributeError):
-        return _explain_key(inner)
+        return _explain_key(inner, elsewhere)
     if isinstance(inner, MissingMandatoryValue):
         return ConfigError(f"{_dotted(inner.full_key)} has no value: add {_dotted(inner.full_key)}=...")
     if isinstance(inner, ValidationError | ConfigTypeError | KeyValidationError):
@@ -238,14 +245,17 @@ def _explain_grammar(said: str) -> ConfigError:
 def _explain_option(error: MissingConfigException) -> ConfigError:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
     options = sorted(error.options or ())
+    if group == "device":
+        return ConfigError(no_such_kind("device=", option))
     return ConfigError(f"{group}={option} is not a choice{closest(option, options)}; use {either(options)}")
 
 
-def _explain_key(error: OmegaConfBaseException) -> ConfigError:
+def _explain_key(error: OmegaConfBaseException, elsewhere: bool) -> ConfigError:
     parent = error.parent_node
     known = parent if isinstance(parent, DictConfig) else OmegaConf.create()
     names = [str(name) for name in known if name != "hydra"]
-    return _no_such_setting(_dotted(error.full_key) or str(error.key), str(error.key), names, known._get_root())
+    root = known._get_root() if elsewhere else None
+    return _no_such_setting(_dotted(error.full_key) or str(error.key), str(error.key), names, root)
 
 
 def _explain_type(error: OmegaConfBaseException) -> ConfigError:
@@ -267,6 +277,8 @@ def _explain_type(error: OmegaConfBaseException) -> ConfigError:
     hint = f", write {float(whole[1]):.0f}" if whole and float(whole[1]).is_integer() else ""
     if of_key and node is None and re.match(r"Value '\S+: ", said):
         hint = "; within braces a colon that belongs to a name is written \\:, e.g. {venue\\:BASE/QUOTE: 1}"
+    for of, wanted in WANTED.items():
+        hint = hint or f"; use {wanted}" * isinstance(node, of)
     return ConfigError(f"{name}: {said}{hint}")
 
 

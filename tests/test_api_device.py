@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 import schwabot
 from schwabot.errors import ConfigError, DeviceError, FitError
+from schwabot.tensors.device import DeviceConfig
 from schwabot.ticks.base import Feed
 
 S = 1_000_000_000
@@ -54,8 +56,40 @@ def test_a_device_that_is_not_there_is_the_cpu() -> None:
 
 def test_no_such_device() -> None:
     for asked in (lambda: schwabot.leadlag(series(), device="gpu"), lambda: fit(device="gpu")):
-        with pytest.raises(ConfigError, match="auto, cpu, cuda"):
+        with pytest.raises(ConfigError, match=r"did you mean cuda.*auto, cpu or cuda"):
             asked()
+    for nothing in ("cuda:", "cuda:one", "cpu:1", "", None, {"kind": "cuda"}, DeviceConfig(), torch.device("meta")):
+        with pytest.raises(ConfigError, match="device="):
+            schwabot.Graph(device=nothing)  # type: ignore[arg-type]
+
+
+def test_a_device_as_torch_names_it() -> None:
+    for asked in ("cuda:3", torch.device("cuda", 3)):
+        assert schwabot.Graph(device=asked).settings.device == DeviceConfig("cuda", 3)
+    assert schwabot.Graph(device=torch.device("cuda")).settings.device == DeviceConfig("cuda", 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            lambda: schwabot.sweep(market(), "threshold", device="cuda"),
+            r"sweep\(\.\.\., graph=Graph\(device=\.\.\.\)\)",
+        ),
+        (lambda: schwabot.backtest(market(), "threshold", device="cuda"), r"backtest\(\.\.\., graph=Graph\(device="),
+        (
+            lambda: schwabot.fit(market, {"device": "cuda"}),
+            r"it is an argument beside them: fit\(\.\.\., device=\.\.\.\)",
+        ),
+        (lambda: schwabot.Graph({"device": "cuda"}), r"device is an argument of Graph"),
+        (lambda: schwabot.sweep(market(), "threshold", options={"device": 1}), "no such setting; settings of sweep"),
+        (lambda: schwabot.leadlag(market(), required=True), "no such setting; settings of leadlag"),
+    ],
+    ids=["sweep", "backtest", "fit", "graph", "options", "leadlag"],
+)
+def test_a_device_in_the_wrong_place(asked: Callable[[], object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        asked()
 
 
 @pytest.mark.usefixtures("without_memory")

@@ -143,6 +143,9 @@ REFUSED = {
     "mode=replya": "did you mean replay?; use replay, convert",
     "mode=live": "is not built yet; what exists today: replay, convert",
     "mode=convert": "convert.out=DIR",
+    "+device=cuda:1": "did you mean cuda and device.index=1?",
+    "device.index=one": "device.index: Value 'one' of type 'str' could not be converted to Integer; use a whole number",
+    "device.required=maybe": "use true or false",
     "convert.existing=maybe": "use new, overwrite or append",
     "sinks.signals=every_0": "use auto, all, off, every_n",
     "sinks.tensorboard_points=1": "use 10 to",
@@ -193,6 +196,13 @@ def test_ranges_of_a_sweep_on_the_command_line() -> None:
     parts = settings("mode=sweep", "sweep.over.enter_bp=[0.1,2]", "+sweep.over.simulation.entry_ms=[0,5]").sweep.over
     assert parts == {"enter_bp": [0.1, 2], "simulation": {"entry_ms": [0, 5]}}
     assert settings().sweep == SweepConfig()
+
+
+def test_converting_needs_no_gpu() -> None:
+    asked = ("mode=convert", "convert.out=x", "+device=cuda")
+    assert settings(*asked).device.kind == "cuda"
+    with pytest.raises(ConfigError, match="nothing of mode=convert runs on a GPU"):
+        settings(*asked, "device.required=true")
 
 
 def test_clusters() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from schwabot import health
 from schwabot.health import run_state
 from schwabot.run import main
 from schwabot.sinks import heartbeat
@@ -28,7 +29,7 @@ def check(**env: str) -> tuple[int, str, str]:
 
 def test_a_run_that_moves_on_is_healthy_and_one_that_is_stuck_is_not(tmp_path: Path) -> None:
     file = tmp_path / "heartbeat"
-    code, out, _ = check(**{VARIABLE: str(file)})
+    code, out, _ = check(**{VARIABLE: str(file), "SCHWABOT_STALLED_S": "1e9"})
     assert (code, out.split(";")[0]) == (0, "healthy: no run has begun")
     file.touch()
     code, out, _ = check(**{VARIABLE: str(file)})
@@ -43,8 +44,67 @@ def test_a_run_that_moves_on_is_healthy_and_one_that_is_stuck_is_not(tmp_path: P
     assert out.startswith("unhealthy: the run has not moved on for 1,00")
     assert check(**{VARIABLE: str(file), "SCHWABOT_STALLED_S": "2000"})[0] == 0
     assert check(**{VARIABLE: str(file), "SCHWABOT_STALLED_S": "soon"}) == (
-        1, "", "error: SCHWABOT_STALLED_S=soon is no number of seconds\n",
+        1, "", "error: SCHWABOT_STALLED_S=soon is no number of seconds above 0\n",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("given", ["nan", "inf", "0", "-5"])
+def test_no_pause_is_no_limit(given: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("SCHWABOT_STALLED_S", given)
+    with pytest.raises(SystemExit, match="1"):
+        health.main([])
+    assert "is no number of seconds above 0" in capsys.readouterr().err
+
+
+def test_what_it_is_not_asked_for_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        health.main(["--quiet"])
+    with pytest.raises(SystemExit, match="0"):
+        health.main(["--help"])
+    assert "python -m schwabot.health" in capsys.readouterr().out
+
+
+def test_a_run_that_never_begins_is_not_well_for_ever() -> None:
+    """Nor is one that can't write to its file."""
+    assert run_state("/proc/nowhere/heartbeat", 900.0, 0.0, up_s=899.0) == (True, "no run has begun")
+    assert run_state("/proc/nowhere/heartbeat", 900.0, 0.0, up_s=901.0) == (
+        False, f"no run has begun in 901 s, or it can't write to {VARIABLE}=/proc/nowhere/heartbeat",
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_the_start_is_before_now_and_after_the_machine_s() -> None:
+    found = health.up_s()
+    assert found is not None
+    assert 0 < found <= time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Driver:
+    """NVML of two cards, of which the first has no answer to this question."""
+
+    class NVMLError(Exception):
+        """Of NVML."""
+
+    class NVMLError_NotSupported(NVMLError):  # noqa: N801, N818 NVML's name
+        """Of NVML."""
+
+    def __init__(self, second: Exception | None = None) -> None:
+        self._said = [self.NVMLError_NotSupported(), second]
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
+        return index
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> None:  # noqa: N802
+        if (error := self._said[handle]) is not None:
+            raise error
+
+
+def test_a_card_that_does_not_say_hides_none_behind_it() -> None:
+    assert health.cards_state(Driver()) == (True, "2 GPUs")
+    assert health.cards_state(Driver(Driver.NVMLError("lost"))) == (False, "GPU 1 does not answer: lost")
 
 
 def test_without_a_file_to_look_at_it_does_not_say_that_all_is_well() -> None:

@@ -14,12 +14,15 @@ one name of the linker, would be one: the first. So every process counts from a 
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import itertools
 import os
 import pickle  # nosec B403
 import secrets
-from contextlib import suppress
+import shutil
+import tempfile
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -64,13 +67,15 @@ def cache_folder() -> Path:
 class OwnNames(numba.core.caching.IndexDataCacheFile):  # type: ignore[misc]
     """Index and files of one compiled function, safe for processes that compile it at the same time.
 
-    A torn file counts as none, and what there is no room for is not kept.
+    A torn file counts as none, and what there is no room for is not kept, which is said once.
     """
 
     def save(self, key: Any, data: Any) -> None:
         """Keep what was compiled."""
-        with suppress(OSError):
+        try:
             super().save(key, data)
+        except OSError as error:
+            tell_unkept(cache_folder(), error)
 
     def load(self, key: Any) -> Any:
         """What was compiled, or None."""
@@ -89,9 +94,36 @@ class OwnNames(numba.core.caching.IndexDataCacheFile):  # type: ignore[misc]
         return str(super()._data_name(secrets.randbits(63)))
 
 
+_told: list[OSError] = []
+
+
+def tell_unkept(folder: Path, error: OSError) -> None:
+    """Warn that compiled kernels can't be kept; once a process."""
+    if not _told:
+        _told.append(error)
+        warnings.warn(
+            f"compiled kernels can't be kept in {folder} ({error.strerror or error}), so every process compiles them"
+            " anew, which takes minutes; set NUMBA_CACHE_DIR to a folder that can be written to",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def writable(folder: Path) -> Path:
+    """The folder, or where it can't be written to one of this process; numba would choose another that all share."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        tell_unkept(folder, error)
+        folder = Path(tempfile.mkdtemp(prefix="schwabot-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def use_versioned_cache() -> None:
     """Point numba's cache at this version's folder, and let processes share it."""
-    numba.core.config.CACHE_DIR = str(cache_folder())
+    numba.core.config.CACHE_DIR = str(writable(cache_folder()))
     numba.core.caching.IndexDataCacheFile = OwnNames
     _count_apart()
     if hasattr(os, "register_at_fork"):  # not on Windows

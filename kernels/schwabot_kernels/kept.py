@@ -29,7 +29,7 @@ from numba.core.compiler import CompileResult
 from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
-from schwabot_kernels.cache import cache_folder
+from schwabot_kernels.cache import cache_folder, tell_unkept
 
 MOST_FILES = 1024
 """Files that are kept per version of the kernels; those not used for longest go."""
@@ -137,14 +137,15 @@ def read_kept(path: Path) -> bytes | None:
 
 
 def write_kept(path: Path, data: bytes) -> None:
-    """Write a file whole; without a word where there is no room or no right to."""
+    """Write a file whole; where there is no room or no right to, that is said once."""
     part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(sha256(data).digest() + data)
         part.replace(path)
         _make_room(path.parent)
-    except OSError:
+    except OSError as error:
+        tell_unkept(cache_folder(), error)
         with suppress(OSError):
             part.unlink()
 

@@ -22,7 +22,8 @@ def convert(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
     from schwabot.ticks.store_writer import write_store
 
     feed = open_feed(settings)
-    notes = say([f"note: {note}" for note in getattr(feed, "notes", ())])
+    unused = ["note: running on the CPU: nothing of mode=convert runs on a GPU"] * (settings.device.kind == "cuda")
+    notes = say(unused + [f"note: {note}" for note in getattr(feed, "notes", ())])
     write_config(settings, run_dir)
     target = settings.convert
     assert target.out is not None

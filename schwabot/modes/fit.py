@@ -55,12 +55,9 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
 
     _check_out(settings.fit.out)
     feed = open_feed(settings)
-    device, reason = sums_device(settings.device)
+    device, of_device = sums_device(settings.device)
     task = ForecastFit(feed.instruments, settings.fit, settings.modules, settings.latency, settings.skill, device)
-    notes = say(
-        ([] if reason is None else [f"warning: running on the CPU: {reason}"])
-        + [f"note: {note}" for note in getattr(feed, "notes", ())]
-    )
+    notes = say(([] if of_device is None else [of_device]) + [f"note: {note}" for note in getattr(feed, "notes", ())])
     config = write_config(settings, run_dir)
     had_one = (run_dir / CHECKPOINT).exists()
     if settings.sinks.console:

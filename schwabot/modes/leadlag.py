@@ -29,9 +29,9 @@ def leadlag(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
     from schwabot.training.leadlag_sums import sums_device
 
     feed = open_feed(settings)
-    device, reason = sums_device(settings.device)
+    device, of_device = sums_device(settings.device)
     unused = unused_reference(settings, feed.instruments)
-    unused += [] if reason is None else [f"warning: running on the CPU: {reason}"]
+    unused += [] if of_device is None else [of_device]
     said = say([*_notes(feed), *unused])
     write_config(settings, run_dir)
     summary: dict[str, Any] = {"mode": settings.mode, "device": device.name, "notes": unused}

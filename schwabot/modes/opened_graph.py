@@ -28,7 +28,7 @@ from schwabot.modules.settings import ModulesConfig
 from schwabot.pipeline import Pipeline
 from schwabot.records.instrument import Instrument
 from schwabot.sinks.base import RunHeader
-from schwabot.tensors.device import resolve_device
+from schwabot.tensors.device import ON_CPU, resolve_device
 from schwabot.ticks.base import Feed
 from schwabot.training.heads import serve
 
@@ -106,10 +106,10 @@ def open_graph(
     if head is not None:
         modules = serve(head, settings.checkpoint or "head", modules, feed.instruments)
     if kind is Pipeline:
-        pipeline, reason = open_pipeline(settings, feed.instruments, modules, head, quiet=quiet)
+        pipeline, of_device = open_pipeline(settings, feed.instruments, modules, head, quiet=quiet)
     else:
-        pipeline, reason = kind(feed.instruments, modules, settings.latency, head=head), None
-    notes = notes_of(feed, reason)
+        pipeline, of_device = kind(feed.instruments, modules, settings.latency, head=head), None
+    notes = notes_of(feed, of_device)
     if not quiet:
         say(notes)
     return OpenedGraph(feed, pipeline, head, modules, pipeline.device, reference, notes)
@@ -133,29 +133,30 @@ def open_pipeline(
         quiet: say nothing where compiling takes long.
 
     Returns:
-        The graph in its first state, and why it is on the CPU where another device was asked for or found.
+        The graph in its first state, and the note that says why it is on the CPU where another device was asked for or
+        found.
 
     Raises:
         DeviceError: a device that is required and can't run this graph.
     """
-    device, reason = resolve_device(settings.device)
+    device, note = resolve_device(settings.device)
 
     def on(device: torch.device) -> Pipeline:
         return Pipeline(instruments, modules, settings.latency, device=device, head=head)
 
     if device.type == "cpu":
-        return on(device), reason
+        return on(device), note
     return tried(on, device, required=settings.device.required, quiet=quiet)
 
 
 def tried(
     on: Callable[[torch.device], Pipeline], device: torch.device, *, required: bool, quiet: bool = False
 ) -> tuple[Pipeline, str | None]:
-    """A graph on a device after a trial there; where that fails, on the CPU, and why. See ``open_pipeline``."""
+    """A graph on a device after a trial there; where that fails, on the CPU, with a note. See ``open_pipeline``."""
     pipeline = on(device)
     reason, _ = while_compiling(lambda: why_not(pipeline.graph, device), say=not quiet)
     if reason is None:
         return pipeline, None
     if required:
         raise DeviceError(f"device {device} is required and can't be used: {reason}")
-    return on(torch.device("cpu")), reason
+    return on(torch.device("cpu")), f"{ON_CPU}{reason}"

@@ -41,8 +41,6 @@ MANY_STREAMS = 16
 """More streams than this are worth a word about what they cost."""
 PAIR_NS = 9.0
 """What a pair of streams costs per event: measured at 64 and 128 streams on one core of a Zen4 server."""
-ON_CPU = "warning: running on the CPU: "
-"""How the note begins that says why it is not the device that was asked for."""
 COMPILING_S = 3.0
 """Compiling that takes longer than this is worth a word."""
 
@@ -178,14 +176,14 @@ def while_compiling(work: Callable[[], Made], *, say: bool = True) -> tuple[Made
     return made, time.perf_counter() - started_s
 
 
-def notes_of(feed: Feed, reason: str | None = None) -> list[str]:
+def notes_of(feed: Feed, of_device: str | None = None) -> list[str]:
     """What a reader of the results has to know: why not the device asked for, what the source had to assume.
 
     Args:
         feed: the source of the run.
-        reason: why it is not the device that was asked for; None when it is.
+        of_device: note that says why it is not the device that was asked for; None when it is.
     """
-    notes = [] if reason is None else [f"{ON_CPU}{reason}"]
+    notes = [] if of_device is None else [of_device]
     notes += [f"note: {note}" for note in getattr(feed, "notes", ())]
     streams = len(feed.instruments)
     if streams == 1:

@@ -71,14 +71,14 @@ class _Job:
         graphs = [changed(settings, space.graph_setting(number)) for number in range(space.graphs)]
         feed = open_feed(settings)
         slices = slices_of(settings, feed)
-        device, reason = resolve_device(settings.device)
+        device, note = resolve_device(settings.device)
         desk = None
         if slices.parts[0].name == WHOLE:
             desk = open_desk(graphs[0], policy, feed)
             head, notes, device = desk.head, desk.notes, desk.device
         else:
             head = ForecastHead.load(settings.checkpoint) if settings.checkpoint else None
-            notes = say(notes_of(feed, reason))
+            notes = say(notes_of(feed, note))
         notes = notes + say([*(f"note: {note}" for note in search.notes), *slices.notes])
         return cls(policy, space, search, slices, feed.instruments, head, desk, str(device), notes)
 

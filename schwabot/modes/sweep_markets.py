@@ -13,7 +13,7 @@ import numpy as np
 from schwabot import engine
 from schwabot.config import RunConfig
 from schwabot.errors import ConfigError, DataError, DeviceError
-from schwabot.modes.opening import ON_CPU, open_feed, while_compiling
+from schwabot.modes.opening import open_feed, while_compiling
 from schwabot.modes.sweep_slices import WHOLE, Slice, Slices
 from schwabot.modes.trading import Desk, open_desk, open_policy
 from schwabot.modules.settings import ModulesConfig
@@ -33,6 +33,7 @@ from schwabot.simulation.sweep.table import Leg
 from schwabot.simulation.totals import funding_note
 from schwabot.sinks.notes import lost_note, required_note
 from schwabot.sinks.progress import Progress
+from schwabot.tensors.device import ON_CPU
 from schwabot.ticks.base import Feed
 
 

@@ -85,7 +85,7 @@ class SumsDevice:
 
 
 def sums_device(config: DeviceConfig) -> tuple[SumsDevice, str | None]:
-    """The device that was asked for, and why it is the CPU where another was.
+    """The device that was asked for, and the note that says why it is the CPU where another was, or is there.
 
     Raises:
         DeviceError: it is required and can't be used.
@@ -94,8 +94,8 @@ def sums_device(config: DeviceConfig) -> tuple[SumsDevice, str | None]:
         >>> sums_device(DeviceConfig(kind="cpu"))
         (SumsDevice(name='cpu', required=False, failed=None), None)
     """
-    found, reason = resolve_device(config)
-    return SumsDevice(str(found), config.required), reason
+    found, note = resolve_device(config)
+    return SumsDevice(str(found), config.required), note
 
 
 class DeviceGivenUpError(Exception):

@@ -50,6 +50,16 @@ def test_what_is_begun_is_sent_once(device: torch.device) -> None:
     assert transfers.up([one])[0] is not begun or device.type == "cpu"
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_market_that_can_not_be_pinned_is_sent_all_the_same(device: torch.device) -> None:
+    """Nothing can be without a driver."""
+    pytest.importorskip("numba.cuda")
+    from schwabot_kernels.simulate.gpu import sent
+
+    one, none = torch.arange(3.0), torch.empty(0)
+    assert [sent(tensor, device).tolist() for tensor in (one, none)] == [[0.0, 1.0, 2.0], []]
+
+
 @pytest.mark.gpu
 def test_pinned_memory_is_used_again() -> None:
     transfers = Transfers(torch.device("cuda"))

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numba.core.caching
+import pytest
 
 import schwabot_kernels.scalar  # noqa: F401, what sets numba's cache up
+from schwabot_kernels import cache as caching
+from schwabot_kernels.kept import write_kept
 
 BOTH = threading.Barrier(2, timeout=30)
 
@@ -52,3 +55,24 @@ def test_what_was_saved_is_loaded_and_saved_over(tmp_path: Path) -> None:
     cache.save("float64", "newer code")
     assert [cache.load(key) for key in ("float64", "int64", "int32")] == ["newer code", "code for int64", None]
     assert len(list(tmp_path.glob("*.nbc"))) == 2
+
+
+@pytest.mark.parametrize("way", ["folder", "numba", "made"])
+def test_that_nothing_can_be_kept_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setattr(caching, "_told", [])
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(file))
+
+    def keep() -> None:
+        if way == "folder":
+            assert caching.writable(caching.cache_folder()).is_dir()
+        elif way == "numba":
+            numba.core.caching.IndexDataCacheFile(str(file), "function-1.py311", "stamp").save("float64", "code")
+        else:
+            write_kept(caching.cache_folder() / "made" / "x", b"code")
+
+    with pytest.warns(RuntimeWarning, match="every process compiles them anew.*set NUMBA_CACHE_DIR") as warned:
+        keep()
+    assert str(file) in str(warned[0].message)
+    keep()  # a second warning would be an error

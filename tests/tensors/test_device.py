@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from schwabot.errors import ConfigError, DeviceError
-from schwabot.tensors.device import DeviceConfig, resolve_device, why_not_used
+from schwabot.tensors.device import INSTALL, DeviceConfig, resolve_device, told, why_not_used
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 
@@ -65,12 +65,30 @@ def raising(error: Exception) -> Callable[[], tuple[str, tuple[int, int]]]:
         (
             lambda: ("H100", (9, 0)),
             raising(ModuleNotFoundError("No module named 'triton'")),
-            "No module named 'triton'; install the GPU's packages: pip install 'schwabot[cuda]'",
+            f"No module named 'triton'; install the GPU's packages: {INSTALL}",
         ),
     ],
     ids=["fine", "wrong", "old", "busy", "memory", "triton"],
 )
 def test_a_device_that_fails_is_a_reason(
-    about: Callable[[], tuple[str, tuple[int, int]]], probe: Callable[[], str | None], reason: str | None
-) -> None:
+    about: Callable[[], tuple[str, tuple[int, int]]], probe: Callable[[], str | None], reason: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     assert why_not_used(about, probe) == reason
+
+
+@pytest.mark.parametrize("name", ["TRITON_INTERPRET", "NUMBA_ENABLE_CUDASIM"])
+def test_kernels_that_would_be_interpreted_are_a_reason(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setenv(name, "1")
+    reason = why_not_used(lambda: ("H100", (9, 0)), lambda: None)
+    assert reason == f"{name}=1 lets kernels be interpreted on the CPU; unset it to use the GPU"
+    monkeypatch.setenv(name, "0")
+    assert why_not_used(lambda: ("H100", (9, 0)), lambda: None) is None
+
+
+def test_automatic_says_why_a_device_that_is_there_is_not_taken() -> None:
+    assert told(DeviceConfig(), "it is busy", seen=True) == "note: running on the CPU: it is busy"
+    assert told(DeviceConfig(), "there is none", seen=False) is None
+    assert told(DeviceConfig(kind="cuda"), "it is busy", seen=True) == "warning: running on the CPU: it is busy"

@@ -23,6 +23,7 @@ from schwabot.run import main
 from schwabot.signals.builtin.threshold import threshold
 from schwabot.signals.compiling import compile_policy
 from schwabot.simulation.sweep.device_kernel import DeviceFolds
+from schwabot.simulation.sweep.kernels import COUNTED
 from schwabot.simulation.sweep.ranges import open_space
 from schwabot_kernels.simulate.records import COUNTS, MOMENTS
 from tests.kernels.making_threshold import make_market, make_rules
@@ -102,6 +103,18 @@ def test_a_required_device_that_was_given_up_is_not_passed_over_by_another_threa
             kernel(fold, rules, params, 0, 2, np.zeros((2, 1, COUNTS), np.int64), np.zeros((2, 1, MOMENTS)))
     assert card.calls == 1
     assert told == []
+
+
+def test_a_device_that_comes_to_another_number_is_given_up() -> None:
+    market = make_market(5, 300, inverse=False, late_leg=False, nan=0.1, ties=False)
+    rules = make_rules(5, 2, market, inverse=False, model=0, latency_ns=60, funding=1, bucket_ns=500)
+    compiled = compile_policy(threshold)
+    for lies in (0, 1):
+        told: list[str] = []
+        kernel = Card(lies=lies).open_kernel(compiled, 1, torch.device("cpu"), told.append, required=False)
+        kernel.check(kernel.prepare(market, rules.bucket_ns), rules, compiled.row()[None, :].repeat(2, 0))
+        assert kernel.on_device == (not lies)
+        assert [f"{COUNTED[0]} of set 1 of the first fold is " in line for line in told] == [True] * lies
 
 
 def test_otherwise_the_cpu_goes_on_with_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
