@@ -154,8 +154,8 @@ class CcxtGateway:
         self.journal.note(f"{who} accepted what is held: {why}", self._now_ns())
 
     def _halt(self, what: str) -> None:
-        self.journal.note(what, self._now_ns())
         self.gate.escalate(TradingState.HALTED, "gateway", what, self._now_ns())
+        self.journal.note(what, self._now_ns())
 
     def _no_orders(self) -> str | None:
         if self.gate.state is TradingState.HALTED:
