@@ -10,7 +10,9 @@ import sys
 from benchmarks import report
 from benchmarks.measure import Finding, RedError, machine
 
-NAMES = ("whole_graph", "core_stages", "one_event", "memory", "captures", "lead_lag", "sweep", "sweep_peers")
+NAMES = (
+    "whole_graph", "core_stages", "one_event", "memory", "captures", "lead_lag", "sweep", "sweep_peers", "live_feed",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -214,12 +214,11 @@ def core(events: Any, table: Any, params: Any, state: Any) -> torch.Tensor:
     quoted = 1 - table.trades_only
     aligned, _ = align(events, table, params.latency_max_ns, state.align)
     drifted, _ = phase(events.ts_ns, aligned, params.phase, state.phase)
-    ghost, _ = consensus(
+    (ghost, deviation), _ = consensus(
         events.ts_ns, events.stream, events.kind, aligned, drifted.phase, drifted.compensated, drifted.route, quoted,
         params.consensus, state.consensus,
     )  # fmt: skip
     nothing = torch.zeros_like(ghost)
-    deviation = ghost[:, None] + drifted.compensated - aligned.x
     lag, _ = expected_lag(
         events.stream, aligned.dt_s, ghost, deviation, nothing, nothing, nothing, nothing, params.lag,
         state.lag.price_range,
@@ -253,21 +252,21 @@ def graph_rows(events: int) -> list[Row]:
     from schwabot_kernels.graph.gpu import graph as on_any
 
     instruments, batch = long_market(events)
-    cpu_events = min(events, 1_000_000)
+    one, whole = batch.rows(0, min(events, 1_000_000)), min(events, 2_097_152)  # some 17 kB an event where it is most
     rows = []
     for bits in (8, 16):
         graph = graph_of(instruments, bits)
         graphs_must_agree(graph, batch.rows(0, min(events, 20_000)), "cuda", on_any)
         state = graph.initial_state()
-        given = arguments(graph, batch, state, "cuda")
         if bits == 8:
+            given = arguments(graph, batch, state, "cuda")
             there = [given[0], given[0]._replace(**{n: c.clone() for n, c in given[0]._asdict().items()})]
             took = device_s(lambda k, given=given, there=there: core(there[k % 2], given[2], given[3], given[4]))
             rows.append(Row("alignment, phases, ghost, expected lag; resident", events / took / 1e9, "G events/s", 4.0))
+        given = arguments(graph, batch.rows(0, whole), state, "cuda")
         took = device_s(lambda k, given=given: on_any(*given), repeats=3)
-        one = batch.rows(0, cpu_events)
-        cpu = host_s(lambda graph=graph, one=one: graph.advance(one, graph.initial_state()), repeats=1)
-        rate, host = events / took, cpu_events / cpu
+        cpu = host_s(lambda graph=graph: graph.advance(one, graph.initial_state()), repeats=1)
+        rate, host = whole / took, len(one) / cpu
         label = f"whole graph, b = {bits}, 16 tables; resident"
         rows.append(Row(label, rate / 1e9, "G events/s", 0.2, ratio=rate / host, note=f"CPU {host / 1e6:.1f} M"))
         torch.cuda.empty_cache()
@@ -276,28 +275,29 @@ def graph_rows(events: int) -> list[Row]:
 
 def transfer_row(events: int, up_bytes_per_s: float) -> Row:
     """Host to result: columns in pinned memory to the expected lag on the host, batch after batch."""
-    from schwabot.tensors.upload import uploaded
+    from schwabot.tensors.transfers import Transfers
     from schwabot_kernels.align.cpu import Events
 
-    size = 4_194_304
-    instruments, batch = long_market(min(events, size))
+    instruments, batch = long_market(min(events, 4_194_304))
     graph = graph_of(instruments, 8)
     pinned = replace(batch, **{f.name: getattr(batch, f.name).pin_memory() for f in fields(batch)})
     given = arguments(graph, batch, graph.initial_state(), "cuda")
     count = max(1, events // len(batch))
     bytes_in = count * sum(getattr(batch, f.name).nbytes for f in fields(batch))
     back = torch.empty(len(batch), dtype=torch.float64).pin_memory()
+    transfers, columns = Transfers(torch.device("cuda")), [getattr(pinned, n) for n in Events._fields]
 
     def work() -> None:
-        for there in uploaded([pinned] * count, torch.device("cuda")):
-            found = core(Events(*(getattr(there, n) for n in Events._fields)), given[2], given[3], given[4])
-            back.copy_(found, non_blocking=True)
+        for k in range(count):
+            there = transfers.up(columns)
+            if k + 1 < count:
+                transfers.begin(columns)
+            back.copy_(core(Events(*there), given[2], given[3], given[4]), non_blocking=True)
         torch.cuda.synchronize()
 
     took = host_s(work, repeats=3)
-    share = bytes_in / took / up_bytes_per_s
     note = f"{count * len(batch) / took / 1e9:.2f} G events/s, {count * len(batch):,} events"
-    return Row("host to result, of the pinned bandwidth", 100 * share, "%", 70.0, note=note)
+    return Row("host to result, of the pinned bandwidth", 100 * bytes_in / took / up_bytes_per_s, "%", 70.0, note=note)
 
 
 # the sweep

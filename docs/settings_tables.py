@@ -15,6 +15,7 @@ from schwabot.config import SOURCES, InstrumentConfig, RunConfig, conf_dir, regi
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.instrument import Instrument
 from schwabot.tensors.device import DeviceConfig
+from schwabot.ticks.ccxt_settings import CcxtConfig
 from schwabot.ticks.presets import ColumnMap
 from schwabot.ticks.store import StoreConfig
 from schwabot.ticks.synthetic import SyntheticConfig
@@ -27,6 +28,7 @@ WHERE_DESCRIBED = {
     SOURCES["synthetic"]: SyntheticConfig,
     SOURCES["table"]: TableConfig,
     SOURCES["store"]: StoreConfig,
+    SOURCES["ccxt"]: CcxtConfig,
     InstrumentConfig: Instrument,
 }
 REFERENCE = "stream that `basis_bp` is measured against; absent = first spot stream by name, else first"
@@ -109,6 +111,7 @@ def tables() -> str:
         ("simulation", "Simulated exchange"),
         ("sweep", "Sweep"),
         ("cluster", "Cluster"),
+        ("live", "Live runs"),
     ):
         schema = type(getattr(RunConfig(), name))
         assert is_dataclass(schema)

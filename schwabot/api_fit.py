@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, cast
+from warnings import warn
 
 import pyarrow as pa
 
@@ -19,6 +20,7 @@ from schwabot.sinks.progress import Progress
 from schwabot.ticks.base import Feed
 from schwabot.training.fit import ForecastFit
 from schwabot.training.fit_settings import FitConfig
+from schwabot.training.leadlag_sums import sums_device
 
 Source: TypeAlias = Place | Sequence[Place] | pa.Table | Callable[[], Feed]
 
@@ -47,6 +49,7 @@ def fit(
     settings: Mapping[str, Any] | None = None,
     *,
     graph: Graph | None = None,
+    device: str | None = None,
     progress: bool = False,
     **options: Any,
 ) -> Fit:
@@ -57,6 +60,8 @@ def fit(
             ``lambda: schwabot.load(...)``.
         settings: as under ``fit.`` in the configuration, e.g. ``{"split": 0.7, "folds": 3}``.
         graph: whose settings the features are made with; default those of ``Graph()``.
+        device: where the sums that a fit is made of are computed: ``auto``, ``cpu`` or ``cuda``; default that of
+            ``graph``.
         progress: show a progress bar.
         options: the same as ``settings`` by keyword: ``split=0.7, folds=3``.
 
@@ -85,12 +90,15 @@ def fit(
     if wrong:
         raise ConfigError(
             f"fit.{wrong[0]}: there is no such setting{closest(wrong[0], known)}; arguments: source, settings, graph,"
-            f" progress; settings: {', '.join(known)}"
+            f" device, progress; settings: {', '.join(known)}"
         )
     config = _settings({"fit": given}).fit  # typed and checked as on the command line
     run = (graph or Graph()).settings
     first = [opened()]
-    task = ForecastFit(first[0].instruments, config, run.modules, run.latency, run.skill)
+    place, reason = sums_device(run.device if device is None else _settings({"device": {"kind": device}}).device)
+    if reason is not None:
+        warn(f"running on the CPU: {reason}", RuntimeWarning, stacklevel=3)
+    task = ForecastFit(first[0].instruments, config, run.modules, run.latency, run.skill, place)
 
     stop = engine.StopRequest()
 
@@ -110,6 +118,8 @@ def fit(
             head.save(Path(config.out))
 
     head = task.run(read, keep, tell)
+    if place.warning is not None:
+        warn(place.warning.removeprefix("warning: "), RuntimeWarning, stacklevel=3)
     summary = task.summary()
     return Fit(head, fit_table(task.skill_tables("forecast"), summary), summary)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 import numpy.typing as npt
 import pyarrow as pa
@@ -22,6 +23,7 @@ from schwabot.ticks.overlap import utc
 from schwabot.ticks.plausible import FROM_NS, likely_unit
 from schwabot.training.leadlag import LeadLag, LeadLagConfig
 from schwabot.training.leadlag_streams import LeadLagReport, compare
+from schwabot.training.leadlag_sums import SumsDevice, sums_device
 from schwabot.training.price_series import Series, to_series, whole_ns
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ def leadlag(
     step_ms: float | None = None,
     price: str = "auto",
     returns: str = "log",
+    device: str = "auto",
     progress: bool = False,
     **settings: Any,
 ) -> LeadLagResult:
@@ -91,6 +94,7 @@ def leadlag(
         step_ms: step between lags, ms; default 10, or 100 where prices come every 100 ms or slower.
         price: ``mid``, ``last``, or ``auto`` = mid where a stream has quotes; not for plain series.
         returns: ``log`` or ``simple`` (differences of prices).
+        device: where sums over lags are computed: ``auto``, ``cpu`` or ``cuda``.
         progress: show progress bars.
         settings: the others under ``leadlag.`` in the configuration: ``resolution_ms``, ``bin_ms``, ``block_s``,
             ``draws``, ``seed``, ``max_prices``.
@@ -115,16 +119,26 @@ def leadlag(
     """
     started_s = time.perf_counter()
     given = {"max_lag_s": max_lag_s, "step_ms": step_ms, "price": price, "returns": returns} | settings
-    config = _settings({"leadlag": given})
-    summary: dict[str, Any] = {"mode": "leadlag", "device": "cpu"}
+    config = _settings({"leadlag": given, "device": {"kind": device}})
+    place, reason = sums_device(config.device)
+    if reason is not None:
+        warn(f"running on the CPU: {reason}", RuntimeWarning, stacklevel=3)
+    summary: dict[str, Any] = {"mode": "leadlag", "device": place.name}
     bars = Progress(enabled=progress, label="reading"), Progress(enabled=progress, label="pairs", unit="pairs")
     if isinstance(source, Mapping):
         if price != "auto":
             raise ConfigError(f"price={price!r}: plain series have one price each, leave it out")
-        report = _of_arrays(source, config.leadlag, summary)
+        report = _of_arrays(source, config.leadlag, summary, place)
     else:
         feed = _feed(source)
-        report = measure(feed, config.leadlag, config.latency, summary, batch_events=config.batch_events, bars=bars)
+        report = measure(
+            feed, config.leadlag, config.latency, summary, batch_events=config.batch_events, bars=bars, device=place
+        )
+    summary["device"] = place.said
+    if place.warning is not None:
+        warn(place.warning.removeprefix("warning: "), RuntimeWarning, stacklevel=3)
+    if reason is not None:
+        summary["notes"].append(f"warning: running on the CPU: {reason}")
     close(summary, started_s)
     return LeadLagResult(
         pairs=pa.Table.from_pylist([_row(pair) for pair in report.pairs], schema=PAIRS),
@@ -135,7 +149,10 @@ def leadlag(
 
 
 def _of_arrays(
-    given: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], config: LeadLagConfig, summary: dict[str, Any]
+    given: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
+    config: LeadLagConfig,
+    summary: dict[str, Any],
+    device: SumsDevice,
 ) -> LeadLagReport:
     if len(given) < 2:
         raise ConfigError(
@@ -154,9 +171,11 @@ def _of_arrays(
             )
         series.append(to_series(time, pair[1], name, returns=config.returns, resolution_ns=config.resolution_ns))
     streams: dict[str, dict[str, Any]] = {name: {"price": "given", "stamps": None} for name in given}
-    report = compare({"receive": series}, streams, {"receive": {}}, config)
-    notes = [*_own_clock(series), *report.notes]
-    summary |= {"interrupted": False, "notes": [f"note: {note}" for note in notes]}
+    report = compare({"receive": series}, streams, {"receive": {}}, config, device=device)
+    notes = [f"note: {note}" for note in (*_own_clock(series), *report.notes)]
+    if device.warning is not None:
+        notes.append(device.warning)
+    summary |= {"interrupted": False, "notes": notes}
     summary["leadlag"] = report.entries()
     return report
 

@@ -118,6 +118,7 @@ def sweep(
         ConfigError: a name, range or value that can't be used, or a feed that was already read.
         PolicyError: a policy that can't be compiled; says the line.
         DataError: bad input, or too little of it.
+        DeviceError: a device that the graph's settings require failed.
 
     Example:
         >>> found = sweep("synthetic", "threshold", {"enter_bp": [0.1, 0.3]}, sets=8, lots=1)
@@ -168,7 +169,7 @@ def sweep(
     with StopRequest() as stop:
         markets = Markets(
             run, compiled, space, slices, stop, desk, lambda settings: load(cast("Place", source)),
-            lambda line: warned.extend(say([line])),
+            warn=lambda line: warned.extend(say([line])),
         )  # fmt: skip
         bench = Here(markets, run.sweep.threads)
         keys = [(WHOLE, number) for number in range(space.graphs)]
@@ -181,6 +182,8 @@ def sweep(
                 told=lambda done, ran, results: bar.update(done, done / search.sets, ""),
                 stop=lambda: stop.wanted,
             )  # fmt: skip
+    if swept.lost:
+        raise swept.lost
     if not swept.whole:
         raise KeyboardInterrupt
     notes = [*desk.notes, *warned, *swept.notes]

@@ -23,6 +23,8 @@ from schwabot.simulation.settings import SimulationConfig
 from schwabot.simulation.sweep.settings import SweepConfig
 from schwabot.sinks.settings import SinksConfig
 from schwabot.tensors.device import DeviceConfig
+from schwabot.ticks.ccxt_settings import CcxtConfig
+from schwabot.ticks.recorder import RecordConfig
 from schwabot.ticks.store import StoreConfig
 from schwabot.ticks.synthetic import SyntheticConfig
 from schwabot.ticks.table import TableConfig
@@ -32,11 +34,12 @@ from schwabot.training.fit_settings import FitConfig
 from schwabot.training.leadlag import LeadLagConfig
 from schwabot.training.skill_settings import SkillConfig
 
-MODES = ("replay", "convert", "leadlag", "fit", "backtest", "sweep")
-TRADING = ("backtest", "sweep")
+MODES = ("replay", "convert", "leadlag", "fit", "backtest", "sweep", "record", "paper")
+TRADING = ("backtest", "sweep", "paper")
 PROFILED = ("replay", "backtest", "sweep")
+LIVE = ("record", "paper", "live")
 DEFAULT_POLICY = "threshold"
-PLANNED_MODES = ("record", "paper", "live", "serve")
+PLANNED_MODES = ("live", "serve")
 GROUPS = (
     "source", "instruments", "sinks", "leadlag", "fit", "policy", "simulation", "sweep", "cluster", "experiment",
     "modules/tensor_harness", "modules/ghost_bridge", "modules/hash_registry", "modules/phantom_lag",
@@ -122,6 +125,44 @@ class StoreSource(StoreConfig):
 
 
 @dataclass
+class CcxtSource(CcxtConfig):
+    """Live streams of exchanges; ``reference`` as in ``CaptureSource``."""
+
+    reference: str | None = None
+
+
+@dataclass
+class LiveConfig:
+    """How long a live run lasts, and which exchanges it meets.
+
+    Attributes:
+        seconds: end after so long; absent = when it is stopped.
+        events: end after so many quotes and trades; absent = when it is stopped.
+        loopback_port: talk to the loopback exchange on this port of 127.0.0.1 in place of the real ones.
+        measure_latency: mode=paper: simulated orders take half a measured round trip to each venue and half back, in
+            place of ``simulation.entry_ms`` and ``response_ms``.
+        keep_rows: rows of the market that a policy's broker remembers at least.
+    """
+
+    seconds: float | None = None
+    events: int | None = None
+    loopback_port: int | None = None
+    measure_latency: bool = True
+    keep_rows: int = 200_000
+
+    def check(self) -> None:
+        """Raise ConfigError when a value is out of range."""
+        for name in ("seconds", "events"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"live.{name}={value} is out of range: use more than 0, or leave it out")
+        if self.keep_rows < 1_000:
+            raise ConfigError(f"live.keep_rows={self.keep_rows} is out of range: use 1000 or more")
+        if self.loopback_port is not None and not 1 <= self.loopback_port <= 65_535:
+            raise ConfigError(f"live.loopback_port={self.loopback_port} is out of range: use 1 to 65535")
+
+
+@dataclass
 class ConvertConfig:
     """mode=convert: any source to a partitioned Parquet store.
 
@@ -156,7 +197,7 @@ class RunConfig:
 
     Attributes:
         mode: what to do.
-        batch_events: events per batch; changes memory and speed, never a result.
+        batch_events: events per batch, joined to larger ones on a GPU; changes memory and speed, never a result.
         profile: write a trace of a few batches to ``profile/``: where the time goes.
         source: where ticks come from; its type depends on ``source=...``.
         latency: venue clocks and feed delays.
@@ -167,6 +208,8 @@ class RunConfig:
         simulation: the simulated exchange of mode=backtest and mode=sweep.
         sweep: what mode=sweep searches, how, and how the result is doubted.
         cluster: where mode=sweep runs.
+        record: mode=record: where to.
+        live: how long a live run lasts, and which exchanges it meets.
         checkpoint: a forecast that mode=fit trained, as a file; every mode that runs the graph serves it.
     """
 
@@ -188,6 +231,8 @@ class RunConfig:
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    record: RecordConfig = field(default_factory=RecordConfig)
+    live: LiveConfig = field(default_factory=LiveConfig)
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""
@@ -201,10 +246,12 @@ class RunConfig:
             raise ConfigError(f"batch_events={self.batch_events} is out of range: use 1 to {1 << 24}")
         if self.mode == "convert" and not self.convert.out:
             raise ConfigError("mode=convert needs a folder to write to: add convert.out=DIR")
-        for name in ("convert", "fit"):
-            if self.mode != name and (out := getattr(self, name).out):
+        if self.mode == "record" and not self.record.out:
+            raise ConfigError("mode=record needs a folder to write to: add record.out=DIR")
+        for name in ("convert", "fit", "record"):
+            if self.mode != name and (name, self.mode) != ("record", "paper") and (out := getattr(self, name).out):
                 raise ConfigError(f"{name}.out={out} does nothing in mode={self.mode}: add mode={name}")
-        if self.policy.name and self.mode in ("replay", "convert", "leadlag", "fit"):
+        if self.policy.name and self.mode in ("replay", "convert", "leadlag", "fit", "record"):
             raise ConfigError(f"policy={self.policy.name} does nothing in mode={self.mode}: add mode=backtest")
         if self.cluster.kind == "ray" and self.mode != "sweep":
             raise ConfigError(f"cluster={self.cluster.kind} does nothing in mode={self.mode}: add mode=sweep")
@@ -214,7 +261,7 @@ class RunConfig:
             raise ConfigError(f"profile=true sees this process alone: leave cluster={self.cluster.kind} out")
         if self.checkpoint is not None and not self.checkpoint.strip():
             raise ConfigError("checkpoint= is empty: name a file that mode=fit wrote, or leave it out")
-        if self.checkpoint and self.mode in ("convert", "fit", "leadlag"):
+        if self.checkpoint and self.mode in ("convert", "fit", "leadlag", "record"):
             raise ConfigError(
                 f"checkpoint={self.checkpoint} does nothing in mode={self.mode}: it is served by mode=replay"
             )
@@ -225,6 +272,7 @@ SOURCES: dict[str, type] = {
     "capture": CaptureSource,
     "table": TableSource,
     "store": StoreSource,
+    "ccxt": CcxtSource,
 }
 
 
@@ -262,7 +310,7 @@ def _unlock(node: DictConfig | ListConfig) -> None:
             _unlock(child)
 
 
-def without_reference(source: SyntheticSource | TableSource | StoreSource) -> Any:
+def without_reference(source: SyntheticSource | TableSource | StoreSource | CcxtSource) -> Any:
     """The component's own settings in a source's, for its constructor."""
     component = type(source).__mro__[1]
     return component(**{one.name: getattr(source, one.name) for one in fields(component)})

@@ -9,7 +9,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from types import FrameType, TracebackType
 from typing import Any, Protocol, Self
@@ -24,14 +25,14 @@ from schwabot.records.market import Float64, Int64, Kind, Ticks
 from schwabot.sinks.base import RunHeader, Sink
 from schwabot.sinks.progress import Progress
 from schwabot.tensors.profiling import Trace, span, spans
-from schwabot.ticks.base import Feed
+from schwabot.ticks.base import Feed, Telling
 
 
 class Graph(Protocol):
     """What the loop needs of ``schwabot.pipeline.Pipeline``."""
 
-    def step(self, ticks: Ticks) -> StepRecord:
-        """Answer one batch."""
+    def answers(self, chunks: Iterable[Ticks]) -> Iterator[tuple[Ticks, StepRecord]]:
+        """Answer what a feed yields, in batches of its own choice."""
         ...
 
     def finish(self) -> StepRecord:
@@ -373,7 +374,7 @@ def run(
         sinks: told everything; closed at the end.
         meters: measure; their summaries become part of the summary.
         reference: stream that the basis is measured against; default the first spot stream.
-        batch_events: events per batch.
+        batch_events: events per batch of the feed; the graph may join them.
         progress: shown while it runs.
         started_s: ``time.perf_counter()`` that wall time counts from; default now.
         trace: of a few batches; told when one is done.
@@ -397,18 +398,19 @@ def run(
     def take(ticks: Ticks | None, record: StepRecord) -> None:
         gone = [event for event in record.fallbacks if event.component == "device"]
         if gone and device_required:
-            raise DeviceError(f"device {gone[0].before} is required and failed: {gone[0].reason}")
+            raise DeviceError(required_note(gone[0]))
         tally.update(ticks, record)
         for lost in gone:
             state["device"] = f"{lost.before}, then {lost.after}"
             warned.append(lost_note(lost))
             bar.note(warned[-1])
-        if broker is not None:
-            with span("broker"):
-                broker.finish() if ticks is None else broker.step(ticks, record)
-        with span("meters"):
-            for meter in meters:
-                meter.update(ticks, record)
+        if ticks is None or len(ticks):
+            if broker is not None:
+                with span("broker"):
+                    broker.finish() if ticks is None else broker.step(ticks, record)
+            with span("meters"):
+                for meter in meters:
+                    meter.update(ticks, record)
         with span("sinks"):
             for sink in sinks:
                 with span(type(sink).__name__):
@@ -440,16 +442,18 @@ def run(
                 for sink in sinks:
                     sink.open(header)
                     opened.append(sink)
-                for ticks in spans("feed", feed.batches(batch_events)):
-                    record = graph.step(ticks)
-                    clock.advance(int(ticks.ts_recv_ns[-1]))
-                    take(ticks, record)
+                for ticks, record in graph.answers(spans("feed", feed.batches(batch_events))):
+                    told = events_of(feed)
+                    if len(ticks):
+                        clock.advance(int(ticks.ts_recv_ns[-1]))
+                    if len(ticks) or told:
+                        take(ticks, with_events(record, told))
                     bar.update(int(tally.events.sum()), feed.progress())
                     traced.step()
                     if stop.wanted:
                         state["interrupted"] = True
                         break
-                take(None, graph.finish())
+                take(None, with_events(graph.finish(), events_of(feed)))
         except KeyboardInterrupt:
             state["interrupted"] = True
         except BaseException as error:
@@ -461,9 +465,24 @@ def run(
         return close()
 
 
+def events_of(feed: Feed) -> tuple[FallbackEvent, ...]:
+    """What a feed has to tell since it was asked last: switches of source, rows lost."""
+    return feed.take_events() if isinstance(feed, Telling) else ()
+
+
+def with_events(record: StepRecord, told: tuple[FallbackEvent, ...]) -> StepRecord:
+    """A record with what the feed told, before what the graph did."""
+    return replace(record, fallbacks=(*told, *record.fallbacks)) if told else record
+
+
 def lost_note(lost: FallbackEvent) -> str:
     """What the user is told of a device that failed."""
     return f"warning: {lost.before} failed ({lost.reason}); the run goes on on the {lost.after.upper()}"
+
+
+def required_note(lost: FallbackEvent) -> str:
+    """What the user is told of a device that failed and is required."""
+    return f"device {lost.before} is required and failed: {lost.reason}"
 
 
 def peak_rss_mib() -> float:

@@ -48,8 +48,8 @@ class LivePipeline(Pipeline):
         """Called with each row, before the next one is looked at; an error it raises ends the step there."""
         self._live: LiveStep | None = None
 
-    def step(self, ticks: Ticks) -> StepRecord:
-        """Answer one batch of N ≥ 1 rows, each by itself; one thread at a time."""
+    def step(self, ticks: Ticks, ahead: Ticks | None = None) -> StepRecord:
+        """Answer one batch of N ≥ 1 rows, each by itself; one thread at a time. ``ahead`` is not looked at."""
         live = self._bound()
         count, answer = len(ticks), live.answer
         wide = np.empty((count, *answer.wide.shape))

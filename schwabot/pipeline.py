@@ -14,7 +14,7 @@ stopping anywhere and going on from the saved state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,12 @@ from schwabot.records.market import Int8, Int64, Kind, Ticks
 from schwabot.signals.own_features import own_features
 from schwabot.tensors.profiling import span
 from schwabot.tensors.tick_batch import TickBatch
-from schwabot.ticks.merge import blank
+from schwabot.ticks.grouping import grouped, one_ahead
+from schwabot.ticks.merge import blank, rebatch
 from schwabot.ticks.venue_clock import VenueClock, VenueClockConfig
+
+CPU_EVENTS = 65_536
+"""Rows of a batch that was read for a device, once the CPU answers."""
 
 
 class Pipeline:
@@ -90,6 +94,7 @@ class Pipeline:
         self._watch = _Watch(self.instruments)
         self._graph_state = self.graph.initial_state()
         self._on_device: DeviceGraph | None = None
+        self._ahead: tuple[Ticks, TickBatch] | None = None
         if state is not None:
             self._go_on_from(state)
         if self.device.type != "cpu":
@@ -99,21 +104,62 @@ class Pipeline:
         """Let a device answer from the next event on."""
         self._on_device = device
 
-    def step(self, ticks: Ticks) -> StepRecord:
-        """Answer one batch of N ≥ 1 rows; one thread at a time, as ``Graph.advance``."""
+    def answers(self, chunks: Iterable[Ticks]) -> Iterator[tuple[Ticks, StepRecord]]:
+        """Answer a recording. A device gets it in larger batches, as it likes them; the answers are the same.
+
+        Args:
+            chunks: as a feed yields them.
+
+        Returns:
+            The batches as they were answered, each with what ``step`` says.
+
+        Example:
+            >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+            >>> feed = SyntheticFeed(SyntheticConfig(events=3000))
+            >>> pipeline = Pipeline(feed.instruments)
+            >>> sum(len(record.ts_recv_ns) for ticks, record in pipeline.answers(feed.batches(1000)))
+            3000
+        """
+        if self._on_device is None:
+            yield from ((ticks, self.step(ticks)) for ticks in chunks)
+            return
+        for ticks, ahead in one_ahead(grouped(chunks, self._wanted)):
+            # A group that was read before the device failed is too large for the CPU's scratch memory.
+            for part in [ticks] if self._wanted() else rebatch([ticks], CPU_EVENTS):
+                yield part, self.step(part, ahead)
+
+    def _wanted(self) -> int | None:
+        return None if self._on_device is None else self._on_device.batch_events
+
+    def step(self, ticks: Ticks, ahead: Ticks | None = None) -> StepRecord:
+        """Answer one batch of N rows, one thread at a time, as ``Graph.advance``; N = 0 changes nothing.
+
+        Args:
+            ticks: to be answered.
+            ahead: the batch that will be asked next, where it is known: a device gets it while it works on this one.
+        """
         with span("clock"):
             ts_venue_ns, latency_ns = self.clock.update(ticks)
-        batch = TickBatch.from_ticks(ticks, latency_ns)
+        batch = self._batch(ticks, latency_ns)
+        self._ahead = None if ahead is None or self._on_device is None else (ahead, TickBatch.from_ticks(ahead))
         lost: tuple[FallbackEvent, ...] = ()
         with span("graph"):
             if self._on_device is None:
                 output = self.graph.advance(batch, self._graph_state)
+            elif not len(ticks):
+                output = self.graph.advance(batch, self.graph.initial_state())  # says nothing, whatever the state
             else:
-                output = self._on_device.advance(batch)
+                output = self._on_device.advance(batch, self._ahead[1] if self._ahead else None)
                 lost = self._leave_a_device_that_failed(int(ticks.ts_recv_ns[-1]))
         with span("record"):
             record = self._record(output, ticks, ts_venue_ns, ticks.kind != Kind.DEPTH)
         return replace(record, fallbacks=(*lost, *record.fallbacks)) if lost else record
+
+    def _batch(self, ticks: Ticks, latency_ns: Int64) -> TickBatch:
+        """The ticks as tensors: those that the device was given ahead, which did not know the latencies yet."""
+        if self._ahead is None or self._ahead[0] is not ticks:
+            return TickBatch.from_ticks(ticks, latency_ns)
+        return replace(self._ahead[1], latency_ns=torch.from_numpy(latency_ns[ticks.kind != Kind.DEPTH]))
 
     def _leave_a_device_that_failed(self, now_ns: int) -> tuple[FallbackEvent, ...]:
         on_device = self._on_device

@@ -35,6 +35,7 @@ from schwabot.training.fit_settings import FitConfig
 from schwabot.training.skill import SkillConfig
 
 FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))
+NEEDED = {"capture": ["source.glob=x"], "ccxt": ["source.streams=['x:A/B']"]}
 GROUP_FILES = [path for path in FILES if path.parent != Path()]
 
 
@@ -67,7 +68,7 @@ def test_defaults_are_the_dataclasses_defaults() -> None:
 @pytest.mark.parametrize("path", GROUP_FILES, ids=str)
 def test_every_file_composes(path: Path) -> None:
     group, option = str(path.parent), path.stem
-    more = ["source.glob=x"] if (group, option) == ("source", "capture") else []
+    more = NEEDED.get(option, []) if group == "source" else []
     more += ["mode=sweep"] if group == "cluster" else []
     composed = settings(f"{group}={option}", *more)
     if group == "experiment":
@@ -86,9 +87,8 @@ def test_source_files_show_every_setting(name: str) -> None:
     assert is_dataclass(schema)
     written = OmegaConf.load(conf_dir() / "source" / f"{name}.yaml")
     assert set(map(str, written)) - {"defaults"} == {one.name for one in fields(schema)}
-    more = ["source.glob=x"] if name == "capture" else []
-    given = {} if name != "capture" else {"glob": "x"}
-    assert settings(f"source={name}", *more).source == schema(**given)
+    given = {"capture": {"glob": "x"}, "ccxt": {"streams": ["x:A/B"]}}.get(name, {})
+    assert settings(f"source={name}", *NEEDED.get(name, [])).source == schema(**given)
 
 
 @pytest.mark.parametrize("spelling", ["+device=cuda", "device=cuda", "++device=cuda"])
@@ -110,8 +110,8 @@ REFUSED = {
     "+modules.tensor_harness.foo=3": "settings of modules.tensor_harness: critical_at",
     "+modules.tensor_harness.tau_phas_s=3": "did you mean tau_phase_s?",
     "+surce=synthetic": "surce",
-    "events=5": "events: there is no such setting, did you mean source.events?",
-    "+events=5": "did you mean source.events?",
+    "events=5": "events: there is no such setting, did you mean source.events or live.events?",
+    "+events=5": "did you mean source.events or live.events?",
     "latency_ms=5": "did you mean modules.phantom_lag.latency_ms?",
     "modules.tau_phase_s=5": "did you mean modules.tensor_harness.tau_phase_s?",
     "tick_size=1": "did you mean source.tick_size or instruments.NAME.tick_size?",
@@ -131,7 +131,7 @@ REFUSED = {
     "latency.min_transport_ns=-5": "latency.min_transport_ns=-5 is out of range",
     "events": "write name=value",
     "sorce=capture": "did you mean source?",
-    "source=captur": "did you mean capture?; use capture, store, synthetic or table",
+    "source=captur": "did you mean capture?; use capture, ccxt, store, synthetic or table",
     "device=gpu": "use auto, cpu or cuda",
     "modules/ghost_bridge=kalmann": "did you mean kalman?",
     "source.events=abc": "source.events: Value 'abc' of type 'str' could not be converted to Integer",
@@ -142,7 +142,6 @@ REFUSED = {
     "batch_events=0": "use 1 to",
     "mode=replya": "did you mean replay?; use replay, convert",
     "mode=live": "is not built yet; what exists today: replay, convert",
-    "mode=paper": "is not built yet",
     "mode=convert": "convert.out=DIR",
     "convert.existing=maybe": "use new, overwrite or append",
     "sinks.signals=every_0": "use auto, all, off, every_n",
@@ -171,6 +170,8 @@ REFUSED = {
     "+modules.ghost_bridge.kalman_r_by_stream_bp2={a\\:B/C: null}": "kalman_r_by_stream_bp2.a:B/C",
     "+modules.ghost_bridge.kalman_r_by_stream_bp2={a:B/C: 1}": "a colon that belongs to a name is written \\:",
     "+modules.ghost_bridge.kalman_r_by_stream_bp2={1: 1}": "Key 1 (int) is incompatible with (str)",
+    "live.seconds=0": "live.seconds=0.0 is out of range: use more than 0, or leave it out",
+    "live.loopback_port=0": "use 1 to 65535",
     "source.events=[1": "input '[1'",
     "source.glob=venue=binance/*.csv": "can't read input '=': put a value with",
     "source.glob=(a)": "can't read source.glob=(a): put a value with = ; | ( {",

@@ -21,11 +21,12 @@ from schwabot.errors import CrossedQuoteError, DeviceError
 from schwabot.modules.device_graph import DeviceGraph
 from schwabot.modules.graph import Graph
 from schwabot.pipeline import Pipeline
-from schwabot.records.audit import StepRecord
+from schwabot.records.audit import FallbackEvent, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Kind, Ticks
 from schwabot.sinks.base import RunHeader
 from schwabot.sinks.progress import Progress
+from schwabot.ticks.merge import blank
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot_kernels.graph.op import graph as graph_op
 
@@ -67,10 +68,36 @@ class Troubled(SyntheticFeed):
             yield ticks
 
 
-def run(feed: SyntheticFeed, batch_events: int = 65_536, **options: Any) -> tuple[dict[str, Any], Kept]:
+class Telling(SyntheticFeed):
+    """A synthetic feed that waits after every batch, and has something to tell after the first and at its end."""
+
+    def __init__(self, config: SyntheticConfig) -> None:
+        super().__init__(config)
+        self.events: list[FallbackEvent] = []
+
+    def take_events(self) -> tuple[FallbackEvent, ...]:
+        told, self.events = self.events, []
+        return tuple(told)
+
+    def batches(self, max_events: int = 65_536) -> Iterator[Ticks]:
+        for number, ticks in enumerate(super().batches(max_events)):
+            yield ticks
+            if number == 0:
+                self.events.append(FallbackEvent(1, "feed.a", "websocket", "rest", "closed"))
+            yield blank(self.instruments, 0)
+            yield blank(self.instruments, 0)
+        self.events.append(FallbackEvent(2, "feed.a", "rest", "dropped", "closed, too"))
+
+
+def run(
+    feed: SyntheticFeed, batch_events: int = 65_536, edge: int | None = None, **options: Any
+) -> tuple[dict[str, Any], Kept]:
+    """A run, with an ``edge`` as on a device."""
     kept = Kept()
     header = RunHeader(Path(), "replay", "cpu", "test", feed.instruments)
     graph = Pipeline(feed.instruments)
+    if edge is not None:
+        graph.run_on(DeviceGraph(graph.graph, torch.device("cpu"), graph.state, edge=edge, most_edges=1))
     clock = ReplayClock()
     summary = engine.run(feed, graph, header, clock=clock, sinks=[kept], batch_events=batch_events, **options)
     assert kept.summary == summary
@@ -82,13 +109,43 @@ def facts(summary: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in summary.items() if k not in ("wall_s", "loop_s", "events_per_s", "peak_rss_mib")}
 
 
-@pytest.mark.parametrize("batch_events", [7, 1000])
-def test_batches_change_no_number(batch_events: int) -> None:
+@pytest.mark.parametrize(("batch_events", "edge"), [(7, None), (1000, None), (300, 512)])
+def test_batches_change_no_number(batch_events: int, edge: int | None) -> None:
     whole, _ = run(SyntheticFeed(CONFIG))
-    cut, kept = run(SyntheticFeed(CONFIG), batch_events)
+    cut, kept = run(SyntheticFeed(CONFIG), batch_events, edge)
     assert len(kept.records) > 4
     assert facts(cut) == facts(whole)
     assert whole["events"] == 4000 == whole["quotes"] + whole["trades"] == sum(whole["lanes"].values())
+
+
+def test_a_feed_that_waits_and_has_something_to_tell() -> None:
+    whole, usual = run(SyntheticFeed(CONFIG), 1000)
+    summary, kept = run(Telling(CONFIG), 1000)
+    told = [(len(record.ts_recv_ns), record.fallbacks) for record in kept.records]
+    fallbacks = [one for _, found in told for one in found if one.component == "feed.a"]
+    assert [(one.before, one.after) for one in fallbacks] == [("websocket", "rest"), ("rest", "dropped")]
+    assert told[1] == (0, tuple(fallbacks[:1]))  # at once, and not with the next rows
+    assert len(told) == len(usual.records) + 1  # where there is nothing to tell, there is no record
+    assert facts(summary) | {"fallbacks": 0} == facts(whole) | {"fallbacks": 0}
+    assert summary["fallbacks"] == whole["fallbacks"] + 2
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_batch_of_no_rows_changes_nothing(on_device: bool) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=1_500, streams=2))
+    graphs = [Pipeline(feed.instruments) for _ in range(2)]
+    for one in graphs:
+        if on_device:
+            one.run_on(DeviceGraph(one.graph, torch.device("cpu"), one.graph.initial_state(), call=graph_op))
+    for ticks in feed.batches(500):
+        records = [one.step(ticks) for one in graphs]
+        assert np.array_equal(records[0].signals.ghost_bp, records[1].signals.ghost_bp, equal_nan=True)
+        empty = graphs[1].step(blank(feed.instruments, 0))
+        assert (len(empty.ts_recv_ns), len(empty.decisions.ts_ns), empty.fallbacks) == (0, 0, ())
+    done, cut = (one.state for one in graphs)
+    assert done.keys() == cut.keys()
+    for name in done.keys() - {"pipeline.batches"}:
+        assert torch.equal(done[name].nan_to_num(), cut[name].nan_to_num()), name
 
 
 def test_counts_by_hand() -> None:
@@ -160,15 +217,19 @@ def test_reference_is_the_first_spot_stream() -> None:
     assert default_reference((perpetual,)) == "a:X/Y:Y"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_after_the_batch_and_keeps_what_was_done(number: signal.Signals, capfd: Any) -> None:
+@pytest.mark.parametrize(
+    ("number", "edge", "batches"), [(signal.SIGINT, None, 3), (signal.SIGTERM, None, 3), (signal.SIGINT, 512, 1)]
+)
+def test_a_signal_ends_after_the_batch_and_keeps_what_was_done(
+    number: signal.Signals, edge: int | None, batches: int, capfd: Any
+) -> None:
     before = signal.getsignal(number)
-    summary, kept = run(Troubled(CONFIG, number), batch_events=500)
+    summary, kept = run(Troubled(CONFIG, number), batch_events=500, edge=edge)
     assert summary["interrupted"]
     whole, _ = run(SyntheticFeed(CONFIG))
     assert 0 < summary["events"] < whole["events"]
     assert summary["events"] == sum(len(record.ts_recv_ns) for record in kept.records)
-    assert len(kept.records) == 4  # three batches and what was waiting
+    assert len(kept.records) == batches + 1  # and what was waiting; on a device the batch that was read ahead is left
     assert signal.getsignal(number) is before
     assert "stopping after this batch" in capfd.readouterr().err
 
@@ -187,17 +248,21 @@ def test_keyboard_interrupt_from_within_keeps_what_was_done() -> None:
     assert len(kept.records) == 2
 
 
-def test_bad_input_ends_the_run_but_not_the_files() -> None:
+@pytest.mark.parametrize("edge", [None, 512, 131_072])
+def test_bad_input_ends_the_run_but_not_the_files(edge: int | None) -> None:
     kept = Kept()
     feed = Troubled(CONFIG, CrossedQuoteError("bid 5 above ask 4", file="x.gz", line=7))
     header = RunHeader(Path(), "replay", "cpu", "test", feed.instruments)
+    graph = Pipeline(feed.instruments)
+    if edge is not None:
+        graph.run_on(DeviceGraph(graph.graph, torch.device("cpu"), graph.state, edge=edge, most_edges=1))
     with pytest.raises(CrossedQuoteError):
-        engine.run(
-            feed, Pipeline(feed.instruments), header, clock=ReplayClock(), sinks=[kept], batch_events=500
-        )  # fmt: skip
+        engine.run(feed, graph, header, clock=ReplayClock(), sinks=[kept], batch_events=500)
     assert kept.summary is not None
     assert kept.summary["error"] == "x.gz:7: bid 5 above ask 4"
-    assert kept.summary["events"] == sum(len(record.ts_recv_ns) for record in kept.records) > 0
+    read = [ticks for _, ticks in zip(range(2), SyntheticFeed(CONFIG).batches(500), strict=False)]
+    assert kept.summary["events"] == sum(int((ticks.kind != Kind.DEPTH).sum()) for ticks in read)
+    assert kept.summary["events"] == sum(len(record.ts_recv_ns) for record in kept.records)
 
 
 def test_watched_feed_is_the_feed() -> None:
@@ -262,7 +327,7 @@ def test_a_device_that_fails_is_named_once_and_the_run_goes_on() -> None:
 
     graph = Graph(SyntheticFeed(CONFIG).instruments)
     plain, _ = run(None)
-    kept, said = run(DeviceGraph(graph, torch.device("cpu"), graph.initial_state(), call=fails))
+    kept, said = run(DeviceGraph(graph, torch.device("cpu"), graph.initial_state(), edge=300, most_edges=3, call=fails))
     assert said.count("warning: ") == said.count("\n") == 1
     assert "cpu failed (RuntimeError: CUDA error: an illegal memory access was encountered)" in said
     assert plain.summary is not None
@@ -287,7 +352,11 @@ def test_a_required_device_that_fails_ends_the_run_and_what_was_done_is_kept() -
 
     feed, kept = SyntheticFeed(CONFIG), Kept()
     pipeline = Pipeline(feed.instruments)
-    pipeline.run_on(DeviceGraph(pipeline.graph, torch.device("cpu"), pipeline.graph.initial_state(), call=fails))
+    pipeline.run_on(
+        DeviceGraph(
+            pipeline.graph, torch.device("cpu"), pipeline.graph.initial_state(), edge=300, most_edges=3, call=fails
+        )
+    )
     header = RunHeader(Path(), "replay", "cuda:0", "synthetic", feed.instruments)
     with pytest.raises(DeviceError, match="device cpu is required and failed: RuntimeError: CUDA error: unspecified"):
         engine.run(

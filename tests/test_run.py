@@ -134,7 +134,7 @@ def test_convert_then_store_gives_the_same_answers() -> None:
         (["mode=live"], 2, "mode=live is not built yet; what exists today: replay, convert"),
         (["modules.tensor_harness.tau=1"], 2, "there is no such setting, did you mean tau_phase_s?"),
         (["source=capture", "source.glob=no/*.gz"], 2, "source.glob=no/*.gz: no file matches"),
-        (["events=5"], 2, "events: there is no such setting, did you mean source.events?"),
+        (["events=5"], 2, "events: there is no such setting, did you mean source.events or live.events?"),
         (["source.streams=300"], 2, "source.streams=300: at most 256"),
         (["source=store", "source.path=/dev/null"], 1, "is a file, not the folder of a tick store"),
         (["source=5"], 2, "source=5 is not a choice"),

@@ -16,8 +16,11 @@ import torch
 
 from schwabot_kernels.device_groups import TILE, group_scan
 from schwabot_kernels.device_scan import last_row
+from schwabot_kernels.scalar import MISSING_NS
 
 EPOCHS = 30.0
+FEW = 4096
+"""Programs without work that cost less than asking the device which have some."""
 NS = 1e-9
 
 
@@ -60,6 +63,19 @@ def epochs(ts_ns: torch.Tensor, origin_ns: int, tau_s: float, before: torch.Tens
     rows = ts_ns.shape[0]
     ends = torch.arange(edge, rows + edge, edge, device=ts_ns.device).clamp(max=rows) - 1
     return Epochs(number, scale, torch.cat((before.reshape(1).double(), number[ends])))
+
+
+def on_the_host(count: torch.Tensor, *times: Epochs) -> tuple[int, list[list[float]]]:
+    """A number below 2^53 and the epochs at the edges, for which the host waits once.
+
+    Example:
+        >>> of_rows = epochs(torch.tensor([0, 10**9]), 0, 0.01, torch.tensor(0), edge=1)
+        >>> on_the_host(torch.tensor(7), of_rows)
+        (7, [[0.0, 0.0, 3.0]])
+    """
+    first, *edges = torch.cat((count.reshape(1).double(), *(t.edges for t in times))).tolist()
+    size = len(times[0].edges)
+    return int(first), [edges[k * size : (k + 1) * size] for k in range(len(times))]
 
 
 class Queue(NamedTuple):
@@ -106,7 +122,7 @@ def queued(ts_ns: torch.Tensor, due_ns: torch.Tensor, asks: torch.Tensor, edge: 
 
 
 def carried_weights(
-    weight: torch.Tensor, asked_epoch: torch.Tensor, queue: Queue, times: Epochs
+    weight: torch.Tensor, asked_epoch: torch.Tensor, queue: Queue, times: Epochs, edges: list[float]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights of outcomes once they are written, or, where they are not, after the last row; and the epoch of each.
 
@@ -115,11 +131,11 @@ def carried_weights(
         asked_epoch: epoch of the row that asked; of the ring's, the one before row 0. [M]
         queue: of the outcomes.
         times: epochs of the rows.
+        edges: ``times.edges``, on the host.
 
     Shape: [M] each.
     """
     epoch = asked_epoch
-    edges = times.edges.tolist()
     # What is pending at an edge is written down in the epoch that holds there, as it is between two calls.
     for u in range(1, len(edges)):
         if edges[u] != edges[u - 1]:
@@ -169,8 +185,9 @@ class Groups:
         key = key[self.order]
         self.start = torch.searchsorted(key, torch.arange(ids + 1, device=key.device))
         """First place of every unit and group. [U (G + 1) + 1]"""
-        self.filled = (self.start[1:] > self.start[:-1]).nonzero().squeeze(1)
-        """Those of ``start`` that have outcomes."""
+        every = torch.arange(ids, device=key.device)
+        self.filled = every if ids <= FEW else (self.start[1:] > self.start[:-1]).nonzero().squeeze(1)
+        """Those of ``start`` that have outcomes; where they are few all of them, which need not wait for the host."""
         self.key = key * indices + index[self.order]
 
     def find(self, group: torch.Tensor, unit: torch.Tensor, limit: torch.Tensor) -> torch.Tensor:
@@ -273,6 +290,16 @@ class Sums:
         self, group: torch.Tensor, unit: torch.Tensor, prefix: torch.Tensor, epoch: torch.Tensor
     ) -> torch.Tensor:
         return self.bases[unit, group] * faded((epoch - self.edges[unit]).clamp(min=0.0))[..., None] + prefix
+
+
+def first_ns(ts_ns: torch.Tensor, clock: torch.Tensor) -> torch.Tensor:
+    """Time of the run's first event: the clock's, if it has begun. Shape: [1]."""
+    return torch.where(clock[:1] == MISSING_NS, ts_ns[:1], clock[:1])
+
+
+def moved_on(head: torch.Tensor, told: torch.Tensor, asked: int) -> torch.Tensor:
+    """A ring's ends after some of its outcomes were told and others asked. Shape: [2]."""
+    return torch.stack((head[0] + told, head[1] + asked))
 
 
 def taken(ring: torch.Tensor, head: tuple[int, int]) -> torch.Tensor:

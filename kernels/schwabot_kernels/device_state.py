@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -46,6 +47,15 @@ def _to_array(value: Any) -> Any:
     if isinstance(value, tuple):
         return on_host(value)
     return value.cpu().numpy().copy() if isinstance(value, torch.Tensor) else value
+
+
+@lru_cache(maxsize=256)
+def constants(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """Numbers for a kernel, which takes no float of 64 bits at its launch; kept there, for a copy makes the host wait.
+
+    Not to be written to.
+    """
+    return torch.tensor(values, dtype=torch.float64, device=device)
 
 
 def with_lanes(streams: torch.Tensor, state: torch.Tensor) -> torch.Tensor:

@@ -64,18 +64,29 @@ class RayCluster:
         config: see ``ClusterConfig``.
         plan: how a worker opens a market; it is sent to each.
         keys: markets there will be; workers open them from the start, while the caller reads for itself.
+        warn: is told once what a worker has to say, such as that its device was given up.
 
     Raises:
         ConfigError: Ray is not installed, or versions differ between machines.
         ClusterError: no such cluster, no room in it, or too many workers were lost.
     """
 
-    def __init__(self, config: ClusterConfig, plan: Plan, keys: Sequence[Key] = ()) -> None:
+    on_device = False
+    """Shards run side by side, so a block is cut into as many as there are slots."""
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        plan: Plan,
+        keys: Sequence[Key] = (),
+        warn: Callable[[str], None] = lambda line: print(line, file=sys.stderr),  # noqa: T201
+    ) -> None:
         if importlib.util.find_spec("ray") is None:
             raise ConfigError("cluster=ray needs Ray: pip install 'schwabot[cluster]'")
         self._config = config
         self._plan = plan
         self._keys = tuple(keys)
+        self._warn, self._notes = warn, set[str]()
         self._begun = 0
         self._facts: dict[Key, MarketFacts] = {}
         self._workers: list[_Worker] = []
@@ -140,6 +151,10 @@ class RayCluster:
             jobs.append(_Job(number, key, "run", (shard, self._facts[key])))
         answers = self._all(jobs)
         self._shards += len(shards)
+        for note in (note for one in answers for note in one.notes):
+            if note not in self._notes:
+                self._notes.add(note)
+                self._warn(note)
         busy_s = sum(one.busy_s for one in answers)
         self._busy_s += busy_s
         self._all_busy_s += busy_s

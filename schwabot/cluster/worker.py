@@ -27,7 +27,12 @@ LIBRARIES = ("schwabot", "numpy", "numba", "llvmlite", "torch", "pyarrow")
 
 
 class Plan(Protocol):
-    """How a worker comes to a market. It is sent to every worker, so it holds settings, not data."""
+    """How a worker comes to a market. It is sent to every worker, so it holds settings, not data.
+
+    ``notes`` is what the user has to know of the process it is in, such as a device that was given up.
+    """
+
+    notes: list[str]
 
     def open(self, market: str, graph: int) -> Resident:
         """Read that part of the source through the graph of that setting."""
@@ -45,10 +50,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A shard's rows, and how long it ran once its market was open."""
+    """A shard's rows, how long it ran once its market was open, and what the worker has had to say so far."""
 
     table: pa.Table
     busy_s: float
+    notes: tuple[str, ...] = ()
 
 
 def versions() -> dict[str, str]:
@@ -118,7 +124,9 @@ class ShardWorker:
             )
         started_s = time.perf_counter()
         table = run_shard(shard, resident)
-        return Ran(table, time.perf_counter() - started_s)
+        where = f"warning: worker on {socket.gethostname()}: "
+        notes = tuple(where + one.removeprefix("warning: ") for one in dict.fromkeys(self._plan.notes))
+        return Ran(table, time.perf_counter() - started_s, notes)
 
     def _get(self, key: Key) -> Resident:
         if key not in self._open:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from schwabot.records.audit import SignalColumns, StepRecord
-from schwabot.records.market import Int64, Row, Ticks
+from schwabot.records.market import Int64, Kind, Row, Ticks
 from schwabot.simulation.accounts import check_sums
-from schwabot.simulation.outcome import Outcome
+from schwabot.simulation.details import REGRET_NS
+from schwabot.simulation.outcome import Outcome, sample_rows
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot.simulation.rules import make_rules
 from schwabot_kernels.simulate.cpu import make_simulator
@@ -26,6 +27,7 @@ from schwabot_kernels.simulate.state import (
     IS_FULL,
     LAST_ROW,
     NEXT,
+    ORDER_END_NS,
     ORDER_ROW,
     ORDERS_SENT,
     REQUESTS_OPEN,
@@ -64,7 +66,7 @@ class SimulatedBroker:
         self.parameters = policy.row(dict(parameters))[None, :]
         self._run = make_simulator(policy.policy, policy.event_of, policy.params_of, policy.key)
         self._state = new_state(len(recorder.builder.instruments), policy.memory, FIRST_LOG, FIRST_LOG)
-        self._played = 0
+        self._played = self._told_rows = 0
         recorder.warm_up()
         self._play(0, final=False)  # compiles it before any rate is counted
 
@@ -82,11 +84,24 @@ class SimulatedBroker:
         """No more rows will come: play those that waited."""
         self._advance(final=True)
 
-    def forget(self, newest: int) -> None:
-        """Drop rows of the market that nothing can ask for any more, so that a run may go on for months.
+    def check_sums(self) -> None:
+        """Refuse to go on where a sum may have left 64 bits; ``row`` does not look.
 
-        Kept are the newest rows, all that an order at the exchange may still meet, each leg's last rows, and the first
-        row of all, whose time policies know. Rows that fills and orders are logged with are renumbered, -1 = dropped.
+        Raises:
+            ConfigError: it may have.
+        """
+        self._check(self._state.counts)
+
+    @property
+    def told_rows(self) -> int:
+        """Rows that ``forget`` kept besides the newest ones."""
+        return self._told_rows
+
+    def forget(self, newest: int) -> None:
+        """Drop rows of the market that nothing asks for any more, so that a run may go on for months.
+
+        Kept are the newest rows, all that an order at the exchange may still meet, each leg's last rows, the first row
+        of all, whose time policies know, and what the tables and the equity curve of ``outcome`` are made of.
 
         Args:
             newest: rows to keep at least.
@@ -97,7 +112,8 @@ class SimulatedBroker:
         if first <= 0:
             return
         pinned = legs[:, _ROW_COLUMNS]
-        kept = np.unique(np.concatenate([[0], pinned[(pinned >= 0) & (pinned < first)], np.arange(first, rows)]))
+        old = np.concatenate([[0], pinned[pinned >= 0], *self._told_of(rows)])
+        kept = np.unique(np.concatenate([old[old < first], np.arange(first, rows)]))
         self.recorder.builder.forget_all_but(kept)
         number = np.full(rows + 1, -1)  # the last entry is that of no row, -1
         number[kept] = np.arange(len(kept))
@@ -107,6 +123,23 @@ class SimulatedBroker:
         for log, column in ((self._state.fills, FILL_ROW), (self._state.orders_log, ORDER_ROW)):
             log[:, column] = number[log[:, column]]
         self._played = int(clock[NEXT])
+        self._told_rows = len(kept) - (rows - first)
+
+    def _told_of(self, rows: int) -> list[Int64]:
+        """Rows that tables and curves are made of: of fills, orders and samples, and the quotes known at them."""
+        market, state = self.recorder.builder.room, self._state
+        ts_ns, kind, leg = market.ts_ns[:rows], market.kind[:rows], market.leg[:rows]
+        orders = state.orders_log[: int(state.logged[ORDERS_SENT])]
+        named = np.concatenate([state.fills[: int(state.logged[FILLS_LOGGED]), FILL_ROW], orders[:, ORDER_ROW]])
+        due = np.searchsorted(ts_ns, self.rules.funding_ns)
+        found = [named, due, sample_rows(ts_ns, int(self.rules.bucket_ns))]
+        ends = orders[:, ORDER_END_NS]
+        times = np.concatenate([*(ts_ns[of[of < rows]] for of in found), ends, ends + REGRET_NS])
+        for v in range(state.legs.shape[0]):
+            quotes = np.flatnonzero((leg == v) & (kind == Kind.QUOTE))
+            at = np.searchsorted(ts_ns[quotes], times, side="right") - 1
+            found.append(quotes[np.unique(at[at >= 0])])
+        return found
 
     def outcome(self) -> Outcome:
         """What the run came to so far."""

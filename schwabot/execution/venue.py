@@ -102,7 +102,7 @@ class VenueBroker(SimulatedBroker):
 
     def step(self, ticks: Ticks, record: StepRecord) -> None:
         """Rows were taken as they came: look after the sums."""
-        self._check(self._state.counts)
+        self.check_sums()
 
     def row(self, row: Row, signals: SignalColumns) -> None:
         """Book what was reported, ask the policy, send what it asks for."""

@@ -36,10 +36,20 @@ from schwabot_kernels.simulate.state import NOT_RECORDED, ORDER_END, OUTSIDE_LIM
 
 
 class BacktestEntry:
-    """The broker's part of the summary."""
+    """The broker's part of the summary.
 
-    def __init__(self, broker: SimulatedBroker, desk: Desk, parameters: Mapping[str, float]) -> None:
+    Args:
+        broker: that trades.
+        desk: that it was opened with.
+        parameters: of the policy.
+        name: of the entry.
+    """
+
+    def __init__(
+        self, broker: SimulatedBroker, desk: Desk, parameters: Mapping[str, float], name: str = "backtest"
+    ) -> None:
         self._broker = broker
+        self._name = name
         self._desk = desk
         self._parameters = parameters
 
@@ -47,12 +57,12 @@ class BacktestEntry:
         """Nothing: the broker was given the batch."""
 
     def summary(self) -> Mapping[str, Any]:
-        """``backtest``."""
+        """What it came to."""
         outcome = self._broker.outcome()
         currency, _ = account_currency(outcome)
         totals = run_totals(outcome, equity_curve(outcome), currency)
         what = {"policy": self._desk.policy.name, "parameters": dict(self._parameters), "trade": list(self._desk.legs)}
-        return {"backtest": what | totals}
+        return {self._name: what | totals}
 
 
 def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
@@ -97,6 +107,25 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
             trace=trace_of(settings, run_dir, header.device),
             device_required=settings.device.required,
         )
+    write_results(settings, run_dir, desk, broker, parameters, summary, "backtest")
+    return summary
+
+
+def write_results(
+    settings: RunConfig, run_dir: Path, desk: Desk, broker: SimulatedBroker, parameters: Mapping[str, float],
+    summary: Mapping[str, Any], entry: str,
+) -> None:  # fmt: skip
+    """Tables, report.html and what is said at the end of a run that traded.
+
+    Args:
+        settings: of the run.
+        run_dir: where to.
+        desk: that it was opened with.
+        broker: that traded.
+        parameters: of the policy.
+        summary: as ``engine.run`` gave it.
+        entry: of the summary: ``backtest``, or ``paper``, which knows no latency sensitivity.
+    """
     notes = list(summary["notes"])
     outcome = broker.outcome()
     currency, note = account_currency(outcome)
@@ -104,7 +133,7 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
     if outcome.rows:
         first_ns, last_ns = (int(ts_ns) for ts_ns in outcome.market.ts_ns[[0, -1]])
         notes += [f"note: {one}" for one in [fitted_note(desk.head, first_ns, last_ns)] if one]
-    notes += _notes(outcome, summary["backtest"]) + _unstamped(broker)
+    notes += _notes(outcome, summary[entry]) + _unstamped(broker)
     for one in notes[len(desk.notes) :]:
         if not one.startswith("warning"):  # said when it came
             sys.stderr.write(f"{one}\n")
@@ -115,16 +144,16 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
             _write(run_dir / f"{name}.parquet", table)
     if settings.sinks.figures:
         sensitivity, stopped = [], summary["interrupted"]
-        if not stopped:
+        if not stopped and entry == "backtest":
             with engine.StopRequest() as stop:
                 sensitivity = latency_sensitivity(broker, settings.simulation.added_ms, curve, lambda: stop.wanted)
             stopped = stop.wanted
-        if stopped and settings.simulation.added_ms:
+        if stopped and entry == "backtest" and settings.simulation.added_ms:
             notes += say(["note: interrupted: no latency sensitivity"])
-        _report(settings, run_dir, outcome, curve, tables, sensitivity, summary, notes, currency, desk, parameters)
+        of = summary[entry], notes, currency, desk, parameters, entry
+        _report(settings, run_dir, outcome, curve, tables, sensitivity, *of)
     if settings.sinks.console:
-        _say(summary["backtest"], tables["trades"], run_dir)
-    return summary
+        _say(summary[entry], tables["trades"], run_dir)
 
 
 def latency_sensitivity(
@@ -230,10 +259,9 @@ def _write(path: Path, table: pa.Table) -> None:
 
 def _report(
     settings: RunConfig, run_dir: Path, outcome: Outcome, curve: EquityCurve, tables: Mapping[str, pa.Table],
-    sensitivity: list[dict[str, float]], summary: Mapping[str, Any], notes: list[str], currency: str, desk: Desk,
-    parameters: Mapping[str, float],
+    sensitivity: list[dict[str, float]], totals: Mapping[str, Any], notes: list[str], currency: str, desk: Desk,
+    parameters: Mapping[str, float], entry: str,
 ) -> None:  # fmt: skip
-    totals = summary["backtest"]
     sections = backtest_sections(
         outcome.instruments,
         currency,
@@ -257,11 +285,12 @@ def _report(
         f"from, {str(first)[:10]} UTC": str(first)[11:19],
         f"to, {str(last)[:10]} UTC": str(last)[11:19],
     }
+    of = "in this recording" if entry == "backtest" else "while it ran"
     said = (
-        f"Policy {desk.policy.name} on {describe(settings)}. What it measures is what these orders would have met in"
-        " this recording under the assumptions at the end of the page; it says nothing about other days."
+        f"Policy {desk.policy.name} on {describe(settings)}. What it measures is what these orders would have met {of}"
+        " under the assumptions at the end of the page; it says nothing about other days."
     )
-    write_report(run_dir / "report.html", f"Backtest of {desk.policy.name}", sections, facts, said)
+    write_report(run_dir / "report.html", f"{entry.capitalize()} of {desk.policy.name}", sections, facts, said)
 
 
 def _round_trips(trades: pa.Table) -> str:

@@ -47,16 +47,15 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
     from schwabot.modules.forecast import ForecastHead
     from schwabot.sinks.fit_board import FitBoard
     from schwabot.sinks.fit_table import fit_table, show_fit, write_fit
+    from schwabot.sinks.gpu_telemetry import watch_gpu
     from schwabot.sinks.progress import Progress
     from schwabot.sinks.summary import write_json
-    from schwabot.tensors.device import resolve_device
     from schwabot.training.fit import ForecastFit
-    from schwabot.training.leadlag_sums import SumsDevice
+    from schwabot.training.leadlag_sums import sums_device
 
     _check_out(settings.fit.out)
     feed = open_feed(settings)
-    found_device, reason = resolve_device(settings.device)
-    device = SumsDevice(str(found_device), settings.device.required)
+    device, reason = sums_device(settings.device)
     task = ForecastFit(feed.instruments, settings.fit, settings.modules, settings.latency, settings.skill, device)
     notes = say(
         ([] if reason is None else [f"warning: running on the CPU: {reason}"])
@@ -69,6 +68,7 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
     compile_s = compile_by(task.warm_up, task.assets[0].instruments)
     stop = engine.StopRequest()
     state: dict[str, Any] = {"interrupted": False}
+    measured: dict[str, Any] = {}
     whole = False
     files: dict[str, str] = {}
     first: list[engine.WatchedFeed] = []
@@ -101,8 +101,11 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
                 files[name] = str(Path(place).absolute())
 
     try:
-        with stop:
-            task.run(read, keep, tell)
+        with stop, watch_gpu(device.name) as gpu:
+            try:
+                task.run(read, keep, tell)
+            finally:
+                measured = gpu.summary()
         whole = True
         state["interrupted"] = stop.wanted
     except KeyboardInterrupt:
@@ -131,7 +134,7 @@ def fit(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
         if had_one and "checkpoint" not in files:
             told.append(f"this fit wrote no head: the {CHECKPOINT} there is of an earlier fit")
         notes += say([*([device.warning] if device.warning else []), *(f"note: {note}" for note in told)])
-        summary |= {"skill": skill, "fit": found}
+        summary |= {"skill": skill, "fit": found} | measured
         if task.scores:
             share = f"{100 * (1 - settings.fit.split):g} %"
             summary["skill_note"] = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,12 +26,10 @@ def leadlag(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
     """
     from schwabot.sinks.progress import Progress
     from schwabot.sinks.summary import write_json
-    from schwabot.tensors.device import resolve_device
-    from schwabot.training.leadlag_sums import SumsDevice
+    from schwabot.training.leadlag_sums import sums_device
 
     feed = open_feed(settings)
-    found, reason = resolve_device(settings.device)
-    device = SumsDevice(str(found), settings.device.required)
+    device, reason = sums_device(settings.device)
     unused = unused_reference(settings, feed.instruments)
     unused += [] if reason is None else [f"warning: running on the CPU: {reason}"]
     said = say([*_notes(feed), *unused])
@@ -55,6 +52,7 @@ def leadlag(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, A
                 Progress(enabled=wanted.progress, label="leadlag: pairs", unit="pairs"),
             ),
         )
+        said += say([] if device.warning is None else [device.warning])
         _write(report, run_dir, settings)
     except BaseException as error:
         summary["error"] = str(error) or type(error).__name__
@@ -132,7 +130,6 @@ def measure(
     if device is not None and device.warning is not None:
         summary["device"] = device.said
         notes.append(device.warning)
-        sys.stderr.write(f"{device.warning}\n")
     notes += [f"note: {note}" for note in report.notes]
     summary["leadlag"] = report.entries()
     return report

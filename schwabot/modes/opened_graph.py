@@ -77,7 +77,12 @@ class OpenedGraph:
 
 
 def open_graph(
-    settings: RunConfig, feed: Feed | None = None, head: ForecastHead | None = None, *, quiet: bool = False
+    settings: RunConfig,
+    feed: Feed | None = None,
+    head: ForecastHead | None = None,
+    *,
+    quiet: bool = False,
+    kind: type[Pipeline] = Pipeline,
 ) -> OpenedGraph:
     """Open the source and build the graph that the settings ask for.
 
@@ -86,6 +91,7 @@ def open_graph(
         feed: the source, if it is open already.
         head: the forecast, if it is loaded already; otherwise that of ``checkpoint``.
         quiet: say no notes; they are kept.
+        kind: of pipeline; another than ``Pipeline`` is one for the CPU.
 
     Raises:
         ConfigError: a stream that is not there, or a checkpoint that can't be used.
@@ -99,7 +105,10 @@ def open_graph(
         head = ForecastHead.load(settings.checkpoint)
     if head is not None:
         modules = serve(head, settings.checkpoint or "head", modules, feed.instruments)
-    pipeline, reason = open_pipeline(settings, feed.instruments, modules, head, quiet=quiet)
+    if kind is Pipeline:
+        pipeline, reason = open_pipeline(settings, feed.instruments, modules, head, quiet=quiet)
+    else:
+        pipeline, reason = kind(feed.instruments, modules, settings.latency, head=head), None
     notes = notes_of(feed, reason)
     if not quiet:
         say(notes)

@@ -13,11 +13,14 @@ from omegaconf import OmegaConf
 
 from schwabot.compose import mask_secrets
 from schwabot.config import (
+    LIVE,
     CaptureSource,
+    CcxtSource,
     RunConfig,
     StoreSource,
     SyntheticSource,
     TableSource,
+    either,
     to_instruments,
     without_reference,
 )
@@ -49,6 +52,7 @@ def open_feed(settings: RunConfig) -> Feed:
     Raises:
         ConfigError: no file matches, or a setting of the source can't be used.
         DataError: the source can't be read, or holds nothing.
+        VenueError: an exchange can't be reached, or does not trade what was asked.
     """
     feed = _feed(settings)
     if not feed.instruments:
@@ -79,10 +83,36 @@ def _feed(settings: RunConfig) -> Feed:
         from schwabot.ticks.table import TableFeed
 
         return TableFeed(without_reference(source), to_instruments(settings.instruments))
+    if isinstance(source, CcxtSource):
+        return _live_feed(settings, source)
     from schwabot.ticks.store import StoreFeed
 
     assert isinstance(source, StoreSource)
     return StoreFeed(without_reference(source))
+
+
+def _live_feed(settings: RunConfig, source: CcxtSource) -> Feed:
+    if settings.mode not in LIVE:
+        raise ConfigError(
+            f"source=ccxt is live, and mode={settings.mode} reads what was recorded: use mode={either(LIVE)}"
+        )
+    from schwabot.ticks.ccxt_feed import CcxtFeed
+
+    options = {}
+    if settings.live.loopback_port is not None:
+        from schwabot.venues.loopback.urls import VENUES, ccxt_options
+
+        venues = sorted({stream.partition(":")[0] for stream in source.streams})
+        if unknown := [venue for venue in venues if venue not in VENUES]:
+            raise ConfigError(f"source.streams: the loopback exchange speaks for {either(VENUES)}, not {unknown[0]}")
+        options = {venue: ccxt_options(venue, settings.live.loopback_port) for venue in venues}
+    return CcxtFeed(
+        without_reference(source),
+        to_instruments(settings.instruments),
+        options,
+        seconds=settings.live.seconds,
+        events=settings.live.events,
+    )
 
 
 def compile_kernels(instruments: tuple[Instrument, ...], modules: ModulesConfig, *, say: bool = True) -> float:
@@ -247,5 +277,7 @@ def describe(settings: RunConfig) -> str:
     source = settings.source
     if isinstance(source, SyntheticSource):
         return f"synthetic market, {source.streams} venues, {source.events:,} events, seed {source.seed}"
+    if isinstance(source, CcxtSource):
+        return f"live: {', '.join(source.streams)}"
     place = getattr(source, "glob", None) or getattr(source, "path", "")
     return f"{type(source).__name__.removesuffix('Source').lower()} {place}"

@@ -88,6 +88,9 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
 
     Returns:
         What summary.json holds.
+
+    Raises:
+        DeviceError: a device that is required failed; what was done by then is written.
     """
     job = _Job.of(settings)
     keys = [(part.name, number) for number in range(job.space.graphs) for part in job.slices.parts]
@@ -103,7 +106,7 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
         cluster = None
         if settings.cluster.kind == "ray":
             plan = MarketPlan.of(settings, job.device.partition(":")[0], job.policy, job.space, job.slices)
-            cluster = held.enter_context(RayCluster(settings.cluster, plan, keys))
+            cluster = held.enter_context(RayCluster(settings.cluster, plan, keys, warn))
         if settings.sinks.console:
             print(f"schwabot sweep on {job.device}: {describe(settings)}", flush=True)  # noqa: T201
         stop = held.enter_context(engine.StopRequest())
@@ -125,10 +128,12 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
             is_begun = bool(write_config(settings, run_dir))
             summary |= opened.counts() | {"compile_s": markets.compile_s if markets else 0.0}
             swept = _sweep(settings, run_dir, job, opened, bench, parts, stop, gpu)
-            summary["interrupted"] = not swept.whole
+            summary["interrupted"] = not swept.whole and not swept.lost
             summary["sweep"] = swept.numbers | {"policy": settings.policy.name}
             summary["notes"] += say(swept.notes)
             _write(settings, run_dir, swept, summary)
+            if swept.lost:
+                raise swept.lost
         except KeyboardInterrupt:
             summary["interrupted"] = True
             summary["notes"] += say(["note: interrupted before a set was tried"])

@@ -12,7 +12,7 @@ import numpy as np
 
 from schwabot import engine
 from schwabot.config import RunConfig
-from schwabot.errors import ConfigError, DataError
+from schwabot.errors import ConfigError, DataError, DeviceError
 from schwabot.modes.opening import ON_CPU, open_feed, while_compiling
 from schwabot.modes.sweep_slices import WHOLE, Slice, Slices
 from schwabot.modes.trading import Desk, open_desk, open_policy
@@ -197,6 +197,7 @@ class Markets:
         stop: Ctrl-C ends the reading.
         desk: of the whole source under the first setting of the graph, if it is open already.
         open_feed: opens a part of the source anew.
+        open_kernel: opens what runs sets on the graph's device.
         warn: is told why a device was given up.
     """
 
@@ -209,6 +210,7 @@ class Markets:
         stop: engine.StopRequest,
         desk: Desk | None = None,
         open_feed: Callable[[RunConfig], Feed] = open_feed,
+        open_kernel: Callable[..., SweepKernel] = open_kernel,
         warn: Callable[[str], None] = say,
     ) -> None:
         self._settings = settings
@@ -217,7 +219,7 @@ class Markets:
         self._stop = stop
         self._desk = desk
         self._head = desk.head if desk is not None else None
-        self._open_feed = open_feed
+        self._open_feed, self._open_kernel = open_feed, open_kernel
         self._warn = warn
         self._policies = {max(len(settings.policy.trade), 1): policy}
         self._kernels: dict[int, SweepKernel] = {}
@@ -231,6 +233,7 @@ class Markets:
 
         Raises:
             KeyboardInterrupt: it was stopped: half a market is none.
+            DeviceError: the device failed, and is required.
         """
         key = market, graph
         if key not in self._found:
@@ -240,6 +243,11 @@ class Markets:
     def take_busy_s(self, threads: int = 1) -> float:
         """Time spent in the kernels since the last call, over all threads; see ``SweepKernel.take_busy_s``."""
         return sum(kernel.take_busy_s(threads) for kernel in self._kernels.values())
+
+    @property
+    def on_device(self) -> bool:
+        """Do all sets run on a device?"""
+        return bool(self._kernels) and all(kernel.on_device for kernel in self._kernels.values())
 
     def _open(self, market: str, graph: int) -> Resident:
         part = self._slices.named(market)
@@ -258,8 +266,10 @@ class Markets:
         recorder = desk.recorder(settings)
         recorder.builder.known = self._slices.streams or recorder.builder.known
         if legs not in self._kernels:
-            device = desk.pipeline.device
-            self._kernels[legs], spent_s = while_compiling(lambda: open_kernel(policy, legs, device, self._warn))
+            device, required = desk.pipeline.device, settings.device.required
+            self._kernels[legs], spent_s = while_compiling(
+                lambda: self._open_kernel(policy, legs, device, self._warn, required=required)
+            )
             self.compile_s += spent_s + while_compiling(lambda: self._kernels[legs].warm_up(recorder))[1]
         kernel = self._kernels[legs]
         label = "sweep: reading" if market == WHOLE else f"sweep: reading {market}"
@@ -267,10 +277,11 @@ class Markets:
             label += f", setting {graph + 1} of {self._space.graphs}"
         with Progress(enabled=settings.sinks.progress, label=label) as bar:
             watched = engine.WatchedFeed(desk.feed, bar, self._stop)
-            for ticks in watched.batches(settings.batch_events):
-                record = desk.pipeline.step(ticks)
+            for ticks, record in desk.pipeline.answers(watched.batches(settings.batch_events)):
                 recorder.step(ticks, record)
                 for lost in (one for one in record.fallbacks if one.component == "device"):
+                    if settings.device.required:
+                        raise DeviceError(engine.required_note(lost))
                     self._warn(engine.lost_note(lost))
         desk.pipeline.finish()
         recorder.finish()
@@ -295,6 +306,7 @@ class MarketPlan:
         slices: what the source is cut into.
         folder: where the run was started; used where it is there, so that relative paths mean the same.
         policy: digest of what the policy depends on; None where that can't be told, and then it is not compared.
+        notes: why a device was given up, where it is open.
     """
 
     settings: RunConfig
@@ -302,13 +314,14 @@ class MarketPlan:
     slices: Slices
     folder: str
     policy: str | None
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     @classmethod
     def of(
         cls, settings: RunConfig, device_type: str, policy: CompiledPolicy, space: Space, slices: Slices
     ) -> MarketPlan:
         """The plan of a run: on the kind of device that the run found, the first of a machine; no progress bars."""
-        device = dataclasses.replace(settings.device, kind=device_type, index=0, required=False)
+        device = dataclasses.replace(settings.device, kind=device_type, index=0)
         sinks = dataclasses.replace(settings.sinks, progress=False)
         told = dataclasses.replace(settings, device=device, sinks=sinks)
         return cls(told, space, slices, os.getcwd(), content_of(policy))
@@ -331,5 +344,6 @@ class MarketPlan:
                     f"policy={self.settings.policy.name}, or something that it uses, is another one on a worker: copy"
                     " its files there"
                 )
-            self._markets = Markets(self.settings, policy, self.space, self.slices, engine.StopRequest())
+            stop = engine.StopRequest()
+            self._markets = Markets(self.settings, policy, self.space, self.slices, stop, warn=self.notes.append)
         return self._markets.get(market, graph)

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from schwabot.cluster.worker import versions
 from schwabot.config import RunConfig
-from schwabot.errors import PolicyError
+from schwabot.errors import DeviceError, PolicyError
 from schwabot.modes.sweep_markets import Markets, content_of
 from schwabot.modes.sweep_slices import Slices
 from schwabot.records.instrument import Instrument
@@ -49,6 +49,11 @@ class Bench(Protocol):
         """Shards that run side by side."""
         ...
 
+    @property
+    def on_device(self) -> bool:
+        """Does one device run all shards, one after the other? Then to cut sets into parts only makes them smaller."""
+        ...
+
     def open(self, keys: Sequence[Key], stop: Callable[[], bool]) -> list[MarketFacts]:
         """Open markets; says what there is to know of them."""
         ...
@@ -72,6 +77,11 @@ class Here:
     def __init__(self, markets: Markets, threads: int) -> None:
         self.slots = threads or cores()
         self._markets = markets
+
+    @property
+    def on_device(self) -> bool:
+        """Does a device run all shards?"""
+        return self._markets.on_device
 
     def open(self, keys: Sequence[Key], stop: Callable[[], bool]) -> list[MarketFacts]:
         """Open markets, one after the other."""
@@ -172,6 +182,7 @@ class Swept:
         numbers: entries for summary.json.
         notes: what a reader has to know.
         whole: all sets were tried.
+        lost: the error of a required device that failed: what was done by then is all there is.
     """
 
     outcome: Outcome
@@ -180,6 +191,7 @@ class Swept:
     numbers: dict[str, Any]
     notes: list[str]
     whole: bool
+    lost: DeviceError | None = None
 
 
 def sweep_markets(
@@ -211,7 +223,7 @@ def sweep_markets(
     skips = policy.quiet is not None and policy.skip_signal is not None and bool(jumping)
     results = Results(space, opened.rows_of_set(folds))
     shards = sum(len(one.folds) for one in opened.first.values())
-    pieces = max(1, -(-bench.slots // shards) if skips else bench.slots)
+    pieces = 1 if bench.on_device else max(1, -(-bench.slots // shards) if skips else bench.slots)
     bench.take_busy_s()
     begun_s = time.perf_counter()
 
@@ -244,15 +256,19 @@ def sweep_markets(
         "skips": skips,
     }
     numbers["unskipped_per_s"] = numbers["param_events_per_s"]
-    if skips and ended.ran:
-        numbers["unskipped_per_s"] = _unskipped(
-            {market: opened.first[market] for market in jumping}, bench, outcome, policy.source
-        )
-    surface = None if stop() else _surface(settings, outcome, opened, bench)
+    surface, lost = None, ended.lost
+    try:
+        if skips and ended.ran and not lost:
+            numbers["unskipped_per_s"] = _unskipped(
+                {market: opened.first[market] for market in jumping}, bench, outcome, policy.source
+            )
+        surface = None if lost or stop() else _surface(settings, outcome, opened, bench)
+    except DeviceError as error:
+        lost = error
     numbers |= {"threads": bench.slots, "cluster": bench.summary(), "markets": len(opened.first)}
     numbers |= {"verdict": said.word, "reasons": [said.headline, *said.reasons], "remarks": list(said.remarks)}
     notes = _notes(settings, outcome, ended, parts, opened)
-    return Swept(outcome, said, surface, numbers, notes, ended.whole)
+    return Swept(outcome, said, surface, numbers, notes, ended.whole, lost)
 
 
 def _unskipped(markets: Mapping[str, MarketFacts], bench: Bench, outcome: Outcome, policy: str) -> float:
@@ -263,7 +279,7 @@ def _unskipped(markets: Mapping[str, MarketFacts], bench: Bench, outcome: Outcom
         numbers[0] = outcome.best
     numbers = np.unique(numbers)
     market, facts = max(markets.items(), key=lambda one: (one[1].rows, one[0]))
-    pieces = max(1, -(-bench.slots // len(facts.folds)))
+    pieces = 1 if bench.on_device else max(1, -(-bench.slots // len(facts.folds)))
     shards = shards_of(market, results.space, 0, results.values[numbers], facts.folds, pieces, skips=False)
     bench.take_busy_s()
     found = bench.run(shards)
@@ -332,8 +348,9 @@ def _notes(
     if parts is not None and parts.torn:
         notes.append(f"note: {parts.torn} files of an earlier part could not be read: their sets were run again")
     if not ended.whole:
+        why = "ended by its device" if ended.lost else "interrupted"
         notes.append(
-            f"note: interrupted after {outcome.results.sets:,} of {settings.sweep.sets:,} sets: run the same again in"
+            f"note: {why} after {outcome.results.sets:,} of {settings.sweep.sets:,} sets: run the same again in"
             " the same hydra.run.dir to go on"
         )
     if outcome.results.sets and not outcome.searched.trades.any():

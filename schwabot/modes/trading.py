@@ -10,6 +10,7 @@ from schwabot.errors import ConfigError, closest
 from schwabot.modes.opened_graph import OpenedGraph, open_graph
 from schwabot.modes.opening import expected_events
 from schwabot.modules.forecast import ForecastHead
+from schwabot.pipeline import Pipeline
 from schwabot.records.instrument import Instrument
 from schwabot.signals.compiling import CompiledPolicy, compile_policy
 from schwabot.signals.loading import load_policy, load_signal
@@ -63,7 +64,7 @@ def open_policy(settings: RunConfig) -> CompiledPolicy:
 
 def open_desk(
     settings: RunConfig, policy: CompiledPolicy, feed: Feed | None = None, head: ForecastHead | None = None, *,
-    quiet: bool = False,
+    quiet: bool = False, kind: type[Pipeline] = Pipeline,
 ) -> Desk:  # fmt: skip
     """Open the source, build the graph, choose what is traded.
 
@@ -73,11 +74,12 @@ def open_desk(
         feed: the source, if it is open already.
         head: the forecast, if it is loaded already.
         quiet: say no notes; they are kept.
+        kind: of pipeline, see ``open_graph``.
 
     Raises:
         ConfigError: a stream that is not there.
     """
-    opened = open_graph(settings, feed, head, quiet=quiet)
+    opened = open_graph(settings, feed, head, quiet=quiet, kind=kind)
     legs = legs_of(settings.policy.trade, opened.feed.instruments, opened.pipeline.rates)
     return Desk(**vars(opened), policy=policy, legs=legs)
 

@@ -80,6 +80,23 @@ class Ticks:
         return len(self.ts_recv_ns)
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A span in which rows of a stream were lost: by a venue, on the way, or because nobody recorded.
+
+    Attributes:
+        stream: ``venue:symbol``.
+        first_ns: receive time of the last row before it.
+        last_ns: of the first row after it; of one that is still open: when it was noted.
+        reason: in a few words.
+    """
+
+    stream: str
+    first_ns: int
+    last_ns: int
+    reason: str
+
+
 class Row(NamedTuple):
     """One row of ``Ticks`` as plain numbers, and ``ts_venue_ns``: venue time on our clock, or MISSING_NS."""
 

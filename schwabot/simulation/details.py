@@ -59,6 +59,8 @@ ENDS = (
 TEXT = pa.dictionary(pa.int32(), pa.string())
 PHANTOM_BP = 1.0
 """What being late took is named from here on."""
+REGRET_NS = 1_000_000_000
+"""How much later an exit is judged."""
 
 
 def fills_table(outcome: Outcome) -> pa.Table:
@@ -87,7 +89,7 @@ def fills_table(outcome: Outcome) -> pa.Table:
     return pa.table(columns)
 
 
-def orders_table(outcome: Outcome, regret_ms: float = 1000.0) -> pa.Table:
+def orders_table(outcome: Outcome, regret_ns: int = REGRET_NS) -> pa.Table:
     """shortfall.parquet: every order that was sent, what became of it and what it lost. O rows.
 
     Prices of decision, arrival and end are mids: of the touch known at the decision, of the exchange's book when the
@@ -95,7 +97,7 @@ def orders_table(outcome: Outcome, regret_ms: float = 1000.0) -> pa.Table:
 
     Args:
         outcome: of the run.
-        regret_ms: how much later an exit is judged.
+        regret_ns: how much later an exit is judged.
     """
     orders = outcome.orders
     # A replace is an order of its own from its arrival on; a cancel is the end of one.
@@ -114,7 +116,7 @@ def orders_table(outcome: Outcome, regret_ms: float = 1000.0) -> pa.Table:
     replaced = (new[:, ORDER_END] == REPLACED) & (new[:, ORDER_BY] >= 0)
     end_ns = np.where(replaced, orders[np.maximum(new[:, ORDER_BY], 0), ORDER_NS] if len(orders) else end_ns, end_ns)
     end = _mid_at(outcome, leg, end_ns)
-    later = _mid_at(outcome, leg, end_ns + round(regret_ms * 1e6))
+    later = _mid_at(outcome, leg, end_ns + regret_ns)
     held = _positions_at(outcome, leg, new[:, ORDER_ROW])
     opens = held * new[:, ORDER_SIDE] >= 0
     columns: dict[str, Any] = {

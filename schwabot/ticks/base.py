@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from schwabot.errors import ConfigError
+from schwabot.records.audit import FallbackEvent
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Ticks
 
@@ -40,9 +41,21 @@ class Feed(Protocol):
     def batches(self, max_events: int = 65_536) -> Iterator[Ticks]:
         """Yield batches of 1 to ``max_events`` rows, in order; once.
 
+        A source that waits for its rows also yields an empty batch where none came for a while, so that whoever reads
+        it can look after other things.
+
         Raises:
             ConfigError: it was called before.
         """
+        ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A feed to which things happen beside rows: a source that was lost, or came back."""
+
+    def take_events(self) -> tuple[FallbackEvent, ...]:
+        """What happened since the last call, in order."""
         ...
 
 

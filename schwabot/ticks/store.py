@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from schwabot.errors import ConfigError, CorruptFileError, SchemaError, UnsortedTimeError
 from schwabot.records.instrument import Instrument
-from schwabot.records.market import Ticks
+from schwabot.records.market import Gap, Ticks
 from schwabot.ticks.base import ReadOnce
 from schwabot.ticks.merge import Source, cut, merge, rebatch
 from schwabot.ticks.store_format import StoredFile, from_batch, read_catalogue, schema_of
@@ -103,10 +103,16 @@ class StoreFeed:
                 f" source.end={config.end}; it covers {_date(first)} to {_date(last)}"
             )
         self._rows = sum(file.rows for files in self._files for file in files)
-        self.notes = _fee_notes(self._instruments)
+        self.trading_notes = _fee_notes(self._instruments)
+        """Those of the notes that matter only where sizes or fees do."""
+        self.gaps = tuple(
+            gap
+            for gap in catalogue.gaps
+            if gap.stream in index and gap.last_ns >= self._start_ns and gap.first_ns < self._end_ns
+        )
+        """Where rows are known to be missing."""
+        self.notes = [*_gap_notes(self.gaps), *self.trading_notes]
         """What a reader of the results has to know, in words."""
-        self.trading_notes = list(self.notes)
-        """Those of them that matter only where sizes or fees do."""
         self._read = 0
         self._once = ReadOnce()
 
@@ -234,6 +240,14 @@ def _chosen(there: tuple[Instrument, ...], config: StoreConfig) -> tuple[Instrum
     if not chosen and there:
         raise ConfigError(f"no stream is of venues {config.venues} and of symbols {config.symbols}")
     return chosen
+
+
+def _gap_notes(gaps: tuple[Gap, ...]) -> list[str]:
+    if not gaps:
+        return []
+    longest = max(gaps, key=lambda gap: gap.last_ns - gap.first_ns)
+    said = f"the longest is {(longest.last_ns - longest.first_ns) / 1e9:,.1f} s of {longest.stream} ({longest.reason})"
+    return [f"rows are missing in {len(gaps):,} places of the recording; {said}"]
 
 
 def _fee_notes(instruments: tuple[Instrument, ...]) -> list[str]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from schwabot.errors import CorruptFileError, SchemaError
 from schwabot.records.instrument import Instrument
-from schwabot.records.market import MISSING_NS, BookLevels, Int64, Ticks
+from schwabot.records.market import MISSING_NS, BookLevels, Gap, Int64, Ticks
 from schwabot.ticks.store_place import StorePlace
 
 FORMAT = 1
@@ -59,11 +59,19 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What ``_store.json`` says: instruments by stream name, files in reading order, book levels K (0 = none)."""
+    """What ``_store.json`` says.
+
+    Attributes:
+        instruments: by stream name.
+        files: in reading order.
+        levels: book levels K, 0 = none.
+        gaps: where rows are known to be missing, in the order in which that was learnt.
+    """
 
     instruments: tuple[Instrument, ...]
     files: tuple[StoredFile, ...]
     levels: int = 0
+    gaps: tuple[Gap, ...] = ()
 
 
 def folder_of(instrument: Instrument, ts_ns: int) -> str:
@@ -165,6 +173,7 @@ def write_catalogue(root: Path, catalogue: Catalogue) -> None:
         "levels": catalogue.levels,
         "instruments": [asdict(instrument) for instrument in catalogue.instruments],
         "files": [asdict(file) for file in catalogue.files],
+        "gaps": [asdict(gap) for gap in catalogue.gaps],
     }
     temporary = root / f".{CATALOGUE}.{os.getpid()}.tmp"
     temporary.write_text(json.dumps(content, indent=1))
@@ -217,6 +226,7 @@ def read_catalogue(root: Path | StorePlace) -> Catalogue:
             instruments=tuple(Instrument(**one) for one in content["instruments"]),
             files=tuple(StoredFile(**one) for one in content["files"]),
             levels=content["levels"],
+            gaps=tuple(Gap(**one) for one in content.get("gaps", ())),  # stores of before have none
         )
     except (KeyError, TypeError) as error:
         raise SchemaError(f"an entry is missing or unknown ({error}); convert again", file=path) from error

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from schwabot.errors import ConfigError, SchemaError
 from schwabot.records.instrument import Instrument
-from schwabot.records.market import Ticks
+from schwabot.records.market import Gap, Ticks
 from schwabot.ticks.base import Feed
 from schwabot.ticks.merge import concat, cut, take
 from schwabot.ticks.store_format import (
@@ -101,7 +101,7 @@ def write_store(
 
 
 class StoreWriter:
-    """Writes ticks batch by batch; the store changes when the ``with`` block ends without an error.
+    """Writes ticks batch by batch; the store changes when the ``with`` block ends without an error, or at a checkpoint.
 
     Args: as ``write_store``.
 
@@ -139,7 +139,10 @@ class StoreWriter:
         self._levels = self._kept.levels
         self._parts = [_StreamPart(self, instrument) for instrument in instruments]
         self._finished: list[Path] = []
+        self._kept_files = 0  # of those: in the catalogue
         self.files: list[StoredFile] = []
+        self.gaps: list[Gap] = []
+        """Where rows are missing: written with the next files."""
 
     def __enter__(self) -> Self:
         return self
@@ -175,6 +178,15 @@ class StoreWriter:
                 if last > first:
                     part.add(cut(by_stream, first, last), self._levels)
 
+    def ends(self) -> dict[str, int]:
+        """Receive time of the last row there was before, by stream."""
+        return {part.instrument.stream: part.last_ns for part in self._parts if part.last_ns is not None}
+
+    def checkpoint(self) -> None:
+        """Put what was written so far into the store, for good; what follows goes into new files."""
+        self._commit()
+        self._kept_files = len(self._finished)
+
     def report(self, dropped: dict[str, int]) -> StoreReport:
         """Sum up what this writer has written."""
         streams = {instrument.stream: 0 for instrument in self.instruments}
@@ -200,6 +212,7 @@ class StoreWriter:
             instruments=tuple(by_name[name] for name in sorted(by_name)),
             files=(*self._kept.files, *self.files),
             levels=self._levels,
+            gaps=(*self._kept.gaps, *self.gaps),
         )
         write_catalogue(self.root, catalogue)
         # What the catalogue does not list is replaced, or was left by a writer that was killed.
@@ -207,12 +220,14 @@ class StoreWriter:
         for path in self.root.glob("venue=*/symbol=*/date=*/*"):
             if path.relative_to(self.root).as_posix() not in listed and path.name.startswith(("part-", ".part-")):
                 path.unlink()
+        for path in self.root.glob(f".{CATALOGUE}.*.tmp"):
+            path.unlink()
 
     def _abandon(self) -> None:
         """Take back what was written; what was there before stays."""
         for part in self._parts:
             part.discard()
-        for path in self._finished:
+        for path in self._finished[self._kept_files :]:
             path.unlink(missing_ok=True)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from schwabot.errors import DeviceError, why
 from schwabot.records.market import Float64, Int64
+from schwabot.tensors.device import DeviceConfig, resolve_device
 
 if TYPE_CHECKING:
     import torch
@@ -81,6 +82,20 @@ class SumsDevice:
         if self.required:
             raise DeviceError(f"device {self.name} is required and failed: {why(error)}") from error
         self.failed = why(error)
+
+
+def sums_device(config: DeviceConfig) -> tuple[SumsDevice, str | None]:
+    """The device that was asked for, and why it is the CPU where another was.
+
+    Raises:
+        DeviceError: it is required and can't be used.
+
+    Example:
+        >>> sums_device(DeviceConfig(kind="cpu"))
+        (SumsDevice(name='cpu', required=False, failed=None), None)
+    """
+    found, reason = resolve_device(config)
+    return SumsDevice(str(found), config.required), reason
 
 
 class DeviceGivenUpError(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +39,17 @@ class SmallPlan:
     Attributes:
         takes_s: time a shard takes.
         wrong: what goes wrong when a market is opened: nothing, ``policy`` or ``data`` (another one in each process).
+        notes: what it has to say of the process it is in.
     """
 
     takes_s: float = 0.0
     wrong: str = ""
+    notes: list[str] = field(default_factory=list)
 
     def open(self, market: str, graph: int) -> Resident:
         if self.wrong == "policy":
             raise PolicyError("text can't be used", file="mine.py", line=7)
+        self.notes.append("warning: cuda:0 can't sweep")
         return resident(self.takes_s, str(os.getpid()) if self.wrong == "data" else f"{market} {graph}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -35,6 +36,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 KEY = ("here", 0)
+SAID: list[str] = []
+"""What workers had to say."""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,8 @@ def expected(some: list[Shard]) -> pa.Table:
 
 
 def on(nodes: Any, plan: Plan, **more: Any) -> RayCluster:
-    return RayCluster(ClusterConfig(kind="ray", address=nodes.address, **more), plan, [KEY])
+    config = ClusterConfig(kind="ray", address=nodes.address, **more)
+    return RayCluster(config, plan, [KEY], SAID.append)
 
 
 def wait_for_all(cluster: RayCluster) -> None:
@@ -71,6 +75,7 @@ def wait_for_all(cluster: RayCluster) -> None:
 
 
 def test_two_nodes_give_the_rows_of_one_process(nodes: Any) -> None:
+    SAID.clear()
     with on(nodes, SmallPlan(takes_s=0.1)) as cluster:
         assert cluster.slots == 2
         wait_for_all(cluster)
@@ -82,6 +87,8 @@ def test_two_nodes_give_the_rows_of_one_process(nodes: Any) -> None:
         told = cluster.summary()
     assert (told["shards"], told["lost_workers"], told["repeated_shards"]) == (24, 0, 0)
     assert (told["address"], told["started"]) == (nodes.address, False)
+    (said,) = SAID  # of both workers, and said once
+    assert said == f"warning: worker on {socket.gethostname()}: cuda:0 can't sweep"
 
 
 def test_what_a_killed_worker_held_is_run_again(nodes: Any) -> None:

@@ -20,6 +20,7 @@ import schwabot
 from schwabot.errors import ConfigError
 from schwabot.modules.forecast import ForecastHead
 from schwabot.run import main
+from schwabot.sinks.gpu_telemetry import GpuTelemetry, Reading
 
 MARKET = ["source.events=24000", "source.streams=3"]
 SMALL = ["fit.folds=2", "fit.blocks=2", "fit.ridge=[0.3,1.0]", "skill.draws=20"]
@@ -33,8 +34,17 @@ def summary(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fit")
-    main(["mode=fit", *MARKET, *SMALL, f"fit.out={folder}/mine.safetensors", f"hydra.run.dir={folder}/run"])
+    card = GpuTelemetry(lambda: Reading(0.0, 0.0, power_w=300.0), {"name": "a card"}, every_s=0.1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("schwabot.sinks.gpu_telemetry.watch_gpu", lambda device: card)
+        main(["mode=fit", *MARKET, *SMALL, f"fit.out={folder}/mine.safetensors", f"hydra.run.dir={folder}/run"])
     return folder
+
+
+def test_the_summary_says_what_was_read_of_a_card(done: Path) -> None:
+    gpu = summary(done / "run")["gpu"]
+    assert (gpu["name"], gpu["power_mean_w"]) == ("a card", 300.0)
+    assert gpu["readings"] >= 1
 
 
 def test_everything_is_written(done: Path) -> None:

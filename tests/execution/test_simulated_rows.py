@@ -12,6 +12,8 @@ from schwabot.signals.builtin.quote_guard import quote_guard
 from schwabot.signals.builtin.threshold import threshold
 from schwabot.signals.compiling import compile_policy
 from schwabot.signals.declaring import Policy
+from schwabot.simulation.details import equity_table, fills_table, orders_table, trades_table
+from schwabot.simulation.outcome import equity_curve
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot.simulation.settings import SimulationConfig
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
@@ -21,7 +23,7 @@ POLICIES = pytest.mark.parametrize("policy", [threshold, quote_guard], ids=["tak
 
 
 def broker(policy: Policy, feed: SyntheticFeed) -> SimulatedBroker:
-    config = SimulationConfig(entry_ms=3.0, response_ms=2.0)
+    config = SimulationConfig(entry_ms=3.0, response_ms=2.0, bucket_s=0.5)
     recorder = MarketRecorder(compile_policy(policy), feed.instruments, [feed.instruments[2].stream], config)
     return SimulatedBroker(recorder, {})
 
@@ -63,3 +65,8 @@ def test_forgetting_old_rows_changes_nothing(policy: Policy) -> None:
     np.testing.assert_array_equal(found.moments, wanted.moments)
     np.testing.assert_array_equal(np.delete(found.fills, FILL_ROW, 1), np.delete(wanted.fills, FILL_ROW, 1))
     np.testing.assert_array_equal(np.delete(found.orders, ORDER_ROW, 1), np.delete(wanted.orders, ORDER_ROW, 1))
+    for table in (fills_table, orders_table, trades_table):
+        assert table(found).equals(table(wanted)), table.__name__
+    curve = equity_curve(wanted)
+    assert len(curve.ts_ns) > 5
+    assert equity_table(found, equity_curve(found)).equals(equity_table(wanted, curve))

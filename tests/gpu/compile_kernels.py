@@ -21,7 +21,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from schwabot_kernels.consensus.gpu import WIDEST
-from schwabot_kernels.phase.gpu import CELLS
+from schwabot_kernels.phase.gpu import CELLS, HELD
 
 F64, F32, I64, I32, I8 = "*fp64", "*fp32", "*i64", "*i32", "*i8"
 N, LONG, X = "i32", "i64", "fp64"
@@ -113,19 +113,22 @@ def _core_kernels() -> Iterator[Kernel]:
     events = (I64, I32, I8, I64, I64, I64, I64, I64, I64)
     table, state = (F64, F64, I8, I8, I8), (I64, F64, F64, F64, F64, F64, F64, I8)
     values = (*events, *table, *state, I64, F64, F64, I64, *state, F64, N)
-    pairs = (I64, F64, F64, I64, I8, F64, I64, I8, I64, I64, F64, I64, *(F64,) * 6, N, N, LONG, N)
-    drift = (I64, I64, I8, F64, F64, F64, I64, F64, F64, F64, I8, I8, N, LONG, LONG, N)
+    fault = (I64, I64, I8, I64, I8, I8, N, LONG)
+    pairs = (F64, F64, I8, F64, I64, I64, F64, I64, *(F64,) * 6, N, N, N)
+    drift = (I64, I8, F64, F64, F64, I64, F64, F64, F64, I8, I8, N, LONG, N)
     first = (I64, I32, I8, I64, *(F64,) * 6, I8, I8, *(F64,) * 6, N, N)
-    second = (I64, I32, *(F64,) * 6, I64, I64, I32, *(F64,) * 7, N, N, LONG, N, N, N)
+    second = (I64, I32, *(F64,) * 6, I64, I64, I32, *(F64,) * 8, N, N, LONG, N, N, N)
     yield Kernel(CONSENSUS, "depth_carry_kernel", (F64, F64, F64, N), {"PER_EDGE": 256})
     for streams in STREAMS:
         width = max(4, triton.next_power_of_2(streams))
         most = 16 if streams <= 8 else SPILLED
         size = {"V": streams, "BLOCK": 512, "WIDTH": width}
-        ring = {**size, "BLOCK": min(128, CELLS // width), "RING": 64, "W": width}
+        ring = {**size, "BLOCK": min(128, CELLS // width), "RING": 64, "W": width, "HELD": HELD}
+        of_pairs = {**size, "P": streams * (streams - 1) // 2, "TILE": 4, "HELD": HELD}
         yield Kernel(ALIGN, "mark_kernel", (I32, I8, I64, I64, I64, I8, I64, N), size, stack=most)
         yield Kernel(ALIGN, "align_kernel", values, {**size, "TILE": 4}, 8, most)
-        yield Kernel(PHASE, "pair_kernel", pairs, {**size, "P": streams * (streams - 1) // 2, "TILE": 4}, 8, most)
+        yield Kernel(PHASE, "fault_kernel", fault, {"V": streams, "HELD": HELD, "CELLS": CELLS})
+        yield Kernel(PHASE, "pair_kernel", pairs, of_pairs, 8, most)
         yield Kernel(PHASE, "drift_kernel", drift, ring)
         if streams <= WIDEST:
             yield Kernel(CONSENSUS, "first_kernel", first, size, 8, most)

@@ -12,6 +12,9 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,6 +51,7 @@ def pretend() -> None:
     told = cast("Any", dispatcher)
     told.get_current_device = lambda: Card
     told._Kernel.bind = lambda self: self._codelibrary.get_cubin(cc=CAPABILITY)
+    cast("Any", codegen).JITCUDACodegen.magic_tuple = lambda self: CAPABILITY
     cast("Any", codegen).CUDACodeLibrary._ensure_cc = lambda self, cc: cc or CAPABILITY
 
 
@@ -94,7 +98,7 @@ def skipping(policy: CompiledPolicy) -> tuple[Any, Any]:
     shapes = cutting.shapes(plan, lean.ends.size, policy.memory)
     work = cutting.Work(**{name: np.zeros(shape, kind) for name, (shape, kind) in shapes.items()})
     step = make_step(policy.policy, policy.quiet, policy.event_of, policy.params_of)
-    return gpu.make_step_kernel(step), (lean, rules, given(policy), plan, work, GUESS)
+    return gpu.make_step_kernel(step, "skip", policy.key), (lean, rules, given(policy), plan, work, GUESS)
 
 
 def general(policy: CompiledPolicy) -> tuple[Any, Any]:
@@ -102,15 +106,16 @@ def general(policy: CompiledPolicy) -> tuple[Any, Any]:
     market, rules = market_of(policy)
     states = SimState(*(np.repeat(array[..., None], 3, axis=-1) for array in new_state(1, policy.memory, 0, 0)))
     run = make_simulator(policy.policy, policy.event_of, policy.params_of)
-    return gpu.make_run_kernel(run), (market, rules, given(policy), states)
+    return gpu.make_run_kernel(run, policy.key), (market, rules, given(policy), states)
 
 
 def given(policy: CompiledPolicy) -> gpu.Given:
     return gpu.Given(np.repeat(policy.row()[None, :], 3, axis=0), np.zeros((3, 1, 17), np.int64), np.zeros((3, 1, 5)))
 
 
-def look(policy: Any, kernel: Any, arguments: Any, folder: Path, name: str) -> dict[str, Any]:
-    """Compile, and see what came out."""
+def look(policy: Any, make: Callable[[], tuple[Any, Any]], folder: Path, name: str) -> dict[str, Any]:
+    """Compile, and see what came out; then once more, which is read from disk."""
+    kernel, arguments = make()
     started_s = time.perf_counter()
     refused = ""
     try:
@@ -128,10 +133,15 @@ def look(policy: Any, kernel: Any, arguments: Any, folder: Path, name: str) -> d
     said = subprocess.run(
         [CUOBJDUMP, "--dump-resource-usage", folder / f"{name}.cubin"], check=True, capture_output=True, text=True
     ).stdout
+    again, arguments = make()
+    with suppress(cutting.DeviceUnfitError):
+        gpu.compiled(again, *arguments)
+    (other,) = again.overloads.values()
     used = dict(re.findall(r"(REG|STACK|LOCAL|CONSTANT\[0\]):(\d+)", said))
     return {
         "name": name,
         "refused": refused,
+        "kept": other._codelibrary.get_cubin(cc=CAPABILITY).code == cubin and not hasattr(other, "target_context"),
         "fused": len(re.findall(r"\bfma\.", ptx)),
         "other_order_of_nan": len(re.findall(r"\b(?:max|min)\.f64", ptx)),
         "constant": int(used["CONSTANT[0]"]),
@@ -154,8 +164,8 @@ def main(folder: Path, names: list[str]) -> None:
         of, way = name.split(".")
         declared = OWN[of] if of in OWN else load_policy(of)
         compiled = compile_policy(declared)
-        kernel, arguments = (skipping if way == "skipping" else general)(compiled)
-        sys.stdout.write(json.dumps(look(compiled.policy, kernel, arguments, folder, name)) + "\n")
+        make = partial(skipping if way == "skipping" else general, compiled)
+        sys.stdout.write(json.dumps(look(compiled.policy, make, folder, name)) + "\n")
         sys.stdout.flush()
 
 

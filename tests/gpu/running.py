@@ -27,7 +27,7 @@ from schwabot_kernels.phase.gpu import Drifted
 from schwabot_kernels.phase.op import COLUMNS as PHASE_COLUMNS
 from schwabot_kernels.phase.op import phase as phase_op
 from schwabot_kernels.rings import RINGS
-from tests.kernels.making import Market
+from tests.kernels.making import Market, assert_close, assert_same
 
 
 class Said(NamedTuple):
@@ -144,6 +144,70 @@ def events_of(batch: TickBatch, device: str) -> Events:
 
 def state_on(states: States, device: str) -> States:
     return on_device(states, device)
+
+
+def spread_bp(x: torch.Tensor) -> float:
+    """From the lowest price to the highest."""
+    known = x[~x.isnan()]
+    return float(known.max() - known.min()) if known.numel() else 0.0
+
+
+def price_bp(x: torch.Tensor) -> float:
+    """1e-9 bp, in proportion more where the price moves by more than 1000 bp."""
+    return 1e-9 * max(1.0, 1e-3 * spread_bp(x))
+
+
+def hold_align(said: Any, ours: Any, after: Any, left: Any) -> None:
+    """What the CPU's op said, what the device did, and the states they leave. So in the others."""
+    bp = price_bp(said.x)
+    for name in said._fields:
+        wanted, found = getattr(said, name), getattr(ours, name).cpu()
+        if name in ("last_ns", "bad"):
+            assert torch.equal(wanted, found), name
+        else:
+            scale = wanted.abs().nan_to_num(0.0).clamp(min=1.0) if name == "depth" else 1.0
+            assert_close(wanted, found, bp * scale, name)
+    assert_states("align", after, left, bp)
+
+
+def hold_phase(graph: Graph, said: Any, ours: Any, after: Any, left: Any, bp: float) -> None:
+    """From the same as-of values."""
+    for name in ("phase", "compensated", "drift"):
+        assert_close(getattr(said, name), getattr(ours, name).cpu(), bp, name)
+    thresholds = torch.tensor([graph.params.phase.drifting_at, graph.params.phase.critical_at]).double()
+    in_doubt = ((said.drift[..., None] - thresholds).abs() < 1e-9).any(-1)
+    for name in ("status", "route"):
+        assert getattr(ours, name).dtype == getattr(said, name).dtype, name
+        assert_same(getattr(said, name), getattr(ours, name).cpu(), in_doubt, name)
+    assert_states("phase", after, left, bp)
+
+
+def depth_seen(before: Any, dt_s: torch.Tensor, depth: torch.Tensor, route: torch.Tensor, tau_s: float) -> torch.Tensor:
+    """W: how much of a decay time the mean depth has seen at every event. Shape: depth, route [N, V]."""
+    _, seen, now = torch.as_tensor(before.depth).tolist()
+    known = (~depth.isnan() & (route == 0)).any(1).long().cummax(0).values
+    held = torch.cat((torch.tensor([int(now == now)]), known[:-1])).cummax(0).values
+    return seen - (1.0 - seen) * torch.expm1(-(held * dt_s).cumsum(0) / tau_s)
+
+
+def said_unsure(seen: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """How far two weighted ghosts may lie apart beside rounding: weights of a mean depth that has hardly begun. [N]"""
+    return torch.where(seen > 0, 1e-15 * spread_bp(x) / seen.clamp(min=1e-300), 0.0)
+
+
+def hold_consensus(
+    said: torch.Tensor, ours: torch.Tensor, after: Any, left: Any, x: torch.Tensor, seen: torch.Tensor
+) -> None:
+    """From the same as-of values x and phases; ``seen``: see ``depth_seen``. [N]"""
+    bp, unsure = price_bp(x), said_unsure(seen, x)
+    assert_close(said, ours.cpu(), bp + unsure, "weighted ghost")
+    assert_states("consensus", after, left, bp + float(unsure.max()))
+
+
+def hold_kalman(said: torch.Tensor, ours: torch.Tensor, after: Any, left: Any, bp: float) -> None:
+    """From the same as-of values and phases."""
+    assert_close(said, ours.cpu(), bp, "kalman ghost")
+    assert_states("kalman", after, left, bp)
 
 
 def assert_states(op: str, theirs: Any, ours: Any, tolerance: float) -> None:

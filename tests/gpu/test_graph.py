@@ -15,7 +15,7 @@ from hypothesis import settings as settings_of_tests
 from hypothesis import strategies as st
 
 from schwabot.modules.device_graph import DeviceGraph
-from schwabot.modules.graph import TEMPLATE, Graph
+from schwabot.modules.graph import Graph
 from schwabot.modules.settings import HashRegistryConfig, ModulesConfig
 from schwabot.records.audit import SignalColumns
 from schwabot.tensors.tick_batch import TickBatch
@@ -24,16 +24,15 @@ from schwabot_kernels.align.cpu import Events
 from schwabot_kernels.graph.cpu import GraphColumns
 from schwabot_kernels.graph.op import flat_params, on_tensors, own_memory
 from schwabot_kernels.graph.op import graph as graph_op
+from tests.gpu.memory_making import same_bits
 from tests.gpu.recording import captured
+from tests.gpu.staged import NAMES, State, assert_stages
 from tests.kernels.making import Habits, Market, adversarial, head, settings, synthetic
 
 HABITS = {
     "ties": 0.2, "round_times": True, "gaps": 0.02, "trades": 0.3, "trades_only": 0.0, "crossed": 0.05, "no_size": 0.1,
     "still": 0.3, "outages": 0.2, "late": 0.3, "coarse": False,
 }  # fmt: skip
-NAMES = list(tree.to_dict(TEMPLATE))
-EVIDENCE = ("snr", "bits", "voltage")
-EXACT = ("key", "route", "status", "lane", "pays_fees")
 
 
 def start(market: Market, config: ModulesConfig) -> tuple[Graph, list[torch.Tensor]]:
@@ -54,54 +53,54 @@ def columns_of(out: list[torch.Tensor]) -> dict[str, torch.Tensor]:
     return dict(zip(GraphColumns._fields, (part.cpu() for part in out), strict=False))
 
 
-def assert_close(ours: list[torch.Tensor], theirs: list[torch.Tensor], share: float = 1e-4) -> None:
-    """Columns: floats to 1e-7 and discrete ones equal, on all but a share of events.
+def assert_close(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:
+    """Columns of two whole runs of an ordinary market.
 
-    The first outcomes after a start divide by almost nothing: rounding decides their buckets, which are remembered. So
-    evidence agrees in the mean, and what is decided by it on nearly all events; from the same forecasts it is the same
-    (test_lanes).
+    Each stage's rounding is the next one's input here, so floats may be as far apart as the stages make of it: 1e-7.
+    Discrete answers are equal, and what hangs on them agrees, on all but 1e-4 of events.
     """
-    one, two = columns_of(ours), columns_of(theirs)
-    for name in EVIDENCE:
-        assert float((one.pop(name) - two.pop(name)).abs().mean()) < 0.05, name
-    for name in one:
-        a, b = one[name], two[name]
+    for name, a in columns_of(ours).items():
+        b = columns_of(theirs)[name]
         assert a.shape == b.shape, name
         assert a.dtype == b.dtype, name
-        off = (a != b) if name in EXACT else ~torch.isclose(a, b, rtol=1e-7, atol=1e-7, equal_nan=True)
+        off = ~torch.isclose(a, b, rtol=1e-7, atol=1e-7, equal_nan=True) if a.is_floating_point() else a != b
         count = int(off.sum())
-        assert count <= share * a.numel(), f"{name}: {count} of {a.numel()}, first at {off.nonzero()[:1].tolist()}"
+        assert count <= 1e-4 * a.numel(), f"{name}: {count} of {a.numel()}, first at {off.nonzero()[:1].tolist()}"
 
 
 def state_of(out: list[torch.Tensor]) -> list[torch.Tensor]:
     return [part.cpu() for part in out[len(GraphColumns._fields) :]]
 
 
-def assert_agrees(market: Market, config: ModulesConfig, cut: int, device: str, share: float, **sizes: int) -> None:
-    """Both halves on the device, and the second half on the CPU from the state that the device left."""
-    graph, state = start(market, config)
+def assert_agrees(market: Market, config: ModulesConfig, cut: int, device: str, head: Any = None, **sizes: int) -> None:
+    """Stage by stage from the same bits: both halves on the device, the second from its own state and the CPU's."""
+    trades_only = [i.stream for i in market.instruments if i.trades_only]
+    graph = Graph(market.instruments, config, trades_only, head)
+    state = graph.initial_state()
     first, second = market.batch.rows(0, cut), market.batch.rows(cut, len(market.batch))
-    theirs = graph_op(*arguments(graph, first, state, "cpu"))
-    ours = on_tensors(*arguments(graph, first, state, device), **sizes)
-    assert_close(ours, theirs, share)
-    more = graph_op(*arguments(graph, second, state_of(theirs), "cpu"))
-    assert_close(graph_op(*arguments(graph, second, state_of(ours), "cpu")), more, share)
-    assert_close(on_tensors(*arguments(graph, second, state_of(theirs), device), **sizes), more, share)
+
+    def held(batch: TickBatch, state: State) -> State:
+        given = arguments(graph, batch, [state[name] for name in NAMES], device)
+        return assert_stages(graph, batch, state, given, device, **sizes)
+
+    ours = held(first, state)
+    _, theirs = graph(first, state)
+    held(second, ours)
+    held(second, theirs)
 
 
 @pytest.mark.parametrize("estimator", ["weighted", "kalman"])
 @pytest.mark.parametrize(("streams", "seed"), [(2, 3), (3, 5), (4, 8), (6, 13)])
 def test_adversarial_markets(estimator: str, streams: int, seed: int, device: str) -> None:
     market = adversarial(Habits(events=601, streams=streams, seed=seed, **HABITS))
-    # The first outcomes divide by almost nothing: there a rounding decides buckets, and with them a few voltages.
-    assert_agrees(market, settings(estimator, bits=8, tables=3), 257, device, 0.03, edge=64, block=8)
+    assert_agrees(market, settings(estimator, bits=8, tables=3), 257, device, edge=64, block=8)
 
 
 def test_windows_of_cycles(device: str) -> None:
     """Streams that convert currencies: windows as on the CPU, of pairs and of cycles."""
     market = adversarial(Habits(events=601, streams=6, seed=4, rates=True, **HABITS | {"outages": 0.0}))
     free = replace(market, instruments=tuple(replace(i, taker_fee_bp=-0.5) for i in market.instruments))
-    assert_agrees(free, settings("weighted", bits=8, tables=3), 257, device, 0.03, edge=64, block=8)
+    assert_agrees(free, settings("weighted", bits=8, tables=3), 257, device, edge=64, block=8)
     graph, state = start(free, settings())
     ours = on_tensors(*arguments(graph, free.batch, state, device), edge=64, block=8)
     theirs = graph_op(*arguments(graph, free.batch, state, "cpu"))
@@ -118,14 +117,22 @@ def test_with_rates_and_cycles(device: str) -> None:
     market = adversarial(Habits(events=601, streams=5, seed=21, **HABITS | {"rates": True}))
     graph, _ = start(market, settings("weighted", bits=8, tables=3))
     assert len(graph.params.arbitrage.leg)
-    assert_agrees(market, settings("weighted", bits=8, tables=3), 257, device, 0.03, edge=64, block=8)
+    assert_agrees(market, settings("weighted", bits=8, tables=3), 257, device, edge=64, block=8)
 
 
 @pytest.mark.parametrize("bits", [4, 16])
 def test_a_market_of_some_length(bits: int, device: str) -> None:
     market = synthetic(20_003, seed=4)
-    config = ModulesConfig(hash_registry=HashRegistryConfig(bits=bits))
-    assert_agrees(market, config, 9_001, device, 1e-4, edge=4096, block=64)
+    config = ModulesConfig(hash_registry=HashRegistryConfig(bits=bits, warmup_events=500))
+    # Lanes that are reached in so short a run, and pay: no fee is taken.
+    low = {"medium_v": 0.82, "high_v": 0.9, "margin_v": 0.005, "style": ["observe"] * 3}
+    config.voltage_lanes = replace(config.voltage_lanes, **low)
+    assert_agrees(market, config, 9_001, device, edge=4096, block=64)
+    graph, state = start(market, config)
+    ours = on_tensors(*arguments(graph, market.batch, state, device), edge=4096, block=64)
+    assert_close(ours, graph_op(*arguments(graph, market.batch, state, "cpu")))
+    for name, values in (("lane", [0, 1, 2]), ("pays_fees", [0, 1])):
+        assert columns_of(ours)[name].unique().tolist() == values
 
 
 def test_with_a_trained_head(device: str) -> None:
@@ -141,8 +148,8 @@ def test_with_a_trained_head(device: str) -> None:
 
 def test_a_capture(captures: Path, device: str) -> None:
     market = captured(captures, 140_000 if device == "cuda" else 40_000)
-    # Ties at the start stay in the lanes' memory for minutes: 4 in 100,000 lanes differ here, most of them in one half.
-    assert_agrees(market, ModulesConfig(), len(market.batch) // 2 + 1, device, 3e-4)
+
+    assert_agrees(market, ModulesConfig(), len(market.batch) // 2 + 1, device)
 
 
 @settings_of_tests(max_examples=8, phases=[Phase.explicit, Phase.generate])
@@ -192,7 +199,8 @@ def test_an_op_may_answer_so(events: int, device: str) -> None:
     market = adversarial(Habits(events=events, streams=4, seed=8, **HABITS))
     graph, state = start(market, settings("weighted", bits=8, tables=3))
     given = arguments(graph, market.batch, state, device)
-    assert_close(as_op(*given), on_tensors(*given, edge=64, block=8))
+    for one, two in zip(as_op(*given), on_tensors(*given, edge=64, block=8), strict=True):
+        assert same_bits(one, two)
 
 
 @pytest.mark.gpu

@@ -5,7 +5,7 @@ The device is the CPU here, through the same op and the same seam; tests/gpu hol
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,20 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from schwabot.modules.device_check import why_not
+from schwabot.modules.device_check import EVIDENCE, why_not
 from schwabot.modules.device_graph import DeviceGraph
-from schwabot.modules.graph import Graph
+from schwabot.modules.graph import TEMPLATE, Graph
 from schwabot.modules.settings import ModulesConfig
 from schwabot.pipeline import Pipeline
 from schwabot.records.market import Ticks
+from schwabot.tensors.transfers import Transfers
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot_kernels import tree
 from schwabot_kernels.graph.cpu import GraphColumns
 from schwabot_kernels.graph.op import graph as graph_op
+from schwabot_kernels.graph.op import on_tensors
 from tests.invariants.making import CLOCK, MARKETS, Said, as_ticks, assert_same, configs, pieces, run, said
-from tests.kernels.making import Habits
+from tests.kernels.making import Habits, head
 from tests.kernels.making import settings as settings_of_graph
 from tests.kernels.test_parity_graph import QUIET
 
@@ -91,18 +94,146 @@ def test_a_device_that_fails_loses_nothing(
     assert_same(run([ticks], config), replace(found, fallbacks=others))
 
 
-def test_a_device_that_says_something_else_is_not_used() -> None:
-    graph = Graph(SyntheticFeed(SyntheticConfig(streams=3)).instruments)
+@pytest.mark.parametrize("at", [0, 1, 2, 99])
+def test_a_recording_is_run_in_whole_edges_and_nothing_twice(at: int) -> None:
+    ticks = as_ticks(Habits(events=1_000, streams=4, seed=3, **QUIET))
+    config = settings_of_graph("weighted", 8, 3, 20)
+    sizes: list[int] = []
+    faulty = Faulty(at, "lost", late=False)
 
-    def wrong(*given: Any) -> list[torch.Tensor]:
+    def call(*given: Any) -> list[torch.Tensor]:
+        sizes.append(len(given[0][0]))
+        return faulty(*given)
+
+    pipeline = Pipeline(ticks.instruments, config, CLOCK)
+    device = DeviceGraph(pipeline.graph, torch.device("cpu"), pipeline.state, edge=64, most_edges=3, call=call)
+    pipeline.run_on(device)
+    answered = list(pipeline.answers(pieces(ticks, [100 * k for k in range(1, 10)])))
+    events = sum(len(record.ts_recv_ns) for _, record in answered)
+    assert sizes[:4] == [192, 192, 192, 192][: at + 1]
+    assert at < 99 or sum(sizes) == events
+    assert sum(len(part) for part, _ in answered) == len(ticks)
+    found = without_device(said([record for _, record in answered], pipeline))
+    assert_same(run([ticks], config), found)
+    if at == 0:
+        assert max(len(part) for part, _ in answered[2:]) <= 100  # the CPU goes on with batches as they are read
+
+
+class FaultyWay(Transfers):
+    """Copies that fail from the k-th call of one kind on; those of the next batch also half way, in their thread."""
+
+    def __init__(self, what: str, at: int) -> None:
+        super().__init__(torch.device("cpu"))
+        self.what, self.left = what, at
+        self.sent = 0
+
+    def _take(self, what: str) -> None:
+        if what == self.what:
+            if self.left == 0:
+                raise RuntimeError("CUDA error: device lost")
+            self.left -= 1
+
+    def begin(self, tensors: Iterable[torch.Tensor]) -> None:
+        self._take("begin")
+        super().begin(tensors)
+
+    def _sent_beside(self, tensors: list[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        found = super()._sent_beside(tensors[:5])
+        self._take("beside")
+        return found + super()._sent_beside(tensors[5:])
+
+    def up(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        self._take("up")
+        return super().up(tensors)
+
+    def down(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        found = super().down(tensors)
+        self._take("down")
+        return found
+
+    def _sent(self, tensor: torch.Tensor) -> torch.Tensor:
+        self.sent += len(tensor) > 60
+        return super()._sent(tensor)
+
+
+@pytest.mark.parametrize("what", ["begin", "beside", "up", "down"])
+@pytest.mark.parametrize("at", [0, 2, 99])
+def test_copies_that_fail_lose_nothing(what: str, at: int) -> None:
+    """Not even of the answer at hand, when it is the next batch that can't be sent; that one is sent in its turn."""
+    ticks = as_ticks(Habits(events=1_000, streams=4, seed=3, **QUIET))
+    config = settings_of_graph("weighted", 8, 3, 20)
+    pipeline = Pipeline(ticks.instruments, config, CLOCK)
+    way = FaultyWay(what, at)
+    pipeline.run_on(
+        DeviceGraph(pipeline.graph, way.device, pipeline.state, edge=64, most_edges=3, transfers=way)
+    )  # fmt: skip
+    found = said([record for _, record in pipeline.answers(pieces(ticks, [300, 500]))], pipeline)
+    switches = [event.component for event in found.fallbacks].count("device")
+    assert switches == (at < 99 and what in ("up", "down"))
+    assert_same(run([ticks], config), without_device(found))
+    if at == 99:
+        assert way.sent == 5 * 11  # every column once, and the latencies again of those that were sent ahead
+
+
+def test_a_device_that_does_not_say_what_is_free_gets_one_edge_and_is_left() -> None:
+    graph = Graph(SyntheticFeed(SyntheticConfig(streams=3)).instruments)
+    nowhere = torch.device("cuda", 99)
+    assert DeviceGraph(graph, nowhere, graph.initial_state()).batch_events == 131_072
+    assert why_not(graph, nowhere) is not None
+
+
+CPU = torch.device("cpu")
+STATE = list(tree.to_dict(TEMPLATE))
+STATE_PARTS = (
+    "align.x", "phase.pair_sum", "registry.echo", "lag.expected", "lag.cost", "lag.side",
+    "lag.ts_ns", "arbitrage.closed_bp",
+)  # fmt: skip
+
+
+def tried_graph() -> Graph:
+    """A graph whose trial reaches decisions, windows, lanes and a head."""
+    instruments = tuple(replace(i, taker_fee_bp=0.1) for i in SyntheticFeed(SyntheticConfig(streams=3)).instruments)
+    config = ModulesConfig()
+    config.ghost_bridge.desync_bp = 0.1
+    return Graph(instruments, config, (), head(instruments))
+
+
+def breaking(name: str) -> Callable[..., list[torch.Tensor]]:
+    """The op of a device that says of one column, or leaves in one part of the state, something else."""
+
+    def call(*given: Any) -> list[torch.Tensor]:
         out = graph_op(*given)
-        out[GraphColumns._fields.index("phase")][1, 400] += 1e-5
+        named = dict(zip((*GraphColumns._fields, *STATE), out, strict=True))
+        part = named[name]
+        if name in GraphColumns._fields and name not in ("forecast", *EVIDENCE):
+            part = part[..., -1:]  # of one event
+        part += 1 if not part.is_floating_point() else 1e-4 * (1.0 + part.abs())
         return out
 
-    cpu = torch.device("cpu")
-    assert why_not(graph, cpu) is None
-    assert "phase_bp of event 400" in str(why_not(graph, cpu, wrong))
-    assert "out of memory" in str(why_not(graph, cpu, Faulty(0, "out of memory", late=False)))
+    return call
+
+
+@pytest.mark.parametrize("name", [*GraphColumns._fields, *STATE_PARTS])
+def test_a_device_that_says_something_else_is_not_used(name: str) -> None:
+    assert "gave other numbers" in str(why_not(tried_graph(), CPU, breaking(name)))
+
+
+def test_a_device_that_says_the_same_is_used() -> None:
+    assert why_not(tried_graph(), CPU) is None
+    assert "out of memory" in str(why_not(tried_graph(), CPU, Faulty(0, "out of memory", late=False)))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_rounding_is_no_reason_not_to_use_a_device(seed: int) -> None:
+    """Whatever the streams, fees, hashes and estimator, the device's own code passes where it is right."""
+    rng = np.random.default_rng(seed)
+    streams = SyntheticFeed(SyntheticConfig(streams=int(rng.integers(1, 7)))).instruments
+    fee_bp = float(rng.choice([0.0, 0.1, 5.0]))
+    instruments = tuple(replace(i, taker_fee_bp=fee_bp) for i in streams)
+    estimator, bits = str(rng.choice(["weighted", "kalman"])), int(rng.choice([4, 8, 16]))
+    config = settings_of_graph(estimator, bits, 3, 20) if rng.random() < 0.5 else ModulesConfig()
+    graph = Graph(instruments, config, (), head(instruments) if rng.random() < 0.5 else None)
+    assert why_not(graph, CPU, on_tensors) is None
 
 
 class Gone(torch.Tensor):

@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 import torch
 
+from schwabot.modules.device_graph import DeviceGraph
+from schwabot.pipeline import Pipeline
 from schwabot.tensors import profiling
 from schwabot.tensors.profiling import BATCHES, TRACE, Trace, span, spans
+from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 
 
 def traced(folder: Path, batches: int, cuda: bool = False) -> dict[str, list[dict[str, Any]]]:
@@ -91,6 +94,17 @@ def test_nothing_is_traced_unless_asked(tmp_path: Path) -> None:
         assert list(spans("feed", [1, 2])) == [1, 2]
         trace.step()
     assert type(span("feed")).__name__ == "nullcontext"
+
+
+def test_a_graph_on_a_device_shows_copies_and_computing_apart(tmp_path: Path) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=600))
+    pipeline = Pipeline(feed.instruments)
+    pipeline.run_on(DeviceGraph(pipeline.graph, torch.device("cpu"), pipeline.state, edge=64, most_edges=1))
+    with Trace(tmp_path / TRACE) as trace:
+        for _ in pipeline.answers(feed.batches(100)):
+            trace.step()
+    events = events_of(tmp_path / TRACE)
+    assert [len(events[name]) for name in ("graph", "upload", "compute", "download")] == [BATCHES] * 4
 
 
 @pytest.mark.gpu

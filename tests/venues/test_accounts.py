@@ -53,6 +53,7 @@ def test_fees_are_rounded_against_the_account() -> None:
     fee, asset, _ = account.fill(listing, 1, 1, 6_000_001, maker=False)
     assert (fee, asset) == (Decimal("0.00000001"), "BTC")
     assert account.total == {"USDT": Decimal("999.3999999"), "BTC": Decimal("0.00000999")}
+    assert account.fill(listing, -1, 1, 6_000_001, maker=False)[0] == Decimal("0.00060001")  # 0.0006000001
     rebate = listings([Instrument("binance:BTC/USDT", 0.01, 1e-5, maker_fee_bp=-1.0)])[0]
     assert account.fill(rebate, -1, 1, 6_000_001, maker=True)[0] == Decimal("-0.00006000")
 

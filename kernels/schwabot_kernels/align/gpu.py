@@ -14,7 +14,7 @@ import triton.language as tl
 from schwabot_kernels.align.cpu import AlignState
 from schwabot_kernels.align.reference import CROSSED, MISSING_NS, OK, QUOTE, RATE, TRADE, UNSEEN, Aligned
 from schwabot_kernels.device_scan import BLOCK, EDGE, LAST, by_triton, carry, last_row, then_last
-from schwabot_kernels.device_state import OnDevice, on_16_bytes, shifted, with_lanes
+from schwabot_kernels.device_state import OnDevice, constants, on_16_bytes, shifted, with_lanes
 from schwabot_kernels.outcomes import NS
 
 TINY = 1e-300
@@ -259,7 +259,7 @@ def _by_triton(
     floats = [torch.empty_like(like) for _ in range(6)]
     columns = [ts_ns.new_empty(like.shape), *floats, state.bad.new_empty(like.shape), like.new_empty(count)]
     aligned = Aligned._make(columns)
-    settings = torch.tensor([latency_max_ns, MISSING_NS], dtype=torch.float64, device=ts_ns.device)
+    settings = constants((latency_max_ns, float(MISSING_NS)), ts_ns.device)
     align_kernel[(blocks,)](
         *events[:8], events.latency_ns, *table, *state[:8], state.clock, log_ref, settings, starts, *aligned,
         count, streams, BLOCK=block, WIDTH=width, TILE=4, num_warps=8, enable_fp_fusion=False,

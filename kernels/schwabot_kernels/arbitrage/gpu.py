@@ -177,9 +177,8 @@ def arbitrage(
     start_ns = torch.where(goes_on, state.open_ns[START][runs.window], ts_ns[runs.begin])
     first_bp = torch.where(goes_on, state.open_bp[FIRST][runs.window], runs.first_bp)
     # Windows that were open and are not any more at the first event.
-    continued = torch.zeros_like(was_open)
-    continued[runs.window[goes_on]] = True
-    over = (was_open & ~continued).nonzero()[:, 0]
+    continued = torch.zeros_like(state.open_ns[START]).index_add(0, runs.window, goes_on.long())
+    over = (was_open & (continued == 0)).nonzero()[:, 0]
     both = Both(
         window=torch.cat((over, runs.window)),
         start_ns=torch.cat((state.open_ns[START][over], start_ns)),
@@ -273,41 +272,38 @@ def _runs(row: torch.Tensor, window: torch.Tensor, edge: torch.Tensor, rows: int
 def _after(both: Both, ts_ns: torch.Tensor, told: Touches, terms: Terms, state: Any) -> ArbitrageState:
     """The state after the last event: what is open, what has closed, and what waits."""
     rows, streams = told.x.shape
-    oldest, newest, waiting = state.head.tolist()
+    oldest, newest, waiting, closes = torch.cat((state.head, (both.end < rows).sum()[None])).tolist()
     # In the order in which they close, what stays open last.
     order = torch.argsort(both.end * len(terms.leg) + both.window, stable=True)
     both = Both(*(part[order] for part in both))
-    closes = int((both.end < rows).sum())
     number = torch.arange(newest, newest + len(order), device=ts_ns.device)
     number[closes:] = -1
 
-    # Closed before this call, and still waiting.
+    # What waited before this call, and what it adds.
     old = state.waiting[:waiting]
-    old = old[old[:, NUMBER] >= 0]
-    waits = both.due_ns >= 0
-    due = torch.cat((old[:, DUE], both.due_ns[waits]))
-    which = torch.cat((old[:, WHICH], both.window[waits]))
-    numbers = torch.cat((old[:, NUMBER], number[waits]))
-    told_now = due < ts_ns[-1]
+    due = torch.cat((old[:, DUE], both.due_ns))
+    which = torch.cat((old[:, WHICH], both.window))
+    numbers = torch.cat((old[:, NUMBER], number))
+    # Those of windows that were open are in ``both`` too.
+    waits = torch.cat((old[:, NUMBER] >= 0, both.due_ns >= 0))
+    told_now = waits & (due < ts_ns[-1])
     source = torch.searchsorted(ts_ns, due, right=True) - 1  # the row before the event that tells
     rest = torch.where(
         source >= 0,
         _rests(told, terms, source.clamp(min=0), which),
         _rests(Touches(*(row[None, :streams] for row in state.row)), terms, torch.zeros_like(source), which),
     )
-    of_old, of_both = slice(0, len(old)), slice(len(old), None)
-    told_both = torch.zeros_like(waits)
-    told_both[waits] = told_now[of_both]
-    both.bp[told_both, REST] = rest[of_both][told_now[of_both]]
-    known = ~waits | told_both
+    both.bp[:, REST] = torch.where(told_now[waiting:], rest[waiting:], both.bp[:, REST])
+    known = ~waits[waiting:] | told_now[waiting:]
 
-    stays = (~told_now).nonzero()[:, 0]
+    stays = (waits & ~told_now).nonzero()[:, 0]
     stays = stays[torch.argsort(which[stays], stable=True)]
     stays = stays[torch.argsort(due[stays], stable=True)]
     after = _grown(state, oldest, newest, closes, len(stays))
     mask = after.closed_ns.shape[0] - 1
-    slots = numbers[of_old][told_now[of_old]] & mask
-    after.closed_bp[slots, REST] = rest[of_old][told_now[of_old]]
+    over = told_now[:waiting].nonzero()[:, 0]
+    slots = numbers[over] & mask
+    after.closed_bp[slots, REST] = rest[over]
     after.closed_ns[slots, KNOWN] = 1
     slots = number[:closes] & mask
     closed = [part[:closes] for part in (both.window, both.start_ns, ts_ns[both.end.clamp(max=rows - 1)], known.long())]
@@ -319,13 +315,15 @@ def _after(both: Both, ts_ns: torch.Tensor, told: Touches, terms: Terms, state: 
     after.open_ns[START, now_open] = both.start_ns[closes:]
     after.open_bp[:, now_open] = both.bp[closes:].T
     after.waiting[: len(stays)] = torch.stack((due, which, numbers), 1)[stays]
-    place = torch.arange(len(stays), device=ts_ns.device)
-    of_open = numbers[stays] < 0
-    after.open_ns[PLACE, which[stays][of_open]] = place[of_open]
-    after.head[1:] = after.head.new_tensor((newest + closes, len(stays)))
+    # Windows that have closed have no place: theirs is one beyond the last.
+    windows = len(terms.leg)
+    place = which.new_full((windows + 1,), -1)
+    place[torch.where(numbers[stays] < 0, which[stays], windows)] = torch.arange(len(stays), device=ts_ns.device)
+    after.open_ns[PLACE] = place[:windows]
+    after.head[1], after.head[2] = newest + closes, len(stays)
     after.counts[0] = (now_open < streams**2).sum()
     after.counts[1] = (now_open >= streams**2).sum()
-    after.counts[2] = due[stays[0]] if len(stays) else FAR_NS
+    after.counts[2:] = due[stays[:1]] if len(stays) else FAR_NS
     for k, column in enumerate(told):
         after.row[k, :streams] = column[-1]
     return after
@@ -336,7 +334,7 @@ def _terms(fungible: torch.Tensor, fee_bp: torch.Tensor, cycles: Cycles | None) 
     streams, device = fee_bp.shape[0], fee_bp.device
     number = torch.arange(streams**2, device=device)
     buy, sell = 2 * (number // streams), 2 * (number % streams) + 1
-    leg, used = torch.stack((buy, sell, buy, buy), 1), torch.tensor([[True, True, False, False]], device=device)
+    leg, used = torch.stack((buy, sell, buy, buy), 1), torch.arange(LEGS, device=device)[None] < 2
     used = used.expand(streams**2, -1)
     rate, shift = torch.zeros(streams, dtype=torch.bool, device=device), torch.zeros_like(fee_bp)
     if cycles is not None:

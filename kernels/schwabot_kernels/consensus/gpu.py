@@ -17,7 +17,7 @@ from schwabot_kernels.align.reference import OK, QUOTE, TRADE, Aligned
 from schwabot_kernels.consensus.cpu import ConsensusParams
 from schwabot_kernels.consensus.reference import stage_weight
 from schwabot_kernels.device_scan import AFFINE, BLOCK, EDGE, affine, by_triton, carry, last_row, then_two_affine
-from schwabot_kernels.device_state import OnDevice, on_16_bytes, shifted, total, with_lanes
+from schwabot_kernels.device_state import OnDevice, constants, on_16_bytes, shifted, total, with_lanes
 from schwabot_kernels.outcomes import NS
 
 WIDEST = 16
@@ -35,12 +35,19 @@ class Queue(NamedTuple):
     number: torch.Tensor
 
 
+class Fair(NamedTuple):
+    """Ghost price [N]; ghost plus compensated phase less log mid [N, V]. bp."""
+
+    ghost: torch.Tensor
+    deviation: torch.Tensor
+
+
 def consensus(
     ts_ns: torch.Tensor, stream: torch.Tensor, kind: torch.Tensor, aligned: Aligned, phase: torch.Tensor,
     compensated: torch.Tensor, route: torch.Tensor, quoted: torch.Tensor, params: ConsensusParams, state:
     OnDevice, *, edge: int = EDGE, block: int = BLOCK,
-) -> tuple[torch.Tensor, OnDevice]:  # fmt: skip
-    """The weighted ghost.
+) -> tuple[Fair, OnDevice]:  # fmt: skip
+    """The weighted ghost, and how far every stream is from it.
 
     Args:
         ts_ns: event times, at least one. [N]
@@ -57,7 +64,7 @@ def consensus(
         block: see ``device_scan``.
 
     Returns:
-        The ghost price [N], and the state after the last event.
+        Ghost and deviations, and the state after the last event.
     """
     aligned = Aligned._make(on_16_bytes(*aligned))
     ts_ns, stream, kind, phase, compensated, route, quoted = on_16_bytes(
@@ -67,7 +74,7 @@ def consensus(
     find = _by_triton if by_triton(aligned.x) and streams <= WIDEST else _in_torch
     found = find(aligned, ts_ns, stream, kind, phase, compensated, route, quoted, params, state, edge, block)
     waiting = _waiting(ts_ns, stream, found.value, params, state)
-    return found.ghost, state._replace(
+    return Fair(found.ghost, found.deviation), state._replace(
         depth=found.depth,
         error_sum=with_lanes(found.errors[:streams], state.error_sum),
         error_count=with_lanes(found.errors[streams:], state.error_count),
@@ -77,7 +84,7 @@ def consensus(
 
 
 class Found(NamedTuple):
-    """Ghost, first-stage ghost, and what is judged one horizon later, NaN where nothing is [N].
+    """Ghost, first-stage ghost, and what is judged one horizon later, NaN where nothing is [N]; deviations [N, V].
 
     depth: state after [3]; errors: sums of squares, then counts, after the last event [2 V].
     """
@@ -87,22 +94,14 @@ class Found(NamedTuple):
     value: torch.Tensor
     depth: torch.Tensor
     errors: torch.Tensor
+    deviation: torch.Tensor
 
 
 def _in_torch(
-    aligned: Aligned,
-    ts_ns: torch.Tensor,
-    stream: torch.Tensor,
-    kind: torch.Tensor,
-    phase: torch.Tensor,
-    compensated: torch.Tensor,
-    route: torch.Tensor,
-    quoted: torch.Tensor,
-    params: ConsensusParams,
-    state: OnDevice,
-    edge: int,
-    block: int,
-) -> Found:
+    aligned: Aligned, ts_ns: torch.Tensor, stream: torch.Tensor, kind: torch.Tensor, phase: torch.Tensor,
+    compensated: torch.Tensor, route: torch.Tensor, quoted: torch.Tensor, params: ConsensusParams, state: OnDevice,
+    edge: int, block: int,
+) -> Found:  # fmt: skip
     typical, depth = _typical_depth(aligned, route, params.tau_depth_s, state.depth, edge, block)
     relative = aligned.depth / typical[:, None]
     relative = torch.where(relative.isnan(), 1.0, relative)
@@ -120,7 +119,8 @@ def _in_torch(
     error_sum, error_count = errors.chunk(2, 1)
     prior_sum = params.prior_count * params.prior_variance_bp2
     final = weight * ((error_count + params.prior_count) / (error_sum + prior_sum))
-    return Found(weighted_mean(values, final), first, value, depth, errors[-1])
+    ghost = weighted_mean(values, final)
+    return Found(ghost, first, value, depth, errors[-1], ghost[:, None] + compensated - aligned.x)
 
 
 def weighted_mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -212,25 +212,23 @@ class Waiting(NamedTuple):
 def _waiting(
     ts_ns: torch.Tensor, stream: torch.Tensor, value: torch.Tensor, params: ConsensusParams, state: OnDevice
 ) -> Waiting:
-    """The ring of what is still to be judged after the last event. Waits for the device twice."""
+    """The ring of what is still to be judged after the last event. Waits for the device once."""
     now_ns, capacity = ts_ns[-1:], state.due_ns.shape[0]
-    first = int(torch.searchsorted(ts_ns, now_ns - params.horizon_ns, right=True))
+    until = torch.searchsorted(ts_ns, now_ns - params.horizon_ns, right=True)
+    first, waited = torch.cat((until, state.head[1:] - state.head[:1])).tolist()
+    while capacity < waited + ts_ns.shape[0] - first:
+        capacity *= 2
     before = (~value[:first].isnan()).sum()
     queue = _queue(ts_ns[first:] + params.horizon_ns, stream[first:], value[first:], before, state)
-    live = (queue.judged & (queue.due_ns > now_ns)).nonzero()[:, 0]
-    while capacity < live.shape[0]:
-        capacity *= 2
-    slot = queue.number[live] % capacity
+    live = queue.judged & (queue.due_ns > now_ns)
+    slot = torch.where(live, queue.number % capacity, capacity)  # the rest to a place beyond the ring
     newest = queue.number[-1:] + 1
-    waiting = Waiting(
-        head=torch.cat((newest - live.shape[0], newest)),
-        due_ns=ts_ns.new_zeros(capacity),
-        due_stream=ts_ns.new_zeros(capacity, dtype=torch.int32),
-        due_value=value.new_zeros(capacity),
-    )
-    for ring, values in zip(waiting[1:], (queue.due_ns, queue.stream, queue.value), strict=True):
-        ring[slot] = values[live]
-    return waiting
+    rings = []
+    for values in (queue.due_ns, queue.stream, queue.value):
+        ring = values.new_zeros(capacity + 1)
+        ring[slot] = values
+        rings.append(ring[:capacity])
+    return Waiting(torch.cat((newest - live.sum(), newest)), *rings)
 
 
 @triton.jit
@@ -394,10 +392,10 @@ def known_by(
 @triton.jit(do_not_specialize=["N", "capacity", "horizon_ns", "ring_steps", "steps", "apply"])
 def second_kernel(  # type: ignore[no-untyped-def]
     ts_ns, stream, x, dt_s, compensated, weight, first, value, head, due_ns, due_stream, due_value, state_ghost,
-    settings, whole_keep, whole_added, starts, ghost, N, V: tl.constexpr, capacity, horizon_ns, ring_steps, steps,
-    apply, BLOCK: tl.constexpr, WIDTH: tl.constexpr,
+    settings, whole_keep, whole_added, starts, ghost, deviation, N, V: tl.constexpr, capacity, horizon_ns, ring_steps,
+    steps, apply, BLOCK: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """Squared errors that become known over one block: its map; if ``apply``, stage 2: the ghost."""
+    """Squared errors that become known over one block: its map; if ``apply``, stage 2: the ghost and deviations."""
     block = tl.program_id(0).to(tl.int64)
     rows = block * BLOCK + tl.arange(0, BLOCK)
     u = tl.arange(0, WIDTH)[None, :]
@@ -438,8 +436,10 @@ def second_kernel(  # type: ignore[no-untyped-def]
         at = rows[:, None] * V + u
         w = tl.load(weight + at, cells, other=0.0)
         w *= (counts + tl.load(settings + 3)) / (squares + tl.load(settings + 4))
-        apart = tl.load(x + at, cells, other=0.0) - tl.load(compensated + at, cells, other=0.0)
-        tl.store(ghost + rows, mean_by(apart, w), inside)
+        price, basis = tl.load(x + at, cells, other=0.0), tl.load(compensated + at, cells, other=0.0)
+        fair = mean_by(price - basis, w)
+        tl.store(ghost + rows, fair, inside)
+        tl.store(deviation + at, fair[:, None] + basis - price, cells)
     else:
         last = (rows[:, None] - block * BLOCK == BLOCK - 1) & (u < V)
         tl.store(whole_keep + to, keeps, last)
@@ -449,26 +449,17 @@ def second_kernel(  # type: ignore[no-untyped-def]
 
 
 def _by_triton(
-    aligned: Aligned,
-    ts_ns: torch.Tensor,
-    stream: torch.Tensor,
-    kind: torch.Tensor,
-    phase: torch.Tensor,
-    compensated: torch.Tensor,
-    route: torch.Tensor,
-    quoted: torch.Tensor,
-    params: ConsensusParams,
-    state: OnDevice,
-    edge: int,
-    block: int,
-) -> Found:
+    aligned: Aligned, ts_ns: torch.Tensor, stream: torch.Tensor, kind: torch.Tensor, phase: torch.Tensor,
+    compensated: torch.Tensor, route: torch.Tensor, quoted: torch.Tensor, params: ConsensusParams, state: OnDevice,
+    edge: int, block: int,
+) -> Found:  # fmt: skip
     events, streams = aligned.x.shape
     blocks, width = triton.cdiv(events, block), max(4, triton.next_power_of_2(streams))
     size: dict[str, Any] = {"BLOCK": block, "WIDTH": width, "num_warps": 8, "enable_fp_fusion": False}
     like = aligned.x
     prior_sum = params.prior_count * params.prior_variance_bp2
     values = (params.tau_depth_s, params.age_decay_per_s, params.tau_reliability_s, params.prior_count, prior_sum)
-    settings = torch.tensor(values, dtype=torch.float64, device=like.device)
+    settings = constants(values, like.device)
     whole, depths = like.new_empty((blocks, 5)), like.new_empty((blocks + 1, 3))
     weight, first, value = torch.empty_like(like), like.new_empty(events), like.new_empty(events)
     for apply in (0, 1):
@@ -482,13 +473,13 @@ def _by_triton(
             )
     ghost, keep, added = like.new_empty(events), *(like.new_empty((blocks, 2 * streams)) for _ in range(2))
     before = torch.cat((state.error_sum[:streams], state.error_count[:streams]))
-    starts, capacity = before, state.due_ns.shape[0]
+    starts, capacity, deviation = before, state.due_ns.shape[0], torch.empty_like(like)
     for apply in (0, 1):
         second_kernel[(blocks,)](
             ts_ns, stream, like, aligned.dt_s, compensated, weight, first, value, state.head, state.due_ns,
-            state.due_stream, state.due_value, state.ghost, settings, keep, added, starts, ghost, events, streams,
-            capacity, params.horizon_ns, capacity.bit_length(), events.bit_length(), apply, **size,
+            state.due_stream, state.due_value, state.ghost, settings, keep, added, starts, ghost, deviation,
+            events, streams, capacity, params.horizon_ns, capacity.bit_length(), events.bit_length(), apply, **size,
         )  # fmt: skip
         if not apply:
             starts = carry(AFFINE.value, (keep, added), before, per_edge=edge // block)
-    return Found(ghost, first, value, depths[-1], starts[-1])
+    return Found(ghost, first, value, depths[-1], starts[-1], deviation)

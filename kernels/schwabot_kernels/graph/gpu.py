@@ -60,7 +60,7 @@ def graph(
     route, compensated = drifted.route, drifted.compensated
     consensus_state, kalman_state = state.consensus, state.kalman
     if params.estimator == WEIGHTED:
-        ghost, consensus_state = consensus(
+        (ghost, deviation), consensus_state = consensus(
             ts_ns, stream, events.kind, aligned, drifted.phase, compensated, route, quoted, params.consensus,
             state.consensus, **sizes,
         )  # fmt: skip
@@ -68,7 +68,7 @@ def graph(
         ghost, kalman_state = kalman(
             stream, aligned, compensated, route, params.q_bp2_per_s, params.r_bp2, state.kalman, **sizes
         )
-    deviation = ghost[:, None] + compensated - aligned.x
+        deviation = ghost[:, None] + compensated - aligned.x
 
     forecasts, predicted, given = deviation[None][:0], torch.zeros_like(ghost), None
     forecast_state = state.forecast

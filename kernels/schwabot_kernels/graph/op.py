@@ -61,14 +61,18 @@ def full_params(kind: type[Params], numbers: Iterator[float], arrays: Iterator[t
 
     numba compiles anew for every mix of types, so an int where a float is declared costs a minute.
     """
+    return _filled(kind, numbers, (part.contiguous().numpy() for part in arrays))
+
+
+def _filled(kind: type[Params], numbers: Iterator[float], arrays: Iterator[Any]) -> Params:
     values: list[Any] = []
     for hint in get_type_hints(kind).values():
         if hint in (int, float, bool):
             values.append(hint(next(numbers)))
         elif isinstance(hint, type) and issubclass(hint, tuple):
-            values.append(full_params(hint, numbers, arrays))
+            values.append(_filled(hint, numbers, arrays))
         else:
-            values.append(next(arrays).contiguous().numpy())
+            values.append(next(arrays))
     return kind(*values)
 
 
@@ -222,11 +226,10 @@ def on_tensors(
         events, own, table, numbers, arrays, state: see ``graph``.
         sizes: ``edge`` and ``block``, see device_scan.py.
     """
-    from schwabot_kernels.device_state import on_device
     from schwabot_kernels.graph.gpu import graph as on_any
 
     device = events[0].device
-    params = on_device(full_params(GraphParams, iter(numbers), iter([part.cpu() for part in arrays])), device)
+    params = _filled(GraphParams, iter(numbers), iter([part.to(device).contiguous() for part in arrays]))
     parts: list[Any] = []
     first = 0
     for stage, size in zip(get_type_hints(GraphState).values(), _sizes(state), strict=True):

@@ -195,25 +195,25 @@ def _learn(
     begins[1:] = ~same | (part[1:] != part[:-1])
     keep, sums = _composed(_faded(due_ns - before, params.tau_curve_s), excess, begins)
 
-    # From edge to edge: the last map of every memory's part, the one that changes nothing where it has none.
-    ends = torch.ones_like(begins)
-    ends[:-1] = begins[1:]
-    end = ends.nonzero()[:, 0]
-    whole_keep = keep.new_ones((edges, state.known_ns.numel()))
-    whole_sums = keep.new_zeros((edges, 2, state.known_ns.numel()))
-    whole_keep[part[end], memory[end]] = keep[end]
-    whole_sums[part[end], :, memory[end]] = sums[:, end].T
-    start = torch.empty_like(whole_sums)
+    # From edge to edge: the last map of every memory's part, the one that changes nothing where it has none. Those that
+    # are not last go to a place beyond.
+    ends, last = torch.ones_like(begins), torch.ones_like(begins)
+    ends[:-1], last[:-1] = begins[1:], ~same
+    memories = state.known_ns.numel()
+    cell = torch.where(ends, part * memories + memory, edges * memories)
+    whole_keep, whole_sums = keep.new_ones(edges * memories + 1), keep.new_zeros((2, edges * memories + 1))
+    whole_keep[cell], whole_sums[:, cell] = keep, sums
+    start = keep.new_empty((2, edges * memories))
     y = torch.stack((state.known_weight.flatten(), state.known_excess.flatten()))
     for k in range(edges):
-        start[k] = y
-        y = whole_keep[k] * y + whole_sums[k]
+        of_part = slice(k * memories, (k + 1) * memories)
+        start[:, of_part] = y
+        y = whole_keep[of_part] * y + whole_sums[:, of_part]
     after.known_weight[:], after.known_excess[:] = (total.view_as(state.known_weight) for total in y)
-    last = torch.ones_like(begins)
-    last[:-1] = ~same
-    newest = last.nonzero()[:, 0]
-    after.known_ns.view(-1)[memory[newest]] = due_ns[newest]
-    weight, total = keep * start[part, :, memory].T + sums
+    newest_ns = torch.cat((after.known_ns.flatten(), due_ns.new_zeros(1)))
+    newest_ns[torch.where(last, memory, memories)] = due_ns
+    after.known_ns[:] = newest_ns[:-1].view_as(after.known_ns)
+    weight, total = keep * start[:, part * memories + memory] + sums
     return Known(memory, row, due_ns, weight, total), after
 
 

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 
 from schwabot_kernels.device_scan import BLOCK, EDGE, MAX_AFFINE, by_triton, carry, max_affine, then_max_affine
-from schwabot_kernels.device_state import on_16_bytes
+from schwabot_kernels.device_state import constants, on_16_bytes
 from schwabot_kernels.lag.cpu import DEAD_BP, LagParams
 
 
@@ -161,7 +161,7 @@ def _by_triton(
     events, streams = deviation.shape
     blocks = triton.cdiv(events, block)
     values = (params.tau_range_s, params.min_range_bp, params.latency_share, DEAD_BP)
-    settings = torch.tensor(values, dtype=torch.float64, device=ghost.device)
+    settings = constants(values, ghost.device)
     whole = tuple(ghost.new_empty((blocks, 2)) for _ in range(3))
     found = Expected(*(torch.empty_like(ghost) for _ in range(4)))
     before = torch.stack((state[0], -state[1]))

@@ -20,7 +20,10 @@ from schwabot_kernels.device_outcomes import (
     Sums,
     carried_weights,
     epochs,
+    first_ns,
     latest,
+    moved_on,
+    on_the_host,
     put_back,
     queued,
     taken,
@@ -132,8 +135,9 @@ def lanes(
     live, asked = (read, write), (asks, turn[asks])
     due_ns = torch.cat((taken(state.due_ns, live), ts_ns[asks] + params.horizon_ns))
     queue = queued(ts_ns, due_ns, asks, edge)
-    head = (read + int(queue.until[-1]), write + asks.shape[0])
-    turns = _turns(state, live, due_ns, asked, x, deviation, half, queue, times, slope_times)
+    told, edges = on_the_host(queue.until[-1], times, slope_times)
+    head = (read + told, write + asks.shape[0])
+    turns = _turns(state, live, due_ns, asked, x, deviation, half, queue, times, slope_times, edges)
     at = Rows(asks, queue, slice(0, head[0] - read), every // edge, block // 2)
     later = torch.cat((state.x[None, :streams], x))[queue.source[at.due] + 1, turns.stream[at.due]]
     moved = later - turns.x[at.due]
@@ -171,18 +175,14 @@ def lanes(
         **energy_state,
         **bucket_state,
         **{name: put_back(getattr(state, name), part[pending], head) for name, part in rings.items()},
-        clock=torch.stack(
-            (
-                state.clock.new_tensor(origin),
-                *(t.edges[-1].long() for t in (times, slope_times)),
-                state.clock.new_tensor(events + rows),
-            )
-        ),
+        clock=torch.cat((
+            first_ns(ts_ns, state.clock), *(t.edges[-1:].long() for t in (times, slope_times)), state.clock[3:] + rows,
+        )),
         voltage=with_lanes(volts[-1], state.voltage),
         lane=with_lanes(lane[-1], state.lane),
         x=with_lanes(x[-1], state.x),
-        head=state.head.new_tensor(head),
-    )
+        head=moved_on(state.head, queue.until[-1], asks.shape[0]),
+    )  # fmt: skip
     return Laned(m, now.snr, bits, volts, lane, pays), after
 
 
@@ -201,16 +201,17 @@ def _turns(
     queue: Queue,
     times: Epochs,
     slope_times: Epochs,
+    edges: list[list[float]],
 ) -> Turns:
-    """Outcomes of the ring, then of the rows that ask."""
+    """Outcomes of the ring, then of the rows that ask; ``edges``: those of both times, on the host."""
 
-    def weights(ring: torch.Tensor, t: Epochs) -> tuple[torch.Tensor, torch.Tensor]:
+    def weights(ring: torch.Tensor, t: Epochs, at_edges: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
         given = torch.cat((taken(ring, live), 1.0 / t.scale[asked[0]]))
         epoch = torch.cat((t.edges[:1].expand(live[1] - live[0]), t.number[asked[0]]))
-        return carried_weights(given, epoch, queue, t)
+        return carried_weights(given, epoch, queue, t, at_edges)
 
-    weight, epoch = weights(state.due_weight, times)
-    slope_weight, slope_epoch = weights(state.due_slope_weight, slope_times)
+    weight, epoch = weights(state.due_weight, times, edges[0])
+    slope_weight, slope_epoch = weights(state.due_slope_weight, slope_times, edges[1])
     return Turns(
         due_ns=due_ns,
         stream=torch.cat((taken(state.due_stream, live).long(), asked[1])),

@@ -2,12 +2,14 @@
 
 Any device's tensors; rows are [N, V]. The state is the CPU's, as tensors, at an event that is a multiple of ``edge``.
 
-A stream joins with a seed in the sums of its pairs, which depends on the sums of the pairs before: joins are taken in
-turn, each with the sums up to its event. That is a property of the data, so it is the same however calls are cut.
+A stream joins with a seed in the sums of its pairs, which depends on the phases of the streams before it: joins are
+taken in turn, each with the phases up to its event, by the same blocks that all phases come from. So they have the same
+bits however calls are cut.
 """
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import NamedTuple
 
 import torch
@@ -16,12 +18,14 @@ import triton.language as tl
 
 from schwabot_kernels.align.reference import MISSING_NS, OK, Aligned
 from schwabot_kernels.device_scan import AFFINE, BLOCK, EDGE, affine, by_triton, carry, then_two_affine
-from schwabot_kernels.device_state import OnDevice, on_16_bytes, shifted, total, with_lanes
+from schwabot_kernels.device_state import OnDevice, constants, on_16_bytes, shifted, total, with_lanes
 from schwabot_kernels.phase.cpu import JOIN_WEIGHT, RING, PhaseParams
 from schwabot_kernels.phase.reference import CRITICAL, DRIFTING, ROUTE_DRIFTING, ROUTE_STALE, STABLE
 
 CELLS = 1024
 """Streams times events of a program that carries nothing from row to row; with more it spills."""
+HELD = 8
+"""Added to the fault of a stream whose price stood over the gap before an event; faults are less."""
 
 
 class Drifted(NamedTuple):
@@ -74,20 +78,12 @@ def phase(
     """
     ts_ns, *columns = on_16_bytes(ts_ns, *aligned)
     aligned = Aligned._make(columns)
-    joins = _joins(ts_ns, aligned, params, state, edge, block)
+    fault = _faults(ts_ns, aligned, params, state)
+    joins = _joins(aligned, fault, params, state, edge, block)
     begun = state.grid.where(state.grid != MISSING_NS, ts_ns[0] // (params.window_ns // RING))
-    if by_triton(aligned.x):
-        phi, sums = _phases_by_triton(ts_ns, aligned, params, state, joins, edge, block)
-        drifted = _drift_by_triton(ts_ns, aligned, phi, params, state, begun)
-    else:
-        found = _sums(ts_ns, aligned, params, state, joins, edge, block)
-        sums = found[-1]
-        rows = torch.arange(ts_ns.shape[0], device=ts_ns.device)
-        offset = joins.offset[0].expand(rows.shape[0])
-        for k in range(1, joins.offset.shape[0]):
-            offset = torch.where(rows >= joins.offset_row[k], joins.offset[k], offset)
-        phi = _phases(found, rows[:, None] >= joins.row, offset)
-        drifted = _drift(ts_ns, aligned, phi, params, state, begun)
+    phi, sums = _phases(aligned.dt_s, aligned.x, fault, params, state, joins, edge, block)
+    drift = _drift_by_triton if by_triton(phi) else _drift
+    drifted = drift(ts_ns, fault, phi, params, state, begun)
     pairs = state.pair.shape[0]
     after = state._replace(
         pair=state.pair,
@@ -105,9 +101,61 @@ def phase(
     return drifted, after
 
 
+def _faults(ts_ns: torch.Tensor, aligned: Aligned, params: PhaseParams, state: OnDevice) -> torch.Tensor:
+    """Route of every stream but for its drift, plus ``HELD`` where pairs count the gap before. Shape: int8 [N, V]."""
+    streams = aligned.x.shape[1]
+    if by_triton(aligned.x):
+        fault, cells = torch.empty_like(aligned.bad), aligned.bad.numel()
+        fault_kernel[(triton.cdiv(cells, CELLS),)](
+            ts_ns, aligned.last_ns, aligned.bad, state.last_ns, state.bad, fault, cells, params.stale_ns, V=streams,
+            HELD=HELD, CELLS=CELLS, num_warps=4, enable_fp_fusion=False,
+        )  # fmt: skip
+        return fault
+    stale = ts_ns[:, None] - aligned.last_ns > params.stale_ns
+    fault = torch.where(aligned.bad != OK, aligned.bad, torch.where(stale, ROUTE_STALE, OK).to(torch.int8))
+    stood = ts_ns[:, None] - shifted(aligned.last_ns, state.last_ns[:streams]) <= params.stale_ns
+    held = stood & (shifted(aligned.bad, state.bad[:streams]) == OK)
+    return fault + HELD * held.to(torch.int8)
+
+
+def _phases(
+    dt_s: torch.Tensor,
+    x: torch.Tensor,
+    fault: torch.Tensor,
+    params: PhaseParams,
+    state: OnDevice,
+    joins: Joins,
+    edge: int,
+    block: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """phi_v = c + mean over seen u of beta_vu, NaN while unseen [N, V]; S, then W, of pairs after the last event [2 P].
+
+    Rows have the same bits however many follow them.
+    """
+    if by_triton(x):
+        return _phases_by_triton(dt_s, x, fault, params, state, joins, edge, block)
+    events, streams = x.shape
+    sums = _sums(dt_s, x, fault, params, state, joins, edge, block)
+    pair_sum, pair_weight = sums.chunk(2, 1)
+    beta = torch.where(pair_weight > 0.0, pair_sum / pair_weight, 0.0)
+    rows = torch.arange(events, device=x.device)
+    offset = joins.offset[0].expand(events)
+    for k in range(1, joins.offset.shape[0]):
+        offset = torch.where(rows >= joins.offset_row[k], joins.offset[k], offset)
+    seen = rows[:, None] >= joins.row
+    share = 1.0 / seen.sum(1).clamp(min=1).double()
+    columns: list[torch.Tensor] = [torch.zeros_like(offset) for _ in range(streams)]
+    for p, (low, high) in enumerate(combinations(range(streams), 2)):
+        columns[low] = columns[low] + beta[:, p]
+        columns[high] = columns[high] - beta[:, p]
+    phi = torch.stack(columns, 1) * share[:, None] + offset[:, None]
+    return torch.where(seen, phi, torch.nan), sums[-1]
+
+
 def _sums(
-    ts_ns: torch.Tensor,
-    aligned: Aligned,
+    dt_s: torch.Tensor,
+    x: torch.Tensor,
+    fault: torch.Tensor,
     params: PhaseParams,
     state: OnDevice,
     joins: Joins,
@@ -115,49 +163,21 @@ def _sums(
     block: int,
 ) -> torch.Tensor:
     """S, then W, of every pair after each event. Shape: [N, 2 P]."""
-    pairs = state.pair.shape[0]
-    gain, step = _pair_gains(ts_ns, aligned, params, state)
-    here = (torch.arange(ts_ns.shape[0], device=ts_ns.device)[:, None] == joins.seed_row).double()
-    added = torch.cat((step + here * joins.seed, gain + here * JOIN_WEIGHT), 1)
+    pairs, streams = state.pair.shape[0], x.shape[1]
+    held = fault >= HELD
+    price = torch.where(held, shifted(x, state.x[:streams]), 0.0)
+    forget = 1.0 - torch.exp(-dt_s / params.tau_s)
+    v, u = state.pair[:, 0].long(), state.pair[:, 1].long()
+    gain = torch.where(held[:, v] & held[:, u], forget[:, None], 0.0)
+    here = (torch.arange(x.shape[0], device=x.device)[:, None] == joins.seed_row).double()
+    added = torch.cat(((price[:, v] - price[:, u]) * gain + here * joins.seed, gain + here * JOIN_WEIGHT), 1)
     before = torch.cat((state.pair_sum[:pairs], state.pair_weight[:pairs]))
     return affine((1.0 - gain).repeat(1, 2), added, before, edge=edge, block=block)
 
 
-def _pair_gains(
-    ts_ns: torch.Tensor, aligned: Aligned, params: PhaseParams, state: OnDevice
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """g and g (x_v - x_u) of every pair over the gap before each event. Shape: [N, P] each."""
-    streams = aligned.x.shape[1]
-    last_ns = shifted(aligned.last_ns, state.last_ns[:streams])
-    bad = shifted(aligned.bad, state.bad[:streams])
-    valid = (bad == OK) & (ts_ns[:, None] - last_ns <= params.stale_ns)
-    price = torch.where(valid, shifted(aligned.x, state.x[:streams]), 0.0)
-    forget = 1.0 - torch.exp(-aligned.dt_s / params.tau_s)
-    v, u = state.pair[:, 0].long(), state.pair[:, 1].long()
-    gain = torch.where(valid[:, v] & valid[:, u], forget[:, None], 0.0)
-    return gain, (price[:, v] - price[:, u]) * gain
-
-
-def _phases(sums: torch.Tensor, seen: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
-    """phi_v = c + mean over seen u of beta_vu, NaN while unseen. Shape: [N, V]."""
-    pair_sum, pair_weight = sums.chunk(2, 1)
-    beta = torch.where(pair_weight > 0.0, pair_sum / pair_weight, 0.0)
-    streams = seen.shape[1]
-    share = 1.0 / seen.sum(1).clamp(min=1).double()
-    columns: list[torch.Tensor] = [torch.zeros_like(offset) for _ in range(streams)]
-    place = 0
-    for v in range(streams):
-        for u in range(v + 1, streams):
-            columns[v] = columns[v] + beta[:, place]
-            columns[u] = columns[u] - beta[:, place]
-            place += 1
-    phi = torch.stack(columns, 1) * share[:, None] + offset[:, None]
-    return torch.where(seen, phi, torch.nan)
-
-
 def _joins(
-    ts_ns: torch.Tensor,
     aligned: Aligned,
+    fault: torch.Tensor,
     params: PhaseParams,
     state: OnDevice,
     edge: int,
@@ -165,15 +185,17 @@ def _joins(
 ) -> Joins:
     """Streams that quote for the first time, in order, and what they join with. Waits for the device once or twice."""
     events, streams = aligned.x.shape
-    pairs, device = state.pair.shape[0], ts_ns.device
+    pairs, device = state.pair.shape[0], fault.device
     told = [-1 if seen else events for seen in state.seen[:streams].tolist()]
     if max(told) == events:
         good = aligned.bad == OK
         first = torch.where(good.any(0), good.to(torch.int8).argmax(0), events).tolist()
         told = [-1 if row < 0 else found for row, found in zip(told, first, strict=True)]
-    place = {(v, u): p for p, (v, u) in enumerate((v, u) for v in range(streams) for u in range(v + 1, streams))}
+    place = {pair: p for p, pair in enumerate(combinations(range(streams), 2))}
     joins = Joins(
-        row=torch.tensor([max(row, 0) for row in told], device=device),
+        row=torch.tensor([max(row, 0) for row in told], device=device)
+        if max(told) >= 0
+        else torch.zeros(streams, dtype=torch.int64, device=device),
         seed_row=torch.full((pairs,), events, device=device),
         seed=torch.zeros(pairs, dtype=torch.float64, device=device),
         offset_row=torch.zeros(1, dtype=torch.int64, device=device),
@@ -184,10 +206,9 @@ def _joins(
         if old:
             seen = torch.tensor([v in old for v in range(streams)], device=device)
             c = joins.offset[-1:]
-            upto = Aligned(*(column[: row + 1] for column in aligned))
-            sums = _sums(ts_ns[: row + 1], upto, params, state, joins, edge, block)
-            phi = _phases(sums[-1:], seen[None], c)[0]
-            valid = seen & (aligned.bad[row] == OK) & (ts_ns[row] - aligned.last_ns[row] <= params.stale_ns)
+            upto, before = slice(row + 1), joins._replace(row=torch.where(seen, joins.row, events))
+            phi = _phases(aligned.dt_s[upto], aligned.x[upto], fault[upto], params, state, before, edge, block)[0][-1]
+            valid = seen & (fault[row] % HELD == OK)
             # With nobody valid, the last known prices are all there is.
             trusted = torch.where(valid.any(), valid, seen)
             mean = total(torch.where(trusted, aligned.x[row] - phi, 0.0)) / trusted.sum()
@@ -240,7 +261,7 @@ def _ring(
 
 def _drift(
     ts_ns: torch.Tensor,
-    aligned: Aligned,
+    fault: torch.Tensor,
     phi: torch.Tensor,
     params: PhaseParams,
     state: OnDevice,
@@ -255,17 +276,35 @@ def _drift(
     critical, drifting = drift >= params.critical_at, drift >= params.drifting_at
     status = torch.where(critical, CRITICAL, torch.where(drifting, DRIFTING, STABLE)).to(torch.int8)
     share = torch.where(critical, min(2.0 * params.k0, params.k_max), params.k0 * drifting.double())
-    stale = ts_ns[:, None] - aligned.last_ns > params.stale_ns
-    in_use = torch.where(stale, ROUTE_STALE, torch.where(critical, ROUTE_DRIFTING, OK)).to(torch.int8)
-    route = torch.where(aligned.bad != OK, aligned.bad, in_use)
+    wrong = fault % HELD
+    route = torch.where(wrong != OK, wrong, torch.where(critical, ROUTE_DRIFTING, OK).to(torch.int8))
     return Drifted(phi, phi + share * moved, drift, status, route)
 
 
-@triton.jit(do_not_specialize=["N", "joins", "stale_ns", "apply"])
+@triton.jit(do_not_specialize=["N", "stale_ns"])
+def fault_kernel(  # type: ignore[no-untyped-def]
+    ts_ns, last_ns, bad, state_last_ns, state_bad, fault, N, stale_ns, V: tl.constexpr, HELD: tl.constexpr,
+    CELLS: tl.constexpr,
+):  # fmt: skip
+    """What is wrong with streams at events, cell after cell; what the pairs and the drift need of times and codes."""
+    cell = tl.program_id(0).to(tl.int64) * CELLS + tl.arange(0, CELLS)
+    mask = cell < N
+    row, u = cell // V, cell % V
+    old, begins = mask & (row > 0), mask & (row == 0)
+    t = tl.load(ts_ns + row, mask, other=0)
+    wrong = tl.load(bad + cell, mask, other=0).to(tl.int32)
+    stale = t - tl.load(last_ns + cell, mask, other=0) > stale_ns
+    stood_ns = tl.where(old, tl.load(last_ns + cell - V, old, other=0), tl.load(state_last_ns + u, begins, other=0))
+    stood_bad = tl.where(old, tl.load(bad + cell - V, old, other=0), tl.load(state_bad + u, begins, other=0))
+    held = (stood_bad == 0) & (t - stood_ns <= stale_ns)
+    code = tl.where(wrong != 0, wrong, tl.where(stale, 2, 0)) + tl.where(held, HELD, 0)
+    tl.store(fault + cell, code.to(tl.int8), mask)
+
+
+@triton.jit(do_not_specialize=["N", "joins", "apply"])
 def pair_kernel(  # type: ignore[no-untyped-def]
-    ts_ns, dt_s, x, last_ns, bad, state_x, state_last_ns, state_bad,
-    join_row, seed_row, seed, offset_row, offset, settings, whole_keep, whole_added, starts, phi,
-    N, joins, stale_ns, apply, V: tl.constexpr, P: tl.constexpr,
+    dt_s, x, fault, state_x, join_row, seed_row, seed, offset_row, offset, settings, whole_keep, whole_added, starts,
+    phi, N, joins, apply, V: tl.constexpr, P: tl.constexpr, HELD: tl.constexpr,
     BLOCK: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     """Pairs of every stream with all others over one block: the block's maps, or, if ``apply``, the phases.
@@ -277,23 +316,19 @@ def pair_kernel(  # type: ignore[no-untyped-def]
     inside = rows < N
     before = rows - 1
     old = inside & (before >= 0)
-    t = tl.load(ts_ns + rows, inside, other=0)
     forget = 1.0 - tl.exp(-tl.load(dt_s + rows, inside, other=0.0) / tl.load(settings))
     for v in range(V):
         own_x = tl.where(old, tl.load(x + before * V + v, old, other=0.0), tl.load(state_x + v))
-        own_bad = tl.where(old, tl.load(bad + before * V + v, old, other=0), tl.load(state_bad + v))
-        own_ns = tl.where(old, tl.load(last_ns + before * V + v, old, other=0), tl.load(state_last_ns + v))
-        own_valid = inside & (own_bad == 0) & (t - own_ns <= stale_ns)
+        own_held = tl.load(fault + rows * V + v, inside, other=0) >= HELD
         seen = tl.zeros([BLOCK], tl.int32)
         all_beta = tl.zeros([BLOCK], tl.float64)
         for first_u in range(0, WIDTH, TILE):
             u = first_u + tl.arange(0, TILE)[None, :]
             at, here = before[:, None] * V + u, old[:, None] & (u < V)
             other_x = tl.where(here, tl.load(x + at, here, other=0.0), tl.load(state_x + u, u < V, other=0.0))
-            other_bad = tl.where(here, tl.load(bad + at, here, other=0), tl.load(state_bad + u, u < V, other=1))
-            other_ns = tl.where(here, tl.load(last_ns + at, here, other=0), tl.load(state_last_ns + u, u < V, other=0))
             is_pair = (u < V) & (u != v)
-            both = is_pair & own_valid[:, None] & (other_bad == 0) & (t[:, None] - other_ns <= stale_ns)
+            held = tl.load(fault + rows[:, None] * V + u, inside[:, None] & is_pair, other=0) >= HELD
+            both = held & own_held[:, None]
 
             low, high = tl.minimum(u, v), tl.maximum(u, v)
             p = tl.where(is_pair, low * (2 * V - low - 1) // 2 + high - low - 1, 0)
@@ -328,10 +363,10 @@ def pair_kernel(  # type: ignore[no-untyped-def]
             tl.store(phi + rows * V + v, found, inside)
 
 
-@triton.jit(do_not_specialize=["N", "grid_ns", "stale_ns", "steps"])
+@triton.jit(do_not_specialize=["N", "grid_ns", "steps"])
 def drift_kernel(  # type: ignore[no-untyped-def]
-    ts_ns, last_ns, bad, phi, state_phi, ring, begun, settings, compensated, drift, status, route,
-    N, grid_ns, stale_ns, steps, V: tl.constexpr, W: tl.constexpr,
+    ts_ns, fault, phi, state_phi, ring, begun, settings, compensated, drift, status, route,
+    N, grid_ns, steps, V: tl.constexpr, W: tl.constexpr, HELD: tl.constexpr,
     RING: tl.constexpr, BLOCK: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Drift, status, compensated phase and route of one block; the row one window ago is found by halving."""
@@ -368,44 +403,41 @@ def drift_kernel(  # type: ignore[no-untyped-def]
     ratio = tl.where(past == past, ratio, 0.0)
     critical, drifting = ratio >= tl.load(settings + 3), ratio >= tl.load(settings + 2)
     share = tl.where(critical, tl.load(settings + 5), tl.where(drifting, tl.load(settings + 4), 0.0))
-    stale = t[:, None] - tl.load(last_ns + at, mask, other=0) > stale_ns
-    wrong = tl.load(bad + at, mask, other=0).to(tl.int32)
+    wrong = tl.load(fault + at, mask, other=0).to(tl.int32) % HELD
     tl.store(compensated + at, tl.fma(share, moved, now), mask)
     tl.store(drift + at, ratio, mask)
     tl.store(status + at, tl.where(critical, 2, tl.where(drifting, 1, 0)).to(tl.int8), mask)
-    code = tl.where(wrong != 0, wrong, tl.where(stale, 2, tl.where(critical, 4, 0)))
+    code = tl.where(wrong != 0, wrong, tl.where(critical, 4, 0))
     tl.store(route + at, code.to(tl.int8), mask)
 
 
 def _settings(params: PhaseParams, device: torch.device) -> torch.Tensor:
-    """Floats for the kernels: a number in a launch has only 32 bits."""
+    """Floats for the kernels."""
     strong = min(2.0 * params.k0, params.k_max)
     values = (params.tau_s, JOIN_WEIGHT, params.drifting_at, params.critical_at, params.k0, strong)
-    return torch.tensor(values, dtype=torch.float64, device=device)
+    return constants(values, device)
 
 
 def _phases_by_triton(
-    ts_ns: torch.Tensor,
-    aligned: Aligned,
+    dt_s: torch.Tensor,
+    x: torch.Tensor,
+    fault: torch.Tensor,
     params: PhaseParams,
     state: OnDevice,
     joins: Joins,
     edge: int,
     block: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """phi [N, V], and S, then W, of every pair after the last event [2 P]."""
-    events, streams = aligned.x.shape
+    events, streams = x.shape
     pairs, blocks = state.pair.shape[0], triton.cdiv(events, block)
-    phi = torch.empty_like(aligned.x)
-    keep, added = (aligned.x.new_empty((blocks, 2 * pairs)) for _ in range(2))
-    settings, width = _settings(params, ts_ns.device), max(4, triton.next_power_of_2(streams))
+    phi = torch.empty_like(x)
+    keep, added = (x.new_empty((blocks, 2 * pairs)) for _ in range(2))
+    settings, width = _settings(params, x.device), max(4, triton.next_power_of_2(streams))
 
     def run(starts: torch.Tensor, apply: int) -> None:
         pair_kernel[(blocks,)](
-            ts_ns, aligned.dt_s, aligned.x, aligned.last_ns, aligned.bad, state.x, state.last_ns, state.bad,
-            *joins, settings, keep, added, starts, phi, events, joins.offset.shape[0],
-            params.stale_ns, apply, V=streams, P=pairs, BLOCK=block, WIDTH=width, TILE=4, num_warps=8,
-            enable_fp_fusion=False,
+            dt_s, x, fault, state.x, *joins, settings, keep, added, starts, phi, events, joins.offset.shape[0], apply,
+            V=streams, P=pairs, HELD=HELD, BLOCK=block, WIDTH=width, TILE=4, num_warps=8, enable_fp_fusion=False,
         )  # fmt: skip
 
     before = torch.cat((state.pair_sum[:pairs], state.pair_weight[:pairs]))
@@ -419,7 +451,7 @@ def _phases_by_triton(
 
 def _drift_by_triton(
     ts_ns: torch.Tensor,
-    aligned: Aligned,
+    fault: torch.Tensor,
     phi: torch.Tensor,
     params: PhaseParams,
     state: OnDevice,
@@ -428,13 +460,13 @@ def _drift_by_triton(
     """The same as ``_drift``."""
     events, streams = phi.shape
     compensated, drift = torch.empty_like(phi), torch.empty_like(phi)
-    status, route = torch.empty_like(aligned.bad), torch.empty_like(aligned.bad)
+    status, route = torch.empty_like(fault), torch.empty_like(fault)
     width = max(4, triton.next_power_of_2(streams))
     tile = max(1, min(128, CELLS // width))
     drift_kernel[(triton.cdiv(events, tile),)](
-        ts_ns, aligned.last_ns, aligned.bad, phi, state.phi, state.ring, begun, _settings(params, ts_ns.device),
-        compensated, drift, status, route, events, params.window_ns // RING, params.stale_ns, events.bit_length(),
-        V=streams, W=state.ring.shape[1], RING=RING, BLOCK=tile, WIDTH=width,
+        ts_ns, fault, phi, state.phi, state.ring, begun, _settings(params, ts_ns.device), compensated, drift, status,
+        route, events, params.window_ns // RING, events.bit_length(), V=streams, W=state.ring.shape[1], HELD=HELD,
+        RING=RING, BLOCK=tile, WIDTH=width,
         num_warps=4, enable_fp_fusion=False,
     )  # fmt: skip
     return Drifted(phi, compensated, drift, status, route)

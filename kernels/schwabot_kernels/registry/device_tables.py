@@ -190,8 +190,8 @@ def read_and_write(
         levels.append(_Level(8, bits, state.prefix, outcomes, queue, times, units, block))
     enough = params.min_count / times.scale[asks]
     found, thin = levels[0].read_summed(asks, codes, queue, times, enough, edge)
-    if bits >= 8 and bool(thin.any()):
-        thin_asks = thin.nonzero().squeeze(1)
+    thin_asks = thin.nonzero().squeeze(1) if bits >= 8 else asks[:0]
+    if thin_asks.shape[0]:
         rows = asks[thin_asks]
         wide = _Level(4, bits, None, outcomes, queue, times, units, block, finer=levels[-1])
         found[thin_asks] = _backed_off([*levels, wide], codes[:, rows], rows, queue, times, enough[thin_asks], edge)

@@ -10,6 +10,7 @@ Tables take part as one set of T times ``slots`` groups, sorted by slot; see dev
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,9 @@ from schwabot_kernels.device_outcomes import (
     Sums,
     carried_weights,
     epochs,
+    first_ns,
+    moved_on,
+    on_the_host,
     put_back,
     queued,
     taken,
@@ -35,6 +39,9 @@ from schwabot_kernels.registry.slots import COUNT, FLAT, SUM, UP_DOWN
 from schwabot_kernels.scalar import MISSING_NS
 
 NS = 1e-9
+ROW_BYTES = 512
+"""Bytes that a row takes per table while it goes through: at most three levels of sorted outcomes, 72 each, one of them
+being built, and what rows with thin slots read."""
 
 
 class Remembered(NamedTuple):
@@ -62,6 +69,7 @@ def remember(
     state: Any,
     *,
     codes: torch.Tensor | None = None,
+    at_once: int | None = None,
     edge: int = EDGE,
     block: int = BLOCK,
 ) -> tuple[Remembered, Any]:
@@ -76,6 +84,8 @@ def remember(
         params: see ``registry.cpu``.
         state: ``RegistryState`` of tensors on the same device; left as it is.
         codes: of every row, in place of those computed. int32 [T, N]
+        at_once: most bytes to take beside columns and state, by estimate, a quarter of the card's memory unless given;
+            at least one edge's rows go through together. No bit depends on it.
         edge, block: see device_scan.
 
     Returns:
@@ -89,6 +99,36 @@ def remember(
             f"{params.bits} bits: tables of more than 16 evict in event order and run on the CPU only; use the CPU's op"
             " for this graph, or modules.hash_registry.bits=16"
         )
+    columns = (ts_ns, x, micro, imbalance, half, dt_s, route, ghost, deviation, predicted)
+    rows, tables = ts_ns.shape[0], state.table.shape[0]
+    step = max(1, (_at_once(x.device) if at_once is None else at_once) // (ROW_BYTES * tables * edge)) * edge
+    found: list[Remembered] = []
+    for first in range(0, rows, step):
+        part = slice(first, first + step)
+        given = None if codes is None else codes[:, part]
+        said, state = _remember([column[part] for column in columns], params, state, given, edge, block)
+        found.append(said)
+    if len(found) == 1:
+        return found[0], state
+    return Remembered(*(torch.cat(parts) for parts in zip(*found, strict=True))), state
+
+
+def _at_once(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory) // 4
+    return 2**32
+
+
+def _remember(
+    columns: Sequence[torch.Tensor],
+    params: RegistryParams,
+    state: Any,
+    codes: torch.Tensor | None,
+    edge: int,
+    block: int,
+) -> tuple[Remembered, Any]:
+    """``remember``, of all rows at once."""
+    ts_ns, x, micro, imbalance, half, dt_s, route, ghost, deviation, predicted = columns
     rows = ts_ns.shape[0]
     read, write, origin = torch.cat((state.head, state.clock[:1])).tolist()
     if origin == MISSING_NS:
@@ -103,13 +143,15 @@ def remember(
     live = (read, write)
     due_ns = torch.cat((taken(state.due_ns, live), ts_ns[asks] + params.horizon_ns))
     queue = queued(ts_ns, due_ns, asks, edge)
-    head = (read + int(queue.until[-1]), write + asks.shape[0])
+    told, (edges, echo_edges) = on_the_host(queue.until[-1], times, echo_times)
+    head = (read + told, write + asks.shape[0])
     due_ghost = torch.cat((taken(state.due_ghost, live), (ghost + predicted)[asks]))
     weight = torch.cat((taken(state.due_weight, live), 1.0 / times.scale[asks]))
     echo_weight = torch.cat((taken(state.due_echo_weight, live), 1.0 / echo_times.scale[asks]))
     code = torch.cat((taken(state.due_code, live).T, codes[:, asks].to(state.due_code.dtype)), 1)
-    weight, epoch = carried_weights(weight, _asked_epochs(times, asks, queue), queue, times)
-    echo_weight, echo_epoch = carried_weights(echo_weight, _asked_epochs(echo_times, asks, queue), queue, echo_times)
+    weight, epoch = carried_weights(weight, _asked_epochs(times, asks, queue), queue, times, edges)
+    echo_asked = _asked_epochs(echo_times, asks, queue)
+    echo_weight, echo_epoch = carried_weights(echo_weight, echo_asked, queue, echo_times, echo_edges)
 
     due = slice(0, head[0] - read)
     later = torch.cat((state.ghost, ghost))[queue.source[due] + 1]
@@ -150,10 +192,10 @@ def remember(
         **echo_state,
         mean_x=with_lanes(look.mean_x[-1], state.mean_x),
         x=with_lanes(x[-1], state.x),
-        clock=torch.stack((state.clock.new_tensor(origin), *(t.edges[-1].long() for t in (times, echo_times)))),
+        clock=torch.cat((first_ns(ts_ns, state.clock), *(t.edges[-1:].long() for t in (times, echo_times)))),
         ghost=ghost[-1:].clone(),
         skill=skill.bases[-1, 0],
-        head=state.head.new_tensor(head),
+        head=moved_on(state.head, queue.until[-1], asks.shape[0]),
         due_ns=put_back(state.due_ns, due_ns[pending], head),
         due_ghost=put_back(state.due_ghost, due_ghost[pending], head),
         due_prediction=put_back(state.due_prediction, prediction[pending], head),

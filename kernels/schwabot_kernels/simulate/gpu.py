@@ -1,7 +1,7 @@
 """Sweeps on a CUDA device, compiled by numba-cuda from the same functions as on a CPU. See README.md.
 
-Only this file of the simulator imports numba.cuda. Under NUMBA_ENABLE_CUDASIM=1 the kernels run as Python threads that
-call what is compiled for the CPU, on arrays of the host.
+Only this file of the simulator and ``device_kept`` import numba.cuda. Under NUMBA_ENABLE_CUDASIM=1 the kernels run as
+Python threads that call what is compiled for the CPU, on arrays of the host.
 
 Axis legend: N rows, L legs, P parameter sets, G segments, T = G P threads, D bucket ends, M floats of memory.
 """
@@ -19,6 +19,7 @@ from numba import cuda, types
 from numba.core import config
 
 from schwabot_kernels.arrays import F64, I64
+from schwabot_kernels.kept import Key
 from schwabot_kernels.simulate import cutting
 from schwabot_kernels.simulate.cpu import make_simulator
 from schwabot_kernels.simulate.cutting import DeviceUnfitError, Work, segments_for, shapes
@@ -33,8 +34,10 @@ THREADS = 131_072
 BLOCK = 128
 """Threads of a block."""
 SHARE = 0.5
-"""Of the memory that is free, what a launch may take."""
+"""Of the memory that is free, what all folds may take, and of what they leave, what a launch may."""
 SIMULATED = bool(config.ENABLE_CUDASIM)
+OWN = Key("of this package", lambda: "of this package")
+"""Of kernels that no policy was put into."""
 KERNEL: dict[str, Any] = {} if SIMULATED else {"lto": False}
 """Options of every kernel; with link-time optimisation it would be the linker that decides about contraction."""
 
@@ -117,7 +120,7 @@ if not SIMULATED:
 
 
 def compiled(kernel: Any, *given: Any) -> Any:
-    """Compile a kernel for what it will be given, and see that it rounds as the CPU does.
+    """Compile a kernel for what it will be given, or read it from disk, and see that it rounds as the CPU does.
 
     Raises:
         DeviceUnfitError: it calls a function whose last bit differs from the CPU's (exp, log, pow, sin, ...).
@@ -130,6 +133,15 @@ def compiled(kernel: Any, *given: Any) -> Any:
             kernel.compile(kinds)
         check_rounding(kernel.inspect_asm(kinds))
     return kernel
+
+
+def kept(kernel: Any, name: str, key: Key | None) -> Any:
+    """Keep what this kernel is compiled to on disk, see ``device_kept``."""
+    if SIMULATED:
+        return kernel
+    from schwabot_kernels.simulate.device_kept import keep
+
+    return keep(kernel, name, key)
 
 
 def check_rounding(ptx: str) -> None:
@@ -162,6 +174,11 @@ def room(shape: tuple[int, ...], kind: Any, device: torch.device) -> Any:
 
 def put(value: Any, device: torch.device) -> Any:
     """The same with every array on the device; tuples of arrays stay such tuples."""
+    return seen(moved(value, device))
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """The same with every array as a tensor on the device."""
     if isinstance(value, np.ndarray):
         held = np.ascontiguousarray(value)
         if SIMULATED:
@@ -169,10 +186,19 @@ def put(value: Any, device: torch.device) -> Any:
         there = torch.from_numpy(held if held.flags.writeable else held.copy())
         if there.numel():
             there = there.pin_memory()
-        return cuda.as_cuda_array(there.to(device, non_blocking=True))
+        return there.to(device, non_blocking=True)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(put(one, device) for one in value))
+        return type(value)(*(moved(one, device) for one in value))
     return int(value) if isinstance(value, np.integer) else value
+
+
+def seen(value: Any) -> Any:
+    """The same with every tensor as kernels take it."""
+    if isinstance(value, torch.Tensor):
+        return cuda.as_cuda_array(value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(seen, value))
+    return value
 
 
 def back(array: Any) -> Any:
@@ -222,8 +248,12 @@ def _join(lean: Any, plan: Any, work: Any, given: Any) -> None:
         joined(lean, plan, work, p, given.counts, given.moments)
 
 
-def make_step_kernel(step: Any) -> Any:
-    """The kernel of what a thread of a policy does."""
+kept(_note, "note", OWN)
+kept(_join, "join", OWN)
+
+
+def make_step_kernel(step: Any, name: str = "step", key: Key | None = None) -> Any:
+    """The kernel of what a thread of a policy does, kept on disk under name and key."""
 
     @cuda.jit(**KERNEL)
     def play(lean: Any, rules: Any, given: Any, plan: Any, work: Any, phase: int) -> None:
@@ -231,7 +261,7 @@ def make_step_kernel(step: Any) -> Any:
         if t < work.again.size:
             step(lean, rules, given.params, plan, work, t, phase)
 
-    return play
+    return kept(play, name, key)
 
 
 class Fold(NamedTuple):
@@ -249,34 +279,44 @@ class SegmentedSweep:
         memory: floats of the policy's own.
         device: a CUDA device.
         skip: jump where the policy is quiet.
+        key: of the policy, see ``schwabot_kernels.kept``; none = compiled in every process.
         threads: threads that a launch should have at least.
         warm_rows, least_rows: see ``cutting``.
     """
 
     def __init__(
         self, policy: Any, quiet: Any, event_of: Any, params_of: Any, memory: int, device: torch.device, *,
-        skip: bool = True, threads: int = THREADS, warm_rows: int = cutting.WARM_ROWS,
+        skip: bool = True, key: Key | None = None, threads: int = THREADS, warm_rows: int = cutting.WARM_ROWS,
         least_rows: int = cutting.LEAST_ROWS,
     ) -> None:  # fmt: skip
         check_indices(policy, quiet)
         self._four = (policy, quiet, event_of, params_of)
         self._memory, self._device = memory, device
         self._threads, self._warm_rows, self._least_rows = threads, warm_rows, least_rows
-        self._play = make_step_kernel(make_step(*self._four, skip=skip))
+        self._play = make_step_kernel(make_step(*self._four, skip=skip), "skip" if skip else "walk", key)
         self._reads: int | None = None
         self._lock = threading.Lock()
         self.used = Usage()
 
+    def room(self) -> int:
+        """Bytes that folds may take of the device."""
+        return int(SHARE * free_bytes(self._device))
+
     def put(self, lean: Lean) -> Fold:
-        """A market on the device, for as many sweeps as there are."""
+        """A market on the device, for as many sweeps as there are: each array once, and none that no kernel reads."""
+        own, nothing = lean.market.signals[lean.leg], np.zeros(0)
+        number = next(s for s, one in enumerate(own) if one.ctypes.data == lean.signal.ctypes.data)
+        market = lean.market._replace(mark=lean.market.mark[:0])
         with on(self._device):
-            return Fold(lean, put(lean, self._device))
+            there = moved(lean._replace(market=market, signal=nothing), self._device)
+            return Fold(lean, seen(there._replace(signal=there.market.signals[lean.leg, number])))
 
     def __call__(self, fold: Fold, rules: Rules, params: F64, first: int, last: int, counts: I64, moments: F64) -> None:
         """Sets ``first`` to ``last`` - 1 into rows of counts [P, L, COUNTS] and moments [P, L, MOMENTS].
 
         Raises:
             DeviceUnfitError: it has to run on the CPU; says why.
+            torch.OutOfMemoryError: there is not enough left for one set; fewer folds there may help.
         """
         with self._lock, on(self._device):
             if self._reads is None:
@@ -294,7 +334,7 @@ class SegmentedSweep:
             sets = -(-sets // 2)
         needed = cutting.bytes_of(self._plan(lean, rules, sets), lean.ends.size, self._memory)
         if needed > free:
-            raise DeviceUnfitError(f"one set needs {needed:,} bytes of its memory, and {free:,} may be used")
+            raise torch.OutOfMemoryError(f"one set needs {needed:,} bytes of its memory, and {free:,} may be used")
         return sets
 
     def _plan(self, lean: Lean, rules: Rules, sets: int) -> cutting.Plan:
@@ -352,8 +392,8 @@ def _fill(array: Any, values: Any) -> None:
 # every policy
 
 
-def make_run_kernel(run: Any) -> Any:
-    """The kernel that plays one set per thread through every row."""
+def make_run_kernel(run: Any, key: Key | None = None) -> Any:
+    """The kernel that plays one set per thread through every row, kept on disk under the key."""
 
     @cuda.jit(**KERNEL)
     def play(market: Any, rules: Any, given: Any, states: Any) -> None:
@@ -367,7 +407,7 @@ def make_run_kernel(run: Any) -> Any:
             )  # fmt: skip
             run(market, rules, given.params, p, state, market.ts_ns.size, True)
 
-    return play
+    return kept(play, "run", key)
 
 
 class GeneralSweep:
@@ -377,14 +417,21 @@ class GeneralSweep:
         policy, event_of, params_of: as of ``make_simulator``.
         memory: floats of the policy's own, per leg.
         device: a CUDA device.
+        key: of the policy, see ``schwabot_kernels.kept``; none = compiled in every process.
     """
 
-    def __init__(self, policy: Any, event_of: Any, params_of: Any, memory: int, device: torch.device) -> None:
+    def __init__(
+        self, policy: Any, event_of: Any, params_of: Any, memory: int, device: torch.device, key: Key | None = None
+    ) -> None:
         check_indices(policy)
         self._memory, self._device = memory, device
-        self._play = make_run_kernel(make_simulator(policy, event_of, params_of))
+        self._play = make_run_kernel(make_simulator(policy, event_of, params_of), key)
         self._lock = threading.Lock()
         self.used = Usage()
+
+    def room(self) -> int:
+        """Bytes that folds may take of the device."""
+        return int(SHARE * free_bytes(self._device))
 
     def put(self, market: Market) -> Fold:
         """A market on the device, for as many sweeps as there are."""
@@ -396,13 +443,14 @@ class GeneralSweep:
 
         Raises:
             DeviceUnfitError: it has to run on the CPU; says why.
+            torch.OutOfMemoryError: there is not enough left for one set; fewer folds there may help.
         """
         flat = self._flat(fold.host, rules.scale.size)
         with self._lock, on(self._device):
             free = int(SHARE * free_bytes(self._device))
             most = free // max(1, sum(array.nbytes for array in flat))
             if most < 1:
-                raise DeviceUnfitError(f"one set needs more than the {free:,} bytes that may be used of its memory")
+                raise torch.OutOfMemoryError(f"one set needs more than the {free:,} bytes that may be used there")
             for begin in range(first, last, most):
                 end = min(begin + most, last)
                 part = Given(params[begin:end], counts[begin:end], moments[begin:end])

@@ -55,6 +55,11 @@ class SweepKernel:
 
             self._sweep = make_sweep(policy.policy, policy.event_of, policy.params_of, policy.key)
 
+    @property
+    def on_device(self) -> bool:
+        """Do sets run on a device?"""
+        return False
+
     def warm_up(self, recorder: MarketRecorder) -> None:
         """Get everything compiled that a sweep of this recorder's market calls, or read from disk; plays no row of it.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from schwabot.errors import DeviceError
 from schwabot.records.market import Float64
 from schwabot.simulation.sweep.parts import Parts
 from schwabot.simulation.sweep.search import Search
@@ -29,11 +30,13 @@ class Ended:
         whole: all sets were tried.
         ran: sets that were run now.
         recalled: sets that an earlier part of this sweep had run.
+        lost: the error of a required device that ended it.
     """
 
     whole: bool
     ran: int
     recalled: int
+    lost: DeviceError | None = None
 
 
 def run_search(
@@ -71,7 +74,10 @@ def run_search(
         first = results.sets
         table = parts.load(first, values) if parts is not None else None
         if table is None:
-            table = evaluate(first, values)
+            try:
+                table = evaluate(first, values)
+            except DeviceError as error:
+                return Ended(False, ran, results.sets - ran, error)
             ran += len(values)
             if parts is not None:
                 parts.save(first, values, table)

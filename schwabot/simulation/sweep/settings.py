@@ -48,7 +48,8 @@ class SweepConfig:
         surface_ms: added entry latencies of the latency × threshold surface; empty = no surface.
         surface_levels: thresholds of it.
         resume: go on with what an interrupted sweep left in the run's folder.
-        threads: sets run side by side; 0 = all cores. Changes speed, never a result.
+        threads: sets run side by side; 0 = all cores. Changes speed, never a result. On a device one block runs at a
+            time, and its sets side by side whatever this is: there a larger ``batch`` changes speed.
     """
 
     sets: int = 1000

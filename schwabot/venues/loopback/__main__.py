@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import schwabot
 from schwabot.errors import ConfigError, SchwabotError
 from schwabot.records.instrument import Instrument
 from schwabot.ticks.base import Feed
@@ -109,7 +108,7 @@ def _instruments() -> dict[str, Instrument]:
     """Those of conf/instruments, beside or inside the package."""
     from omegaconf import OmegaConf
 
-    package = Path(schwabot.__file__).parent
+    package = Path(__file__).parents[2]
     conf = next(one for one in (package / "conf", package.parent / "conf") if one.is_dir())
     known: dict[str, Instrument] = {}
     for file in sorted((conf / "instruments").glob("*.yaml")):

@@ -15,7 +15,7 @@ import torch
 from schwabot.api import _settings
 from schwabot.config import RunConfig
 from schwabot.engine import StopRequest
-from schwabot.errors import ConfigError, PolicyError
+from schwabot.errors import ConfigError, DeviceError, PolicyError
 from schwabot.modes.opening import open_feed
 from schwabot.modes.sweep_markets import MarketPlan, Markets, declared, legs_of
 from schwabot.modes.sweep_slices import WHOLE, Slice, Slices
@@ -169,4 +169,20 @@ def test_workers_take_the_first_device_that_they_have_or_none() -> None:
     space = open_space({"enter_bp": [0.5, 9.0]}, declared(policy.parameters, settings.modules))
     plan = MarketPlan.of(settings, "cuda", policy, space, Slices((Slice(),)))
     device = plan.settings.device
-    assert (device.kind, device.index, device.required) == ("cuda", 0, False)
+    assert (device.kind, device.index, device.required) == ("cuda", 0, True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a worker that has a device has nothing to say")
+def test_a_worker_without_the_device_says_so_or_refuses() -> None:
+    settings = _settings({"mode": "sweep", "source": {"events": 2000}, "sweep": {"folds": 2}})
+    settings.policy.name = "threshold"
+    policy = open_policy(settings)
+    space = open_space({"enter_bp": [0.5, 9.0]}, declared(policy.parameters, settings.modules))
+    plan = MarketPlan.of(settings, "cuda", policy, space, Slices((Slice(),)))
+    assert plan.notes == []
+    assert plan.open(WHOLE, 0).facts.rows > 0
+    (note,) = plan.notes
+    assert note.startswith("warning: running on the CPU: ")
+    settings.device.required, settings.device.kind = True, "cuda"
+    with pytest.raises(DeviceError, match="device cuda is required and can't be used"):
+        MarketPlan.of(settings, "cuda", policy, space, Slices((Slice(),))).open(WHOLE, 0)

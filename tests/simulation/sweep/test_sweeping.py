@@ -30,6 +30,7 @@ class Threads:
     """Markets that are there already, run in this process."""
 
     slots = 1
+    on_device = False
 
     def __init__(self, residents: Mapping[Key, Resident]) -> None:
         self._residents = dict(residents)

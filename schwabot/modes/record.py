@@ -1,0 +1,80 @@
+"""mode=record: live streams into a store, whole at any moment."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from schwabot.config import CcxtSource, RunConfig
+from schwabot.errors import ConfigError
+from schwabot.modes.opening import open_feed, say, write_config
+
+
+def record(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
+    """mode=record: live streams into a partitioned Parquet store, until stopped.
+
+    Returns:
+        What summary.json holds.
+
+    Raises:
+        ConfigError: a source that is not live, or a folder that can't be used.
+        VenueError: an exchange can't be reached.
+    """
+    from schwabot import engine
+    from schwabot.sinks.progress import Progress
+    from schwabot.sinks.summary import write_json
+    from schwabot.ticks.ccxt_feed import CcxtFeed
+    from schwabot.ticks.recorder import Recorder
+
+    if not isinstance(settings.source, CcxtSource):
+        raise ConfigError(
+            "mode=record writes down what is live: add source=ccxt; mode=convert copies what was recorded"
+        )
+    feed = open_feed(settings)
+    assert isinstance(feed, CcxtFeed)
+    notes = say([f"note: {note}" for note in feed.notes])
+    state: dict[str, Any] = {}
+    progress, stop = Progress(enabled=settings.sinks.progress, label="record"), engine.StopRequest()
+    watched = engine.WatchedFeed(feed, progress, stop)
+    switches = 0
+    with feed:
+        recorder = Recorder(feed.instruments, settings.record)
+        write_config(settings, run_dir)
+        try:
+            with progress, stop, recorder:
+                for ticks in watched.batches(settings.batch_events):
+                    recorder.write(ticks)
+                    for event in feed.take_events():
+                        switches += 1
+                        recorder.tell(event)
+                        progress.note(f"{event.component}: {event.before} to {event.after}: {event.reason}")
+        except BaseException as error:
+            state = {"error": str(error) or type(error).__name__}
+            raise
+        finally:
+            report = recorder.report({})
+            wall_s = time.perf_counter() - started_s
+            summary: dict[str, Any] = {"mode": settings.mode, "device": "cpu"} | watched.tally.counts()
+            summary |= {
+                "dropped": dict(feed.dropped),
+                "dropped_examples": feed.examples,
+                "wall_s": wall_s,
+                "events_per_s": summary["events"] / wall_s,
+                "peak_rss_mib": engine.peak_rss_mib(),
+                "interrupted": stop.wanted,
+                "fallbacks": switches,
+                "feed": feed.summary(),
+                "notes": notes,
+                "store": {
+                    "path": str(Path(report.root).absolute()), "rows": report.rows, "files": report.files,
+                    "gaps": recorder.gaps,
+                },
+            }  # fmt: skip
+            write_json(run_dir / "summary.json", summary | state)
+    if settings.sinks.console:
+        size = f"{report.files} files, {report.bytes / 2**20:,.1f} MiB, {recorder.gaps:,} gaps, {wall_s:.1f} s"
+        sys.stdout.write(f"{report.rows:,} rows of {len(report.streams)} streams in {size}: {report.root}\n")
+        sys.stdout.write(f"files: {run_dir}\n")
+    return summary

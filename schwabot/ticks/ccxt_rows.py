@@ -1,0 +1,288 @@
+"""ccxt's unified structures as rows: exact integers, the venue's own stamps, no message twice.
+
+A price or size is turned into ticks or lots in decimals: what does not lie on the grid is a counted drop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from schwabot.records.instrument import Instrument
+from schwabot.records.market import MISSING_NS, Kind
+from schwabot.ticks.live_queue import Row
+from schwabot.ticks.validate import MOST_STEPS
+
+MS = 1_000_000
+HISTORY_NS = 5_000_000_000
+"""A trade this much older than the first subscription is history that the venue sent along."""
+REMEMBERED = 5_000
+"""Trades whose ids are remembered where they are no numbers; no venue hands out more at once."""
+MOST_MISSING = 100_000
+
+
+class Receipt:
+    """When a message was received: the machine's clock, forced to run forward, one stamp for every row of the process.
+
+        stamp = max(arrival, last + 1 ns)
+
+    Example:
+        >>> receipt = Receipt(); receipt.arrived(); first, second = receipt.stamp(), receipt.stamp()
+        >>> second - first
+        1
+    """
+
+    def __init__(self) -> None:
+        self._arrived_ns = self._last_ns = 0
+
+    def arrived(self) -> None:
+        """A message is here; its rows are stamped with this moment, however long it takes to read it."""
+        self._arrived_ns = time.time_ns()
+
+    def stamp(self) -> int:
+        """The stamp of the next row of that message."""
+        self._last_ns = max(self._arrived_ns, self._last_ns + 1)
+        return self._last_ns
+
+
+@dataclass
+class StreamCounts:
+    """What happened on a stream so far.
+
+    Attributes:
+        received: rows handed on.
+        dropped: messages that made no row, by reason.
+        reconnects: how often its connection began anew.
+        backfilled: trades that were missed and fetched afterwards.
+        missing: trades that were lost, by the numbers before and after them.
+        refetches_failed: times that REST could not be asked for missed trades.
+        examples: the first message of each reason.
+    """
+
+    received: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    reconnects: int = 0
+    backfilled: int = 0
+    missing: int = 0
+    refetches_failed: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def drop(self, reason: str, message: str) -> None:
+        """Count a message that makes no row."""
+        if not self.dropped[reason]:
+            self.examples.append(message)
+        self.dropped[reason] += 1
+
+
+class Grid:
+    """The multiples of a step, which is a decimal: n * up / down.
+
+    A price comes as the float64 next to its decimal, and Python divides whole numbers to the float64 next to the
+    quotient. So a price lies on the grid where the two floats are the same one; nothing is rounded.
+
+    Args:
+        step: tick or lot size.
+
+    Example:
+        >>> grid = Grid(0.01)
+        >>> grid.count(61837.63), grid.count(61837.635), grid.count(None)
+        (6183763, None, None)
+    """
+
+    def __init__(self, step: float) -> None:
+        exact = Decimal(str(step))
+        places = max(0, -int(exact.as_tuple().exponent))
+        self._up, self._down = int(exact.scaleb(places)), 10**places
+        self._per_unit = self._down / self._up
+
+    def count(self, value: Any) -> int | None:
+        """How many steps a price or size is; None when it is no number, or lies between two."""
+        try:
+            number = float(value)
+            steps = round(number * self._per_unit)
+        except (TypeError, ValueError, OverflowError):
+            return None
+        return steps if steps * self._up / self._down == number and abs(steps) < MOST_STEPS else None
+
+
+def stamps_of(venue: str, info: Any) -> tuple[int, int, int | None]:
+    """The venue's stamps of a message, T where given, else E, and E; and the number of a quote.
+
+    Only what is known of a venue's own fields is read: ccxt fills in its own clock where a venue gives no stamp.
+
+    Example:
+        >>> stamps_of("binanceusdm", {"u": 7, "E": 1700000000002, "T": 1700000000001})
+        (1700000000001000000, 1700000000002000000, 7)
+        >>> stamps_of("binance", {"u": 8}) == (MISSING_NS, MISSING_NS, 8)
+        True
+    """
+    if not venue.startswith("binance") or not isinstance(info, Mapping):
+        return MISSING_NS, MISSING_NS, None
+    emitted, happened, number = info.get("E"), info.get("T"), info.get("u")
+    emit_ns = MISSING_NS if emitted is None else int(emitted) * MS
+    event_ns = emit_ns if happened is None else int(happened) * MS
+    return event_ns, emit_ns, None if number is None else int(number)
+
+
+def consecutive(venue: str) -> bool:
+    """Whether a venue numbers the trades of a market without gaps."""
+    return venue.startswith("binance") or venue == "kraken"
+
+
+class TradeNumbers:
+    """Which trades were seen: no trade twice, and none missing unnoticed where the venue numbers them.
+
+    Args:
+        numbered: ids are whole numbers without gaps.
+
+    Example:
+        >>> seen = TradeNumbers(numbered=True)
+        >>> [seen.is_new(number, now_s=0.0) for number in ("7", "9", "9", "8", "12")]
+        [True, True, False, True, True]
+        >>> sorted(seen.missing), seen.give_up(before_s=1.0), sorted(seen.missing)
+        ([10, 11], [10, 11], [])
+    """
+
+    def __init__(self, numbered: bool) -> None:
+        self._numbered = numbered
+        self._ids: set[str] = set()
+        self._order: deque[str] = deque()
+        self._last: int | None = None
+        self.missing: dict[int, float] = {}
+        self.too_many = 0
+
+    def is_new(self, trade_id: str | None, now_s: float) -> bool:
+        """Take a trade; False when it was taken before, or is older than the first one."""
+        if trade_id is None:
+            return True
+        if self._numbered and trade_id.isdigit():
+            return self._is_next(int(trade_id), now_s)
+        if trade_id in self._ids:
+            return False
+        self._ids.add(trade_id)
+        self._order.append(trade_id)
+        if len(self._order) > REMEMBERED:
+            self._ids.discard(self._order.popleft())
+        return True
+
+    def _is_next(self, number: int, now_s: float) -> bool:
+        if self._last is not None and number <= self._last:
+            # seen, before the first, or given up and reported
+            return self.missing.pop(number, None) is not None
+        skipped = range(number if self._last is None else self._last + 1, number)
+        if len(skipped) <= MOST_MISSING - len(self.missing):
+            self.missing.update(dict.fromkeys(skipped, now_s))
+        else:
+            self.too_many += len(skipped)
+        self._last = number
+        return True
+
+    def give_up(self, before_s: float) -> list[int]:
+        """The numbers that have been missing since before a time; they are forgotten."""
+        lost = [number for number, since_s in self.missing.items() if since_s <= before_s]
+        for number in lost:
+            del self.missing[number]
+        return lost
+
+
+class StreamRows:
+    """Makes the rows of one stream.
+
+    Args:
+        v: its index.
+        instrument: what its prices and sizes are counted in.
+        receipt: stamps every row.
+        began_ns: when the stream was subscribed first; ``history`` is older.
+    """
+
+    def __init__(self, v: int, instrument: Instrument, receipt: Receipt, began_ns: int) -> None:
+        self.v = v
+        self.instrument = instrument
+        self.counts = StreamCounts()
+        self.trades = TradeNumbers(consecutive(instrument.venue))
+        self._receipt = receipt
+        self._began_ns = began_ns
+        self._tick, self._lot = Grid(instrument.tick_size), Grid(instrument.lot_size)
+        self._quote_number: int | None = None
+        self._first_trade_ns: int | None = None
+        self.event_ns = MISSING_NS
+
+    def quote(self, bid: Any, bid_qty: Any, ask: Any, ask_qty: Any, stamps: tuple[int, int, int | None]) -> Row | None:
+        """The row of a touch; None when it makes none, which is counted.
+
+        Args:
+            bid: price, as ccxt gives it.
+            bid_qty: size there.
+            ask: price.
+            ask_qty: size there.
+            stamps: when it happened and when it was sent, ns, and its number, as ``stamps_of`` gives them.
+        """
+        event_ns, emit_ns, number = stamps
+        if number is not None:
+            if self._quote_number is not None and number <= self._quote_number:
+                reason = "duplicate" if number == self._quote_number else "reordered"
+                return self._drop(reason, f"quote {number} came after quote {self._quote_number}")
+            self._quote_number = number
+        if bid is None or ask is None:
+            return self._drop("one_sided", f"bid {bid}, ask {ask}: a side is empty")
+        bid_ticks, ask_ticks = self._tick.count(bid), self._tick.count(ask)
+        bid_lots, ask_lots = self._lot.count(bid_qty), self._lot.count(ask_qty)
+        if bid_ticks is None or ask_ticks is None or bid_ticks <= 0 or ask_ticks <= 0:
+            return self._drop(
+                "bad_price", f"bid {bid}, ask {ask}: not above 0, or no multiple of {self.instrument.tick_size}"
+            )
+        if bid_lots is None or ask_lots is None or bid_lots < 0 or ask_lots < 0:
+            return self._drop(
+                "bad_price", f"sizes {bid_qty} and {ask_qty}: below 0, or no multiple of {self.instrument.lot_size}"
+            )
+        if bid_ticks > ask_ticks:
+            return self._drop("crossed", f"bid {bid} above ask {ask}")
+        return self._row(Kind.QUOTE, event_ns, emit_ns, bid_ticks, ask_ticks, bid_lots, ask_lots, 0, 0, 0)
+
+    def trade(self, trade: Mapping[str, Any], now_s: float, *, late: bool = False) -> Row | None:
+        """The row of ccxt's unified trade; None when it makes none, which is counted.
+
+        Args:
+            trade: ccxt's unified trade.
+            now_s: steady clock.
+            late: it was asked for by REST, which tells again what is known and what was before the start.
+        """
+        event_ns, emit_ns, _ = stamps_of(self.instrument.venue, trade.get("info"))
+        stamp_ms = trade.get("timestamp")
+        if event_ns == MISSING_NS and stamp_ms is not None:
+            event_ns = int(stamp_ms) * MS
+        trade_id = trade.get("id")
+        if event_ns != MISSING_NS and event_ns < self._since_ns(late):
+            return None if late else self._drop("history", f"trade {trade_id} is older than the subscription")
+        if not self.trades.is_new(None if trade_id is None else str(trade_id), now_s):
+            return None if late else self._drop("duplicate", f"trade {trade_id} came twice")
+        price = self._tick.count(trade.get("price"))
+        lots = self._lot.count(trade.get("amount"))
+        if price is None or price <= 0 or lots is None or lots < 0:
+            told = f"trade {trade_id}: {trade.get('amount')} at {trade.get('price')}"
+            return self._drop("bad_price", f"{told}: not above 0, or off the grid of {self.instrument}")
+        if self._first_trade_ns is None:
+            self._first_trade_ns = 0 if event_ns == MISSING_NS else event_ns
+        if late:
+            self.counts.backfilled += 1
+        side = {"buy": 1, "sell": -1}.get(trade.get("side") or "", 0)
+        return self._row(Kind.TRADE, event_ns, emit_ns, 0, 0, 0, 0, price, lots, side)
+
+    def _since_ns(self, late: bool) -> int:
+        """No trade is older: what REST tells begins with the first trade that was told, or with the subscription."""
+        if not late:
+            return self._began_ns - HISTORY_NS
+        return self._began_ns if self._first_trade_ns is None else self._first_trade_ns
+
+    def _row(self, kind: Kind, event_ns: int, emit_ns: int, *rest: int) -> Row:
+        self.counts.received += 1
+        self.event_ns = emit_ns if emit_ns != MISSING_NS else event_ns
+        return (self._receipt.stamp(), event_ns, emit_ns, self.v, int(kind), *rest)
+
+    def _drop(self, reason: str, message: str) -> Row | None:
+        self.counts.drop(reason, f"{self.instrument.stream}: {message}")
+        return None

@@ -1,0 +1,133 @@
+"""Every message that a ccxt exchange takes in, with nothing in between lost.
+
+ccxt's ``watch_*`` coroutines wake once for many messages. So the exchange's class is extended: after each message its
+unified caches say what that message changed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Found = tuple[str, str, Any]
+"""What changed: "quote", "trade" or "book"; ccxt's symbol; the unified structure."""
+
+
+class NotedDict(dict[str, Any]):
+    """A cache of ccxt that notes what is put into it.
+
+    Example:
+        >>> found = []
+        >>> cache = NotedDict(lambda symbol, value: found.append((symbol, value)))
+        >>> cache["A/B"] = 7; found
+        [('A/B', 7)]
+    """
+
+    def __init__(self, note: Callable[[str, Any], None]) -> None:
+        super().__init__()
+        self._note = note
+
+    def __setitem__(self, symbol: str, value: Any) -> None:
+        super().__setitem__(symbol, value)
+        self._note(symbol, value)
+
+
+class Tap:
+    """Reads along.
+
+    Args:
+        on_message: told of a message before ccxt reads it.
+        on_found: given the connection and what a message changed.
+        on_ended: given a connection that ended, and why.
+        on_unread: given a connection and the error that ccxt raised on a message.
+        on_client: given the connection that the running task subscribes by.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_message: Callable[[], None],
+        on_found: Callable[[Any, list[Found]], None],
+        on_ended: Callable[[Any, str], None],
+        on_unread: Callable[[Any, Exception], None],
+        on_client: Callable[[Any], None],
+    ) -> None:
+        self._on_message, self._on_found = on_message, on_found
+        self._on_ended, self._on_unread, self._on_client = on_ended, on_unread, on_client
+        self._found: list[Found] = []
+        self._books: dict[str, Any] = {}
+        self.book_symbols: tuple[str, ...] = ()
+        self.messages = self.ccxt_ns = self.own_ns = 0
+
+    def exchange(self, base: Any, config: dict[str, Any]) -> Any:
+        """An exchange of ccxt's class ``base`` that is read along."""
+        tap = self
+
+        def handle_message(exchange: Any, client: Any, message: Any) -> None:
+            tap._on_message()
+            began = time.thread_time_ns()
+            try:
+                base.handle_message(exchange, client, message)
+            # ccxt's reading loop ends for good, without a word, where its handler raises
+            except Exception as error:  # noqa: BLE001
+                tap._on_unread(client, error)
+            read = time.thread_time_ns()
+            tap._hand_on(exchange, client)
+            tap.messages += 1
+            tap.ccxt_ns += read - began
+            tap.own_ns += time.thread_time_ns() - read
+
+        def on_error(exchange: Any, client: Any, error: Any) -> None:
+            base.on_error(exchange, client, error)
+            tap._on_ended(client, str(error) or type(error).__name__)
+
+        def on_close(exchange: Any, client: Any, code: Any) -> None:
+            base.on_close(exchange, client, code)
+            tap._on_ended(client, f"closed by the venue, code {code}")
+
+        def client(exchange: Any, url: str) -> Any:
+            found = base.client(exchange, url)
+            tap._on_client(found)
+            return found
+
+        methods = {"handle_message": handle_message, "on_error": on_error, "on_close": on_close, "client": client}
+        exchange = type(f"Tapped{base.__name__}", (base,), methods)(config)
+        exchange.bidsasks = NotedDict(self._note_quote)
+        exchange.tickers = NotedDict(self._note_quote)
+        exchange.trades = NotedDict(self._note_trades)
+        return exchange
+
+    def _note_quote(self, symbol: str, ticker: Any) -> None:
+        self._found.append(("quote", symbol, ticker))
+
+    def _note_trades(self, symbol: str, trades: Any) -> None:
+        """Follow a list of trades from the moment it is kept: every later trade is appended to it."""
+        if "append" in vars(trades):
+            return
+        self._found.extend(("trade", symbol, trade) for trade in trades)
+        append = trades.append
+
+        def noted(trade: Any) -> None:
+            append(trade)
+            self._found.append(("trade", symbol, trade))
+
+        trades.append = noted
+
+    def _hand_on(self, exchange: Any, client: Any) -> None:
+        if self.book_symbols:
+            self._found.extend(self._changed_books(exchange))
+        if self._found:
+            found, self._found = self._found, []
+            self._on_found(client, found)
+
+    def _changed_books(self, exchange: Any) -> Iterator[Found]:
+        """Order books are changed in place, so their tops are compared."""
+        for symbol in self.book_symbols:
+            book = exchange.orderbooks.get(symbol)
+            if book is None or not book["bids"] or not book["asks"]:
+                continue
+            top = (tuple(book["bids"][0][:2]), tuple(book["asks"][0][:2]))
+            if self._books.get(symbol) != top:
+                self._books[symbol] = top
+                yield "book", symbol, book

@@ -1,0 +1,357 @@
+"""One exchange, live through ccxt: connects, subscribes, watches over its streams, polls where the websocket fails.
+
+Everything here runs in one asyncio loop. Rows go to ``put``, switches of source to ``tell``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Any
+
+from schwabot.errors import VenueError, why
+from schwabot.records.audit import FallbackEvent
+from schwabot.records.instrument import Instrument
+from schwabot.records.market import MISSING_NS
+from schwabot.ticks.ccxt_lines import Channel, Line, Repair
+from schwabot.ticks.ccxt_markets import differences, instrument_of, market_of
+from schwabot.ticks.ccxt_rest import CHECK_S, Rest, failure_of, kind_of, quote_row
+from schwabot.ticks.ccxt_rows import Receipt, StreamRows
+from schwabot.ticks.ccxt_settings import CcxtConfig
+from schwabot.ticks.ccxt_tap import Found, Tap
+from schwabot.ticks.live_queue import Row
+from schwabot.ticks.watchdog import Backoff, Chain, Delay, Silence
+
+RENEW_S = 0.5
+"""Time between calls of ccxt's watch coroutines, which renew and tell of errors; rows do not wait for them."""
+TRADES_KNOWN = 20
+"""Trades to hear before their absence means anything."""
+LATE_S = 0.3
+"""A trade that is missing for this long is asked for by REST: before, it may only be out of order."""
+
+_SUBSCRIBING: ContextVar[Channel | None] = ContextVar("channel", default=None)
+
+
+class Venue:
+    """One exchange.
+
+    Args:
+        name: ccxt's id.
+        symbols: of the streams wanted.
+        settings: of the source.
+        options: for ccxt's constructor, over what is set here.
+        known: what conf/instruments says, by stream.
+        receipt: stamps every row of the process.
+        put: takes a row; False when a trade found no room.
+        tell: takes a switch.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        symbols: Sequence[str],
+        settings: CcxtConfig,
+        options: Mapping[str, Any],
+        known: Mapping[str, Instrument],
+        receipt: Receipt,
+        put: Callable[[Row], bool],
+        tell: Callable[[FallbackEvent], None],
+    ) -> None:
+        self.name = name
+        self.instruments: list[Instrument] = []
+        self.notes: list[str] = []
+        self.rows: dict[str, StreamRows] = {}
+        self.lines: list[Line] = []
+        self._symbols = list(symbols)
+        self._settings, self._options, self._known = settings, options, known
+        self._receipt, self._put, self._tell = receipt, put, tell
+        self._quotes: dict[str, Line] = {}
+        self._trades: dict[str, Line] = {}
+        self._repairs: dict[str, Repair] = {}
+        self._channels: list[Channel] = []
+        self._exchange: Any = None
+        self.tap = Tap(
+            on_message=receipt.arrived,
+            on_found=self._take,
+            on_ended=self._ended,
+            on_unread=self._unread,
+            on_client=self._connected,
+        )
+
+    async def open(self) -> None:
+        """Load the markets.
+
+        Raises:
+            VenueError: there is no such venue, it can't be reached, or does not trade a symbol.
+        """
+        import ccxt.pro
+
+        base = getattr(ccxt.pro, self.name, None) if self.name in ccxt.pro.exchanges else None
+        if base is None:
+            raise VenueError(f"{self.name}: ccxt knows no exchange of this name that has a websocket")
+        config = ccxt.Exchange.deep_extend(self._defaults(), dict(self._options))
+        self._exchange = self.tap.exchange(base, config)
+        limit_s = self._settings.connect_s
+        try:
+            markets = await asyncio.wait_for(self._exchange.load_markets(), limit_s)
+        except TimeoutError:
+            raise VenueError(
+                f"{self.name}: no answer within source.connect_s={limit_s:g}: is the network up?"
+            ) from None
+        except Exception as error:
+            raise VenueError(f"{self.name}: its markets can't be loaded: {why(error)}") from error
+        for symbol in self._symbols:
+            known = self._known.get(f"{self.name}:{symbol}")
+            market = market_of(self.name, markets, symbol)
+            found = instrument_of(self.name, market, self._exchange.precisionMode, known)
+            self.instruments.append(found)
+            self.notes += differences(found, known)
+
+    async def round_trip_s(self, times: int) -> float:
+        """Median time from a request to its answer, of the cheapest request there is.
+
+        Raises:
+            VenueError: the venue did not answer.
+        """
+        import ccxt
+
+        exchange, took_s = self._exchange, []
+        for _ in range(times):
+            began_s = time.perf_counter()
+            try:
+                if exchange.has["fetchTime"]:
+                    await exchange.fetch_time()
+                else:
+                    await exchange.fetch_ticker(self._symbols[0])
+            except ccxt.BaseError as error:
+                raise VenueError(f"{self.name}: how long an answer takes can't be measured: {why(error)}") from error
+            took_s.append(time.perf_counter() - began_s)
+        return sorted(took_s)[times // 2]
+
+    def _defaults(self) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        if self.name.startswith("binance"):
+            # Only what is needed: the markets of all kinds together are 30 MB.
+            kinds = sorted({kind_of(symbol) for symbol in self._symbols})
+            options = {"fetchMarkets": {"types": kinds}, "fetchCurrencies": False, "fetchMargins": False}
+        return {"options": options, "timeout": int(1e3 * self._settings.connect_s)}
+
+    def begin(self, index: Mapping[str, int]) -> None:
+        """Get ready to ``run``.
+
+        Args:
+            index: stream → its index among all streams of the run.
+        """
+        began_ns = time.time_ns()
+        for one in self.instruments:
+            self.rows[one.symbol] = StreamRows(index[one.stream], one, self._receipt, began_ns)
+            self._repairs[one.symbol] = Repair(self._backoff())
+        has = self._exchange.has
+        whole = [self._symbols]
+        each = [[symbol] for symbol in self._symbols]
+        for symbols in whole if has["watchBidsAsks"] else each:
+            self._subscribe(symbols, self._quote_watch(symbols), trades=False)
+        if not has["watchBidsAsks"] and has["watchOrderBook"]:
+            self.tap.book_symbols = tuple(self._symbols)
+        if self._settings.trades:
+            for symbols in whole if has["watchTradesForSymbols"] else each:
+                self._subscribe(symbols, self._trade_watch(symbols), trades=True)
+
+    def _backoff(self) -> Backoff:
+        return Backoff(self._settings.retry_first_s, self._settings.retry_most_s)
+
+    def _quote_watch(self, symbols: Sequence[str]) -> Callable[[], Awaitable[Any]]:
+        exchange = self._exchange
+        if exchange.has["watchBidsAsks"]:
+            return lambda: exchange.watch_bids_asks(symbols)
+        if exchange.has["watchOrderBook"]:
+            return lambda: exchange.watch_order_book(symbols[0])
+        if exchange.has["watchTicker"]:
+            return lambda: exchange.watch_ticker(symbols[0])
+        raise VenueError(f"{self.name}: ccxt has no live quotes of it")
+
+    def _trade_watch(self, symbols: Sequence[str]) -> Callable[[], Awaitable[Any]]:
+        exchange = self._exchange
+        if exchange.has["watchTradesForSymbols"]:
+            return lambda: exchange.watch_trades_for_symbols(symbols)
+        if exchange.has["watchTrades"]:
+            return lambda: exchange.watch_trades(symbols[0])
+        raise VenueError(f"{self.name}: ccxt has no live trades of it: set source.trades=false")
+
+    def _subscribe(self, symbols: Sequence[str], watch: Callable[[], Awaitable[Any]], *, trades: bool) -> None:
+        settings = self._settings
+        channel = Channel(symbols, trades, watch, self._backoff())
+        self._channels.append(channel)
+        for symbol in symbols:
+            line = Line(
+                f"feed.{self.name}:{symbol}.{'trades' if trades else 'quotes'}",
+                symbol,
+                trades,
+                self.rows[symbol],
+                Chain(settings.poll_after_s, settings.drop_after, settings.return_s),
+                Silence(settings.silence_s, TRADES_KNOWN if trades else 0, time.monotonic()),
+                Delay(settings.behind_s),
+                Backoff(settings.poll_s, max(settings.poll_s, settings.retry_most_s)),
+                channel,
+            )
+            self.lines.append(line)
+            (self._trades if trades else self._quotes)[symbol] = line
+
+    async def run(self) -> None:
+        """Subscribe and watch over it until cancelled; raises only what nobody thought of."""
+        async with asyncio.TaskGroup() as tasks:
+            for channel in self._channels:
+                tasks.create_task(self._keep(channel))
+            tasks.create_task(self._watch_over())
+            rest = Rest(self._exchange, self._settings, self._receipt, self.lines, self._repairs, self._hand_on)
+            tasks.create_task(rest.poll())
+            tasks.create_task(rest.repair())
+
+    async def close(self) -> None:
+        """End every connection."""
+        if self._exchange is not None:
+            await self._exchange.close()
+
+    # the websocket
+
+    async def _keep(self, channel: Channel) -> None:
+        """Keep one subscription up."""
+        _SUBSCRIBING.set(channel)
+        while True:
+            channel.wake.clear()
+            reason = await failure_of(channel.watch)
+            if reason is None:
+                channel.backoff.reset()
+                if channel.renewed:
+                    channel.renewed = False
+                    self._after_reconnect(channel)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(channel.wake.wait(), RENEW_S)
+            else:
+                self._lost(channel, reason)
+                await asyncio.sleep(channel.backoff.next_s())
+
+    def _connected(self, client: Any) -> None:
+        channel = _SUBSCRIBING.get()
+        if channel is None or channel.client is client:
+            return
+        channel.renewed = channel.client is not None
+        channel.client = client
+
+    def _after_reconnect(self, channel: Channel) -> None:
+        for symbol in channel.symbols:
+            self.rows[symbol].counts.reconnects += 1
+            if channel.trades:
+                self._repairs[symbol].due_s = time.monotonic()
+
+    def _ended(self, client: Any, reason: str) -> None:
+        for channel in self._channels:
+            if channel.client is client:
+                self._lost(channel, reason)
+                channel.wake.set()
+
+    def _unread(self, client: Any, error: Exception) -> None:
+        """What ccxt can't read may be half of an order book: begin anew."""
+        for channel in self._channels:
+            if channel.client is client:
+                for symbol in channel.symbols:
+                    self.rows[symbol].counts.drop("malformed", f"{self.name}:{symbol}: ccxt: {why(error)}")
+        _disconnect(client, f"a message can't be read: {why(error)}")
+
+    def _lost(self, channel: Channel, reason: str) -> None:
+        now_s = time.monotonic()
+        for line in self._lines_of(channel):
+            line.chain.lost(now_s, reason)
+            line.silence.restarted(now_s)
+
+    def _lines_of(self, channel: Channel) -> Iterable[Line]:
+        lines = self._trades if channel.trades else self._quotes
+        return (lines[symbol] for symbol in channel.symbols)
+
+    def _take(self, client: Any, found: list[Found]) -> None:
+        """Take what one message changed."""
+        now_s = time.monotonic()
+        for kind, symbol, value in found:
+            lines = self._trades if kind == "trade" else self._quotes
+            # Coinbase answers a subscription to BTC/USDC with BTC/USD, its alias.
+            line = lines.get(symbol) or lines.get(f"{symbol}C")
+            if line is None:
+                continue
+            line.silence.heard(now_s)
+            line.chain.heard(now_s)
+            row = line.rows.trade(value, now_s) if kind == "trade" else quote_row(line.rows, kind, value)
+            if row is not None:
+                if row[2] != MISSING_NS:
+                    line.delay.heard((row[0] - row[2]) / 1e9)
+                self._hand_on(line, row)
+
+    def _hand_on(self, line: Line, row: Row) -> None:
+        repair, stream = self._repairs[line.symbol], line.rows.instrument.stream
+        if self._put(row):
+            if repair.refused and line.trades:
+                self._say(line, "gapped", "whole", f"there is room again; {repair.refused} trades were lost")
+                repair.refused = 0
+            return
+        line.rows.counts.received -= 1
+        line.rows.counts.drop("overflow", f"{stream}: a trade was lost, the queue to the engine is full")
+        if not repair.refused:
+            self._say(line, "whole", "gapped", "the engine is too slow, trades are lost")
+        repair.refused += 1
+
+    def _say(self, line: Line, before: str, after: str, reason: str) -> None:
+        self._tell(FallbackEvent(time.time_ns(), line.name, before, after, reason))
+
+    # the watchdogs
+
+    async def _watch_over(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_S)
+            now_s = time.monotonic()
+            for line in self.lines:
+                if line.silence.is_silent(now_s):
+                    reason = f"nothing heard for {now_s - line.silence.since_s:.1f} s"
+                    line.silence.doubt()
+                    self._restart(line, reason)
+                elif line.delay.is_behind:
+                    self._restart(line, f"{line.delay.behind_s:.1f} s behind")
+                    line.delay.restarted()
+                switch = line.chain.check(now_s)
+                if switch is not None:
+                    self._say(line, *switch)
+                    line.backoff.reset()
+                    line.poll_s = now_s
+            for line in self._trades.values():
+                self._look_for_gaps(line, now_s)
+
+    def _restart(self, line: Line, reason: str) -> None:
+        """Connect anew: a websocket can stay open and say nothing for ever."""
+        client = line.channel.client
+        if client is not None:
+            _disconnect(client, reason)
+        self._lost(line.channel, reason)
+
+    def _look_for_gaps(self, line: Line, now_s: float) -> None:
+        trades, repair = line.rows.trades, self._repairs[line.symbol]
+        if not trades.missing and not trades.too_many:
+            return
+        settings = self._settings
+        oldest_s = min(trades.missing.values(), default=now_s)
+        if repair.due_s is None and oldest_s <= now_s - LATE_S and repair.asked_s <= now_s - settings.poll_s:
+            repair.due_s = now_s
+        # Lost is what REST did not tell either; while REST is down there is hope, for a while.
+        lost = trades.give_up(max(min(now_s - settings.gap_s, repair.asked_s), now_s - 12 * settings.gap_s))
+        count, trades.too_many = len(lost) + trades.too_many, 0
+        if count:
+            line.rows.counts.missing += count
+            numbers = f", number {lost[0]} to {lost[-1]}" if lost else ""
+            self._say(line, "whole", "gapped", f"{count} trades were lost{numbers}")
+
+
+def _disconnect(client: Any, reason: str) -> None:
+    """As ccxt itself does when pings stay unanswered: whoever waits for the connection is told why."""
+    from ccxt import NetworkError
+
+    client.on_error(NetworkError(reason))

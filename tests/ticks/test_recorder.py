@@ -1,0 +1,127 @@
+"""Recording: the rows as they were received, files that are whole whenever it is killed, gaps that are said."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schwabot.errors import ConfigError
+from schwabot.records.market import Gap, Ticks
+from schwabot.ticks.merge import concat, cut
+from schwabot.ticks.recorder import RecordConfig, Recorder
+from schwabot.ticks.store import StoreConfig, StoreFeed
+from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+
+CHILD = """
+import sys, time
+from schwabot.ticks.recorder import RecordConfig, Recorder
+from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+feed = SyntheticFeed(SyntheticConfig(events=100_000))
+with Recorder(feed.instruments, RecordConfig(out=sys.argv[1], rotate_rows=200, rows_per_group=50)) as recorder:
+    for n, ticks in enumerate(feed.batches(20)):
+        recorder.write(ticks)
+        if n == 15:
+            print("recording", flush=True)
+"""
+
+
+def rows_of(path: Path) -> Ticks:
+    return concat(list(StoreFeed(StoreConfig(path=str(path))).batches()))
+
+
+def equal(one: Ticks, other: Ticks) -> None:
+    assert one.instruments == other.instruments
+    for field in fields(Ticks):
+        if field.name not in ("instruments", "levels"):
+            found, wanted = getattr(one, field.name), getattr(other, field.name)
+            np.testing.assert_array_equal(found, wanted, err_msg=field.name)
+
+
+def test_what_is_recorded_is_what_came(tmp_path: Path) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=1_000))
+    came = []
+    with Recorder(feed.instruments, RecordConfig(out=str(tmp_path), rotate_rows=150, rows_per_group=64)) as recorder:
+        for ticks in feed.batches(37):
+            recorder.write(ticks)
+            came.append(ticks)
+        listed = StoreFeed(StoreConfig(path=str(tmp_path))).expected_events
+        assert listed is not None
+        assert 800 < listed < 1_100  # readable while it is recorded
+    equal(rows_of(tmp_path), concat(came))
+    feed = StoreFeed(StoreConfig(path=str(tmp_path)))
+    assert (feed.gaps, feed.notes) == ((), feed.trading_notes)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_by_time(tmp_path: Path) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=1_000))
+    ticks = next(feed.batches(2_000))
+    span_s = float(ticks.ts_recv_ns[-1] - ticks.ts_recv_ns[0]) / 1e9
+    with Recorder(feed.instruments, RecordConfig(out=str(tmp_path), rotate_s=span_s / 4)) as recorder:
+        for start in range(0, len(ticks), 10):
+            recorder.write(cut(ticks, start, min(start + 10, len(ticks))))
+    assert 4 * 4 <= recorder.report({}).files <= 6 * 4
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills with SIGKILL")
+def test_killed_at_any_moment_leaves_whole_files_and_goes_on_with_a_gap(tmp_path: Path) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=100_000))
+    whole = concat([ticks for ticks, _ in zip(feed.batches(20_000), range(5), strict=False)])
+    for turn in range(3):
+        folder = tmp_path / str(turn)
+        with subprocess.Popen([sys.executable, "-c", CHILD, str(folder)], stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"recording\n"
+            time.sleep(0.05 + 0.07 * turn)
+            child.send_signal(signal.SIGKILL)
+        found = rows_of(folder)
+        assert 200 <= len(found) < len(whole)
+        equal(found, cut(whole, 0, len(found)))
+    later = cut(whole, len(found) + 3_000, len(found) + 4_000)
+    with Recorder(feed.instruments, RecordConfig(out=str(folder))) as recorder:
+        recorder.write(later)
+    equal(rows_of(folder), concat([cut(whole, 0, len(found)), later]))
+    feed_again = StoreFeed(StoreConfig(path=str(folder)))
+    assert {gap.stream for gap in feed_again.gaps} == {one.stream for one in feed.instruments}
+    assert {gap.reason for gap in feed_again.gaps} == {"nothing was recorded"}
+    assert f"rows are missing in {len(feed.instruments)} places" in feed_again.notes[0]
+    left = {path.name for path in folder.rglob("*") if path.is_file()} - {"_store.json"}
+    assert not [name for name in left if name.endswith(".tmp")]
+
+
+def test_what_came_before_an_error_is_kept_and_gaps_are_told(tmp_path: Path) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=300))
+    ticks = next(feed.batches(500))
+    gap = Gap(feed.instruments[0].stream, *ticks.ts_recv_ns[[5, 9]].tolist(), "trades 7 to 9 are missing")
+
+    def record() -> None:
+        with Recorder(feed.instruments, RecordConfig(out=str(tmp_path))) as recorder:
+            recorder.write(ticks)
+            recorder.note(gap)
+            raise RuntimeError("feed")
+
+    with pytest.raises(RuntimeError, match="feed"):
+        record()
+    equal(rows_of(tmp_path), ticks)
+    assert StoreFeed(StoreConfig(path=str(tmp_path))).gaps == (gap,)
+    others = StoreConfig(path=str(tmp_path), venues=[feed.instruments[1].venue])
+    assert StoreFeed(others).gaps == ()
+
+
+def test_mistakes_are_refused(tmp_path: Path) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=10))
+    with pytest.raises(ConfigError, match=r"add record\.out=DIR"):
+        Recorder(feed.instruments, RecordConfig())
+    with pytest.raises(ConfigError, match=r"record\.rotate_s=0\.0 is out of range"):
+        Recorder(feed.instruments, RecordConfig(out=str(tmp_path), rotate_s=0.0))
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(ConfigError, match="is not empty and no tick store"):
+        Recorder(feed.instruments, RecordConfig(out=str(tmp_path)))

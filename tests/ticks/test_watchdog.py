@@ -1,0 +1,118 @@
+"""When a stream is silent, what stands in for it, and when it is trusted again."""
+
+from __future__ import annotations
+
+from schwabot.ticks.watchdog import Backoff, Chain, Delay, Silence, Source
+
+
+def test_a_stream_with_long_gaps_is_not_called_silent() -> None:
+    quiet = Silence(5.0)
+    for at in range(0, 100, 10):
+        quiet.heard(float(at))
+    assert not quiet.is_silent(90.0 + 39.0)
+    assert quiet.is_silent(90.0 + 41.0)
+
+
+def test_the_longest_gap_is_forgotten_in_time() -> None:
+    quiet = Silence(1.0)
+    quiet.heard(0.0)
+    quiet.heard(10.0)
+    assert quiet.limit_s == 40.0
+    for at in range(1000):
+        quiet.heard(10.0 + 0.01 * at)
+    assert quiet.limit_s == 1.0
+
+
+def test_a_lost_connection_is_no_gap_of_the_stream() -> None:
+    quiet = Silence(1.0)
+    quiet.heard(0.0)
+    quiet.heard(0.1)
+    quiet.restarted(50.0)
+    quiet.heard(60.0)
+    assert quiet.limit_s == 1.0
+
+
+def test_silences_in_vain_have_to_last_longer_each_time() -> None:
+    quiet = Silence(1.0)
+    limits = []
+    for at in range(4):
+        limits.append(quiet.limit_s)
+        quiet.doubt()
+        quiet.restarted(float(at))
+    assert limits == [1.0, 2.0, 4.0, 8.0]
+    quiet.heard(5.0)
+    assert quiet.limit_s == 1.0
+
+
+def test_the_first_message_is_waited_for_unless_silence_may_be_normal() -> None:
+    assert Silence(5.0).is_silent(5.1)
+    seldom = Silence(5.0, needed=2)
+    seldom.heard(1.0)
+    assert not seldom.is_silent(1e6)
+    seldom.heard(2.0)
+    assert seldom.is_silent(7.1)
+
+
+def test_waits_double_and_differ_between_clients() -> None:
+    one, other = Backoff(0.25, 30.0, seed=1), Backoff(0.25, 30.0, seed=2)
+    waits = [one.next_s() for _ in range(20)]
+    assert all(0.125 * 2**n <= wait < 0.25 * 2**n for n, wait in enumerate(waits[:7]))
+    assert all(15.0 <= wait < 30.0 for wait in waits[8:])
+    assert waits[:5] != [other.next_s() for _ in range(5)]
+    one.reset()
+    assert one.next_s() < 0.25
+
+
+def test_delay_counts_from_the_fastest_message() -> None:
+    late = Delay(5.0)
+    for delay_s in (-1.27, -1.2, 3.7):  # the venue's clock is ahead of ours
+        late.heard(delay_s)
+        assert not late.is_behind
+    late.heard(3.8)
+    assert late.is_behind
+    late.restarted()
+    late.heard(3.8)  # our clock was set, say: not behind for ever
+    assert not late.is_behind
+
+
+def test_the_whole_way_down_and_back() -> None:
+    chain = Chain(poll_after_s=2.0, drop_after=2, return_s=3.0, return_polls=2)
+    chain.heard(0.0)
+    chain.lost(1.0, "closed")
+    assert chain.check(2.9) is None
+    assert chain.check(3.0) == (Source.WEBSOCKET, Source.REST, "closed")
+    chain.polled()
+    chain.poll_failed("HTTP 503")
+    assert chain.check(4.0) is None
+    chain.poll_failed("HTTP 503")
+    assert chain.check(5.0) == (Source.REST, Source.DROPPED, "HTTP 503")
+    chain.polled()
+    assert chain.check(6.0) is None
+    chain.polled()
+    switch = chain.check(7.0)
+    assert switch is not None
+    assert switch[:2] == (Source.DROPPED, Source.REST)
+    chain.heard(8.0)
+    assert chain.check(10.9) is None
+    switch = chain.check(11.0)
+    assert switch is not None
+    assert switch[:2] == (Source.REST, Source.WEBSOCKET)
+    assert chain.check(100.0) is None
+
+
+def test_a_websocket_that_flaps_is_not_trusted() -> None:
+    chain = Chain(poll_after_s=0.0, drop_after=1, return_s=3.0)
+    chain.lost(0.0, "closed")
+    assert chain.check(0.0) is not None
+    for at in range(0, 20, 2):
+        chain.heard(float(at))
+        assert chain.check(at + 1.0) is None
+        chain.lost(at + 1.5, "closed again")
+    assert chain.source is Source.REST
+
+
+def test_a_short_break_changes_nothing() -> None:
+    chain = Chain(poll_after_s=2.0, drop_after=1, return_s=3.0)
+    chain.lost(0.0, "closed")
+    chain.heard(1.0)
+    assert chain.check(10.0) is None
