@@ -94,6 +94,7 @@ class CcxtGateway:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(10.0)
             self._loop.close()
+            self.journal.end(self._now_ns())
 
     def send(self, request: Request) -> None:
         """Take a request; it is safe on disk when this returns, and on its way.
