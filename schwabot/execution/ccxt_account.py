@@ -70,7 +70,7 @@ class CcxtAccount:
     """
 
     def __init__(
-        self, venue: str, instruments: Sequence[Instrument], options: Mapping[str, Any], recv_window_ms: int = 5_000,
+        self, venue: str, instruments: Sequence[Instrument], options: Mapping[str, Any], recv_window_ms: int = 3_000,
         timeout_s: float = 5.0,
     ) -> None:  # fmt: skip
         import ccxt

@@ -94,6 +94,7 @@ class CcxtGateway:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(10.0)
             self._loop.close()
+            self.journal.end(self._now_ns())
 
     def send(self, request: Request) -> None:
         """Take a request; it is safe on disk when this returns, and on its way.
@@ -154,8 +155,8 @@ class CcxtGateway:
         self.journal.note(f"{who} accepted what is held: {why}", self._now_ns())
 
     def _halt(self, what: str) -> None:
-        self.journal.note(what, self._now_ns())
         self.gate.escalate(TradingState.HALTED, "gateway", what, self._now_ns())
+        self.journal.note(what, self._now_ns())
 
     def _no_orders(self) -> str | None:
         if self.gate.state is TradingState.HALTED:

@@ -178,7 +178,7 @@ class Journal:
         """Write a request; on the platter when this returns.
 
         Raises:
-            JournalError: its client id is there already.
+            JournalError: its client id is there already, or the disk is full or gone.
         """
         values = (
             request.client_id, self._session, request.number, request.stream, int(request.action), request.side,
@@ -190,6 +190,8 @@ class Journal:
                 self._full.execute(_REQUEST, values)
             except sqlite3.IntegrityError as error:
                 raise JournalError(f"{request.client_id} is in {self.path} already: {error}") from error
+            except sqlite3.OperationalError as error:
+                raise JournalError(f"{self.path} can't be written, so nothing was sent: {error}") from error
 
     def move(
         self, client_id: str, state: OrderState, ts_ns: int, *, venue_id: str | None = None, filled_lots: int = 0,

@@ -155,7 +155,8 @@ class OrderDesk:
                 if trouble.fate is Fate.ABSENT and asked_ns > until_ns:
                     self._learn(lambda tracker, now_ns: tracker.refused(request.client_id, "never arrived", now_ns))
                     return
-            await asyncio.sleep(next(pause))
+            pause_s, left_s = next(pause), (until_ns - self._now_ns()) / SECOND
+            await asyncio.sleep(left_s + 0.01 if 0.0 < left_s < pause_s else pause_s)
 
     async def cancel(self, order: Tracked) -> None:
         """Cancel an order and come back when it is gone."""

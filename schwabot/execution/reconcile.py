@@ -49,7 +49,7 @@ def change(one: Instrument, fill: Fill, item: str) -> Decimal:
         >>> spot = Instrument("binance:BTC/USDT", tick_size=0.01, lot_size=1e-5)
         >>> fill = Fill(spot.stream, "x", "a-0", "1", -1, 2, 5_000_000, True, Decimal("0.001"), "USDT", 0, 0)
         >>> str(change(spot, fill, "BTC")), str(change(spot, fill, "USDT"))
-        ('-0.00002', '0.99900')
+        ('-0.00002', '0.9990000')
     """
     amount = fill.side * fill.lots * step(one.lot_size)
     if not one.is_spot:

@@ -19,6 +19,8 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.market import Kind, Row
 from schwabot.records.order import Action, Ending, Report, Request, Told
 
+_REMEMBERED = 1_000
+
 
 class Inner(Protocol):
     """What is gated."""
@@ -118,7 +120,7 @@ class RiskGateway:
         self._feed_ns: int | None = None
         self._refused: list[Report] = []
         self.said: dict[int, str] = {}
-        """Why requests were refused, by number."""
+        """Why the last requests were refused, by number."""
 
     def adopt(self, stream: str, position: int, entry_ticks: float) -> None:
         """Begin with a position that is there already, see ``VenueBroker.adopt``."""
@@ -149,6 +151,8 @@ class RiskGateway:
         answer = self.gate.check(request, self._view(request, leg, now_ns))
         if isinstance(answer, Refused):
             self.said[request.number] = f"{answer.reason}: {answer.what}"
+            if len(self.said) > _REMEMBERED:
+                del self.said[next(iter(self.said))]
             told, ending = Told.ENDED, Ending.REFUSED
             if request.action is Action.REPLACE:
                 self._refused.append(Report(Told.TOO_LATE, request.number, now_ns, request=request.number))
@@ -202,6 +206,7 @@ class RiskGateway:
         if report.told is Told.TOO_LATE:
             if (change := self._of.pop(report.number, None)) and (order := change[0].open.get(change[1])):
                 order.changed = 0
+            del self._leg[report.number]
             return
         order = leg.open.get(report.number)
         if order is None:
@@ -217,7 +222,10 @@ class RiskGateway:
             leg.open[report.request] = _Open(order.side, report.lots)
             self._of.pop(report.request, None)
         if report.told is Told.REPLACED or report.ending is not None:
-            del leg.open[report.number]
+            del leg.open[report.number], self._leg[report.number]
+        if report.ending is not None and report.request not in (-1, report.number):
+            self._leg.pop(report.request, None)
+            self._of.pop(report.request, None)
 
     def _tell_equity(self, ts_ns: int) -> None:
         self.gate.equity(sum(leg.worth for leg in self._rows), ts_ns)

@@ -82,7 +82,7 @@ class GatewayConfig:
         start_s: longest time that connecting and recovering may take.
     """
 
-    recv_window_ms: int = 5_000
+    recv_window_ms: int = 3_000
     timeout_s: float = 5.0
     order_ttl_s: float = 2.0
     poll_s: float = 1.0

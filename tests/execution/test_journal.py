@@ -139,3 +139,17 @@ def test_what_else_changed_does_not_restart_the_counting(tmp_path: Path) -> None
     with pytest.raises(JournalError, match="has not begun"):
         journal.adjust("binance", "ETH", Decimal(1), 6, "paid in")
     journal.close()
+
+
+def fill_up(journal: Journal) -> None:
+    for number in range(200):
+        journal.intend(asked(number), 2)
+
+
+def test_a_disk_that_is_full(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    journal.begin("a", 1)
+    journal._full.execute(f"PRAGMA max_page_count = {journal._full.execute('PRAGMA page_count').fetchone()[0]}")
+    with pytest.raises(JournalError, match=r"can't be written, so nothing was sent: .*full"):
+        fill_up(journal)
+    journal.close()

@@ -175,11 +175,11 @@ def test_no_order_of_fills_gets_past_a_limit(data: st.DataObject) -> None:
         gated.observe(quote(v), Signals)  # type: ignore[arg-type]
     there: dict[int, tuple[str, int, int]] = {}  # orders at the venue: stream, side, lots
     position = dict.fromkeys(most, 0)
-    number, changing = 0, set()
+    number = 0
     for _ in range(data.draw(st.integers(1, 30))):
         what = data.draw(st.sampled_from(["take", "post", "cancel", "replace", "fill", "end"]))
         stream = data.draw(st.sampled_from(list(most)))
-        own = [n for n, order in there.items() if order[0] == stream and n not in changing]
+        own = [n for n, order in there.items() if order[0] == stream]
         if what in ("take", "post"):
             side, lots = data.draw(st.sampled_from([1, -1])), data.draw(st.integers(1, 6))
             gated.send(asked(number, Action[what.upper()], side, lots, 100, stream=stream))
@@ -220,6 +220,8 @@ def test_no_order_of_fills_gets_past_a_limit(data: st.DataObject) -> None:
         assert sum(abs(lots) for lots in position.values()) <= total
     gated.reports()
     assert {name: gated.position(name) for name in most} == position
+    assert set(there) <= set(gated._leg) <= set(there)
+    assert not gated._of
 
 
 def fills(venue: Venue, there: dict[int, tuple[str, int, int]], position: dict[str, int], of: int, lots: int) -> None:
