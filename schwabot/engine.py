@@ -217,6 +217,7 @@ def run(
             if broker is not None:
                 with span("broker"):
                     broker.finish() if ticks is None else broker.step(ticks, record)
+        if ticks is None or len(ticks) or record.fallbacks:
             with span("meters"):
                 for meter in meters:
                     meter.update(ticks, record)

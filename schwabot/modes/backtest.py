@@ -271,7 +271,7 @@ def _report(
         tables,
         sensitivity,
         parameters,
-        dataclasses.asdict(settings.simulation) | _fees(outcome),
+        _assumed(settings, outcome),
         notes,
         totals["refused"],
     )
@@ -298,6 +298,14 @@ def _round_trips(trades: pa.Table) -> str:
     """How many are closed, and how many are not yet."""
     closed = sum(trades["closed"].to_pylist())
     return f"{closed:,}" + (f" (and {trades.num_rows - closed:,} open)" if trades.num_rows > closed else "")
+
+
+def _assumed(settings: RunConfig, outcome: Outcome) -> dict[str, Any]:
+    """Settings of the simulated exchange as they were in force: latencies may have been measured."""
+    rules, said = outcome.rules, dataclasses.asdict(settings.simulation)
+    for name, way_ns in (("entry_ms", rules.entry_ns), ("response_ms", rules.response_ns)):
+        said[name] = ", ".join(f"{1e-6 * one:.4g}" for one in way_ns[0])
+    return said | _fees(outcome)
 
 
 def _fees(outcome: Outcome) -> dict[str, str]:

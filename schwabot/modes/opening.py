@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from schwabot.compose import mask_secrets
 from schwabot.config import (
     LIVE,
+    MODES,
     CaptureSource,
     CcxtSource,
     RunConfig,
@@ -93,7 +94,7 @@ def _feed(settings: RunConfig) -> Feed:
 def _live_feed(settings: RunConfig, source: CcxtSource) -> Feed:
     if settings.mode not in LIVE:
         raise ConfigError(
-            f"source=ccxt is live, and mode={settings.mode} reads what was recorded: use mode={either(LIVE)}"
+            f"source=ccxt is live, and mode={settings.mode} reads what was recorded: use mode={either([one for one in LIVE if one in MODES])}"
         )
     from schwabot.ticks.ccxt_feed import CcxtFeed
 

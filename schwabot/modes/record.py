@@ -5,11 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schwabot.config import CcxtSource, RunConfig
 from schwabot.errors import ConfigError
 from schwabot.modes.opening import open_feed, say, write_config
+
+if TYPE_CHECKING:
+    from schwabot.sinks.progress import Progress
+    from schwabot.ticks.ccxt_feed import CcxtFeed
+    from schwabot.ticks.recorder import Recorder
 
 
 def record(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
@@ -46,10 +51,8 @@ def record(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
             with progress, stop, recorder:
                 for ticks in watched.batches(settings.batch_events):
                     recorder.write(ticks)
-                    for event in feed.take_events():
-                        switches += 1
-                        recorder.tell(event)
-                        progress.note(f"{event.component}: {event.before} to {event.after}: {event.reason}")
+                    switches += _tell(feed, recorder, progress)
+                switches += _tell(feed, recorder, progress)
         except BaseException as error:
             state = {"error": str(error) or type(error).__name__}
             raise
@@ -78,3 +81,12 @@ def record(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         sys.stdout.write(f"{report.rows:,} rows of {len(report.streams)} streams in {size}: {report.root}\n")
         sys.stdout.write(f"files: {run_dir}\n")
     return summary
+
+
+def _tell(feed: CcxtFeed, recorder: Recorder, progress: Progress) -> int:
+    """Hand on what happened to the feed; gives how much."""
+    told = feed.take_events()
+    for event in told:
+        recorder.tell(event)
+        progress.note(f"{event.component}: {event.before} to {event.after}: {event.reason}")
+    return len(told)

@@ -30,6 +30,9 @@ from schwabot.sinks.tables import (
 
 ROWS_PER_GROUP = 65_536
 
+MERGED = 64
+"""Tables that wait are made into one at a time."""
+
 
 class GrowingTable:
     """A Parquet file that is written row group by row group; the groups do not depend on the batches.
@@ -55,6 +58,8 @@ class GrowingTable:
             return
         self._pending.append(table)
         self._pending_rows += table.num_rows
+        if len(self._pending) % MERGED == 0:  # many tables of a few rows each take a hundred times their rows' memory
+            self._pending[-MERGED:] = [pa.concat_tables(self._pending[-MERGED:]).combine_chunks()]
         if self._pending_rows >= self._rows_per_group:
             self._flush(self._pending_rows // self._rows_per_group * self._rows_per_group)
 

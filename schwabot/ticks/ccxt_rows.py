@@ -25,6 +25,13 @@ REMEMBERED = 5_000
 MOST_MISSING = 100_000
 
 
+MAKER_SIDED = ("coinbase", "coinbaseadvanced")
+"""Venues whose trades name the side of the order that rested, which ccxt hands on: the aggressor was the other one.
+
+Coinbase, Advanced Trade API, market trades channel.
+"""
+
+
 class Receipt:
     """When a message was received: the machine's clock, forced to run forward, one stamp for every row of the process.
 
@@ -270,6 +277,8 @@ class StreamRows:
         if late:
             self.counts.backfilled += 1
         side = {"buy": 1, "sell": -1}.get(trade.get("side") or "", 0)
+        if self.instrument.venue in MAKER_SIDED:
+            side = -side
         return self._row(Kind.TRADE, event_ns, emit_ns, 0, 0, 0, 0, price, lots, side)
 
     def _since_ns(self, late: bool) -> int:

@@ -109,5 +109,5 @@ class LiveQueue:
 
     @property
     def ended(self) -> bool:
-        """Whether the writer ended and everything was taken."""
-        return self._ended and not self._waiting
+        """Whether the writer ended and everything was taken; a failure is taken by one more ``take``, which raises."""
+        return self._ended and not self._waiting and self._failure is None

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from schwabot.errors import ConfigError
 from schwabot.records.audit import FallbackEvent
 from schwabot.records.instrument import Instrument
@@ -84,7 +86,8 @@ class Recorder:
         self._rows = 0
         self._began_ns: int | None = None
         self._streams = {one.stream for one in instruments}
-        self._away: dict[str, FallbackEvent] = {}  # lines that left their websocket
+        self._away: dict[str, tuple[FallbackEvent, int]] = {}  # lines that left their websocket, and their last row
+        self._last_ns: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -97,8 +100,9 @@ class Recorder:
     def close(self) -> None:
         """Keep what came, also when the recording ends by an error."""
         now_ns = time.time_ns()
-        for left in self._away.values():
-            self.note(Gap(_stream_of(left), left.ts_ns, max(now_ns, left.ts_ns), _reason_of(left)))
+        for left, first_ns in self._away.values():
+            self.note(Gap(_stream_of(left), first_ns, max(now_ns, first_ns), _reason_of(left)))
+        self._away.clear()
         self._writer.checkpoint()
 
     def write(self, ticks: Ticks) -> None:
@@ -111,6 +115,9 @@ class Recorder:
                 self._began_ns = int(ticks.ts_recv_ns[0])
             self._writer.write(ticks)
             self._rows += len(ticks)
+            for v in np.unique(ticks.stream).tolist():
+                last = np.flatnonzero(ticks.stream == v)[-1]
+                self._last_ns[ticks.instruments[v].stream] = int(ticks.ts_recv_ns[last])
         elif self._began_ns is None:
             return
         else:
@@ -127,9 +134,10 @@ class Recorder:
         if event.after == "gapped":
             self.note(Gap(stream, event.ts_ns, event.ts_ns, event.reason))
         elif event.before == "websocket":
-            self._away[event.component] = event
-        elif event.after == "websocket" and (left := self._away.pop(event.component, None)):
-            self.note(Gap(stream, left.ts_ns, event.ts_ns, _reason_of(left)))
+            self._away[event.component] = event, self._last_ns.get(stream, event.ts_ns)
+        elif event.after == "websocket" and (away := self._away.pop(event.component, None)):
+            left, first_ns = away
+            self.note(Gap(stream, first_ns, max(event.ts_ns, first_ns), _reason_of(left)))
 
     def note(self, gap: Gap) -> None:
         """Rows of a stream were lost; the store says so from the next rotation on."""
@@ -153,8 +161,8 @@ class Recorder:
 
 
 def _stream_of(event: FallbackEvent) -> str:
-    """Its component is ``venue:symbol``, perhaps followed by a word for what of it."""
-    return event.component.partition(" ")[0]
+    """Its component is ``feed.venue:symbol.quotes`` or ``.trades``."""
+    return event.component.removeprefix("feed.").rpartition(".")[0]
 
 
 def _reason_of(left: FallbackEvent) -> str:

@@ -35,6 +35,8 @@ from schwabot.ticks.store_format import (
 )
 
 MODES = ("new", "overwrite", "append")
+MERGED = 64
+"""Batches that wait are made into one at a time."""
 COMPRESSIONS = ("zstd", "lz4", "snappy", "none")
 
 
@@ -265,6 +267,8 @@ class _StreamPart:
         self.last_ns = int(ticks.ts_recv_ns[-1])
         self._held.append(ticks)
         self._held_rows += len(ticks)
+        if len(self._held) % MERGED == 0:  # many batches of a row each take ten times their rows' memory
+            self._held[-MERGED:] = [concat(self._held[-MERGED:])]
         while self._held_rows >= self.store.rows_per_group:
             self._write_group(self.store.rows_per_group)
 

@@ -71,5 +71,6 @@ def test_a_failure_comes_after_the_rows_before_it() -> None:
     queue.end(OSError("gone"))
     assert not queue.ended
     assert queue.take(5, 5.0) == [row(1)]
+    assert not queue.ended  # who goes on until it is would never hear of it
     with pytest.raises(OSError, match="gone"):
         queue.take(5, 5.0)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from schwabot.errors import ConfigError
+from schwabot.records.audit import FallbackEvent
 from schwabot.records.market import Gap, Ticks
 from schwabot.ticks.merge import concat, cut
 from schwabot.ticks.recorder import RecordConfig, Recorder
@@ -125,3 +126,24 @@ def test_mistakes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(ConfigError, match="is not empty and no tick store"):
         Recorder(feed.instruments, RecordConfig(out=str(tmp_path)))
+
+
+def test_what_a_live_feed_tells_becomes_gaps(tmp_path: Path) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=300))
+    ticks = next(feed.batches(500))
+    stream, line = feed.instruments[1].stream, f"feed.{feed.instruments[1].stream}.quotes"
+    last_ns = int(ticks.ts_recv_ns[ticks.stream == 1][-1])
+    with Recorder(feed.instruments, RecordConfig(out=str(tmp_path))) as recorder:
+        recorder.write(ticks)
+        recorder.tell(FallbackEvent(last_ns + 800, line, "websocket", "rest", "closed"))
+        recorder.tell(FallbackEvent(last_ns + 900, line, "rest", "websocket", "well again"))
+        recorder.tell(FallbackEvent(last_ns + 950, line, "whole", "gapped", "3 trades were lost"))
+        recorder.tell(FallbackEvent(last_ns + 990, "device", "cuda:0", "cpu", "lost"))
+        recorder.tell(FallbackEvent(last_ns + 999, line, "websocket", "rest", "closed"))
+        recorder.close()
+        recorder.close()
+    gaps = StoreFeed(StoreConfig(path=str(tmp_path))).gaps
+    assert [(gap.stream, gap.first_ns - last_ns) for gap in gaps] == [(stream, 0), (stream, 950), (stream, 0)]
+    assert gaps[0].last_ns == last_ns + 900
+    assert gaps[2].last_ns > last_ns
+    assert "rest in place of the websocket: closed" in gaps[0].reason

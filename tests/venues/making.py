@@ -26,7 +26,7 @@ USDM = Instrument("binanceusdm:BTC/USDT:USDT", 0.1, 0.001, maker_fee_bp=2.0, tak
 COINM = Instrument(
     "binancecoinm:BTC/USD:BTC", 0.1, 1.0, contract_value=100.0, inverse=True, maker_fee_bp=2.0, taker_fee_bp=5.0
 )
-KEYS = {"apiKey": "loopback", "secret": "loopback"}
+KEYS = {"apiKey": "loopback", "secret": "loopback"}  # pragma: allowlist secret
 
 
 class Driven:

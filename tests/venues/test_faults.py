@@ -120,7 +120,7 @@ def test_an_order_is_taken_and_its_answer_lost(exchange: LoopbackExchange) -> No
     order = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.001",
              "price": "50000", "newClientOrderId": "lost"}  # fmt: skip
     with pytest.raises(OSError, match=r"closed|reset"):
-        ask(exchange, "POST", "/api/v3/order", order, secret="loopback")
+        ask(exchange, "POST", "/api/v3/order", order, secret="loopback")  # pragma: allowlist secret
     name = {"symbol": "BTCUSDT", "origClientOrderId": "lost"}
     assert ask(exchange, "GET", "/api/v3/order", name, secret="loopback")[1]["status"] == "NEW"
 

@@ -88,7 +88,7 @@ class Faults:
             raise ConfigError(f"a fault needs its kind, one of {', '.join(KINDS)}; and numbers ({error})") from None
         number = next(self._ids)
         self._active[number] = fault
-        self._draws[number] = random.Random(fault.seed)
+        self._draws[number] = random.Random(fault.seed)  # nosec B311
         self._since[number] = time.monotonic()
         self._seen[number] = 0
         self._note()
