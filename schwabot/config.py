@@ -263,8 +263,10 @@ class RunConfig:
             raise ConfigError(f"cluster={self.cluster.kind} does nothing in mode={self.mode}: add mode=sweep")
         if self.profile and self.mode not in PROFILED:
             raise ConfigError(f"profile=true does nothing in mode={self.mode}: it traces mode={either(PROFILED)}")
-        if self.mode == "convert" and self.device.kind == "cuda" and self.device.required:
-            raise ConfigError("device.required=true: nothing of mode=convert runs on a GPU, leave +device=cuda out")
+        if self.mode in ("convert", "record") and self.device.kind == "cuda" and self.device.required:
+            raise ConfigError(
+                f"device.required=true: nothing of mode={self.mode} runs on a GPU, leave +device=cuda out"
+            )
         if self.profile and self.cluster.kind == "ray":
             raise ConfigError(f"profile=true sees this process alone: leave cluster={self.cluster.kind} out")
         if self.reload is not None and self.mode not in RELOADING:

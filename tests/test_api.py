@@ -225,7 +225,7 @@ def test_settings_reach_the_graph() -> None:
         ({"tau_phase_s": -1}, "out of range"),
         ({"estimator": "mean"}, "weighted, kalman"),
         ({"skill": {"horizon_ms": [1]}}, "did you mean horizons_ms"),
-        ({"device": "gpu"}, "auto, cpu, cuda"),
+        ({"device": "gpu"}, "auto, cpu or cuda"),
     ],
 )
 def test_wrong_settings_are_refused(given: dict[str, object], said: str) -> None:

@@ -39,7 +39,8 @@ def record(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
         )
     feed = open_feed(settings)
     assert isinstance(feed, CcxtFeed)
-    notes = say([f"note: {note}" for note in feed.notes])
+    unused = ["note: running on the CPU: nothing of mode=record runs on a GPU"] * (settings.device.kind == "cuda")
+    notes = say(unused + [f"note: {note}" for note in feed.notes])
     state: dict[str, Any] = {}
     progress, stop = Progress(enabled=settings.sinks.progress, label="record"), engine.StopRequest()
     watched = engine.WatchedFeed(feed, progress, stop)
