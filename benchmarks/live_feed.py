@@ -119,6 +119,6 @@ def measured(feed: CcxtFeed, port: int, seconds: float) -> Finding:
         [
             f"{spent_s:.0f} s, {len(STREAMS)} streams; the exchange is another process on the same machine.",
             "The rest of the CPU time is aiohttp, the parsing of JSON and the reader.",
-            "Times inside the handler include waiting for the interpreter's lock.",
+            "Lag does not see what waits in a socket; the loop's lag does, and is that of a busy machine here.",
         ],
     )  # fmt: skip

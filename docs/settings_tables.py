@@ -84,7 +84,7 @@ def tables() -> str:
         for name in SOURCES:
             config[name] = OmegaConf.to_container(compose("config", overrides=[f"source={name}"]))
     base: Any = config["synthetic"]
-    top = {name: base[name] for name in ("mode", "checkpoint", "batch_events", "profile")}
+    top = {name: base[name] for name in ("mode", "checkpoint", "batch_events", "profile", "reload")}
     said = meanings(RunConfig)
     lines = ["### The run", "", "| setting | default | meaning |", "|---|---|---|"]
     lines += [f"| `{name}` | {shown(value)} | {said[name]} |" for name, value in top.items()] + [""]
@@ -104,6 +104,7 @@ def tables() -> str:
         ("latency", "Venue clocks"),
         ("skill", "Skill"),
         ("sinks", "Sinks"),
+        ("notify", "Alerts"),
         ("convert", "Convert"),
         ("leadlag", "Lead-lag"),
         ("fit", "Fit"),

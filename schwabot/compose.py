@@ -22,11 +22,11 @@ from omegaconf.errors import (
 
 from schwabot.config import FEES, GROUPS, SOURCES, InstrumentConfig, RunConfig, either
 from schwabot.errors import ConfigError, closest
+from schwabot.secrets import MASK, refuse_secret, scrub
 from schwabot.signals.settings import PolicyConfig
 from schwabot.training.fit_settings import FitConfig
 
 SECRET = re.compile(r"key|secret|passw|token", re.IGNORECASE)
-MASK = "***"
 STATE_FEES = f"; state {' and '.join(FEES)} in bp of the notional (10 is 0.1 %), 0 only where the venue charges nothing"
 _UNREADABLE = re.compile("LexerNoViableAlt|token recognition error|no viable alternative|(extraneous|mismatched) input")
 
@@ -70,6 +70,8 @@ def _refuse_extra(node: DictConfig, where: str = "") -> None:
     known = [one.name for one in fields(schema)] if schema is not None and is_dataclass(schema) else None
     for key in map(str, node):
         name = f"{where}{key}"
+        if known is None or key not in known:
+            refuse_secret(name)
         if known is not None and key not in known:
             raise _no_such_setting(name, key, known, node._get_root())
         child = node._get_node(key)
@@ -90,7 +92,7 @@ def _check(node: object) -> None:
 
 
 def mask_secrets(tree: Any) -> Any:
-    """Copy of nested dicts and lists in which what sits under a secret's name is hidden.
+    """Copy of nested dicts and lists in which every known secret, and what sits under a secret's name, is hidden.
 
     Example:
         >>> mask_secrets({"api_key": "k", "venue": {"Password": "p", "name": "x"}, "token": None})
@@ -103,7 +105,7 @@ def mask_secrets(tree: Any) -> Any:
         }
     if isinstance(tree, list | tuple):
         return [mask_secrets(value) for value in tree]
-    return tree
+    return scrub(tree) if isinstance(tree, str) else tree
 
 
 def normalise_arguments(arguments: Iterable[str]) -> list[str]:

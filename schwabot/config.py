@@ -21,6 +21,7 @@ from schwabot.records.instrument import Instrument
 from schwabot.signals.settings import PolicyConfig
 from schwabot.simulation.settings import SimulationConfig
 from schwabot.simulation.sweep.settings import SweepConfig
+from schwabot.sinks.notify_settings import NotifyConfig
 from schwabot.sinks.settings import SinksConfig
 from schwabot.tensors.device import DeviceConfig
 from schwabot.ticks.ccxt_settings import CcxtConfig
@@ -36,12 +37,14 @@ from schwabot.training.skill_settings import SkillConfig
 
 MODES = ("replay", "convert", "leadlag", "fit", "backtest", "sweep", "record", "paper")
 TRADING = ("backtest", "sweep", "paper")
+RELOADING = ("replay", "paper")
 PROFILED = ("replay", "backtest", "sweep")
 LIVE = ("record", "paper", "live")
 DEFAULT_POLICY = "threshold"
 PLANNED_MODES = ("live", "serve")
 GROUPS = (
-    "source", "instruments", "sinks", "leadlag", "fit", "policy", "simulation", "sweep", "cluster", "experiment",
+    "source", "instruments", "sinks", "notify", "leadlag", "fit", "policy", "simulation", "sweep", "cluster",
+    "experiment",
     "modules/tensor_harness", "modules/ghost_bridge", "modules/hash_registry", "modules/phantom_lag",
     "modules/voltage_lanes",
 )  # fmt: skip
@@ -211,12 +214,14 @@ class RunConfig:
         record: mode=record: where to.
         live: how long a live run lasts, and which exchanges it meets.
         checkpoint: a forecast that mode=fit trained, as a file; every mode that runs the graph serves it.
+        reload: a file of settings that is taken again whenever it changes while the run goes on.
     """
 
     mode: str = "replay"
     checkpoint: str | None = None
     batch_events: int = 65_536
     profile: bool = False
+    reload: str | None = None
     source: Any = MISSING
     device: DeviceConfig = field(default_factory=DeviceConfig)
     modules: ModulesConfig = field(default_factory=ModulesConfig)
@@ -225,6 +230,7 @@ class RunConfig:
     skill: SkillConfig = field(default_factory=SkillConfig)
     leadlag: LeadLagConfig = field(default_factory=LeadLagConfig)
     sinks: SinksConfig = field(default_factory=SinksConfig)
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
     convert: ConvertConfig = field(default_factory=ConvertConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
@@ -259,6 +265,10 @@ class RunConfig:
             raise ConfigError(f"profile=true does nothing in mode={self.mode}: it traces mode={either(PROFILED)}")
         if self.profile and self.cluster.kind == "ray":
             raise ConfigError(f"profile=true sees this process alone: leave cluster={self.cluster.kind} out")
+        if self.reload is not None and self.mode not in RELOADING:
+            raise ConfigError(
+                f"reload={self.reload} does nothing in mode={self.mode}: it is for mode={either(RELOADING)}"
+            )
         if self.checkpoint is not None and not self.checkpoint.strip():
             raise ConfigError("checkpoint= is empty: name a file that mode=fit wrote, or leave it out")
         if self.checkpoint and self.mode in ("convert", "fit", "leadlag", "record"):

@@ -11,6 +11,7 @@
     ├── JournalError (RuntimeError)          a journal of orders that can't be used
     ├── StateError (ValueError)              saved state that does not fit the graph it is given to, or a graph in use
     ├── FitError (ValueError)                data that can't tell what was to be fitted
+    ├── SendError (RuntimeError)             a messenger that did not take an alert
     └── DataError (ValueError)               bad input; says file and line
         ├── CorruptFileError                 a file that ends early or does not unpack
         ├── EmptyFileError                   a file without a single row
@@ -92,6 +93,10 @@ class StateError(SchwabotError, ValueError):
 
 class FitError(SchwabotError, ValueError):
     """The data can't tell what was to be fitted: too little of it, or nothing in it moves."""
+
+
+class SendError(SchwabotError, RuntimeError):
+    """A messenger did not take an alert that had to arrive."""
 
 
 class DataError(SchwabotError, ValueError):

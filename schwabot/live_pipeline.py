@@ -80,15 +80,16 @@ class LivePipeline(Pipeline):
         return self._record(GraphOutput(signals, *live.take()), ticks, ts_venue_ns, is_row)
 
     def _bound(self) -> LiveStep:
-        """The step, bound to the state there is now: ``load`` brings another."""
-        if self._live is None or self._live.state is not self._graph_state:
+        """The step, bound to the state and the graph there are now: ``load`` and ``retune`` bring others."""
+        live = self._live
+        if live is None or live.state is not self._graph_state or live.graph is not self.graph:
             self._live = live = LiveStep(self.graph, self._graph_state)
             answer = live.answer
             self._one = _columns(
                 answer.wide[:, None], answer.small[:, None], answer.forecasts.T[None],
                 [np.zeros(1, _kind(name)) for name in _NUMBERS],
             )  # fmt: skip
-        return self._live
+        return live
 
 
 def _kind(name: str) -> type:

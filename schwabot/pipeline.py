@@ -82,13 +82,9 @@ class Pipeline:
         self.instruments = tuple(instruments)
         self.device = torch.device(device)
         self.clock = VenueClock(self.instruments, clock or VenueClockConfig())
-        self.graph = Graph(
-            self.instruments,
-            modules,
-            [i.stream for i in self.instruments if i.trades_only],
-            head,
-            own_features(head.own, self.instruments) if head else None,
-        )
+        self._head = head
+        self._own = own_features(head.own, self.instruments) if head else None
+        self.graph = self._graph_of(modules)
         self._batches = 0
         self._events = 0
         self._watch = _Watch(self.instruments)
@@ -99,6 +95,26 @@ class Pipeline:
             self._go_on_from(state)
         if self.device.type != "cpu":
             self.run_on(DeviceGraph(self.graph, self.device, self._graph_state))
+
+    def _graph_of(self, modules: ModulesConfig | None) -> Graph:
+        trades_only = [one.stream for one in self.instruments if one.trades_only]
+        return Graph(self.instruments, modules, trades_only, self._head, self._own)
+
+    def retune(self, modules: ModulesConfig) -> None:
+        """Other settings from the next event on; what is remembered stays, and so does what was said.
+
+        Args:
+            modules: settings; those that give a meaning to what is remembered can't change.
+
+        Raises:
+            ConfigError: a setting is out of range.
+            StateError: what is remembered means something else under these settings; nothing is changed.
+        """
+        graph, memory = self._graph_of(modules), self._memory
+        graph.check_state(memory)
+        self.graph = graph
+        if self._on_device is not None:
+            self._on_device = self._on_device.restarted(memory, graph)
 
     def run_on(self, device: DeviceGraph) -> None:
         """Let a device answer from the next event on."""

@@ -25,7 +25,9 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from schwabot.compose import explain, normalise_arguments, to_settings
 from schwabot.config import conf_dir, register
 from schwabot.errors import ConfigError, SchwabotError
+from schwabot.modes.notifying import check_notify, send_test, told
 from schwabot.run_folder import RESULTS
+from schwabot.secrets import guard_process, learn_environment, refuse_secret, scrub
 from schwabot.sinks.heartbeat import beat
 
 if TYPE_CHECKING:
@@ -47,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     given = sys.argv[1:] if arguments is None else arguments
     _started_s[:] = [time.perf_counter()]
+    learn_environment()
+    if arguments is None:
+        guard_process()
     beat()
     try:
         if "--version" in given:
@@ -73,10 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _check_names(arguments: Sequence[str]) -> None:
-    """Refuse a folder without a name, which Hydra takes for the working directory; it would write there at once."""
+    """Refuse a secret, and a folder without a name: Hydra takes it for the working directory and writes there."""
     for argument in arguments:
         name, is_set, value = argument.partition("=")
-        name = name.lstrip("+")
+        name = name.lstrip("+~")
+        try:
+            refuse_secret(name)
+        except ConfigError as refused:
+            _fail(refused, refused)
         if is_set and name in ("hydra.run.dir", "hydra.sweep.dir") and not value.strip(" \"'"):
             _fail(
                 error := ConfigError(f"{name} is empty; say {name}=DIR, or leave it out for outputs/<date>/<time>"),
@@ -107,8 +116,14 @@ def _compose(config: DictConfig) -> None:
     try:
         settings = to_settings(config)
         _check_folder(run_dir)
+        check_notify(settings)
+        if settings.notify.test:
+            with suppress(OSError):
+                run_dir.rmdir()  # as it writes no files
+            send_test(settings)
+            return
         mode = getattr(import_module(f"schwabot.modes.{settings.mode}"), settings.mode)
-        summary = mode(settings, run_dir, started_s)
+        summary = told(settings, lambda: mode(settings, run_dir, started_s))
     except SchwabotError as error:
         with suppress(OSError):
             run_dir.rmdir()  # goes only if it is empty
@@ -157,7 +172,7 @@ def _fail(said: SchwabotError, error: Exception) -> NoReturn:
     """End with one line instead of a traceback. An exit, because Hydra reports exceptions that leave a job."""
     if os.environ.get("SCHWABOT_TRACEBACK") == "1":
         raise error
-    sys.stderr.write(f"error: {said}\n")
+    sys.stderr.write(f"error: {scrub(str(said))}\n")
     raise SystemExit(2 if isinstance(said, ConfigError) else 1)
 
 

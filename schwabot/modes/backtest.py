@@ -28,6 +28,7 @@ from schwabot.simulation.report_backtest import backtest_sections
 from schwabot.simulation.totals import account_currency, funding_note, run_totals, short_spot_note
 from schwabot.sinks.gpu_telemetry import watch_gpu
 from schwabot.sinks.narrow import print_narrow, short_number
+from schwabot.sinks.notes import SAID
 from schwabot.sinks.progress import Progress
 from schwabot.training.heads import fitted_note
 from schwabot.training.meters import CompileEntry, meters_of, skill_meter
@@ -135,7 +136,7 @@ def write_results(
         notes += [f"note: {one}" for one in [fitted_note(desk.head, first_ns, last_ns)] if one]
     notes += _notes(outcome, summary[entry]) + _unstamped(broker)
     for one in notes[len(desk.notes) :]:
-        if not one.startswith("warning"):  # said when it came
+        if not one.startswith(SAID):
             sys.stderr.write(f"{one}\n")
     curve = equity_curve(outcome)
     tables = {"fills": fills_table(outcome), "shortfall": orders_table(outcome), "trades": trades_table(outcome)}

@@ -26,6 +26,7 @@ from schwabot.config import (
 )
 from schwabot.errors import ConfigError, DataError, closest
 from schwabot.run_folder import remove_results
+from schwabot.secrets import scrub
 from schwabot.tensors.profiling import TRACE, Trace
 
 if TYPE_CHECKING:
@@ -201,9 +202,9 @@ def notes_of(feed: Feed, reason: str | None = None) -> list[str]:
 
 
 def say(notes: list[str]) -> list[str]:
-    """Write each note to stderr; gives them back."""
+    """Write each note to stderr, secrets blanked; gives them back."""
     for note in notes:
-        sys.stderr.write(f"{note}\n")
+        sys.stderr.write(f"{scrub(note)}\n")
     return notes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from schwabot.errors import ConfigError
 from schwabot.execution.simulated import SimulatedBroker
 from schwabot.live_pipeline import LivePipeline
 from schwabot.modes.backtest import BacktestEntry, write_results
+from schwabot.modes.hot_reload import open_reload, put_into_alerts, put_into_graph
 from schwabot.modes.opening import compile_by, open_feed, say, while_compiling
 from schwabot.modes.replay import sinks_of
 from schwabot.modes.trading import Desk, open_desk, open_policy
@@ -87,6 +89,7 @@ def paper(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
         raise ConfigError("mode=paper trades on what is live: add source=ccxt; mode=backtest takes what was recorded")
     if settings.device.kind == "cuda" and settings.device.required:
         raise ConfigError("device.required=true: mode=paper answers every event at once, which the CPU does sooner")
+    changes = open_reload(settings)
     policy, policy_s = while_compiling(lambda: open_policy(settings))
     feed = open_feed(settings)
     assert isinstance(feed, CcxtFeed)
@@ -109,6 +112,8 @@ def paper(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
         if recorder is not None:
             meters.append(RecorderEntry(recorder))
         progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
+        sinks = sinks_of(settings, progress, GpuTelemetry(None))
+        changes.put_into(partial(put_into_graph, desk), partial(put_into_alerts, sinks))
         try:
             summary = engine.run(
                 feed,
@@ -116,12 +121,13 @@ def paper(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
                 desk.header(settings, run_dir),
                 clock=LiveClock(),
                 broker=AtOnce(broker, settings.live.keep_rows),
-                sinks=sinks_of(settings, progress, GpuTelemetry(None)),
+                sinks=sinks,
                 meters=meters,
                 reference=desk.reference,
                 batch_events=settings.batch_events,
                 progress=progress,
                 started_s=started_s,
+                changes=changes.take,
             )
         finally:
             if recorder is not None:

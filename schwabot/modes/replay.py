@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,25 +23,30 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     """
     from schwabot import engine
     from schwabot.clock import ReplayClock
+    from schwabot.modes.hot_reload import open_reload, put_into_alerts, put_into_graph
     from schwabot.modes.opened_graph import open_graph
     from schwabot.modes.opening import trace_of
     from schwabot.sinks.gpu_telemetry import watch_gpu
+    from schwabot.sinks.notes import SAID
     from schwabot.sinks.progress import Progress
     from schwabot.training.meters import CompileEntry, meters_of, skill_meter
 
     opened = open_graph(settings)
     feed, pipeline, head = opened.feed, opened.pipeline, opened.head
+    changes = open_reload(settings)
     header = opened.header(settings, run_dir)
     compile_s = opened.compile()
     skill = skill_meter(feed.instruments, settings.skill, head, rates=pipeline.rates)
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
     with watch_gpu(header.device) as gpu:
+        sinks = sinks_of(settings, progress, gpu)
+        changes.put_into(partial(put_into_graph, opened), partial(put_into_alerts, sinks))
         summary = engine.run(
             feed,
             pipeline,
             header,
             clock=ReplayClock(),
-            sinks=sinks_of(settings, progress, gpu),
+            sinks=sinks,
             meters=[
                 *meters_of(feed, skill, opened.modules.phantom_lag, pipeline.clock_summary, head, pipeline.rates),
                 CompileEntry(compile_s),
@@ -52,9 +58,10 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
             started_s=started_s,
             trace=trace_of(settings, run_dir, header.device),
             device_required=settings.device.required,
+            changes=changes.take,
         )
     for note in summary["notes"][len(opened.notes) :]:
-        if not note.startswith("warning"):  # said when it came
+        if not note.startswith(SAID):
             sys.stderr.write(f"{note}\n")
     if "skill_note" in summary:
         sys.stderr.write(f"note: {summary['skill_note']}\n")
@@ -63,6 +70,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
 
 def sinks_of(settings: RunConfig, progress: Progress, gpu: GpuTelemetry) -> list[Sink]:
     """What a run through the graph writes and shows."""
+    from schwabot.modes.notifying import notify_sink
     from schwabot.sinks.console import ConsoleSink
     from schwabot.sinks.lag_figure import LagFigureSink
     from schwabot.sinks.parquet import ParquetSink
@@ -80,4 +88,6 @@ def sinks_of(settings: RunConfig, progress: Progress, gpu: GpuTelemetry) -> list
         sinks.append(LagFigureSink())
     if wanted.console:
         sinks.append(ConsoleSink())
+    if settings.notify.to:
+        sinks.append(notify_sink(settings, progress.note))
     return sinks

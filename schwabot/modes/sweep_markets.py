@@ -31,6 +31,7 @@ from schwabot.simulation.sweep.search import random
 from schwabot.simulation.sweep.shards import MarketFacts, Resident, cut, cut_market, edges_of, params_of, rules_of
 from schwabot.simulation.sweep.table import Leg
 from schwabot.simulation.totals import funding_note
+from schwabot.sinks.notes import lost_note, required_note
 from schwabot.sinks.progress import Progress
 from schwabot.ticks.base import Feed
 
@@ -281,8 +282,8 @@ class Markets:
                 recorder.step(ticks, record)
                 for lost in (one for one in record.fallbacks if one.component == "device"):
                     if settings.device.required:
-                        raise DeviceError(engine.required_note(lost))
-                    self._warn(engine.lost_note(lost))
+                        raise DeviceError(required_note(lost))
+                    self._warn(lost_note(lost))
         desk.pipeline.finish()
         recorder.finish()
         if self._stop.wanted:

@@ -159,10 +159,10 @@ class DeviceGraph:
             state[f"{op}.head"][0] = handed
         return {name: state[name] if name in state else self._beside[name] for name in self.graph.initial_state()}
 
-    def restarted(self, state: State) -> DeviceGraph:
-        """The same device, going on from another state."""
+    def restarted(self, state: State, graph: Graph | None = None) -> DeviceGraph:
+        """The same device, going on from another state, with another graph if one is given."""
         return DeviceGraph(
-            self.graph,
+            graph or self.graph,
             self.device,
             state,
             edge=self._edge,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from schwabot.records.alert import Alert
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int8, Int32, Int64
 
@@ -211,6 +212,22 @@ class FallbackEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class SettingsEvent:
+    """Settings changed while running, or a change was refused.
+
+    Attributes:
+        ts_ns: when, on the run's clock: in a replay the receive time of the last event that the old values were for, 0
+            before the first.
+        changes: name, value before, value after.
+        refused: why nothing was changed; empty when it was.
+    """
+
+    ts_ns: int
+    changes: tuple[tuple[str, str, str], ...]
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StepRecord:
     """One batch through the graph.
 
@@ -231,6 +248,8 @@ class StepRecord:
         decisions, arbitrage, drift_events, fallbacks: what happened in this batch.
         depth_rows: order book updates in this batch (they make no row).
         memory: what the registry remembers as of the last event; only in the record that ends a run.
+        alerts: what a person should hear of, beside ``fallbacks`` and ``settings``.
+        settings: changes of settings before this batch.
     """
 
     batch: int
@@ -255,3 +274,5 @@ class StepRecord:
     depth_rows: int = 0
     memory: MemoryColumns | None = None
     horizons_ms: tuple[float, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    settings: tuple[SettingsEvent, ...] = ()

@@ -12,6 +12,7 @@ import numpy as np
 import orjson
 
 from schwabot.records.audit import StepRecord
+from schwabot.secrets import scrub
 from schwabot.sinks.base import RunHeader
 
 
@@ -31,8 +32,8 @@ class SummarySink:
 
 
 def write_json(path: Path, tree: Mapping[str, Any]) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    text = orjson.dumps(plain(tree), option=orjson.OPT_INDENT_2) + b"\n"
+    """Write JSON so that a reader sees the old file or the new one, never half of it; secrets are blanked."""
+    text = scrub(orjson.dumps(plain(tree), option=orjson.OPT_INDENT_2).decode()).encode() + b"\n"
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
         file.write(text)

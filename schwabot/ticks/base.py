@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from schwabot.errors import ConfigError
-from schwabot.records.audit import FallbackEvent
+from schwabot.records.audit import FallbackEvent, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Ticks
 
@@ -82,3 +83,13 @@ class ReadOnce:
         if self._begun:
             raise ConfigError("this feed was already read, which goes once: open its source again")
         self._begun = True
+
+
+def events_of(feed: Feed) -> tuple[FallbackEvent, ...]:
+    """What a feed has to tell since it was asked last: switches of source, rows lost."""
+    return feed.take_events() if isinstance(feed, Telling) else ()
+
+
+def with_events(record: StepRecord, told: tuple[FallbackEvent, ...]) -> StepRecord:
+    """A record with what the feed told, before what the graph did."""
+    return replace(record, fallbacks=(*told, *record.fallbacks)) if told else record

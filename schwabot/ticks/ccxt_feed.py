@@ -34,7 +34,7 @@ BEAT_S = 0.05
 """The loop's own delay is measured this often."""
 REMEMBERED = 20_000
 """Beats that are kept: the last quarter of an hour."""
-MOST_EXAMPLES = 20
+MOST_EXAMPLES, MOST_ROUNDS = 20, 20
 
 
 class CcxtFeed:
@@ -242,10 +242,14 @@ class CcxtFeed:
     async def _close(self) -> None:
         """Let what was cancelled end; close what never ran."""
         await asyncio.gather(*(venue.close() for venue in self._venues), return_exceptions=True)
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        for _ in range(MOST_ROUNDS):  # ccxt begins to read again when a reading is cancelled
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            if not others:
+                break
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            await asyncio.sleep(0)
 
     def __enter__(self) -> Self:
         return self
@@ -273,6 +277,7 @@ class CcxtFeed:
                         "reconnects": counts.reconnects,
                         "backfilled": counts.backfilled,
                         "missing": counts.missing,
+                        "refetches_failed": counts.refetches_failed,
                     },
                 )
                 entry["trades_source" if line.trades else "source"] = line.chain.source.value

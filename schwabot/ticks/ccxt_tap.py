@@ -65,6 +65,8 @@ class Tap:
         tap = self
 
         def handle_message(exchange: Any, client: Any, message: Any) -> None:
+            if client.error is not None:
+                return  # given up, and still talking: another connection tells the same by now
             tap._on_message()
             began = time.thread_time_ns()
             try:

@@ -27,6 +27,7 @@ from schwabot.ticks.watchdog import Backoff, Chain, Delay, Silence
 
 RENEW_S = 0.5
 """Time between calls of ccxt's watch coroutines, which renew and tell of errors; rows do not wait for them."""
+CLOSE_S = 3.0
 TRADES_KNOWN = 20
 """Trades to hear before their absence means anything."""
 LATE_S = 0.3
@@ -211,9 +212,10 @@ class Venue:
             tasks.create_task(rest.repair())
 
     async def close(self) -> None:
-        """End every connection."""
+        """End every connection; one that does not answer any more is left."""
         if self._exchange is not None:
-            await self._exchange.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._exchange.close(), CLOSE_S)
 
     # the websocket
 
@@ -302,15 +304,18 @@ class Venue:
         repair.refused += 1
 
     def _say(self, line: Line, before: str, after: str, reason: str) -> None:
-        self._tell(FallbackEvent(time.time_ns(), line.name, before, after, reason))
+        self._tell(FallbackEvent(time.time_ns(), line.name, str(before), str(after), reason))
 
     # the watchdogs
 
     async def _watch_over(self) -> None:
+        looked_s = time.monotonic()
         while True:
             await asyncio.sleep(CHECK_S)
             now_s = time.monotonic()
+            stall_s, looked_s = now_s - looked_s - CHECK_S, now_s
             for line in self.lines:
+                line.silence.excuse(stall_s)
                 if line.silence.is_silent(now_s):
                     reason = f"nothing heard for {now_s - line.silence.since_s:.1f} s"
                     line.silence.doubt()

@@ -101,6 +101,10 @@ class Silence:
         self._steady = False
         self._last_s = now_s
 
+    def excuse(self, stall_s: float) -> None:
+        """We did not listen for so long: that is no silence of the stream."""
+        self._last_s += stall_s
+
     def doubt(self) -> None:
         """The silence was acted upon; until something is heard, the next one has to last twice as long."""
         self._vain += 1

@@ -22,6 +22,7 @@ from schwabot.records.audit import Route, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int8, Int32, Int64, Ticks
 from schwabot.training.recent_rows import RecentRows
+from schwabot_kernels.kalman.cpu import SAME_BP
 from schwabot_kernels.kalman.likelihood import negative_log_likelihood
 
 LEAST, MOST = 1e-9, 1e6
@@ -186,7 +187,7 @@ class KalmanCollector:
         for v in range(len(self.streams)):
             own = np.flatnonzero(routed & (stream == v))
             if len(own):
-                changed[own] = np.diff(own_bp[own], prepend=self._last_bp[v]) != 0
+                changed[own] = ~(np.abs(np.diff(own_bp[own], prepend=self._last_bp[v])) <= SAME_BP)
                 self._last_bp[v] = own_bp[own[-1]]
         # Deviation = ghost + compensated phase - mid. There is no ghost where every weight is zero, so no observation.
         y_bp = ghost_bp - deviation_bp[rows, stream]

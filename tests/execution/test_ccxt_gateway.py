@@ -300,7 +300,7 @@ def last(exchange: LoopbackExchange) -> int:
 
 def test_venues_that_refuse_say_why_and_keep_secrets(exchange: LoopbackExchange, tmp_path: Path) -> None:
     desk = Desk(exchange, tmp_path / "j.db", "sbkeys")
-    key, secret = "other", "canary-other"
+    key, secret = "other", "canary-other"  # pragma: allowlist secret
     options = {"binance": {**ccxt_options("binance", exchange.port), "apiKey": key, "secret": secret}}
     gateway = CcxtGateway([desk.one], options, desk.journal, desk.gate, "sbkeys", CONFIG)
     with pytest.raises(VenueError, match="AuthenticationError") as error:

@@ -144,3 +144,14 @@ def test_a_message_that_ccxt_refuses_is_told_and_does_not_end_the_reading() -> N
 def test_the_end_of_a_connection_is_told(code: int) -> None:
     heard = tapped("coinbase", "BTC-USD", lambda exchange, client, heard: exchange.on_close(client, code))
     assert heard.ended == [f"closed by the venue, code {code}"]
+
+
+def test_a_connection_that_was_given_up_is_not_listened_to() -> None:
+    def work(exchange: Any, client: Any, heard: Heard) -> None:
+        exchange.handle_message(client, coinbase_trades(1))
+        client.on_error(ccxt.NetworkError("silent"))
+        exchange.handle_message(client, coinbase_trades(2))
+
+    heard = tapped("coinbase", "BTC-USD", work)
+    assert [value["id"] for _, _, value in heard.found] == ["1"]
+    assert heard.ended == ["silent"]

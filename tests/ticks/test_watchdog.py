@@ -116,3 +116,11 @@ def test_a_short_break_changes_nothing() -> None:
     chain.lost(0.0, "closed")
     chain.heard(1.0)
     assert chain.check(10.0) is None
+
+
+def test_time_in_which_we_did_not_listen_is_no_silence() -> None:
+    quiet = Silence(5.0)
+    quiet.heard(1.0)
+    quiet.excuse(10.0)
+    assert not quiet.is_silent(15.9)
+    assert quiet.is_silent(16.1)

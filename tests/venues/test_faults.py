@@ -171,12 +171,13 @@ def test_what_is_no_fault() -> None:
 
 
 def test_weights_run_out_and_who_goes_on_is_banned() -> None:
+    if time.time() % 60 > 57:  # what was used is forgotten at the full minute
+        time.sleep(60 - time.time() % 60)
     feed = Driven(SPOT, USDM)
     with LoopbackExchange(feed, weight_per_minute=45) as exchange:
         path = "/api/v3/exchangeInfo"
         found = [ask(exchange, "GET", path) for _ in range(3)]
-        if len({int(time.time()) // 60}) == 1:
-            assert [status for status, _, _ in found] == [200, 200, 429]
+        assert [status for status, _, _ in found] == [200, 200, 429]
         assert found[0][2]["X-MBX-USED-WEIGHT-1M"] == "20"
         assert found[-1][1]["code"] == -1003
         assert int(found[-1][2]["Retry-After"]) <= 60

@@ -113,6 +113,21 @@ def test_the_users_stream_tells_all(exchange: LoopbackExchange, feed: Driven, ve
     with_ccxt(exchange, venue, work)
 
 
+@pytest.mark.parametrize("venue", ["binanceusdm", "binancecoinm"])
+def test_refusals_are_the_errors_that_ccxt_has_for_them(exchange: LoopbackExchange, venue: str) -> None:
+    symbol = USDM_S if venue == "binanceusdm" else COINM_S
+
+    async def work(client: Any) -> None:
+        with pytest.raises(ccxt.pro.InsufficientFunds, match="-2019"):
+            await client.create_order(symbol, "limit", "buy", 100_000, 50_000.0)
+        with pytest.raises(ccxt.pro.OrderNotFound, match="-2011"):
+            await client.cancel_order("77", symbol)
+        with pytest.raises(ccxt.pro.OrderNotFound, match="-2013"):
+            await client.fetch_order("77", symbol)
+
+    with_ccxt(exchange, venue, work)
+
+
 @pytest.mark.parametrize(
     ("changes", "code"),
     [

@@ -19,9 +19,13 @@ from schwabot_kernels.phase.cpu import Phased
 from schwabot_kernels.scalar import NJIT
 from schwabot_kernels.simd import LANES, any_lane, load
 
+SAME_BP = 1e-7
+"""A mid this close to the last one repeats it. Equal bits would not do: where the last one is of a state that a device
+left, another logarithm rounded it."""
+
 
 class KalmanState(NamedTuple):
-    """Moments = [mean in bp (NaN at first), variance in bp²]; x: last observed mid per stream. [V]."""
+    """Moments = [mean in bp (NaN at first), variance in bp²]; x: last mid per stream that took part. [V]."""
 
     moments: F64
     x: F64
@@ -49,15 +53,16 @@ def kalman(
     for j in range(n):
         v = stream[j]
         variance += q_bp2_per_s * dt_s[j]
-        if route[j, v] == 0 and x[j, v] != last_x[v]:
-            y = x[j, v] - compensated[j, v]
-            if mean != mean:
-                mean = y
-                variance = r_bp2[v]
-            else:
-                gain = variance / (variance + r_bp2[v])
-                mean += gain * (y - mean)
-                variance = gain * r_bp2[v]
+        if route[j, v] == 0:
+            if not abs(x[j, v] - last_x[v]) <= SAME_BP:
+                y = x[j, v] - compensated[j, v]
+                if mean != mean:
+                    mean = y
+                    variance = r_bp2[v]
+                else:
+                    gain = variance / (variance + r_bp2[v])
+                    mean += gain * (y - mean)
+                    variance = gain * r_bp2[v]
             last_x[v] = x[j, v]
         routed = False
         for k in range(j * width, (j + 1) * width, LANES):

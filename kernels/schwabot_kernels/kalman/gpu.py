@@ -10,6 +10,7 @@ import torch
 from schwabot_kernels.align.reference import OK, Aligned
 from schwabot_kernels.device_scan import BLOCK, EDGE, affine, last_row, moebius
 from schwabot_kernels.device_state import OnDevice, shifted
+from schwabot_kernels.kalman.cpu import SAME_BP
 
 
 def kalman(
@@ -49,7 +50,7 @@ def kalman(
     taken = last_row(mine, none, edge=edge, block=block)
     before = shifted(taken, none).gather(1, own)[:, 0]
     last_x = torch.where(before >= 0, x[before.clamp(min=0)], state.x[own[:, 0]])
-    seen = takes & (x != last_x)
+    seen = takes & ~((x - last_x).abs() <= SAME_BP)
 
     rows = torch.arange(events, device=own.device)
     begun = ~state.moments[0].isnan()

@@ -12,6 +12,8 @@ import torch
 from schwabot_kernels import scan
 from schwabot_kernels.align.reference import OK, Aligned
 
+SAME_BP = 1e-7
+
 
 def mid_changes(stream: torch.Tensor, aligned: Aligned, route: torch.Tensor) -> torch.Tensor:
     """True where the event's stream takes part and its mid differs from the one last taken. Shape: [N]."""
@@ -23,7 +25,7 @@ def mid_changes(stream: torch.Tensor, aligned: Aligned, route: torch.Tensor) -> 
         taken = rows[(own == v) & (route[:, v] == OK)]
         x = aligned.x[taken, v]
         change[taken[:1]] = True
-        change[taken[1:]] = x[1:] != x[:-1]
+        change[taken[1:]] = (x[1:] - x[:-1]).abs() > SAME_BP
     return change
 
 

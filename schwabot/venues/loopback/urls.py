@@ -1,14 +1,15 @@
-"""What to tell ccxt so that it talks to the loopback exchange. Imports nothing, so that a mode can ask for it early."""
+"""What to tell ccxt so that it talks to the loopback exchange; ccxt itself is imported at the first call."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 KEY, SECRET = "loopback", "loopback"
 """What the exchange takes unless it was told others. They open nothing else."""
 VENUES = ("binance", "binanceusdm", "binancecoinm", "coinbase", "kraken")
 
-_TYPES = {"binance": ["spot"], "binanceusdm": ["linear"], "binancecoinm": ["inverse"]}
+_TYPES = {"binance": "spot", "binanceusdm": "linear", "binancecoinm": "inverse"}
 
 
 def ccxt_options(venue: str, port: int) -> dict[str, Any]:
@@ -53,5 +54,18 @@ def ccxt_options(venue: str, port: int) -> dict[str, Any]:
         "inverse": f"{ws}/coinm/ws",
         "ws-api": {"spot": f"{ws}/ws-api/v3", "linear": f"{ws}/ws-fapi/v1", "inverse": f"{ws}/ws-dapi/v1"},
     }
-    options = {"fetchMarkets": {"types": _TYPES[venue]}, "fetchCurrencies": False, "fetchMargins": False}
-    return {"urls": {"api": rest | {"ws": binance}}, "options": options}
+    options = {"fetchMarkets": {"types": [_TYPES[venue]]}, "fetchCurrencies": False, "fetchMargins": False}
+    return {
+        "urls": {"api": rest | {"ws": binance}},
+        "options": options,
+        "exceptions": {"exact": _errors(_TYPES[venue])},
+    }
+
+
+@cache
+def _errors(market: str) -> dict[str, Any]:
+    """Binance's codes on one market: ccxt tells them apart by the real addresses, so here it has to be told."""
+    from ccxt.async_support import binance
+
+    found: dict[str, Any] = binance().exceptions[market]["exact"]
+    return found

@@ -1,0 +1,252 @@
+"""Settings that change while running: from a file, checked first, applied between two events, recorded.
+
+file ─▶ SettingsFile.changed ─▶ reloaded ─▶ Applied ─▶ apply ─▶ SettingsEvent
+                                        └─▶ Rejected ─────────▶ SettingsEvent.refused, and all stays as it was
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from schwabot.compose import explain, to_settings
+from schwabot.config import RunConfig
+from schwabot.errors import ConfigError, SchwabotError, closest
+from schwabot.modes.opened_graph import OpenedGraph
+from schwabot.records.audit import SettingsEvent
+from schwabot.secrets import refuse_secret, scrub
+from schwabot.sinks.base import Sink
+from schwabot.sinks.notify import NotifySink
+from schwabot.training.heads import serve
+
+RELOADABLE = (
+    "modules.tensor_harness.stale_s", "modules.tensor_harness.drifting_at", "modules.tensor_harness.critical_at",
+    "modules.ghost_bridge.desync_bp", "modules.ghost_bridge.min_edge_bp", "modules.phantom_lag.reentry_penalty",
+    "modules.voltage_lanes.kappa", "modules.voltage_lanes.count_cap", "modules.voltage_lanes.medium_v",
+    "modules.voltage_lanes.high_v", "modules.voltage_lanes.margin_v", "modules.voltage_lanes.slew_v_per_s",
+    "modules.voltage_lanes.latency_max_ms", "notify.kinds", "notify.level", "notify.per_minute", "notify.burst",
+    "notify.repeat_s",
+)  # fmt: skip
+"""Settings that may change while running; all others need a restart."""
+Put = Callable[[RunConfig], None]
+EVERY_S = 0.5
+"""How often the file is looked at."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """New settings that are in order.
+
+    Attributes:
+        settings: all of them.
+        changes: name, value before, value after, of those that differ.
+    """
+
+    settings: RunConfig
+    changes: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """New settings that can't be used, and why."""
+
+    why: str
+
+
+def reloaded(start: RunConfig, current: RunConfig, text: str) -> Applied | Rejected:
+    """What a file of settings means to a run.
+
+    The file holds differences from the settings the run began with, so what is taken out of it goes back to those.
+
+    Args:
+        start: settings the run began with.
+        current: settings now.
+        text: YAML: nested names, or dotted ones.
+
+    Example:
+        >>> from schwabot.ticks.synthetic import SyntheticConfig
+        >>> start = RunConfig(source=SyntheticConfig())
+        >>> reloaded(start, start, "modules: {voltage_lanes: {high_v: 1.9}}").changes
+        (('modules.voltage_lanes.high_v', '2.0', '1.9'),)
+        >>> reloaded(start, start, "modules.voltage_lanes.high_v: 99")
+        Rejected(why='modules.voltage_lanes.high_v=99.0 is out of range: use 1.2 to 3.3')
+    """
+    try:
+        given = _flat(OmegaConf.to_container(OmegaConf.create(text), resolve=False))
+        tree = OmegaConf.structured(start)
+        for name, value in given.items():
+            _check_name(name)
+            OmegaConf.update(tree, name, value, merge=False)
+        settings = to_settings(tree)
+    except YAMLError as error:
+        return Rejected(scrub(f"it is no YAML: {' '.join(str(error).split())}"))
+    except OmegaConfBaseException as error:
+        return Rejected(scrub(str(explain(error))))
+    except SchwabotError as error:
+        return Rejected(scrub(str(error)))
+    pairs = ((name, _value(current, name), _value(settings, name)) for name in RELOADABLE)
+    return Applied(settings, tuple((name, before, after) for name, before, after in pairs if before != after))
+
+
+def _flat(tree: Any, where: str = "") -> dict[str, Any]:
+    """Dotted name → value; a section with nothing in it is nothing."""
+    if not isinstance(tree, Mapping):
+        raise ConfigError("it holds no settings: write name: value, one a line")
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{where}{key}"
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{name}.")
+        elif value is not None or not any(one.startswith(f"{name}.") for one in RELOADABLE):
+            found[name] = value
+    return found
+
+
+def _check_name(name: str) -> None:
+    refuse_secret(name)
+    if name not in RELOADABLE:
+        hint = closest(name, RELOADABLE)
+        raise ConfigError(f"{name} can't change while running{hint}; these can: {', '.join(RELOADABLE)}")
+
+
+def _value(settings: RunConfig, name: str) -> str:
+    value: Any = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
+
+
+class SettingsFile:
+    """A file that is looked at now and then, by its name: editors replace it, mounts don't tell of changes.
+
+    Args:
+        file: its path.
+        now_s: a clock that never runs backwards.
+
+    Raises:
+        ConfigError: it can't be read.
+    """
+
+    def __init__(self, file: str | Path, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._path = Path(file)
+        self._now_s = now_s
+        self._next_s = now_s()
+        self._read: tuple[int, ...] | None = None
+        self._before: tuple[int, ...] | None = None
+        try:
+            self.text = self._path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"reload={file}: {getattr(error, 'strerror', None) or 'it is not text'}") from None
+        self._first = True
+
+    def changed(self) -> str | None:
+        """The text, where it is another than last time, and has stood for ``EVERY_S``: half a file is nobody's wish."""
+        if self._first:
+            self._first = False
+            self._read = self._before = self._stamp()
+            return self.text
+        now_s = self._now_s()
+        if now_s < self._next_s:
+            return None
+        self._next_s = now_s + EVERY_S
+        stamp, before = self._stamp(), self._before
+        self._before = stamp
+        if stamp is None or stamp == self._read or stamp != before:
+            return None
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):  # gone again, or not text: what was read stays in force
+            return None
+        self._read = stamp
+        is_new, self.text = text != self.text, text
+        return text if is_new else None
+
+    def _stamp(self) -> tuple[int, ...] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+class HotReload:
+    """Takes new settings from a file while a run goes on.
+
+    Args:
+        settings: the run began with.
+        file: of ``reload=``; None = nothing ever changes.
+
+    Raises:
+        ConfigError: the file holds what can't be used: a run does not begin with that.
+    """
+
+    def __init__(self, settings: RunConfig, file: SettingsFile | None) -> None:
+        self._start = self._current = settings
+        self._file = file
+        self._puts: tuple[Put, ...] = ()
+        if file is None:
+            return
+        first = reloaded(settings, settings, file.text)
+        if isinstance(first, Rejected):
+            raise ConfigError(f"reload={settings.reload}: {first.why}")
+
+    def put_into(self, *puts: Put) -> None:
+        """Put new settings into these, in this order; only the first may refuse them."""
+        self._puts = puts
+
+    def take(self, now_ns: int) -> tuple[SettingsEvent, ...]:
+        """Put into force what has changed; to be called between two batches.
+
+        Args:
+            now_ns: time on the run's clock.
+        """
+        text = None if self._file is None else self._file.changed()
+        if text is None:
+            return ()
+        found = reloaded(self._start, self._current, text)
+        if isinstance(found, Rejected):
+            return (SettingsEvent(now_ns, (), found.why),)
+        if not found.changes:
+            return ()
+        try:
+            for put in self._puts:
+                put(found.settings)
+        except SchwabotError as error:
+            return (SettingsEvent(now_ns, (), scrub(str(error))),)
+        self._current = found.settings
+        return (SettingsEvent(now_ns, found.changes),)
+
+
+def open_reload(settings: RunConfig) -> HotReload:
+    """What takes the settings of ``reload=`` into a run; without that, nothing.
+
+    Raises:
+        ConfigError: the file can't be read, or holds what can't be used.
+    """
+    return HotReload(settings, None if settings.reload is None else SettingsFile(settings.reload))
+
+
+def put_into_graph(opened: OpenedGraph, settings: RunConfig) -> None:
+    """Let a run's graph go on with these settings.
+
+    Raises:
+        StateError: what it remembers means something else under them.
+    """
+    modules = settings.modules
+    if opened.head is not None:
+        modules = serve(opened.head, settings.checkpoint or "head", modules, opened.feed.instruments)
+    opened.pipeline.retune(modules)
+
+
+def put_into_alerts(sinks: Sequence[Sink], settings: RunConfig) -> None:
+    """Let a run's alerts go on with these settings."""
+    for sink in sinks:
+        if isinstance(sink, NotifySink):
+            sink.config = settings.notify

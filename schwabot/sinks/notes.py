@@ -1,0 +1,25 @@
+"""What a user is told of what happened while a run goes on, a line each."""
+
+from __future__ import annotations
+
+from schwabot.records.audit import FallbackEvent, SettingsEvent
+
+SAID = ("warning", "note: settings changed")
+"""How lines begin that are said when they come, so not again at the end."""
+
+
+def lost_note(lost: FallbackEvent) -> str:
+    """What the user is told of a device that failed."""
+    return f"warning: {lost.before} failed ({lost.reason}); the run goes on on the {lost.after.upper()}"
+
+
+def required_note(lost: FallbackEvent) -> str:
+    """What the user is told of a device that failed and is required."""
+    return f"device {lost.before} is required and failed: {lost.reason}"
+
+
+def settings_note(event: SettingsEvent) -> str:
+    """What the user is told of settings that changed, or did not."""
+    if event.refused:
+        return f"warning: new settings were refused, all stays as it was: {event.refused}"
+    return "note: settings changed: " + ", ".join(f"{name}: {old} → {new}" for name, old, new in event.changes)
