@@ -213,10 +213,9 @@ def run(
         for event in record.settings:
             warned.append(settings_note(event))
             bar.note(warned[-1])
-        if ticks is None or len(ticks):
-            if broker is not None:
-                with span("broker"):
-                    broker.finish() if ticks is None else broker.step(ticks, record)
+        if (ticks is None or len(ticks)) and broker is not None:
+            with span("broker"):
+                broker.finish() if ticks is None else broker.step(ticks, record)
         if ticks is None or len(ticks) or record.fallbacks:
             with span("meters"):
                 for meter in meters:

@@ -93,9 +93,8 @@ def _feed(settings: RunConfig) -> Feed:
 
 def _live_feed(settings: RunConfig, source: CcxtSource) -> Feed:
     if settings.mode not in LIVE:
-        raise ConfigError(
-            f"source=ccxt is live, and mode={settings.mode} reads what was recorded: use mode={either([one for one in LIVE if one in MODES])}"
-        )
+        able = either([one for one in LIVE if one in MODES])
+        raise ConfigError(f"source=ccxt is live, and mode={settings.mode} reads what was recorded: use mode={able}")
     from schwabot.ticks.ccxt_feed import CcxtFeed
 
     options = {}

@@ -55,6 +55,11 @@ def test_a_quote_and_its_stamps() -> None:
     assert row[BID:PRICE] == (10_000, 10_001, 150_000, 200_000)
 
 
+def test_coinbase_names_the_side_that_rested() -> None:
+    rows = [stream(name).trade(told(1)) for name in ("binance:BTC/USDT", "coinbase:BTC/USDT")]
+    assert [row[SIDE] for row in rows if row is not None] == [-1, 1]
+
+
 @pytest.mark.parametrize(
     ("quote", "reason"),
     [
