@@ -88,7 +88,7 @@ class Parts:
 
 def main() -> None:
     parts = Parts("start-up", (started_s(), 0.0))
-    from schwabot import engine, run
+    from schwabot import engine, run, tally
     from schwabot.pipeline import Pipeline
     from schwabot.sinks.console import ConsoleSink
     from schwabot.sinks.parquet import ParquetSink
@@ -107,7 +107,7 @@ def main() -> None:
     parts.method(SkillMeter, "summary", "skill")
     parts.method(LagCurve, "update", "lag curve")
     parts.method(LagCurve, "summary", "lag curve")
-    parts.method(engine.Tally, "update", "tally")
+    parts.method(tally.Tally, "update", "tally")
     for kind, part in (
         (ParquetSink, "Parquet"),
         (TensorBoardSink, "TensorBoard"),

@@ -16,7 +16,7 @@ import torch
 
 from schwabot import engine
 from schwabot.clock import ReplayClock
-from schwabot.engine import StopRequest, Tally, WatchedFeed, default_reference
+from schwabot.engine import StopRequest, WatchedFeed
 from schwabot.errors import CrossedQuoteError, DeviceError
 from schwabot.modules.device_graph import DeviceGraph
 from schwabot.modules.graph import Graph
@@ -26,6 +26,7 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Kind, Ticks
 from schwabot.sinks.base import RunHeader
 from schwabot.sinks.progress import Progress
+from schwabot.tally import Tally, default_reference
 from schwabot.ticks.merge import blank
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot_kernels.graph.op import graph as graph_op

@@ -56,7 +56,7 @@ def test_a_quote_and_its_stamps() -> None:
 
 
 def test_coinbase_names_the_side_that_rested() -> None:
-    rows = [stream(name).trade(told(1)) for name in ("binance:BTC/USDT", "coinbase:BTC/USDT")]
+    rows = [stream(name).trade(told(1), 0.0) for name in ("binance:BTC/USDT", "coinbase:BTC/USDT")]
     assert [row[SIDE] for row in rows if row is not None] == [-1, 1]
 
 

@@ -14,6 +14,7 @@ import pytest
 from schwabot.errors import ConfigError
 from schwabot.venues.loopback import LoopbackExchange
 from schwabot.venues.loopback.faults import Faults
+from schwabot.venues.loopback.urls import SECRET
 from tests.venues.making import SPOT, USDM, Driven, ask, becomes, played
 
 Socket = aiohttp.ClientWebSocketResponse
@@ -120,16 +121,16 @@ def test_an_order_is_taken_and_its_answer_lost(exchange: LoopbackExchange) -> No
     order = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.001",
              "price": "50000", "newClientOrderId": "lost"}  # fmt: skip
     with pytest.raises(OSError, match=r"closed|reset"):
-        ask(exchange, "POST", "/api/v3/order", order, secret="loopback")  # pragma: allowlist secret
+        ask(exchange, "POST", "/api/v3/order", order, secret=SECRET)
     name = {"symbol": "BTCUSDT", "origClientOrderId": "lost"}
-    assert ask(exchange, "GET", "/api/v3/order", name, secret="loopback")[1]["status"] == "NEW"
+    assert ask(exchange, "GET", "/api/v3/order", name, secret=SECRET)[1]["status"] == "NEW"
 
 
 def test_an_order_trades_in_part_and_the_exchange_cancels_the_rest(exchange: LoopbackExchange) -> None:
     exchange.fault("partial_cancel", path="POST BTCUSDT")
     order = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01",
              "price": "50000"}  # fmt: skip
-    answer = ask(exchange, "POST", "/api/v3/order", order, secret="loopback")[1]
+    answer = ask(exchange, "POST", "/api/v3/order", order, secret=SECRET)[1]
     assert (answer["status"], answer["executedQty"]) == ("CANCELED", "0.00500000")
     assert exchange.state()["accounts"]["binance"]["balances"]["USDT"] == {
         "free": "9750.00000000",
@@ -142,9 +143,9 @@ def test_a_clock_that_is_off(exchange: LoopbackExchange) -> None:
     ahead = ask(exchange, "GET", "/api/v3/time")[1]["serverTime"] - time.time() * 1e3
     assert ahead == pytest.approx(60_000, abs=2_000)
     assert ask(exchange, "GET", "/fapi/v1/time")[1]["serverTime"] - time.time() * 1e3 == pytest.approx(0, abs=2_000)
-    assert ask(exchange, "GET", "/api/v3/account", secret="loopback")[1]["code"] == -1021
+    assert ask(exchange, "GET", "/api/v3/account", secret=SECRET)[1]["code"] == -1021
     assert ask(exchange, "DELETE", f"/loopback/faults/{number}")[0] == 200
-    assert ask(exchange, "GET", "/api/v3/account", secret="loopback")[0] == 200
+    assert ask(exchange, "GET", "/api/v3/account", secret=SECRET)[0] == 200
 
 
 def test_faults_over_http(exchange: LoopbackExchange) -> None:

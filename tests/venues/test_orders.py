@@ -10,6 +10,7 @@ import ccxt.pro
 import pytest
 
 from schwabot.venues.loopback import LoopbackExchange
+from schwabot.venues.loopback.urls import SECRET
 from tests.venues.making import Driven, ask, becomes, played, with_ccxt
 
 S, USDM_S, COINM_S = "BTC/USDT", "BTC/USDT:USDT", "BTC/USD:BTC"
@@ -26,7 +27,7 @@ ORDER = {
 def send(exchange: LoopbackExchange, **changes: Any) -> tuple[int, Any]:
     """A spot order."""
     params = {name: value for name, value in (ORDER | changes).items() if value is not None}
-    return ask(exchange, "POST", "/api/v3/order", params, secret="loopback")[:2]  # pragma: allowlist secret
+    return ask(exchange, "POST", "/api/v3/order", params, secret=SECRET)[:2]
 
 
 def test_spot_from_order_to_balance(exchange: LoopbackExchange, feed: Driven) -> None:
@@ -157,17 +158,17 @@ def test_who_asks_is_checked(exchange: LoopbackExchange) -> None:
     path = "/api/v3/account"
     late = int(time.time() * 1e3) - 6_000
     cases = [
-        ({"key": "", "secret": "loopback"}, 401, -2014),
-        ({"key": "other", "secret": "loopback"}, 401, -2015),
-        ({"secret": "other"}, 400, -1022),  # pragma: allowlist secret
+        ({"key": "", "secret": SECRET}, 401, -2014),
+        ({"key": "other", "secret": SECRET}, 401, -2015),
+        ({"secret": SECRET[:-1]}, 400, -1022),
         ({"secret": ""}, 400, -1102),
-        ({"secret": "loopback", "timestamp": late}, 400, -1021),
-        ({"secret": "loopback", "timestamp": late + 12_000}, 400, -1021),
+        ({"secret": SECRET, "timestamp": late}, 400, -1021),
+        ({"secret": SECRET, "timestamp": late + 12_000}, 400, -1021),
     ]
     for given, status, code in cases:
         assert ask(exchange, "GET", path, **given)[:2][0] == status, given
         assert ask(exchange, "GET", path, **given)[1]["code"] == code, given
-    assert ask(exchange, "GET", path, secret="loopback", timestamp=late, recvWindow=60_000)[0] == 200
+    assert ask(exchange, "GET", path, secret=SECRET, timestamp=late, recvWindow=60_000)[0] == 200
 
 
 def test_one_name_is_one_open_order(exchange: LoopbackExchange) -> None:
@@ -176,11 +177,11 @@ def test_one_name_is_one_open_order(exchange: LoopbackExchange) -> None:
     assert (status, answer) == (400, {"code": -2010, "msg": "Duplicate order sent."})
     assert len(exchange.state()["accounts"]["binance"]["orders"]) == 1
     name = {"symbol": "BTCUSDT", "origClientOrderId": "once"}
-    assert ask(exchange, "GET", "/api/v3/order", name, secret="loopback")[1]["orderId"] == 1
-    assert ask(exchange, "DELETE", "/api/v3/order", name, secret="loopback")[1]["status"] == "CANCELED"
-    assert ask(exchange, "DELETE", "/api/v3/order", name, secret="loopback")[1]["code"] == -2011
+    assert ask(exchange, "GET", "/api/v3/order", name, secret=SECRET)[1]["orderId"] == 1
+    assert ask(exchange, "DELETE", "/api/v3/order", name, secret=SECRET)[1]["status"] == "CANCELED"
+    assert ask(exchange, "DELETE", "/api/v3/order", name, secret=SECRET)[1]["code"] == -2011
     nobody = name | {"origClientOrderId": "nobody"}
-    assert ask(exchange, "GET", "/api/v3/order", nobody, secret="loopback")[1]["code"] == -2013
+    assert ask(exchange, "GET", "/api/v3/order", nobody, secret=SECRET)[1]["code"] == -2013
     # As at Binance, a name is free again once its order is not open any more.
     assert send(exchange, newClientOrderId="once")[0] == 200
 
@@ -189,7 +190,7 @@ def test_eight_orders_may_rest(exchange: LoopbackExchange) -> None:
     for _ in range(8):
         assert send(exchange)[0] == 200
     assert send(exchange)[1]["msg"] == "Filter failure: MAX_NUM_ORDERS"
-    assert len(ask(exchange, "DELETE", "/api/v3/openOrders", {"symbol": "BTCUSDT"}, secret="loopback")[1]) == 8
+    assert len(ask(exchange, "DELETE", "/api/v3/openOrders", {"symbol": "BTCUSDT"}, secret=SECRET)[1]) == 8
     assert send(exchange)[0] == 200
 
 
