@@ -263,6 +263,8 @@ class StreamRows:
         if event_ns == MISSING_NS and stamp_ms is not None:
             event_ns = int(stamp_ms) * MS
         trade_id = trade.get("id")
+        if late and trade_id is None:
+            return self._drop("unnumbered", "a trade without a number, asked for by REST, may be one that came before")
         if event_ns != MISSING_NS and event_ns < self._since_ns(late):
             return None if late else self._drop("history", f"trade {trade_id} is older than the subscription")
         if not self.trades.is_new(None if trade_id is None else str(trade_id), now_s):

@@ -10,8 +10,10 @@ leaves is in the store once recording goes on.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -79,10 +81,12 @@ class Recorder:
         if not config.out:
             raise ConfigError("mode=record needs a folder to write to: add record.out=DIR")
         self._config = config
+        self._lock = _locked(Path(config.out))
         self._writer = StoreWriter(
             instruments, config.out, mode="append", compression=config.compression, rows_per_group=config.rows_per_group
         )
         self._before = self._writer.ends()
+        self._closed = False
         self._rows = 0
         self._began_ns: int | None = None
         self._streams = {one.stream for one in instruments}
@@ -99,11 +103,15 @@ class Recorder:
 
     def close(self) -> None:
         """Keep what came, also when the recording ends by an error."""
+        if self._closed:
+            return
+        self._closed = True
         now_ns = time.time_ns()
         for left, first_ns in self._away.values():
             self.note(Gap(_stream_of(left), first_ns, max(now_ns, first_ns), _reason_of(left)))
         self._away.clear()
         self._writer.checkpoint()
+        self._lock.close()
 
     def write(self, ticks: Ticks) -> None:
         """Take one batch of rows, perhaps none, and finish the files when it is time."""
@@ -167,3 +175,18 @@ def _stream_of(event: FallbackEvent) -> str:
 
 def _reason_of(left: FallbackEvent) -> str:
     return f"{left.after} in place of the {left.before}: {left.reason}"
+
+
+def _locked(root: Path) -> sqlite3.Connection:
+    """Hold a store for this process: the system lets go of it with the process, whatever ends that."""
+    beside = root.with_name(f"{root.name}.lock")
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    lock = sqlite3.connect(beside, timeout=0.0, isolation_level=None, check_same_thread=False)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        lock.close()
+        raise ConfigError(
+            f"record.out={root} is being recorded into by another process; stop it first, or name another folder"
+        ) from error
+    return lock

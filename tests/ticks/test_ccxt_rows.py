@@ -55,6 +55,13 @@ def test_a_quote_and_its_stamps() -> None:
     assert row[BID:PRICE] == (10_000, 10_001, 150_000, 200_000)
 
 
+def test_a_trade_without_a_number_is_not_taken_twice() -> None:
+    rows = stream()
+    assert rows.trade(told(1, id=None), 0.0) is not None
+    assert rows.trade(told(1, id=None), 0.0, late=True) is None
+    assert rows.counts.dropped["unnumbered"] == 1
+
+
 def test_coinbase_names_the_side_that_rested() -> None:
     rows = [stream(name).trade(told(1), 0.0) for name in ("binance:BTC/USDT", "coinbase:BTC/USDT")]
     assert [row[SIDE] for row in rows if row is not None] == [-1, 1]

@@ -141,9 +141,21 @@ def test_what_a_live_feed_tells_becomes_gaps(tmp_path: Path) -> None:
         recorder.tell(FallbackEvent(last_ns + 990, "device", "cuda:0", "cpu", "lost"))
         recorder.tell(FallbackEvent(last_ns + 999, line, "websocket", "rest", "closed"))
         recorder.close()
-        recorder.close()
     gaps = StoreFeed(StoreConfig(path=str(tmp_path))).gaps
     assert [(gap.stream, gap.first_ns - last_ns) for gap in gaps] == [(stream, 0), (stream, 950), (stream, 0)]
     assert gaps[0].last_ns == last_ns + 900
     assert gaps[2].last_ns > last_ns
     assert "rest in place of the websocket: closed" in gaps[0].reason
+
+
+def test_one_recorder_at_a_time(tmp_path: Path) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=300))
+    ticks = next(feed.batches(500))
+    config = RecordConfig(out=str(tmp_path / "store"))
+    with Recorder(feed.instruments, config) as recorder:
+        recorder.write(cut(ticks, 0, 100))
+        with pytest.raises(ConfigError, match="is being recorded into by another process"):
+            Recorder(feed.instruments, config)
+    with Recorder(feed.instruments, config) as recorder:
+        recorder.write(cut(ticks, 100, len(ticks)))
+    equal(rows_of(tmp_path / "store"), ticks)
