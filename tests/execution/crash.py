@@ -59,13 +59,11 @@ def serve(seed: int) -> None:
     """The exchange, until its input ends."""
     from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
     from schwabot.venues.loopback import LoopbackExchange
-    from schwabot.venues.loopback.urls import KEY, SECRET, ccxt_options
 
     feed = SyntheticFeed(SyntheticConfig(events=10**9, seed=seed))
     with LoopbackExchange(feed, deposits=DEPOSITS, weight_per_minute=10**9) as exchange:
         one = next(book.listing.instrument for book in exchange.books if book.listing.venue == VENUE)
-        options = {**ccxt_options(VENUE, exchange.port), "apiKey": KEY, "secret": SECRET}
-        told = {"port": exchange.port, "instrument": dataclasses.asdict(one), "options": options}
+        told = {"port": exchange.port, "instrument": dataclasses.asdict(one)}
         sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
         sys.stdin.read()
@@ -179,6 +177,8 @@ def crash(runs: int, seed: int, say: Callable[[str], None]) -> None:
     """Kill as many lives as asked for; fails where a restart finds anything else than the exchange has."""
     import ccxt.pro  # noqa: F401 - once, for all that are forked from here
 
+    from schwabot.venues.loopback.urls import KEY, SECRET, ccxt_options
+
     draw = random.Random(seed)
     command = [sys.executable, "-m", "tests.execution.crash", "--serve", "--seed", str(seed)]
     pipe = subprocess.PIPE
@@ -189,6 +189,7 @@ def crash(runs: int, seed: int, say: Callable[[str], None]) -> None:
     with tempfile.TemporaryDirectory() as name, exchange.stdin, exchange.stdout:
         folder = Path(name)
         told = json.loads(exchange.stdout.readline())
+        told["options"] = {**ccxt_options(VENUE, told["port"]), "apiKey": KEY, "secret": SECRET}
         faults = [{"count": 0, "seed": seed + i, "venue": VENUE, **fault} for i, fault in enumerate(FAULTS)]
         ask(told["port"], "/loopback/faults", faults)
         seen: Counter[str] = Counter()
