@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import exp
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from schwabot.errors import StateError
 from schwabot.execution.risk import Refused, RiskGate, View, notional
@@ -87,6 +87,13 @@ class _Leg:
             self.worth = self.cash + signed
 
 
+class LastRefused(NamedTuple):
+    """When an order was refused, and why."""
+
+    ts_ns: int
+    what: str
+
+
 class RiskGateway:
     """Sends what the gate approves.
 
@@ -121,6 +128,8 @@ class RiskGateway:
         self._refused: list[Report] = []
         self.said: dict[int, str] = {}
         """Why the last requests were refused, by number."""
+        self.last_refused: dict[str, LastRefused] = {}
+        """The last refusal for each reason."""
 
     def adopt(self, stream: str, position: int, entry_ticks: float) -> None:
         """Begin with a position that is there already, see ``VenueBroker.adopt``."""
@@ -150,7 +159,8 @@ class RiskGateway:
         now_ns = self._now_ns()
         answer = self.gate.check(request, self._view(request, leg, now_ns))
         if isinstance(answer, Refused):
-            self.said[request.number] = f"{answer.reason}: {answer.what}"
+            said = self.said[request.number] = f"{answer.reason}: {answer.what}"
+            self.last_refused[answer.reason] = LastRefused(now_ns, f"{request.stream}: {said}")
             if len(self.said) > _REMEMBERED:
                 del self.said[next(iter(self.said))]
             told, ending = Told.ENDED, Ending.REFUSED

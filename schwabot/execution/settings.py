@@ -111,12 +111,13 @@ class ExecutionConfig:
     Attributes:
         risk: what may leave.
         gateway: how it travels.
-        journal: SQLite file of all orders, made where it is missing; one process at a time.
+        journal: SQLite file of all orders, made where it is missing, one process at a time; absent =
+            ``orders/<account>.db``.
     """
 
     risk: RiskConfig = field(default_factory=RiskConfig)
     gateway: GatewayConfig = field(default_factory=GatewayConfig)
-    journal: str = "orders/journal.db"
+    journal: str | None = None
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""

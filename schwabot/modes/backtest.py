@@ -125,7 +125,7 @@ def write_results(
         broker: that traded.
         parameters: of the policy.
         summary: as ``engine.run`` gave it.
-        entry: of the summary: ``backtest``, or ``paper``, which knows no latency sensitivity.
+        entry: of the summary: ``backtest``, or ``paper`` or ``live``, which know no latency sensitivity.
     """
     notes = list(summary["notes"])
     outcome = broker.outcome()
@@ -286,11 +286,12 @@ def _report(
         f"from, {str(first)[:10]} UTC": str(first)[11:19],
         f"to, {str(last)[:10]} UTC": str(last)[11:19],
     }
-    of = "in this recording" if entry == "backtest" else "while it ran"
-    said = (
-        f"Policy {desk.policy.name} on {describe(settings)}. What it measures is what these orders would have met {of}"
-        " under the assumptions at the end of the page; it says nothing about other days."
-    )
+    met = {
+        "backtest": "what these orders would have met in this recording, under the assumptions at the end of the page",
+        "paper": "what these orders would have met while it ran, under the assumptions at the end of the page",
+        "live": "what these orders met; fees are those stated at the end of the page",
+    }[entry]
+    said = f"Policy {desk.policy.name} on {describe(settings)}. Measured is {met}. It says nothing about other days."
     write_report(run_dir / "report.html", f"{entry.capitalize()} of {desk.policy.name}", sections, facts, said)
 
 
