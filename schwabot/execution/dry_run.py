@@ -6,6 +6,8 @@ RiskGateway ─▶ DryRun ─┬▶ told of, refused          while it is dry
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from schwabot.execution.risk_gateway import Inner
@@ -21,6 +23,8 @@ class DryRun:
         instruments: that are traded.
         until_ns: time of the first request that is sent.
         tell: told of each order that would leave, in a line.
+        now_ns: time now.
+        hold_s: a policy hears so long after that its order was refused.
 
     Example:
         >>> spot = Instrument("binance:BTC/USDT", tick_size=0.01, lot_size=1e-5)
@@ -32,27 +36,40 @@ class DryRun:
     """
 
     def __init__(
-        self, inner: Inner | None, instruments: Mapping[str, Instrument], until_ns: int, tell: Callable[[str], None]
+        self,
+        inner: Inner | None,
+        instruments: Mapping[str, Instrument],
+        until_ns: int,
+        tell: Callable[[str], None],
+        now_ns: Callable[[], int] = time.time_ns,
+        hold_s: float = 0.0,
     ) -> None:
         self._inner, self._instruments, self._until_ns, self._tell = inner, instruments, until_ns, tell
-        self._told: list[Report] = []
+        self._now_ns, self._hold_ns = now_ns, round(hold_s * 1e9)
+        self._told: deque[Report] = deque()
+        self._is_dry = True
         self.count = 0
         """Orders that were told of."""
 
     def send(self, request: Request) -> None:
         """Tell of a request, or send it."""
         if self._inner is not None and request.ts_ns >= self._until_ns:
+            if self._is_dry:
+                self._is_dry = False
+                self._tell("the dry run is over: orders leave from now on")
             self._inner.send(request)
             return
         self.count += 1
         self._tell(f"would {order_text(self._instruments[request.stream], request)}")
-        self._told.append(
-            Report(Told.ENDED, request.number, request.ts_ns, request=request.number, ending=Ending.REFUSED)
-        )
+        due_ns = self._now_ns() + self._hold_ns
+        self._told.append(Report(Told.ENDED, request.number, due_ns, request=request.number, ending=Ending.REFUSED))
 
     def reports(self) -> Sequence[Report]:
         """What was told since the last call."""
-        told, self._told = self._told, []
+        told: list[Report] = []
+        now_ns = self._now_ns() if self._told else 0
+        while self._told and self._told[0].ts_ns <= now_ns:
+            told.append(self._told.popleft())
         return [*told, *(self._inner.reports() if self._inner is not None else ())]
 
 

@@ -301,6 +301,8 @@ class RiskGate:
         config, stream = self.config, request.stream
         if view.lane < LANES[config.min_lane]:
             return Refused(Reason.LANE, f"lane {Lane(view.lane).name}, at least {config.min_lane} is needed")
+        if request.side < 0 and worst > 0 and instrument.is_spot and not config.short_spot:
+            return Refused(Reason.POSITION, f"{stream} could come to {-worst} lots: spot is not sold short")
         if worst > (most := config.max_lots.get(stream, worst)):
             return Refused(Reason.POSITION, f"{stream} could come to {worst} lots, at most {most} is allowed")
         price = max(request.price_ticks, view.ask_ticks)

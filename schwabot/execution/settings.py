@@ -17,6 +17,7 @@ class RiskConfig:
 
     Attributes:
         max_lots: largest position by stream, in lots; a stream that is not named has only the limits below.
+        short_spot: sell more on spot than our own fills have bought: what the account held before, or what is borrowed.
         max_order_notional: of one order.
         max_notional: largest position of a stream.
         max_total_notional: largest sum of all positions, long and short ones alike.
@@ -33,6 +34,7 @@ class RiskConfig:
     """
 
     max_lots: dict[str, int] = field(default_factory=dict)
+    short_spot: bool = False
     max_order_notional: float = 1_000.0
     max_notional: float = 5_000.0
     max_total_notional: float = 10_000.0

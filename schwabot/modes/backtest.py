@@ -134,7 +134,7 @@ def write_results(
     if outcome.rows:
         first_ns, last_ns = (int(ts_ns) for ts_ns in outcome.market.ts_ns[[0, -1]])
         notes += [f"note: {one}" for one in [fitted_note(desk.head, first_ns, last_ns)] if one]
-    notes += _notes(outcome, summary[entry]) + _unstamped(broker)
+    notes += _live_notes(summary) if entry == "live" else _notes(outcome, summary[entry]) + _unstamped(broker)
     for one in notes[len(desk.notes) :]:
         if not one.startswith(SAID):
             sys.stderr.write(f"{one}\n")
@@ -194,6 +194,17 @@ def latency_sensitivity(
             }
         )
     return rows
+
+
+def _live_notes(summary: Mapping[str, Any]) -> list[str]:
+    trading, totals = summary["trading"], summary["live"]
+    refused = ", ".join(f"{count:,} {reason}" for reason, count in trading["refused"].items())
+    notes = [f"note: orders that our own limits refused: {refused}"] if refused else []
+    if totals["rejected"] > (at_venue := sum(trading["refused"].values()) + trading["dry_orders"]):
+        notes.append(f"note: {totals['rejected'] - at_venue:,} orders were refused by the venue: the journal says why")
+    if not totals["fills"]:
+        notes.append(f"note: no trades: {totals['orders'] - totals['rejected']:,} orders were taken, none was filled")
+    return notes
 
 
 def _notes(outcome: Outcome, totals: Mapping[str, Any]) -> list[str]:

@@ -39,6 +39,8 @@ TRIED = ("binance", "binanceusdm", "binancecoinm")
 MOST_TOLD = 40
 """Orders of a dry run that are printed one by one."""
 SECOND = 1_000_000_000
+REFUSED_HOLD_S, DRY_HOLD_S = 0.25, 1.0
+"""How often a policy that insists on an order is answered that it was refused, or only printed."""
 
 
 def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
@@ -80,8 +82,10 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             gateway.kill_on_signal()
             desk.notes += say([f"note: {note}" for note in gateway.notes])
         until_ns = time.time_ns() + round(settings.live.dry_s * SECOND)
-        dry = DryRun(gateway, {one.stream: one for one in traded}, until_ns, Few(progress.note, MOST_TOLD))
-        gated = RiskGateway(dry, gate, feed.instruments, time.time_ns)
+        dry = DryRun(
+            gateway, {one.stream: one for one in traded}, until_ns, Few(progress.note, MOST_TOLD), hold_s=DRY_HOLD_S
+        )
+        gated = RiskGateway(dry, gate, feed.instruments, time.time_ns, REFUSED_HOLD_S)
         broker, broker_s = while_compiling(lambda: VenueBroker(recorder, parameters, gated, session))
         for stream, (lots, entry_ticks) in (gateway.positions if gateway else {}).items():
             gated.adopt(stream, lots, entry_ticks)
