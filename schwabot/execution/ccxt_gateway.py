@@ -13,6 +13,7 @@ import concurrent.futures
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -70,9 +71,13 @@ class CcxtGateway:
         """What was held, to be adopted by broker and risk gateway, once entered."""
         self.notes: list[str] = []
         """What was found on entering."""
+        self.said: deque[tuple[int, str]] = deque(maxlen=100)
+        """What happened since that a person should hear of: when, and what."""
         self._now_ns, self._options, self._resume = now_ns, options, resume
         self._ends = False
         self._noted = 0
+        self.feed_ns: Callable[[], int | None] = lambda: None
+        """Receive time of the last row of any stream, where somebody knows; without it nothing is cancelled for age."""
         self._instruments = list(instruments)
         self._ledger = Ledger(journal, self._halt)
         self._desks: dict[str, OrderDesk] = {}
@@ -180,6 +185,10 @@ class CcxtGateway:
         self.gate.resume(who, why, self._now_ns())
         self.journal.note(f"{who} accepted what is held: {why}", self._now_ns())
 
+    def _say(self, what: str) -> None:
+        self.journal.note(what, self._now_ns())
+        self.said.append((self._now_ns(), what))
+
     def _halt(self, what: str) -> None:
         self.gate.escalate(TradingState.HALTED, "gateway", what, self._now_ns())
         self.journal.note(what, self._now_ns())
@@ -279,7 +288,7 @@ class CcxtGateway:
 
     async def _guard(self) -> None:
         """Look for the kill file, and cancel everything once trading is halted, whoever did it."""
-        confirmed = False
+        confirmed = blind = False
         while True:
             self._kill_file_is_there()
             if len(self.gate.changes) != self._noted:
@@ -289,7 +298,21 @@ class CcxtGateway:
                 change = self.gate.changes[-1]
                 confirmed = await self._cancel_all(change.who, change.why)
             confirmed = confirmed and halted
+            if (feed_ns := self.feed_ns()) is not None:
+                blind = await self._cancel_if_blind((self._now_ns() - feed_ns) / SECOND, was=blind)
             await asyncio.sleep(GUARD_S)
+
+    async def _cancel_if_blind(self, age_s: float, *, was: bool) -> bool:
+        """Nobody looks after open orders while no stream moves: cancel them."""
+        if age_s <= self.config.cancel_after_s:
+            return False
+        orders = [(desk, order) for desk in self._desks.values() for order in desk.own()]
+        if not was and orders:
+            self._say(f"no stream has moved for {age_s:.1f} s: {len(orders)} open orders are cancelled")
+        if not was:
+            for desk, order in orders:
+                desk.spawn(desk.cancel(order))
+        return True
 
     async def _checks(self) -> None:
         while True:

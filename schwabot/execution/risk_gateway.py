@@ -152,6 +152,11 @@ class RiskGateway:
         leg.lane = int(signals.lane[0, v])
         leg.fair = (leg.bid + leg.ask) * 0.5 * exp(float(signals.deviation_bp[0, v]) * 1e-4)
 
+    @property
+    def feed_ns(self) -> int | None:
+        """Receive time of the last row of any stream, None = none yet."""
+        return self._feed_ns
+
     def position(self, stream: str) -> int:
         """Lots held, as reported."""
         return self._legs[stream].position

@@ -80,6 +80,7 @@ class GatewayConfig:
         quiet_s: the same while its stream is up.
         reconcile_s: orders, fills and holdings are compared with the venue's this often.
         kill_file: trading is halted and everything cancelled when this file appears.
+        cancel_after_s: open orders are cancelled when no stream has moved for this long.
         prefix: our client ids begin with it.
         start_s: longest time that connecting and recovering may take.
     """
@@ -91,6 +92,7 @@ class GatewayConfig:
     quiet_s: float = 10.0
     reconcile_s: float = 60.0
     kill_file: str | None = None
+    cancel_after_s: float = 5.0
     prefix: str = "sb"
     start_s: float = 60.0
 
@@ -98,7 +100,8 @@ class GatewayConfig:
         """Raise ConfigError when a value is out of range."""
         for name, low in (
             ("recv_window_ms", 100), ("timeout_s", 0.1), ("order_ttl_s", 0.01), ("poll_s", 0.1), ("quiet_s", 0.1),
-            ("reconcile_s", 0.1), ("start_s", 1.0),
+            ("reconcile_s", 0.1), ("cancel_after_s", 0.5),
+            ("start_s", 1.0),
         ):  # fmt: skip
             if not low <= getattr(self, name) <= 86_400_000:
                 raise ConfigError(f"execution.gateway.{name}={getattr(self, name)}: use {low} or more")

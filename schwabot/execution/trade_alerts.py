@@ -48,6 +48,9 @@ class TradeAlerts:
             for refused in self._gateway.take_refused():
                 text = f"order {refused.client_id} was not taken: {refused.what}"
                 found.append(Alert(refused.ts_ns, Level.WARNING, "risk", text, refused.what))
+            while self._gateway.said:
+                ts_ns, text = self._gateway.said.popleft()
+                found.append(Alert(ts_ns, Level.WARNING, "risk", text))
         return tuple(found)
 
     def _of_fills(self) -> list[Alert]:
@@ -71,7 +74,7 @@ class TradeAlerts:
             level, kind, text = _STATES[change.state]
             found.append(Alert(change.ts_ns, level, kind, f"{text}: {change.who}: {change.why}"))
         for reason, count in list(gate.refused.items()):
-            before, told_ns = self._refused.get(reason, (0, 0))
+            before, told_ns = self._refused.get(reason, (0, -AGAIN_NS))
             said = gated.last_refused.get(reason)
             if count > before and said is not None and said.ts_ns - told_ns >= AGAIN_NS:
                 often = f" ({count - before} such orders)" if count - before > 1 else ""

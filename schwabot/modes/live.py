@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from schwabot.config import CcxtSource, RunConfig, either
+from schwabot.config import RunConfig, either
 from schwabot.errors import ConfigError
 from schwabot.execution.account_look import look
 from schwabot.execution.ccxt_gateway import CcxtGateway
@@ -24,7 +24,7 @@ from schwabot.execution.trade_alerts import TradeAlerts
 from schwabot.execution.venue import VenueBroker
 from schwabot.modes.backtest import BacktestEntry, write_results
 from schwabot.modes.hot_reload import open_reload
-from schwabot.modes.live_rows import open_live_desk, open_live_feed, run_rows
+from schwabot.modes.live_rows import check_source, open_live_desk, open_live_feed, run_rows
 from schwabot.modes.opening import say, while_compiling
 from schwabot.modes.trading import Desk, open_policy
 from schwabot.records.audit import SignalColumns, StepRecord
@@ -55,8 +55,8 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
         JournalError: another process trades with this journal, or it can't be used.
         VenueError: an exchange can't be reached, or refuses the account.
     """
-    if isinstance(settings.source, CcxtSource):
-        _check_account(settings)
+    check_source(settings)
+    _check_account(settings)
     changes = open_reload(settings)
     policy, policy_s = while_compiling(lambda: open_policy(settings))
     with open_live_feed(settings) as feed, ExitStack() as opened:
@@ -86,6 +86,8 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             gateway, {one.stream: one for one in traded}, until_ns, Few(progress.note, MOST_TOLD), hold_s=DRY_HOLD_S
         )
         gated = RiskGateway(dry, gate, feed.instruments, time.time_ns, REFUSED_HOLD_S)
+        if gateway is not None:
+            gateway.feed_ns = lambda: gated.feed_ns
         broker, broker_s = while_compiling(lambda: VenueBroker(recorder, parameters, gated, session))
         for stream, (lots, entry_ticks) in (gateway.positions if gateway else {}).items():
             gated.adopt(stream, lots, entry_ticks)

@@ -76,12 +76,11 @@ class RecorderEntry:
         return {"store": {"path": str(Path(report.root).absolute()), "rows": report.rows, "gaps": self._recorder.gaps}}
 
 
-def open_live_feed(settings: RunConfig) -> CcxtFeed:
-    """The streams, if they are live and nothing is asked for that can't be had with them.
+def check_source(settings: RunConfig) -> None:
+    """Refuse a source that is not live, and a device that is of no use here.
 
     Raises:
-        ConfigError: a source that is not live, or a device that is of no use here.
-        VenueError: an exchange can't be reached.
+        ConfigError: says which.
     """
     if not isinstance(settings.source, CcxtSource):
         raise ConfigError(
@@ -91,6 +90,14 @@ def open_live_feed(settings: RunConfig) -> CcxtFeed:
         raise ConfigError(
             f"device.required=true: mode={settings.mode} answers every event at once, which the CPU does sooner"
         )
+
+
+def open_live_feed(settings: RunConfig) -> CcxtFeed:
+    """The streams.
+
+    Raises:
+        VenueError: an exchange can't be reached.
+    """
     feed = open_feed(settings)
     assert isinstance(feed, CcxtFeed)
     return feed

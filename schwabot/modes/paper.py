@@ -10,7 +10,7 @@ from schwabot.execution.simulated import SimulatedBroker
 from schwabot.execution.trade_alerts import TradeAlerts
 from schwabot.modes.backtest import BacktestEntry, write_results
 from schwabot.modes.hot_reload import open_reload
-from schwabot.modes.live_rows import open_live_desk, open_live_feed, run_rows
+from schwabot.modes.live_rows import check_source, open_live_desk, open_live_feed, run_rows
 from schwabot.modes.opening import say, while_compiling
 from schwabot.modes.trading import Desk, open_policy
 from schwabot.sinks.progress import Progress
@@ -28,6 +28,7 @@ def paper(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
         ConfigError: a source that is not live, or a setting that can't be used.
         VenueError: an exchange can't be reached.
     """
+    check_source(settings)
     changes = open_reload(settings)
     policy, policy_s = while_compiling(lambda: open_policy(settings))
     with open_live_feed(settings) as feed:

@@ -19,6 +19,7 @@ import pytest
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback.server import LoopbackExchange
 
+MONEY = {"USDT": "100000", "BTC": "1"}
 VENUE, STREAM = "binanceusdm", "binanceusdm:BTC/USDT:USDT"
 COMMON = (
     "mode=live", "source=ccxt", "+experiment=loopback", "policy.name=threshold", "policy.enter_bp=0.005",
@@ -62,7 +63,7 @@ def held(exchange: LoopbackExchange) -> int:
 
 @pytest.fixture
 def exchange() -> Any:
-    with LoopbackExchange(SyntheticFeed(SyntheticConfig(events=10**9, streams=4)), 0, speed=4.0) as one:
+    with LoopbackExchange(SyntheticFeed(SyntheticConfig(events=10**9, streams=4)), 0, speed=4.0, deposits=MONEY) as one:
         yield one
 
 
@@ -130,7 +131,6 @@ def test_orders_leave_the_kill_switch_stops_them_and_a_restart_does_not_go_on(
         (["policy.name=null"], "mode=live trades nothing by default: add policy.name=threshold"),
         (["live.loopback_port=null"], "binanceusdm needs BINANCEUSDM_API_KEY and BINANCEUSDM_SECRET"),
         (["mode=paper", "live.confirm=loopback"], "live.confirm=loopback does nothing in mode=paper: add mode=live"),
-        (["source=synthetic", "experiment=null"], "mode=live trades on what is live: add source=ccxt"),
     ],
 )
 def test_what_is_refused_before_anything_connects(
@@ -145,3 +145,11 @@ def test_what_is_refused_before_anything_connects(
         main([*COMMON, "live.loopback_port=1", f"hydra.run.dir={tmp_path / 'run'}", *arguments])
     assert stopped.value.code in (1, 2)
     assert said in capsys.readouterr().err
+
+
+def test_a_source_that_is_not_live(capsys: pytest.CaptureFixture[str]) -> None:
+    from schwabot.run import main
+
+    with pytest.raises(SystemExit):
+        main(["mode=live", "policy.name=threshold"])
+    assert "mode=live trades on what is live: add source=ccxt" in capsys.readouterr().err
