@@ -45,7 +45,7 @@ LIVE_ASSUMPTIONS = (
     "Fills, their times and their ends are the venue's. Fees are those stated above; what it took is in the journal.",
     (
         "An order arrived when the venue stamped its answer, put on our clock: as good as the clock estimate and the"
-        " stamp, which is in whole milliseconds as a rule. The price then is that of the venue's last quote by that time."
+        " stamp, mostly whole milliseconds. The price then is that of the venue's last quote by that time."
     ),
     "No interest and no funding is counted.",
 )
