@@ -68,7 +68,7 @@ class CcxtGateway:
         """What was found on entering."""
         self._now_ns, self._options = now_ns, options
         self._instruments = list(instruments)
-        self._ledger = Ledger(journal, self._halt)
+        self._ledger = Ledger(journal, self._halt, self._instruments)
         self._desks: dict[str, OrderDesk] = {}
         self._of: dict[str, OrderDesk] = {}
         self._loop: asyncio.AbstractEventLoop
@@ -188,6 +188,8 @@ class CcxtGateway:
         found = await asyncio.gather(*(self._enter(desk, started_ns) for desk in self._desks.values()))
         for recovered in found:
             self.positions |= recovered.positions
+            for stream, adopted in recovered.positions.items():
+                self._ledger.fees.begin(stream, adopted.spare)
             self.notes += recovered.notes
             for what in recovered.unexplained:
                 self._halt(what)
@@ -266,7 +268,7 @@ class CcxtGateway:
             before = self._ledger.tracker.version
             for stream in desk.account.instruments:
                 for note in await catch_up(desk.account, self.journal, stream, self._now_ns(), desk.told):
-                    self.journal.note(note, self._now_ns())
+                    self._halt(f"{note}, of an order too old to be told of; a restart counts it")
             held = await desk.account.holdings()
             if self._ledger.tracker.version != before:
                 continue

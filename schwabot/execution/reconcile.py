@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from decimal import ROUND_FLOOR, Decimal
+from decimal import Decimal
 from typing import NamedTuple
 
+from schwabot.execution.base_fees import step, whole_lots
 from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.journal import Fill, Journal, OrderState
 from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk
@@ -25,15 +26,11 @@ _NOISE = Decimal("1e-7")
 
 
 class Adopted(NamedTuple):
-    """A position to begin with: lots, and their average price in ticks."""
+    """A position to begin with: whole lots, their average price in ticks, and what is held beside them."""
 
     lots: int
     entry_ticks: float
-
-
-def step(size: float) -> Decimal:
-    """The decimal that was meant."""
-    return Decimal(repr(float(size)))
+    spare: Decimal = Decimal(0)
 
 
 def items(instruments: Mapping[str, Instrument]) -> list[str]:
@@ -108,8 +105,8 @@ def position(journal: Journal, one: Instrument, held: Mapping[str, Decimal]) -> 
         elif abs(after) > abs(lots):
             entry = (abs(lots) * entry + fill.lots * fill.price_ticks) / abs(after)
         lots = after
-    whole = int((abs(amount) / step(one.lot_size)).to_integral_value(ROUND_FLOOR))
-    return Adopted(whole if amount > 0 else -whole, entry)
+    whole = whole_lots(amount, step(one.lot_size))
+    return Adopted(whole, entry, amount - whole * step(one.lot_size))
 
 
 class Recovered(NamedTuple):
