@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -116,6 +117,8 @@ def test_an_order_of_every_kind(exchange: LoopbackExchange, tmp_path: Path, stre
         assert desk.gate._venue == desk.gateway.limits
         desk.ask(Action.TAKE, lots, ask + 100)
         assert desk.hear(1) == [(Told.FILL, 0, 0, lots, Ending.FILLED)]
+        if stream == SPOT:  # it takes its fee in what is bought, a tenth of a lot: 99 are left to be sold
+            assert desk.hear(1) == [(Told.FEE, 0, -1, 1, None)]
         desk.ask(Action.TAKE, lots, bid - 100)
         assert desk.hear(1) == [(Told.ENDED, 1, 1, 0, Ending.OUTSIDE_LIMIT)]
         desk.ask(Action.POST, lots, bid - 100)
@@ -140,6 +143,20 @@ def test_an_order_of_every_kind(exchange: LoopbackExchange, tmp_path: Path, stre
         assert (adopted.lots, adopted.entry_ticks) == (int(bought), ask)
         desk.ask(Action.TAKE, int(bought), bid - 100, side=-1)
         assert desk.hear(1) == [(Told.FILL, 0, 0, int(bought), Ending.FILLED)]
+
+
+def test_a_fill_that_nobody_was_told_of(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with Desk(exchange, tmp_path / "j.db", "sbuntold") as desk:
+        desk.ask(Action.TAKE, 100, desk.touch[1] + 100)
+        desk.hear(2)
+        assert desk.gateway.check() == []
+        assert desk.gate.state is TradingState.NORMAL
+        with sqlite3.connect(tmp_path / "j.db") as other:
+            other.execute("DELETE FROM fills")
+        other.close()
+        desk.gateway.check()
+        assert desk.gate.state is TradingState.HALTED
+        assert desk.gate.changes[-1].why.startswith("sbuntold-0: a fill of 100 lots was found at the venue")
 
 
 def test_answers_that_are_lost(exchange: LoopbackExchange, tmp_path: Path) -> None:
