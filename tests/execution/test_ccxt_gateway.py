@@ -145,6 +145,31 @@ def test_an_order_of_every_kind(exchange: LoopbackExchange, tmp_path: Path, stre
         assert desk.hear(1) == [(Told.FILL, 0, 0, int(bought), Ending.FILLED)]
 
 
+def test_all_that_was_bought_can_be_sold(tmp_path: Path) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=400))
+    with LoopbackExchange(feed, speed=0.0, deposits={"USDT": "1000000"}, keys=(KEY, SECRET)) as exchange:
+        until(lambda: exchange.ended)
+        with Desk(exchange, tmp_path / "j.db", "sball") as desk:
+            bid, ask = desk.touch
+            held = 0
+            for lots, fee in ((100, 1), (333, 0), (100, 0), (480, 1)):  # of 1.013 lots of fees
+                number = desk.ask(Action.TAKE, lots, ask + 100)
+                told = desk.hear(2 if fee else 1)
+                assert (
+                    told
+                    == [(Told.FILL, number, number, lots, Ending.FILLED), (Told.FEE, number, -1, 1, None)][: 1 + fee]
+                )
+                held += lots - fee
+            desk.ask(Action.TAKE, held + 1, bid - 100, side=-1)
+            assert desk.hear(1)[0][-1] is Ending.REFUSED  # more than is there
+            desk.ask(Action.TAKE, held, bid - 100, side=-1)
+            assert desk.hear(1) == [(Told.FILL, 5, 5, held, Ending.FILLED)]
+            assert desk.gateway.check() == []
+        with Desk(exchange, tmp_path / "j.db", "sball2") as desk:
+            adopted = desk.gateway.positions[SPOT]
+            assert (adopted.lots, adopted.spare) == (0, Decimal("0.00000987"))
+
+
 def test_a_fill_that_nobody_was_told_of(exchange: LoopbackExchange, tmp_path: Path) -> None:
     with Desk(exchange, tmp_path / "j.db", "sbuntold") as desk:
         desk.ask(Action.TAKE, 100, desk.touch[1] + 100)

@@ -307,19 +307,25 @@ def test_currencies_are_added_up_in_one() -> None:
     found = conversion([SPOT, EUR, rate], [SPOT, EUR])
     assert found.notes == ["limits and losses are in USDT; EUR is converted by kraken:EUR/USD"]
 
+    turned = RiskGateway(Venue(), RiskGate(LOOSE, [SPOT, EUR]), [SPOT, EUR, replace(rate, stream="x:USDC/EUR")], int)
+    assert np.isnan(turned._converted(turned._rows[1], 10.0))
+    turned.observe(quote(2, bid=62), Signals)  # type: ignore[arg-type]  # 1.25
+    assert turned._converted(turned._rows[1], 10.0) == 8.0
+    pegged = RiskGateway(Venue(), RiskGate(LOOSE, [SPOT, own]), [SPOT, own, replace(rate, stream="x:USDT/USD")], int)
+    assert pegged._converted(pegged._rows[0], 10.0) == 10.0
+    pegged.observe(quote(2, bid=49), Signals)  # type: ignore[arg-type]
+    assert pegged._converted(pegged._rows[0], 10.0) == 9.9
+
     venue, streams = Venue(), [SPOT, EUR, rate]
     gate = RiskGate(replace(LOOSE, max_total_notional=60.0, max_drawdown=0.9), [SPOT, EUR])
     gated = RiskGateway(venue, gate, streams, lambda: 10**9)
     assert gated.notes == found.notes
 
-    class Three:
-        deviation_bp, lane = np.zeros((1, 3)), np.ones((1, 3), np.int8)
-
     for v in range(2):
-        gated.observe(quote(v), Three)  # type: ignore[arg-type]
+        gated.observe(quote(v), Signals)  # type: ignore[arg-type]
     gated.send(asked(0, lots=1, stream=EUR.stream))
     assert gated.said[0] == "stale: no quote yet of a stream that converts a currency"
-    gated.observe(quote(2, bid=49), Three)  # type: ignore[arg-type]  # 0.99 USD
+    gated.observe(quote(2, bid=49), Signals)  # type: ignore[arg-type]  # 0.99 USD
     gated.send(asked(1, lots=4, stream=EUR.stream))  # 50 EUR
     gated.send(asked(2, lots=1, stream=SPOT.stream))  # 12.5 USDT: 49.5 and 12.5 are too much, in EUR as well
     gated.send(asked(3, lots=1, stream=EUR.stream))
@@ -329,13 +335,13 @@ def test_currencies_are_added_up_in_one() -> None:
     gated.reports()
     gated.send(asked(4, lots=1, stream=EUR.stream))
     assert "could come to 61.875" in gated.said[4]
-    gated.observe(quote(2, bid=39), Three)  # type: ignore[arg-type]  # 0.79: 50 EUR are worth less
+    gated.observe(quote(2, bid=39), Signals)  # type: ignore[arg-type]  # 0.79: 50 EUR are worth less
     gated.send(asked(5, lots=1, stream=EUR.stream))
     assert [request.number for request in venue.sent] == [1, 5]
-    gated.observe(quote(1, bid=97), Three)  # type: ignore[arg-type]
+    gated.observe(quote(1, bid=97), Signals)  # type: ignore[arg-type]
     assert gate.state is TradingState.NORMAL  # 1 EUR is lost, 0.79 USD
-    gated.observe(quote(2, bid=49), Three)  # type: ignore[arg-type]
-    gated.observe(quote(1, bid=97), Three)  # type: ignore[arg-type]
+    gated.observe(quote(2, bid=49), Signals)  # type: ignore[arg-type]
+    gated.observe(quote(1, bid=97), Signals)  # type: ignore[arg-type]
     assert gate.state is TradingState.REDUCING
 
 
