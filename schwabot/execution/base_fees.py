@@ -1,12 +1,12 @@
 """Fees that a spot venue takes in what is traded: a position goes down by them in whole lots, before it is sold.
 
-spare ← spare − fee;  lots gone = −⌊spare / lot⌋;  0 ≤ spare < lot stays ours and is too little to trade
+position = what our fills and their fees came to, in lots, rounded towards nothing
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import ROUND_FLOOR, Decimal
+from decimal import Decimal
 
 from schwabot.execution.journal import Fill
 from schwabot.records.instrument import Instrument
@@ -17,18 +17,8 @@ def step(size: float) -> Decimal:
     return Decimal(repr(float(size)))
 
 
-def whole_lots(amount: Decimal, lot: Decimal) -> int:
-    """Lots that are there in full, ⌊amount / lot⌋; of what is owed, all that are begun.
-
-    Example:
-        >>> whole_lots(Decimal("0.0299"), Decimal("0.01")), whole_lots(Decimal("-0.0001"), Decimal("0.01"))
-        (2, -1)
-    """
-    return int((amount / lot).to_integral_value(ROUND_FLOOR))
-
-
 class BaseFees:
-    """Keeps what is left of a lot, per spot stream.
+    """Keeps what is held exactly, and what a policy believes to hold, per spot stream.
 
     Args:
         instruments: that are traded; contracts pay no fee in lots.
@@ -39,25 +29,28 @@ class BaseFees:
         >>> bought = Fill(spot.stream, "1", "a-0", "7", 1, 9, 5_000_000, False, Decimal("0.006"), "BTC", 0, 0)
         >>> fees.lots(bought), fees.lots(bought)
         (1, 1)
-        >>> fees.begin(spot.stream, Decimal("0.008"))
+        >>> fees.begin(spot.stream, 0, Decimal("0.008"))
         >>> fees.lots(bought), fees.lots(bought)
         (0, 1)
     """
 
     def __init__(self, instruments: Iterable[Instrument]) -> None:
         self._spot = {one.stream: one for one in instruments if one.is_spot}
-        self._spare = dict.fromkeys(self._spot, Decimal(0))
+        self._amount = dict.fromkeys(self._spot, Decimal(0))
+        self._told = dict.fromkeys(self._spot, 0)
 
-    def begin(self, stream: str, spare: Decimal) -> None:
-        """This much is held beside the whole lots of a position that is adopted."""
-        self._spare[stream] = spare
+    def begin(self, stream: str, lots: int, spare: Decimal) -> None:
+        """A position is adopted: so many whole lots, and this much beside them."""
+        if (one := self._spot.get(stream)) is not None:
+            self._amount[stream], self._told[stream] = lots * step(one.lot_size) + spare, lots
 
     def lots(self, fill: Fill) -> int:
-        """Whole lots that are gone with a fill's fee; negative after a rebate."""
-        one = self._spot.get(fill.stream)
-        if one is None or fill.fee_currency != one.base:
+        """Lots that are held less than a policy believes once it has booked a fill; negative = more."""
+        stream = fill.stream
+        if (one := self._spot.get(stream)) is None:
             return 0
-        lot, spare = step(one.lot_size), self._spare[fill.stream] - fill.fee
-        whole = whole_lots(spare, lot)
-        self._spare[fill.stream] = spare - whole * lot
-        return -whole
+        lot = step(one.lot_size)
+        fee = fill.fee if fill.fee_currency == one.base else Decimal(0)
+        self._amount[stream] += fill.side * fill.lots * lot - fee
+        believed, self._told[stream] = self._told[stream] + fill.side * fill.lots, int(self._amount[stream] // lot)
+        return believed - self._told[stream]

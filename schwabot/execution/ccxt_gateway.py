@@ -189,7 +189,7 @@ class CcxtGateway:
         for recovered in found:
             self.positions |= recovered.positions
             for stream, adopted in recovered.positions.items():
-                self._ledger.fees.begin(stream, adopted.spare)
+                self._ledger.fees.begin(stream, adopted.lots, adopted.spare)
             self.notes += recovered.notes
             for what in recovered.unexplained:
                 self._halt(what)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
-from schwabot.execution.base_fees import step, whole_lots
+from schwabot.execution.base_fees import step
 from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.journal import Fill, Journal, OrderState
 from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk
@@ -26,7 +26,7 @@ _NOISE = Decimal("1e-7")
 
 
 class Adopted(NamedTuple):
-    """A position to begin with: whole lots, their average price in ticks, and what is held beside them."""
+    """A position to begin with: whole lots, their average price in ticks, and what is held (or owed) beside them."""
 
     lots: int
     entry_ticks: float
@@ -105,8 +105,8 @@ def position(journal: Journal, one: Instrument, held: Mapping[str, Decimal]) -> 
         elif abs(after) > abs(lots):
             entry = (abs(lots) * entry + fill.lots * fill.price_ticks) / abs(after)
         lots = after
-    whole = whole_lots(amount, step(one.lot_size))
-    return Adopted(whole, entry, amount - whole * step(one.lot_size))
+    lot = step(one.lot_size)
+    return Adopted(int(amount // lot), entry, amount % lot)
 
 
 class Recovered(NamedTuple):

@@ -23,7 +23,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
-from decimal import ROUND_FLOOR, Decimal
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,8 @@ def check(told: dict[str, Any], folder: Path, found: dict[str, Any]) -> Counter[
         assert Decimal(held["free"]) + Decimal(held["locked"]) == Decimal(DEPOSITS[name]) + change - fees
         assert Decimal(held["locked"]) == 0
         if name == "BTC":
-            assert found["position"] == ((change - fees) / lot).to_integral_value(ROUND_FLOOR)
+            whole = abs(change - fees) // lot
+            assert found["position"] == (whole if change > fees else -whole)
     return Counter(ours.values())
 
 

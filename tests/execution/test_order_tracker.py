@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schwabot.errors import StateError
-from schwabot.execution.journal import Journal, OrderState
+from schwabot.execution.base_fees import BaseFees
+from schwabot.execution.journal import Fill, Journal, OrderState
 from schwabot.execution.order_desk import Ledger
 from schwabot.execution.order_tracker import OrderSeen, OrderTracker, TradeSeen
 from schwabot.execution.reconcile import position
@@ -248,3 +249,16 @@ def test_a_fee_in_what_is_traded_takes_whole_lots(tmp_path: Path) -> None:
     found = position(journal, spot, {})
     assert (found.lots, found.spare) == (9 + 1 - 1 + 2 - 5, Decimal("0.004"))
     journal.close()
+
+
+def test_what_is_owed_is_rounded_towards_nothing_too() -> None:
+    spot = Instrument(STREAM, tick_size=0.01, lot_size=0.01)
+    fees = BaseFees([spot])
+
+    def lots(side: int, lots: int, fee: str, currency: str = "BTC") -> int:
+        return fees.lots(Fill(STREAM, "1", "a-0", "7", side, lots, 100, True, Decimal(fee), currency, 0, 0))
+
+    assert lots(-1, 5, "1", "USDT") == 0
+    assert lots(1, 5, "0.004") == 0  # flat, and 0.4 lots are owed
+    assert lots(1, 5, "0.001") == 1  # 4.5
+    assert lots(-1, 9, "1", "USDT") == -1  # -4.5, and the policy believes -5
