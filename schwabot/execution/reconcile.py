@@ -26,11 +26,10 @@ _NOISE = Decimal("1e-7")
 
 
 class Adopted(NamedTuple):
-    """A position to begin with: whole lots, their average price in ticks, and what is held (or owed) beside them."""
+    """A position to begin with: lots, and their average price in ticks."""
 
     lots: int
     entry_ticks: float
-    spare: Decimal = Decimal(0)
 
 
 def items(instruments: Mapping[str, Instrument]) -> list[str]:
@@ -84,8 +83,10 @@ def differences(should: Mapping[str, Decimal], held: Mapping[str, Decimal]) -> l
     ]
 
 
-def position(journal: Journal, one: Instrument, held: Mapping[str, Decimal]) -> Adopted:
-    """What a policy begins with: on spot what our fills came to, of a contract all that is held.
+def position(journal: Journal, one: Instrument, held: Mapping[str, Decimal]) -> tuple[Adopted, Decimal]:
+    """What a policy begins with, and what is held or owed beside its whole lots.
+
+    On spot it is what our fills came to, of a contract all that is held.
 
     Args:
         journal: of the fills.
@@ -106,7 +107,7 @@ def position(journal: Journal, one: Instrument, held: Mapping[str, Decimal]) -> 
             entry = (abs(lots) * entry + fill.lots * fill.price_ticks) / abs(after)
         lots = after
     lot = step(one.lot_size)
-    return Adopted(int(amount // lot), entry, amount % lot)
+    return Adopted(int(amount // lot), entry), amount % lot  # both go by the amount rounded towards 0
 
 
 class Recovered(NamedTuple):
@@ -116,11 +117,13 @@ class Recovered(NamedTuple):
         positions: to begin with, by stream; those with nothing held and nothing traded are left out.
         notes: what a person may want to know.
         unexplained: what differs from the journal; trading must not begin.
+        spare: what is held or owed beside the positions' whole lots, by stream.
     """
 
     positions: dict[str, Adopted]
     notes: list[str]
     unexplained: list[str]
+    spare: dict[str, Decimal]
 
 
 async def recover(
@@ -173,7 +176,8 @@ async def recover(
     held = await account.holdings()
     unexplained += compare(account, journal, held, now_ns())
     found = {stream: position(journal, one, held) for stream, one in account.instruments.items()}
-    return Recovered({stream: one for stream, one in found.items() if one.lots or one.entry_ticks}, notes, unexplained)
+    positions = {stream: one for stream, (one, _) in found.items() if one.lots or one.entry_ticks}
+    return Recovered(positions, notes, unexplained, {stream: spare for stream, (_, spare) in found.items()})
 
 
 async def catch_up(

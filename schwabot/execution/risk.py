@@ -164,6 +164,8 @@ class RiskGate:
         self._tokens, self._refilled_ns = float(config.order_burst), 0
         self._peak: float | None = None
         self._day, self._day_begin = -1, 0.0
+        self._equity = 0.0
+        self._carried: tuple[int, float] | None = None
 
     @property
     def traded(self) -> list[Instrument]:
@@ -201,8 +203,19 @@ class RiskGate:
 
     def resume(self, who: str, why: str, ts_ns: int) -> None:
         """Trade again; drawdown and daily loss count from here."""
-        self._peak, self._day = None, -1
+        self._peak, self._day, self._carried = None, -1, None
         self._set(TradingState.NORMAL, who, why, ts_ns)
+
+    @property
+    def day(self) -> tuple[int, float]:
+        """Days since 1970 UTC of the last equity, and what was lost in that day so far."""
+        if self._day < 0 and self._carried is not None:
+            return self._carried
+        return self._day, self._day_begin - self._equity
+
+    def carry(self, day: int, lost: float) -> None:
+        """Count what an earlier run lost in a day as lost in that day."""
+        self._carried = (day, lost)
 
     def _set(self, state: TradingState, who: str, why: str, ts_ns: int) -> None:
         self.changes.append(StateChange(state, who, why, ts_ns))  # first: another thread may ask why
@@ -212,7 +225,10 @@ class RiskGate:
         """Learn what positions and cash are worth now; too large a loss ends what opens positions."""
         day = ts_ns // _DAY_NS
         if day != self._day:
-            self._day, self._day_begin = day, equity
+            carried_day, lost = self._carried or (day, 0.0)
+            self._day, self._day_begin = day, equity + (lost if carried_day == day else 0.0)
+            self._carried = None
+        self._equity = equity
         self._peak = equity if self._peak is None else max(self._peak, equity)
         if self.state is not TradingState.NORMAL:
             return
@@ -297,6 +313,8 @@ class RiskGate:
         config, stream = self.config, request.stream
         if view.lane < LANES[config.min_lane]:
             return Refused(Reason.LANE, f"lane {Lane(view.lane).name}, at least {config.min_lane} is needed")
+        if request.side < 0 and worst > 0 and instrument.is_spot and not config.short_spot:
+            return Refused(Reason.POSITION, f"{stream} could come to {-worst} lots: spot is not sold short")
         if worst > (most := config.max_lots.get(stream, worst)):
             return Refused(Reason.POSITION, f"{stream} could come to {worst} lots, at most {most} is allowed")
         price = max(request.price_ticks, view.ask_ticks)

@@ -246,8 +246,8 @@ def test_a_fee_in_what_is_traded_takes_whole_lots(tmp_path: Path) -> None:
     assert hear("d", 1, "-0.02") == [("FILL", 0, 1), ("FEE", 0, -2)]  # a rebate
     assert hear("late", 1, "0.05") == [("FILL", 0, 1), ("FEE", 0, 5)]
     assert problems == ["a-0: a fill of 1 lots came after its end was told"]
-    found = position(journal, spot, {})
-    assert (found.lots, found.spare) == (9 + 1 - 1 + 2 - 5, Decimal("0.004"))
+    found, spare = position(journal, spot, {})
+    assert (found.lots, spare) == (9 + 1 - 1 + 2 - 5, Decimal("0.004"))
     journal.close()
 
 
