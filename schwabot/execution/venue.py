@@ -9,7 +9,7 @@ tell where it runs. Axis legend: L legs (traded streams), K order slots of a leg
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -26,6 +26,12 @@ from schwabot_kernels.simulate.state import (
     IN_FLIGHT,
     MARK,
     NUMBER,
+    ORDER_ASK,
+    ORDER_BID,
+    ORDER_LEG,
+    ORDER_SIDE,
+    ORDER_SLOT,
+    ORDERS_SENT,
     P_EVENT,
     P_KIND,
     P_LOTS,
@@ -46,7 +52,6 @@ from schwabot_kernels.simulate.state import (
     Q_PRICE,
     Q_SIDE,
     Q_SLOT,
-    Q_TOUCH,
     REPORT_AT,
     REPORTS_OPEN,
     REQUEST_AT,
@@ -86,7 +91,7 @@ class VenueBroker(SimulatedBroker):
         super().__init__(recorder, parameters)
         self._gateway, self._session = gateway, session
         self._streams = [one.stream for one in recorder.builder.instruments]
-        self._open: dict[int, _Place] = {}  # requests and orders that may still be told of, by number
+        self._open: set[int] = set()  # numbers of requests and orders that are not over
         self._adopted: dict[int, float] = {}  # leg → entry price, until its account is opened
 
     def adopt(self, stream: str, position: int, entry_ticks: float) -> None:
@@ -159,7 +164,7 @@ class VenueBroker(SimulatedBroker):
             legs[leg, REQUESTS_OPEN] -= 1
             number, slot, action = asked[Q_NUMBER], asked[Q_SLOT], Action(asked[Q_ACTION])
             changes = action in (Action.CANCEL, Action.REPLACE)
-            self._open[number] = _Place(leg, slot, asked[Q_SIDE], asked[Q_TOUCH])
+            self._open.add(number)
             self._gateway.send(
                 Request(
                     number=number,
@@ -178,36 +183,35 @@ class VenueBroker(SimulatedBroker):
             )
 
     def _book(self, report: Report, now_ns: int) -> None:
-        """Put a report where the simulator finds those of its own exchange; it is booked with the row at hand."""
-        place = self._open.get(report.number)
-        if place is None:
-            raise StateError(f"a report of order {report.number}, which is not open: {report}")
-        leg, legs = place.leg, self._state.legs
-        if legs[leg, REPORTS_OPEN] == self._state.reports.shape[1]:
-            self._state = grown(self._state)
-            legs = self._state.legs
+        """Put a report where the simulator finds those of its own exchange; it is booked with the row at hand.
+
+        A fill of an order that is over counts like any other of its fills, and touches no open order.
+        """
+        state, number = self._state, report.number
+        if not 0 <= number < state.logged[ORDERS_SENT]:
+            raise StateError(f"a report of order {number}, which was never sent: {report}")
+        is_open = number in self._open
+        if not is_open and report.told not in (Told.FILL, Told.FEE):
+            return  # told already
+        sent = state.orders_log[number].tolist()
+        leg, side = sent[ORDER_LEG], sent[ORDER_SIDE]
+        if state.legs[leg, REPORTS_OPEN] == state.reports.shape[1]:
+            self._state = state = grown(state)
+        legs = state.legs
         counted = report.told != Told.FILL or not report.maker  # as an answer, by the simulator
         if counted and report.request < 0:
             legs[leg, IN_FLIGHT] += 1
-        at = (legs[leg, REPORT_AT] + legs[leg, REPORTS_OPEN]) % self._state.reports.shape[1]
+        told = state.reports[leg, (legs[leg, REPORT_AT] + legs[leg, REPORTS_OPEN]) % state.reports.shape[1]]
         legs[leg, REPORTS_OPEN] += 1
-        told = self._state.reports[leg, at]
         told[P_TIME] = now_ns
-        told[P_KIND], told[P_SLOT], told[P_NUMBER] = report.told, place.slot, report.number
-        told[P_REQUEST] = report.request if report.request >= 0 else report.number
-        told[P_SIDE], told[P_MAKER], told[P_TOUCH] = place.side, report.maker, place.touch_ticks
+        told[P_KIND], told[P_SLOT], told[P_NUMBER] = report.told, sent[ORDER_SLOT], number
+        told[P_REQUEST] = report.request if report.request >= 0 else number
+        told[P_SIDE], told[P_MAKER], told[P_TOUCH] = side, report.maker, sent[ORDER_ASK if side > 0 else ORDER_BID]
         told[P_LOTS], told[P_PRICE] = report.lots, report.price_ticks
         told[P_EVENT] = report.ts_ns if report.ts_event_ns is None else report.ts_event_ns
-        told[P_REASON] = report.ending or 0
+        told[P_REASON] = (report.ending or 0) if is_open else 0
         told[P_REST] = report.lots
         if report.told in (Told.TOO_LATE, Told.REPLACED) or report.ending is not None:
-            del self._open[report.number]
-            if report.ending is not None and report.request not in (-1, report.number):
-                self._open.pop(report.request, None)
-
-
-class _Place(NamedTuple):
-    leg: int
-    slot: int
-    side: int
-    touch_ticks: int
+            self._open.discard(number)
+            if report.ending is not None:
+                self._open.discard(report.request)
