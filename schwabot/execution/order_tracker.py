@@ -342,14 +342,15 @@ class OrderTracker:
             return
         order.answered = True
         self._move(order, OrderState.RESTS)
-        request, old = order.request, order.replaces
+        request, old, event_ns = order.request, order.replaces, order.ts_event_ns or None
         if old is None:
-            self.reports.append(Report(Told.RESTS, request.number, now_ns, request.number))
+            self.reports.append(Report(Told.RESTS, request.number, now_ns, request.number, ts_event_ns=event_ns))
         else:
             order.replaces = None
             self.reports.append(
                 Report(
                     Told.REPLACED, old.request.number, now_ns, request.number, order.lots, request.price_ticks,
+                    ts_event_ns=event_ns,
                 )
             )  # fmt: skip
 

@@ -8,7 +8,7 @@ tell where it runs. Axis legend: L legs (traded streams), K order slots of a leg
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from schwabot.errors import StateError
 from schwabot.execution.simulated import SimulatedBroker
 from schwabot.records.audit import SignalColumns, StepRecord
-from schwabot.records.market import Row, Ticks
+from schwabot.records.market import Kind, Row, Ticks
 from schwabot.records.order import Action, Report, Request, Told
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot_kernels.simulate.booking import book_next
@@ -26,9 +26,14 @@ from schwabot_kernels.simulate.state import (
     IN_FLIGHT,
     MARK,
     NUMBER,
+    ORDER_ACTION,
+    ORDER_ARRIVAL_ASK,
+    ORDER_ARRIVAL_BID,
+    ORDER_ARRIVAL_NS,
     ORDER_ASK,
     ORDER_BID,
     ORDER_LEG,
+    ORDER_NS,
     ORDER_SIDE,
     ORDER_SLOT,
     ORDERS_SENT,
@@ -57,9 +62,13 @@ from schwabot_kernels.simulate.state import (
     REQUEST_AT,
     REQUESTS,
     REQUESTS_OPEN,
+    TAIL_ROW,
     TOUCH_ROW,
     grown,
 )
+
+_NEWEST = 20_000
+"""Rows among which the touch that an order met is looked for: it arrived a moment ago."""
 
 
 class Gateway(Protocol):
@@ -82,16 +91,22 @@ class VenueBroker(SimulatedBroker):
         parameters: values by name; what is absent has its default.
         gateway: to the venues.
         session: begins every client order id; unique for ever, of letters and digits.
+        on_our_clock: puts a venue's stamp on our clock, given the stream; None = it is not known.
 
     Raises:
         ConfigError: a parameter or setting that can't be used.
     """
 
-    def __init__(self, recorder: MarketRecorder, parameters: Mapping[str, Any], gateway: Gateway, session: str) -> None:
+    def __init__(
+        self, recorder: MarketRecorder, parameters: Mapping[str, Any], gateway: Gateway, session: str,
+        on_our_clock: Callable[[str, int], int | None] = lambda stream, stamp_ns: stamp_ns,
+    ) -> None:  # fmt: skip
         super().__init__(recorder, parameters)
         self._gateway, self._session = gateway, session
         self._streams = [one.stream for one in recorder.builder.instruments]
         self._open: set[int] = set()  # numbers of requests and orders that are not over
+        self._on_our_clock = on_our_clock
+        self._arrivals: list[tuple[int, int, int]] = []  # whose touch there is not known yet: number, leg, time
         self._adopted: dict[int, float] = {}  # leg → entry price, until its account is opened
 
     def adopt(self, stream: str, position: int, entry_ticks: float) -> None:
@@ -108,8 +123,13 @@ class VenueBroker(SimulatedBroker):
         self._adopted[leg] = entry_ticks
 
     def step(self, ticks: Ticks, record: StepRecord) -> None:
-        """Rows were taken as they came: look after the sums."""
-        self.check_sums()
+        """Rows were taken as they came."""
+        self.look_after()
+
+    def look_after(self) -> None:
+        """Refuse sums that may be wrong, and look up what orders met that have arrived."""
+        super().look_after()
+        self._look_up_arrivals()
 
     def row(self, row: Row, signals: SignalColumns) -> None:
         """Book what was reported, ask the policy, send what it asks for."""
@@ -131,6 +151,7 @@ class VenueBroker(SimulatedBroker):
             for report in reports:
                 self._book(report, ts_ns)
             self._book_at(row, ts_ns)
+        self._look_up_arrivals(final=True)
         self._advance(final=True)
 
     def _book_at(self, row: int, ts_ns: int) -> None:
@@ -182,6 +203,37 @@ class VenueBroker(SimulatedBroker):
                 )
             )
 
+    def _learn_arrival(self, report: Report, leg: int, now_ns: int) -> None:
+        """Remember when an order arrived, where a report of it says so: its answer, or what a take met."""
+        number = report.number if report.request < 0 else report.request
+        sent = self._state.orders_log[number]
+        if report.ts_event_ns is None or sent[ORDER_ARRIVAL_NS] >= 0 or report.maker:
+            return
+        if report.told not in (Told.RESTS, Told.REPLACED) and sent[ORDER_ACTION] != Action.TAKE:
+            return
+        at_ns = self._on_our_clock(self._streams[leg], report.ts_event_ns)
+        if at_ns is not None:
+            at_ns = min(max(at_ns, int(sent[ORDER_NS])), now_ns)
+            sent[ORDER_ARRIVAL_NS] = at_ns
+            self._arrivals.append((number, leg, at_ns))
+
+    def _look_up_arrivals(self, *, final: bool = False) -> None:
+        """Note the venue's touch as of when orders arrived, once a later row of the stream is here."""
+        room, rows, waiting = self.recorder.builder.room, self.recorder.builder.rows, []
+        for number, leg, at_ns in self._arrivals:
+            tail = int(self._state.legs[leg, TAIL_ROW])
+            if not final and room.venue_ns[tail] <= at_ns:
+                waiting.append((number, leg, at_ns))
+                continue
+            first = max(rows - _NEWEST, 0)
+            own = (room.leg[first:rows] == leg) & (room.kind[first:rows] == Kind.QUOTE)
+            before = np.flatnonzero(own & (room.venue_ns[first:rows] <= at_ns))
+            if len(before):
+                touch = first + int(before[-1])
+                sent = self._state.orders_log[number]
+                sent[ORDER_ARRIVAL_BID], sent[ORDER_ARRIVAL_ASK] = room.bid[touch], room.ask[touch]
+        self._arrivals = waiting
+
     def _book(self, report: Report, now_ns: int) -> None:
         """Put a report where the simulator finds those of its own exchange; it is booked with the row at hand.
 
@@ -203,6 +255,7 @@ class VenueBroker(SimulatedBroker):
             legs[leg, IN_FLIGHT] += 1
         told = state.reports[leg, (legs[leg, REPORT_AT] + legs[leg, REPORTS_OPEN]) % state.reports.shape[1]]
         legs[leg, REPORTS_OPEN] += 1
+        self._learn_arrival(report, leg, now_ns)
         told[P_TIME] = now_ns
         told[P_KIND], told[P_SLOT], told[P_NUMBER] = report.told, sent[ORDER_SLOT], number
         told[P_REQUEST] = report.request if report.request >= 0 else number

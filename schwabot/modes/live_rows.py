@@ -42,7 +42,7 @@ class AtOnce:
 
     def step(self, ticks: Ticks, record: StepRecord) -> None:
         """Look after the sums, and forget what nobody asks for."""
-        self._broker.check_sums()
+        self._broker.look_after()
         if self._broker.recorder.builder.rows > 2 * self._keep_rows + self._broker.told_rows:
             self._broker.forget(self._keep_rows)
 
