@@ -1,0 +1,282 @@
+"""forecast ▸ kalman ▸ weighted ▸ best venue, on prices and heads that make each of them fail."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from schwabot.execution.fallback import FallbackConfig
+from schwabot.live_pipeline import LivePipeline
+from schwabot.modules.forecast import ForecastHead, role_of
+from schwabot.modules.settings import GhostBridgeConfig, HashRegistryConfig, ModulesConfig
+from schwabot.pipeline import Pipeline
+from schwabot.records.audit import FallbackEvent, Route, SignalColumns
+from schwabot.records.instrument import Instrument
+from schwabot.records.market import Row, Ticks
+from schwabot.ticks.merge import blank, cut
+from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot.ticks.venue_clock import VenueClockConfig
+from tests.kernels import making
+from tests.test_live_pipeline import equal
+
+MS, START_NS = making.MS, making.START_NS
+STREAMS = tuple(Instrument(f"{name}:BTC/USDT", tick_size=0.01, lot_size=1e-3) for name in "abc")
+STEP_MS = 10
+QUICK = FallbackConfig(half_life_s=0.5, hold_s=0.2)
+Price = Callable[[int, float], float | None]
+"""Stream and seconds → its price in bp, None while it says nothing."""
+
+
+def market(seconds: float, price: Price, streams: Sequence[Instrument] = STREAMS) -> Ticks:
+    """A quote every 10 ms, stream after stream, two ticks wide about 10,000 times e^price."""
+    rows = []
+    for k in range(round(seconds * 1e3 / STEP_MS)):
+        at_s, v = k * STEP_MS * 1e-3, k % len(streams)
+        if (bp := price(v, at_s)) is not None:
+            # The mid goes back and forth by a tick, so that no quote repeats the one before.
+            rows.append((at_s, v, round(1_000_000 * np.exp(1e-4 * bp)) + k // len(streams) % 2))
+    t, stream, bid = (np.array(column) for column in zip(*rows, strict=True))
+    recv_ns = START_NS + np.rint(1e9 * t).astype(np.int64)
+    lots = np.full(len(rows), 1_000)
+    return replace(
+        blank(tuple(streams), len(rows)), ts_recv_ns=recv_ns, ts_event_ns=recv_ns, ts_emit_ns=recv_ns,
+        stream=stream.astype(np.int32), bid_ticks=bid, ask_ticks=bid + 2, bid_lots=lots, ask_lots=lots,
+    )  # fmt: skip
+
+
+def settings(**bridge: object) -> ModulesConfig:
+    return ModulesConfig(
+        ghost_bridge=GhostBridgeConfig(**bridge),  # type: ignore[arg-type]
+        hash_registry=HashRegistryConfig(bits=8, tables=1, warmup_events=20),
+    )
+
+
+def head(size: float = 0.01, streams: Sequence[Instrument] = STREAMS) -> ForecastHead:
+    """Says that every stream goes where the others are, ``size`` times as far; features are scaled by 1 bp."""
+    roles = tuple(sorted(map(role_of, streams)))
+    coefficients = np.zeros((1, len(roles), len(roles), 9))
+    coefficients[0, :, :, 0] = size
+    return ForecastHead(roles, (100.0,), np.ones((len(roles), 9)), coefficients)
+
+
+def run(live: LivePipeline, ticks: Ticks, batch: int = 7) -> tuple[list[FallbackEvent], SignalColumns]:
+    """Switches of the chain, and all that was said."""
+    records = [live.step(cut(ticks, k, min(k + batch, len(ticks)))) for k in range(0, len(ticks), batch)]
+    told = [event for record in records for event in record.fallbacks if event.component != "ghost_bridge"]
+    names = SignalColumns.__dataclass_fields__
+    return told, SignalColumns(**{n: np.concatenate([getattr(r.signals, n) for r in records]) for n in names})
+
+
+def switches(told: list[FallbackEvent]) -> list[tuple[str, str]]:
+    return [(event.before, event.after) for event in told]
+
+
+def at(ticks: Ticks, event: FallbackEvent) -> int:
+    """Row after which it happened."""
+    return int(np.flatnonzero(ticks.ts_recv_ns == event.ts_ns)[0])
+
+
+def serving(live: LivePipeline) -> int:
+    """The stream that answers by itself."""
+    return int(live._bound()[1]._best)
+
+
+def still(v: int, at_s: float) -> float:
+    """Nothing happens."""
+    return 2.0 * v
+
+
+@pytest.mark.parametrize("estimator", ["weighted", "kalman"])
+def test_nothing_is_changed_while_nothing_fails(estimator: str) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=1_500))
+    ticks, modules = next(feed.batches(5_000)), settings(estimator=estimator)
+    own = making.head(feed.instruments)
+    plain, live = Pipeline(feed.instruments, modules, head=own), LivePipeline(feed.instruments, modules, head=own)
+    for k in range(0, 1_500, 300):
+        equal(plain.step(cut(ticks, k, k + 300)), live.step(cut(ticks, k, k + 300)))
+    equal(plain.finish(), live.finish())
+
+
+def test_a_filter_that_lags_gives_way_to_the_mean_and_is_taken_back() -> None:
+    """Its variance of a day is what the market does in a second, so that it does not follow at all."""
+
+    def price(v: int, at_s: float) -> float:
+        return still(v, at_s) + min(80.0, max(0.0, at_s - 1.0) * 80.0)
+
+    ticks = market(6.0, price)
+    live = LivePipeline(STREAMS, settings(estimator="kalman", kalman_q_bp2_per_s=1e-6), fallback=QUICK)
+    told, signals = run(live, ticks)
+    assert switches(told) == [("kalman", "weighted"), ("weighted", "kalman")]
+    assert "bp and more off every stream" in told[0].reason
+    left, back = at(ticks, told[0]), at(ticks, told[1])
+    assert np.flatnonzero(np.isnan(signals.ghost_bp)).tolist() == [left - 1, left], "two rows without an answer"
+    assert np.abs(signals.deviation_bp[left + 1 :]).max() < 5.0, "both were where the streams are"
+    assert abs(signals.ghost_bp[back + 1] - signals.ghost_bp[back]) < 0.2
+
+
+def test_absurd_prices_leave_the_best_of_the_others() -> None:
+    """One of three jumps by 500 bp, which takes the mean off all of them."""
+    ticks = market(8.0, lambda v, at_s: still(v, at_s) + 500.0 * (v == 1 and 2.0 <= at_s < 2.5))
+    live = LivePipeline(STREAMS, settings(), fallback=QUICK)
+    told, signals = run(live, ticks)
+    assert switches(told)[0] == ("weighted", "best_venue")
+    assert switches(told)[-1] == ("best_venue", "weighted")
+    left, back = at(ticks, told[0]), at(ticks, told[-1])
+    answered = ~np.isnan(signals.ghost_bp)
+    assert answered[left + 1 : back].all()
+    assert np.abs(signals.deviation_bp[left + 1 : back, [0, 2]]).max() < 5.0, "the others are where they were"
+
+
+def test_no_weight_at_all_leaves_the_best_venue() -> None:
+    """Feed delays of more than the limit on every stream; the streams themselves are well."""
+    live = LivePipeline(
+        STREAMS, settings(latency_max_ms=0.5), VenueClockConfig(min_transport_ns=1_000_000), fallback=QUICK
+    )
+    ticks = market(1.0, still)
+    told, signals = run(live, ticks)
+    assert switches(told)[0] == ("weighted", "best_venue")
+    assert told[0].reason == "no ghost, though streams take part: none of them has any weight"
+    left = at(ticks, told[0])
+    best = serving(live)
+    own = np.flatnonzero(ticks.stream == best)
+    own = own[(own > left) & (own <= left + 12)]
+    assert len(own) == 4
+    fair = signals.mid_bp[own, best] - signals.phase_bp[own, best]
+    np.testing.assert_allclose(signals.ghost_bp[own], fair, atol=1e-9, err_msg="it is one stream's own price")
+
+
+def test_the_best_venue_is_another_when_it_goes() -> None:
+    quiet: list[int] = []
+
+    def price(v: int, at_s: float) -> float | None:
+        return None if v in quiet and at_s > 3.0 else still(v, at_s) + 500.0 * (v == 1 and at_s >= 2.0)
+
+    slow, modules = FallbackConfig(half_life_s=60.0), settings()
+    modules.tensor_harness.stale_s = 0.1
+    first = LivePipeline(STREAMS, modules, fallback=slow)
+    assert switches(run(first, market(2.2, price))[0]) == [("weighted", "best_venue")]
+    quiet.append(serving(first))
+    other = 2 - quiet[0]
+    ticks = market(4.0, price)
+    told, signals = run(LivePipeline(STREAMS, modules, fallback=slow), ticks)
+    assert [event.component for event in told] == ["ghost", "ghost.best_venue"]
+    names = [one.stream for one in STREAMS]
+    assert (told[1].before, told[1].after, told[1].reason) == (names[quiet[0]], names[other], "it is routed out")
+    moved = at(ticks, told[1])
+    assert np.isnan(signals.ghost_bp[moved])
+    assert np.abs(signals.deviation_bp[moved + 1 :, other]).max() < 5.0
+
+
+@pytest.mark.parametrize("fault", ["too large", "no number"])
+def test_a_head_that_says_nonsense_is_not_heard(fault: str) -> None:
+    live = LivePipeline(STREAMS, settings(), head=head(1e3 if fault == "too large" else 0.01), fallback=QUICK)
+    if fault == "no number":
+        live.step(cut(market(0.5, still), 0, 30))
+        live.graph.params.head.coefficients[:] = np.nan
+    ticks = market(1.0, lambda v, at_s: still(v, at_s) + np.sin(50.0 * at_s + v))
+    ticks = replace(ticks, ts_recv_ns=ticks.ts_recv_ns + 600 * MS)
+    told, signals = run(live, ticks)
+    assert switches(told)[0] == ("forecast", "weighted")
+    assert "a forecast of" in told[0].reason
+    left = at(ticks, told[0])
+    upto = at(ticks, told[1]) if len(told) > 1 else len(ticks) - 1
+    assert upto - left > 10
+    for values in (signals.forecast_bp, signals.snr, signals.voltage, signals.entropy, signals.echo_bp):
+        assert np.isfinite(values).all(), "nothing of it stays in what is remembered"
+    assert np.isnan(signals.forecasts_bp[left : upto + 1]).all()
+    assert np.abs(signals.forecast_bp).max() < 50.0
+    assert not np.isnan(signals.ghost_bp[left + 1 : upto]).any()
+
+
+def test_the_whole_chain_down_and_up() -> None:
+    """A head on a filter that does not follow; then, on the way, a stream that is 500 bp off."""
+
+    def price(v: int, at_s: float) -> float:
+        moved = min(80.0, max(0.0, at_s - 1.0) * 400.0)
+        return still(v, at_s) + moved + 500.0 * (v == 2 and 1.3 <= at_s < 1.6)
+
+    live = LivePipeline(STREAMS, settings(estimator="kalman", kalman_q_bp2_per_s=1e-6), head=head(), fallback=QUICK)
+    told, signals = run(live, market(8.0, price))
+    assert switches(told)[:2] == [("forecast", "weighted"), ("weighted", "best_venue")]
+    assert switches(told)[-1][1] == "forecast"
+    assert {event.component for event in told} == {"ghost"}
+    assert np.isfinite(signals.forecasts_bp[-1]).all()
+    assert np.nanmax(np.abs(signals.deviation_bp[:, 0])) < 60.0
+
+
+def test_a_row_without_an_answer_is_one_without_a_stream() -> None:
+    """Whoever decides sees the same as where every stream is routed out."""
+    modules = settings()
+    modules.tensor_harness.stale_s = 0.1
+    ticks = market(3.0, lambda v, at_s: None if 1.0 <= at_s < 2.0 else still(v, at_s), STREAMS[:1])
+    crossed = ticks.bid_ticks.copy()
+    crossed[150] += 10
+    heard: list[dict[str, np.ndarray]] = []
+
+    def on_row(row: Row, signals: SignalColumns) -> None:
+        heard.append({name: np.array(getattr(signals, name)) for name in SignalColumns.__dataclass_fields__})
+
+    routed = LivePipeline(STREAMS[:1], modules, head=head(), on_row=on_row)
+    run(routed, replace(ticks, bid_ticks=crossed))
+    without = heard[150]
+    assert without["route"].tolist() == [[Route.CROSSED]]
+    heard.clear()
+    failing = LivePipeline(STREAMS, settings(), head=head(streams=STREAMS[:1]), on_row=on_row, fallback=QUICK)
+    told, _ = run(failing, (ticks := market(2.2, lambda v, at_s: still(v, at_s) + 500.0 * (v == 1 and at_s >= 2.0))))
+    said = heard[at(ticks, told[0])]
+    assert (said["route"] == Route.OK).all()
+    same = "ghost_bp", "deviation_bp", "forecast_bp", "forecasts_bp", "snr", "bits", "voltage", "lane", "pays_fees"
+    for name in same:
+        assert np.array_equal(np.unique(said[name]), np.unique(without[name]), equal_nan=True), name
+
+
+def test_settings_may_change_while_a_fallback_serves() -> None:
+    live = LivePipeline(STREAMS, settings(), fallback=FallbackConfig(half_life_s=60.0))
+    ticks = market(3.0, lambda v, at_s: still(v, at_s) + 500.0 * (v == 1 and at_s >= 2.0))
+    told, before = run(live, cut(ticks, 0, 250))
+    assert switches(told) == [("weighted", "best_venue")]
+    changed = settings()
+    changed.ghost_bridge.desync_bp = 2.0
+    live.retune(changed)
+    told, after = run(live, cut(ticks, 250, 300))
+    assert told == []
+    assert abs(after.ghost_bp[0] - before.ghost_bp[-1]) < 0.2
+    assert np.abs(after.deviation_bp[:, [0, 2]]).max() < 5.0
+
+
+def test_the_reason_is_not_that_every_stream_is_gone() -> None:
+    live = LivePipeline(STREAMS, settings(), fallback=QUICK)
+    record = live.step(market(2.2, lambda v, at_s: still(v, at_s) + 500.0 * (v == 1 and at_s >= 2.0)))
+    gone = [e for e in record.fallbacks if (e.component, e.after) == ("ghost_bridge", "none")]
+    assert {event.reason for event in gone} == {"what it said can't be used"}
+
+
+def test_a_look_takes_less_than_a_microsecond() -> None:
+    live = LivePipeline(STREAMS, settings(), head=head())
+    run(live, market(0.5, still))
+    _, chain = live._bound()
+    fastest_s = 1.0
+    for _ in range(5):
+        start_s = time.perf_counter()
+        for _ in range(10_000):
+            if chain.busy or not chain.fine(1):
+                raise AssertionError
+        fastest_s = min(fastest_s, (time.perf_counter() - start_s) / 10_000)
+    assert fastest_s < 1e-6
+
+
+def test_a_switch_takes_less_than_5_ms() -> None:
+    live = LivePipeline(STREAMS, settings(), fallback=QUICK)
+    ticks = market(2.1, lambda v, at_s: still(v, at_s) + 500.0 * (v == 1 and at_s >= 2.0))
+    taken_s = []
+    for k in range(len(ticks)):
+        start_s = time.perf_counter()
+        record = live.step(cut(ticks, k, k + 1))
+        if any(event.component == "ghost" for event in record.fallbacks):
+            taken_s.append(time.perf_counter() - start_s)
+    assert len(taken_s) == 1
+    assert taken_s[0] < 5e-3
