@@ -8,10 +8,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schwabot.execution.fallback import FallbackConfig
+from schwabot.execution.ghost_chain import GhostChain
 from schwabot.live_pipeline import LivePipeline
 from schwabot.modules.forecast import ForecastHead, role_of
+from schwabot.modules.graph import Graph
+from schwabot.modules.live import LiveStep
 from schwabot.modules.settings import GhostBridgeConfig, HashRegistryConfig, ModulesConfig
 from schwabot.pipeline import Pipeline
 from schwabot.records.audit import FallbackEvent, Route, SignalColumns
@@ -20,7 +25,9 @@ from schwabot.records.market import Row, Ticks
 from schwabot.ticks.merge import blank, cut
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.ticks.venue_clock import VenueClockConfig
+from schwabot_kernels.align.cpu import Events
 from tests.kernels import making
+from tests.kernels.making import ALL_HABITS, Habits, adversarial
 from tests.test_live_pipeline import equal
 
 MS, START_NS = making.MS, making.START_NS
@@ -48,7 +55,7 @@ def market(seconds: float, price: Price, streams: Sequence[Instrument] = STREAMS
     )  # fmt: skip
 
 
-def settings(**bridge: object) -> ModulesConfig:
+def modules_with(**bridge: object) -> ModulesConfig:
     return ModulesConfig(
         ghost_bridge=GhostBridgeConfig(**bridge),  # type: ignore[arg-type]
         hash_registry=HashRegistryConfig(bits=8, tables=1, warmup_events=20),
@@ -93,7 +100,7 @@ def still(v: int, at_s: float) -> float:
 @pytest.mark.parametrize("estimator", ["weighted", "kalman"])
 def test_nothing_is_changed_while_nothing_fails(estimator: str) -> None:
     feed = SyntheticFeed(SyntheticConfig(events=1_500))
-    ticks, modules = next(feed.batches(5_000)), settings(estimator=estimator)
+    ticks, modules = next(feed.batches(5_000)), modules_with(estimator=estimator)
     own = making.head(feed.instruments)
     plain, live = Pipeline(feed.instruments, modules, head=own), LivePipeline(feed.instruments, modules, head=own)
     for k in range(0, 1_500, 300):
@@ -108,7 +115,7 @@ def test_a_filter_that_lags_gives_way_to_the_mean_and_is_taken_back() -> None:
         return still(v, at_s) + min(80.0, max(0.0, at_s - 1.0) * 80.0)
 
     ticks = market(6.0, price)
-    live = LivePipeline(STREAMS, settings(estimator="kalman", kalman_q_bp2_per_s=1e-6), fallback=QUICK)
+    live = LivePipeline(STREAMS, modules_with(estimator="kalman", kalman_q_bp2_per_s=1e-6), fallback=QUICK)
     told, signals = run(live, ticks)
     assert switches(told) == [("kalman", "weighted"), ("weighted", "kalman")]
     assert "bp and more off every stream" in told[0].reason
@@ -121,7 +128,7 @@ def test_a_filter_that_lags_gives_way_to_the_mean_and_is_taken_back() -> None:
 def test_absurd_prices_leave_the_best_of_the_others() -> None:
     """One of three jumps by 500 bp, which takes the mean off all of them."""
     ticks = market(8.0, lambda v, at_s: still(v, at_s) + 500.0 * (v == 1 and 2.0 <= at_s < 2.5))
-    live = LivePipeline(STREAMS, settings(), fallback=QUICK)
+    live = LivePipeline(STREAMS, modules_with(), fallback=QUICK)
     told, signals = run(live, ticks)
     assert switches(told)[0] == ("weighted", "best_venue")
     assert switches(told)[-1] == ("best_venue", "weighted")
@@ -134,7 +141,7 @@ def test_absurd_prices_leave_the_best_of_the_others() -> None:
 def test_no_weight_at_all_leaves_the_best_venue() -> None:
     """Feed delays of more than the limit on every stream; the streams themselves are well."""
     live = LivePipeline(
-        STREAMS, settings(latency_max_ms=0.5), VenueClockConfig(min_transport_ns=1_000_000), fallback=QUICK
+        STREAMS, modules_with(latency_max_ms=0.5), VenueClockConfig(min_transport_ns=1_000_000), fallback=QUICK
     )
     ticks = market(1.0, still)
     told, signals = run(live, ticks)
@@ -155,7 +162,7 @@ def test_the_best_venue_is_another_when_it_goes() -> None:
     def price(v: int, at_s: float) -> float | None:
         return None if v in quiet and at_s > 3.0 else still(v, at_s) + 500.0 * (v == 1 and at_s >= 2.0)
 
-    slow, modules = FallbackConfig(half_life_s=60.0), settings()
+    slow, modules = FallbackConfig(half_life_s=60.0), modules_with()
     modules.tensor_harness.stale_s = 0.1
     first = LivePipeline(STREAMS, modules, fallback=slow)
     assert switches(run(first, market(2.2, price))[0]) == [("weighted", "best_venue")]
@@ -173,7 +180,7 @@ def test_the_best_venue_is_another_when_it_goes() -> None:
 
 @pytest.mark.parametrize("fault", ["too large", "no number"])
 def test_a_head_that_says_nonsense_is_not_heard(fault: str) -> None:
-    live = LivePipeline(STREAMS, settings(), head=head(1e3 if fault == "too large" else 0.01), fallback=QUICK)
+    live = LivePipeline(STREAMS, modules_with(), head=head(1e3 if fault == "too large" else 0.01), fallback=QUICK)
     if fault == "no number":
         live.step(cut(market(0.5, still), 0, 30))
         live.graph.params.head.coefficients[:] = np.nan
@@ -199,7 +206,7 @@ def test_the_whole_chain_down_and_up() -> None:
         moved = min(80.0, max(0.0, at_s - 1.0) * 400.0)
         return still(v, at_s) + moved + 500.0 * (v == 2 and 1.3 <= at_s < 1.6)
 
-    live = LivePipeline(STREAMS, settings(estimator="kalman", kalman_q_bp2_per_s=1e-6), head=head(), fallback=QUICK)
+    live = LivePipeline(STREAMS, modules_with(estimator="kalman", kalman_q_bp2_per_s=1e-6), head=head(), fallback=QUICK)
     told, signals = run(live, market(8.0, price))
     assert switches(told)[:2] == [("forecast", "weighted"), ("weighted", "best_venue")]
     assert switches(told)[-1][1] == "forecast"
@@ -210,7 +217,7 @@ def test_the_whole_chain_down_and_up() -> None:
 
 def test_a_row_without_an_answer_is_one_without_a_stream() -> None:
     """Whoever decides sees the same as where every stream is routed out."""
-    modules = settings()
+    modules = modules_with()
     modules.tensor_harness.stale_s = 0.1
     ticks = market(3.0, lambda v, at_s: None if 1.0 <= at_s < 2.0 else still(v, at_s), STREAMS[:1])
     crossed = ticks.bid_ticks.copy()
@@ -225,7 +232,7 @@ def test_a_row_without_an_answer_is_one_without_a_stream() -> None:
     without = heard[150]
     assert without["route"].tolist() == [[Route.CROSSED]]
     heard.clear()
-    failing = LivePipeline(STREAMS, settings(), head=head(streams=STREAMS[:1]), on_row=on_row, fallback=QUICK)
+    failing = LivePipeline(STREAMS, modules_with(), head=head(streams=STREAMS[:1]), on_row=on_row, fallback=QUICK)
     told, _ = run(failing, (ticks := market(2.2, lambda v, at_s: still(v, at_s) + 500.0 * (v == 1 and at_s >= 2.0))))
     said = heard[at(ticks, told[0])]
     assert (said["route"] == Route.OK).all()
@@ -234,12 +241,51 @@ def test_a_row_without_an_answer_is_one_without_a_stream() -> None:
         assert np.array_equal(np.unique(said[name]), np.unique(without[name]), equal_nan=True), name
 
 
+@settings(max_examples=30)
+@given(ALL_HABITS, st.sampled_from(["weighted", "kalman"]), st.booleans(), st.sampled_from([0.5, 5.0, 50.0]))
+def test_whatever_comes_nothing_unusable_is_said(habits: Habits, estimator: str, headed: bool, off_bp: float) -> None:
+    """Ties, gaps of hours, crossed quotes, late and lost streams, rates; and limits so narrow that much fails."""
+    market = adversarial(habits)
+    modules = making.settings(estimator)
+    modules.ghost_bridge.off_bp, modules.ghost_bridge.forecast_max_bp = off_bp, 2.0
+    own = making.head(market.instruments) if headed else None
+    trades_only = [one.stream for one in market.instruments if one.trades_only]
+    graph = Graph(market.instruments, modules, trades_only, own)
+    live = LiveStep(graph, graph.initial_state())
+    chain = GhostChain(live, QUICK)
+    link, told = chain.now, list[FallbackEvent]()
+    for row in zip(*(getattr(market.batch, name).tolist() for name in Events._fields), strict=True):
+        said, by = live.step(*row), chain.now
+        if chain.busy or not chain.fine(row[1]):
+            said = chain.settle(row[0], row[1], said)
+        told += chain.take()
+        taking = said.route == Route.OK
+        if said.ghost_bp == said.ghost_bp and by != "best_venue":
+            assert np.abs(said.deviation_bp[taking]).min() <= off_bp
+        elif taking.any() and by != "best_venue":
+            assert np.isnan(said.deviation_bp).all()
+            assert not said.bits.any()
+        if by == "forecast":
+            assert not (np.abs(said.forecasts_bp[row[1], 1]) > 2.0)
+        else:
+            assert np.isnan(said.forecasts_bp).all()
+    for event in told:
+        if event.component == "ghost":
+            assert (event.before, event.after in chain.links) == (link, True)
+            link = event.after
+    assert link == chain.now
+    state = live.state
+    for name in ("kalman.moments", "lanes.energy", "lanes.buckets", "consensus.error_sum"):
+        assert not np.isinf(state[name].numpy()).any(), name
+    graph.check_state(state)
+
+
 def test_settings_may_change_while_a_fallback_serves() -> None:
-    live = LivePipeline(STREAMS, settings(), fallback=FallbackConfig(half_life_s=60.0))
+    live = LivePipeline(STREAMS, modules_with(), fallback=FallbackConfig(half_life_s=60.0))
     ticks = market(3.0, lambda v, at_s: still(v, at_s) + 500.0 * (v == 1 and at_s >= 2.0))
     told, before = run(live, cut(ticks, 0, 250))
     assert switches(told) == [("weighted", "best_venue")]
-    changed = settings()
+    changed = modules_with()
     changed.ghost_bridge.desync_bp = 2.0
     live.retune(changed)
     told, after = run(live, cut(ticks, 250, 300))
@@ -249,14 +295,14 @@ def test_settings_may_change_while_a_fallback_serves() -> None:
 
 
 def test_the_reason_is_not_that_every_stream_is_gone() -> None:
-    live = LivePipeline(STREAMS, settings(), fallback=QUICK)
+    live = LivePipeline(STREAMS, modules_with(), fallback=QUICK)
     record = live.step(market(2.2, lambda v, at_s: still(v, at_s) + 500.0 * (v == 1 and at_s >= 2.0)))
     gone = [e for e in record.fallbacks if (e.component, e.after) == ("ghost_bridge", "none")]
     assert {event.reason for event in gone} == {"what it said can't be used"}
 
 
 def test_a_look_takes_less_than_a_microsecond() -> None:
-    live = LivePipeline(STREAMS, settings(), head=head())
+    live = LivePipeline(STREAMS, modules_with(), head=head())
     run(live, market(0.5, still))
     _, chain = live._bound()
     fastest_s = 1.0
@@ -270,7 +316,7 @@ def test_a_look_takes_less_than_a_microsecond() -> None:
 
 
 def test_a_switch_takes_less_than_5_ms() -> None:
-    live = LivePipeline(STREAMS, settings(), fallback=QUICK)
+    live = LivePipeline(STREAMS, modules_with(), fallback=QUICK)
     ticks = market(2.1, lambda v, at_s: still(v, at_s) + 500.0 * (v == 1 and at_s >= 2.0))
     taken_s = []
     for k in range(len(ticks)):
