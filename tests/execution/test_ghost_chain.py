@@ -138,6 +138,25 @@ def test_absurd_prices_leave_the_best_of_the_others() -> None:
     assert np.abs(signals.deviation_bp[left + 1 : back, [0, 2]]).max() < 5.0, "the others are where they were"
 
 
+def test_prices_that_waited_are_not_judged_by_the_ghost_that_was_left() -> None:
+    ticks = market(4.0, lambda v, at_s: still(v, at_s) + 500.0 * (v == 1 and 2.0 <= at_s < 2.1))
+    live = LivePipeline(STREAMS, modules_with(), fallback=QUICK)
+    counts = []
+    for k in range(len(ticks)):
+        record = live.step(cut(ticks, k, k + 1))
+        counts.append(float(live.state["consensus.error_count"].sum()))
+        if any(event.after == "weighted" for event in record.fallbacks):
+            break
+    else:
+        raise AssertionError("it was never taken back")
+    waiting = live.state["consensus.head"].tolist()
+    assert waiting[0] == waiting[1]
+    live.step(cut(ticks, k + 1, k + 2))
+    assert float(live.state["consensus.error_count"].sum()) <= counts[-1], "nothing was judged"
+    live.step(cut(ticks, k + 2, k + 20))
+    assert float(live.state["consensus.error_count"].sum()) > counts[-1] + 3, "those since are"
+
+
 def test_no_weight_at_all_leaves_the_best_venue() -> None:
     """Feed delays of more than the limit on every stream; the streams themselves are well."""
     live = LivePipeline(
@@ -156,26 +175,52 @@ def test_no_weight_at_all_leaves_the_best_venue() -> None:
     np.testing.assert_allclose(signals.ghost_bp[own], fair, atol=1e-9, err_msg="it is one stream's own price")
 
 
-def test_the_best_venue_is_another_when_it_goes() -> None:
-    quiet: list[int] = []
+@pytest.mark.parametrize(("fault", "why"), [("silent", "it is routed out"), ("off", "bp off the median")])
+def test_the_best_venue_is_another_when_it_goes(fault: str, why: str) -> None:
+    """One of four is 500 bp off; then the one that answers goes too, one way or the other."""
+    streams = tuple(Instrument(f"{name}:BTC/USDT", tick_size=0.01, lot_size=1e-3) for name in "abcd")
+    gone: list[int] = []
 
     def price(v: int, at_s: float) -> float | None:
-        return None if v in quiet and at_s > 3.0 else still(v, at_s) + 500.0 * (v == 1 and at_s >= 2.0)
+        if v in gone and at_s > 3.0:
+            return None if fault == "silent" else -500.0
+        return still(v, at_s) + 500.0 * (v == 1 and at_s >= 2.0)
 
     slow, modules = FallbackConfig(half_life_s=60.0), modules_with()
     modules.tensor_harness.stale_s = 0.1
-    first = LivePipeline(STREAMS, modules, fallback=slow)
-    assert switches(run(first, market(2.2, price))[0]) == [("weighted", "best_venue")]
-    quiet.append(serving(first))
-    other = 2 - quiet[0]
-    ticks = market(4.0, price)
-    told, signals = run(LivePipeline(STREAMS, modules, fallback=slow), ticks)
+    first = LivePipeline(streams, modules, fallback=slow)
+    assert switches(run(first, market(2.2, price, streams))[0]) == [("weighted", "best_venue")]
+    gone.append(serving(first))
+    ticks = market(4.0, price, streams)
+    live = LivePipeline(streams, modules, fallback=slow)
+    told, signals = run(live, ticks)
     assert [event.component for event in told] == ["ghost", "ghost.best_venue"]
-    names = [one.stream for one in STREAMS]
-    assert (told[1].before, told[1].after, told[1].reason) == (names[quiet[0]], names[other], "it is routed out")
+    assert told[1].before == streams[gone[0]].stream
+    assert told[1].after == streams[serving(live)].stream
+    assert why in told[1].reason
     moved = at(ticks, told[1])
     assert np.isnan(signals.ghost_bp[moved])
-    assert np.abs(signals.deviation_bp[moved + 1 :, other]).max() < 5.0
+    for v in {0, 2, 3} - set(gone):
+        assert np.abs(signals.deviation_bp[moved + 1 :, v]).max() < 8.0
+
+
+def test_a_stream_that_takes_no_part_says_nothing_for_the_ghost() -> None:
+    """The filter does not follow; of those that are where it is, one falls silent and one is crossed."""
+
+    def price(v: int, at_s: float) -> float | None:
+        return None if v == 2 and at_s > 1.465 else 200.0 * (v == 0 and at_s >= 1.4)
+
+    modules = modules_with(estimator="kalman", kalman_q_bp2_per_s=1e-6)
+    modules.tensor_harness.stale_s = 0.22
+    ticks = market(2.0, price)
+    crossed = np.where((ticks.stream == 1) & (ticks.ts_recv_ns > START_NS + 1_465 * MS), 10, 0)
+    told, signals = run(
+        LivePipeline(STREAMS, modules, fallback=QUICK), replace(ticks, bid_ticks=ticks.bid_ticks + crossed)
+    )
+    assert switches(told)[0] == ("kalman", "weighted")
+    alone = int(np.flatnonzero((signals.route != Route.OK).sum(axis=1) == 2)[0])
+    assert ticks.stream[alone] == 1, "the first row that can tell is of the crossed stream"
+    assert np.isnan(signals.ghost_bp[alone])
 
 
 @pytest.mark.parametrize("fault", ["too large", "no number"])
