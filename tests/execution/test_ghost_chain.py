@@ -218,7 +218,7 @@ def test_a_stream_that_takes_no_part_says_nothing_for_the_ghost() -> None:
         LivePipeline(STREAMS, modules, fallback=QUICK), replace(ticks, bid_ticks=ticks.bid_ticks + crossed)
     )
     assert switches(told)[0] == ("kalman", "weighted")
-    alone = int(np.flatnonzero((signals.route != Route.OK).sum(axis=1) == 2)[0])
+    alone = 100 + int(np.flatnonzero((signals.route[100:] != Route.OK).sum(axis=1) == 2)[0])
     assert ticks.stream[alone] == 1, "the first row that can tell is of the crossed stream"
     assert np.isnan(signals.ghost_bp[alone])
 
