@@ -171,7 +171,6 @@ class GhostChain:
         else:
             # Prices that wait for a ghost 100 ms later would be judged by the one that there was when it was left.
             state["consensus.head"][0] = state["consensus.head"][1]
-            state["consensus.ghost"][0] = np.nan
 
     def _begin(self, mean_bp: float, variance_bp2: float) -> None:
         """Set the Kalman filter on a price."""
