@@ -94,15 +94,17 @@ class GhostChain:
         return events
 
     def fine(self, stream: int) -> bool:
-        """Whether the step's last answer can be used, as far as its own stream tells: if not, ``settle`` says.
+        """Whether the step's last answer can be used, as far as that is seen at once: if not, ``settle`` says.
 
         Args:
             stream: of the event.
         """
-        return (
-            abs(self._deviation[stream]) <= self._off_bp  # a NaN is not
-            and self._route[stream] == 0
-            and (not self._asked[stream] or abs(self._forecast[stream]) <= self._far_bp)
+        if self._route[stream] != 0:  # a rate, say: the others tell
+            return any(
+                route == 0 and abs(d) <= self._off_bp for route, d in zip(self._route, self._deviation, strict=True)
+            )
+        return abs(self._deviation[stream]) <= self._off_bp and (  # a NaN is not
+            not self._asked[stream] or abs(self._forecast[stream]) <= self._far_bp
         )
 
     def settle(self, ts_ns: int, stream: int, said: LiveSignal) -> LiveSignal:
