@@ -54,7 +54,8 @@ class LivePipeline(Pipeline):
         self, *args: Any, on_row: OnRow | None = None, fallback: FallbackConfig | None = None, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._fallback = fallback
+        self.fallback = fallback
+        """When a link of the ghost's chain is left, and taken back; as it is at the first row."""
         self._chain: GhostChain | None = None
         self.on_row = on_row
         """Called with each row, before the next one is looked at; an error it raises ends the step there."""
@@ -100,7 +101,7 @@ class LivePipeline(Pipeline):
         live, chain = self._live, self._chain
         if live is None or chain is None or live.state is not self._graph_state or live.graph is not self.graph:
             self._live = live = LiveStep(self.graph, self._graph_state)
-            self._chain = chain = GhostChain(live, self._fallback, chain)
+            self._chain = chain = GhostChain(live, self.fallback, chain)
             answer = live.answer
             self._one = _columns(
                 answer.wide[:, None], answer.small[:, None], answer.forecasts.T[None],
