@@ -1,18 +1,22 @@
 """The pipeline, a row at a time: whoever decides hears of each row within microseconds, the record is made after.
 
-    row ─▶ VenueClock.step ─▶ LiveStep ─▶ on_row(row, signals)         every row, at once
-    all rows of the batch ─▶ StepRecord ─▶ sinks                       once per batch
+    row ─▶ VenueClock.step ─▶ LiveStep ─▶ GhostChain ─▶ on_row(row, signals)     every row, at once
+    all rows of the batch ─▶ StepRecord ─▶ sinks                                 once per batch
 
-The same compiled graph on the same state as ``Pipeline``, so the same bits. Axis legend: N rows, V streams.
+The same compiled graph on the same state as ``Pipeline``, so the same bits, as long as no answer has to be taken by a
+fallback. Axis legend: N rows, V streams.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from schwabot.execution.fallback import FallbackConfig
+from schwabot.execution.ghost_chain import GhostChain
 from schwabot.modules.graph import GraphOutput
 from schwabot.modules.live import LiveStep
 from schwabot.pipeline import Pipeline
@@ -30,7 +34,11 @@ _NUMBERS = ("ghost_bp", "key", "entropy", "echo_bp", "expected_lag_bp", "penalty
 
 
 class LivePipeline(Pipeline):
-    """``Pipeline`` on the CPU for batches of few rows; arguments are those of ``Pipeline``, and ``on_row``.
+    """``Pipeline`` on the CPU for batches of few rows; arguments are those of ``Pipeline``, and two more.
+
+    Args:
+        on_row: told of every row at once.
+        fallback: when a part of the ghost's chain is left, and taken back; see ``GhostChain``.
 
     Example:
         >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
@@ -42,15 +50,20 @@ class LivePipeline(Pipeline):
         (300, 300)
     """
 
-    def __init__(self, *args: Any, on_row: OnRow | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, on_row: OnRow | None = None, fallback: FallbackConfig | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.fallback = fallback
+        """When a link of the ghost's chain is left, and taken back; as it is at the first row."""
+        self._chain: GhostChain | None = None
         self.on_row = on_row
         """Called with each row, before the next one is looked at; an error it raises ends the step there."""
         self._live: LiveStep | None = None
 
     def step(self, ticks: Ticks, ahead: Ticks | None = None) -> StepRecord:
         """Answer one batch of N ≥ 1 rows, each by itself; one thread at a time. ``ahead`` is not looked at."""
-        live = self._bound()
+        live, chain = self._bound()
         count, answer = len(ticks), live.answer
         wide = np.empty((count, *answer.wide.shape))
         small = np.empty((count, *answer.small.shape), np.int8)
@@ -65,6 +78,8 @@ class LivePipeline(Pipeline):
             if kind == Kind.DEPTH:
                 continue
             said = live.step(*(recv, stream, kind, *rest, latency_ns))
+            if chain.busy or not chain.fine(stream):
+                said = chain.settle(recv, stream, said)
             wide[n], small[n], forecasts[n] = answer.wide, answer.small, answer.forecasts
             numbers.append(said[: len(_NUMBERS)])
             n += 1
@@ -77,19 +92,22 @@ class LivePipeline(Pipeline):
             wide[:n].transpose(1, 0, 2), small[:n].transpose(1, 0, 2), forecasts[:n].transpose(0, 2, 1),
             [np.array(column, _kind(name)) for name, column in zip(_NUMBERS, by_name, strict=True)],
         )  # fmt: skip
-        return self._record(GraphOutput(signals, *live.take()), ticks, ts_venue_ns, is_row)
+        record = self._record(GraphOutput(signals, *live.take()), ticks, ts_venue_ns, is_row)
+        switches = chain.take()
+        return replace(record, fallbacks=(*switches, *record.fallbacks)) if switches else record
 
-    def _bound(self) -> LiveStep:
+    def _bound(self) -> tuple[LiveStep, GhostChain]:
         """The step, bound to the state and the graph there are now: ``load`` and ``retune`` bring others."""
-        live = self._live
-        if live is None or live.state is not self._graph_state or live.graph is not self.graph:
+        live, chain = self._live, self._chain
+        if live is None or chain is None or live.state is not self._graph_state or live.graph is not self.graph:
             self._live = live = LiveStep(self.graph, self._graph_state)
+            self._chain = chain = GhostChain(live, self.fallback, chain)
             answer = live.answer
             self._one = _columns(
                 answer.wide[:, None], answer.small[:, None], answer.forecasts.T[None],
                 [np.zeros(1, _kind(name)) for name in _NUMBERS],
             )  # fmt: skip
-        return live
+        return live, chain
 
 
 def _kind(name: str) -> type:
