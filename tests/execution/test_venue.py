@@ -160,6 +160,10 @@ def test_what_a_backtest_comes_to(policy: Policy) -> None:
         np.delete(found.fills, s.FILL_REPORT_NS, 1), np.delete(wanted.fills, s.FILL_REPORT_NS, 1)
     )
     np.testing.assert_array_equal(np.delete(found.orders, rejected, 1), np.delete(wanted.orders, rejected, 1))
+    takes = (wanted.orders[:, s.ORDER_ACTION] == Action.TAKE) & (wanted.orders[:, s.ORDER_END] == s.DONE)
+    met = [s.ORDER_ARRIVAL_NS, s.ORDER_ARRIVAL_BID, s.ORDER_ARRIVAL_ASK]
+    np.testing.assert_array_equal(found.orders[takes][:, met], wanted.orders[takes][:, met])
+    assert takes.sum() > 3 or policy is quote_guard
 
 
 class Silent:
