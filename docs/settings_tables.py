@@ -112,7 +112,9 @@ def tables() -> str:
         ("simulation", "Simulated exchange"),
         ("sweep", "Sweep"),
         ("cluster", "Cluster"),
+        ("record", "Record"),
         ("live", "Live runs"),
+        ("fallback", "Fallbacks"),
     ):
         schema = type(getattr(RunConfig(), name))
         assert is_dataclass(schema)

@@ -16,6 +16,7 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
 from schwabot.cluster.settings import ClusterConfig
 from schwabot.errors import ConfigError, closest
+from schwabot.fallback import FallbackConfig
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.instrument import Instrument
 from schwabot.signals.settings import PolicyConfig
@@ -44,7 +45,7 @@ DEFAULT_POLICY = "threshold"
 PLANNED_MODES = ("live", "serve")
 GROUPS = (
     "source", "instruments", "sinks", "notify", "leadlag", "fit", "policy", "simulation", "sweep", "cluster",
-    "experiment",
+    "fallback", "experiment",
     "modules/tensor_harness", "modules/ghost_bridge", "modules/hash_registry", "modules/phantom_lag",
     "modules/voltage_lanes",
 )  # fmt: skip
@@ -213,6 +214,7 @@ class RunConfig:
         cluster: where mode=sweep runs.
         record: mode=record: where to.
         live: how long a live run lasts, and which exchanges it meets.
+        fallback: when the next-best way to an answer is taken, and the better one taken back.
         checkpoint: a forecast that mode=fit trained, as a file; every mode that runs the graph serves it.
         reload: a file of settings that is taken again whenever it changes while the run goes on.
     """
@@ -239,6 +241,7 @@ class RunConfig:
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     live: LiveConfig = field(default_factory=LiveConfig)
+    fallback: FallbackConfig = field(default_factory=FallbackConfig)
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""

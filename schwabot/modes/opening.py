@@ -109,6 +109,7 @@ def _live_feed(settings: RunConfig, source: CcxtSource) -> Feed:
         without_reference(source),
         to_instruments(settings.instruments),
         options,
+        settings.fallback,
         seconds=settings.live.seconds,
         events=settings.live.events,
     )

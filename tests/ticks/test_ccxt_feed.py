@@ -19,6 +19,7 @@ import pytest
 from schwabot import engine
 from schwabot.clock import LiveClock
 from schwabot.errors import ConfigError, VenueError
+from schwabot.fallback import FEED, FallbackConfig
 from schwabot.pipeline import Pipeline
 from schwabot.records.audit import FallbackEvent, StepRecord
 from schwabot.records.market import MISSING_NS, Kind, Ticks
@@ -32,7 +33,8 @@ from schwabot.venues.loopback import LoopbackExchange, ccxt_options
 
 SPOT, USDM, COINM = "binance:BTC/USDT", "binanceusdm:BTC/USDT:USDT", "binancecoinm:BTC/USD:BTC"
 STREAMS = [SPOT, USDM, COINM]
-QUICK = {"silence_s": 0.6, "poll_after_s": 0.3, "poll_s": 0.1, "return_s": 0.5, "retry_first_s": 0.05, "gap_s": 2.0}
+QUICK = {"silence_s": 0.6, "poll_after_s": 0.3, "poll_s": 0.1, "retry_first_s": 0.05, "gap_s": 2.0}
+SOON = FallbackConfig(hold_s=0.5, keep=0.3)
 DEADLINE_S = 60.0
 SETTLE_S, PATIENCE_S = 0.8, 10.0
 """After the market's end: missed trades are asked for a little later; a busy machine takes longer."""
@@ -49,7 +51,7 @@ def market(events: int = 3_000, speed: float = 8.0, **options: Any) -> Iterator[
 def live(exchange: LoopbackExchange, streams: list[str] = STREAMS, **settings: Any) -> CcxtFeed:
     venues = {stream.partition(":")[0] for stream in streams}
     config = CcxtConfig(streams=streams, **(QUICK | settings))
-    return CcxtFeed(config, options={venue: ccxt_options(venue, exchange.port) for venue in venues})
+    return CcxtFeed(config, None, {venue: ccxt_options(venue, exchange.port) for venue in venues}, SOON)
 
 
 def listeners(exchange: LoopbackExchange) -> int:
@@ -72,6 +74,7 @@ class Received:
         until: Callable[[list[FallbackEvent]], bool] | None = None,
     ) -> None:
         batches: list[Ticks] = []
+        late: list[Ticks] = [feed.take_late()]
         self.events: list[FallbackEvent] = []
         self.truth: dict[str, Any] = {}
         begun, rows, over_s, deadline = False, 0, 0.0, time.monotonic() + DEADLINE_S
@@ -80,6 +83,7 @@ class Received:
                 begun = True
                 exchange.play()
             rows += len(ticks)
+            late.append(feed.take_late())
             if len(ticks):
                 batches.append(ticks)
             if not over_s:
@@ -87,10 +91,10 @@ class Received:
                 act(rows)
                 if until(self.events) if until else exchange.ended:
                     over_s, self.truth = time.monotonic(), exchange.state()
-            elif self.is_settled(feed, batches, time.monotonic() - over_s):
+            elif self.is_settled(feed, [*batches, *late], time.monotonic() - over_s):
                 break
             assert time.monotonic() < deadline, self.events
-        self.ticks = concat(batches)
+        self.ticks, self.late = concat(batches), concat(late)
         self.instruments = [one.stream for one in feed.instruments]
 
     def is_settled(self, feed: CcxtFeed, batches: list[Ticks], since_s: float) -> bool:
@@ -104,8 +108,14 @@ class Received:
         return bool(lost or np.all(trades >= wanted) or since_s > PATIENCE_S)
 
     def of(self, stream: str, kind: Kind) -> Ticks:
+        return self._of(self.ticks, stream, kind)
+
+    def late_of(self, stream: str) -> Ticks:
+        return self._of(self.late, stream, Kind.TRADE)
+
+    def _of(self, ticks: Ticks, stream: str, kind: Kind) -> Ticks:
         v = self.instruments.index(stream)
-        return take(self.ticks, np.flatnonzero((self.ticks.stream == v) & (self.ticks.kind == kind)))
+        return take(ticks, np.flatnonzero((ticks.stream == v) & (ticks.kind == kind)))
 
 
 def sent(exchange: LoopbackExchange, stream: str, kind: str) -> list[dict[str, Any]]:
@@ -117,7 +127,15 @@ def sent(exchange: LoopbackExchange, stream: str, kind: str) -> list[dict[str, A
 
 
 def trades_of(received: Received, stream: str) -> list[tuple[int, int, int]]:
-    ticks = received.of(stream, Kind.TRADE)
+    return in_numbers(received.of(stream, Kind.TRADE))
+
+
+def known_of(received: Received, stream: str) -> list[tuple[int, int, int]]:
+    """The trades that were told at last, as rows or too late for that."""
+    return trades_of(received, stream) + in_numbers(received.late_of(stream))
+
+
+def in_numbers(ticks: Ticks) -> list[tuple[int, int, int]]:
     return list(zip(ticks.price_ticks.tolist(), ticks.qty_lots.tolist(), ticks.side.tolist(), strict=True))
 
 
@@ -176,13 +194,13 @@ def test_messages_cut_off_doubled_swapped_or_lost_cost_no_trade() -> None:
         summary, dropped = feed.summary(), feed.dropped
         books = exchange.state()["books"]
         for stream in STREAMS:
-            told = trades_of(received, stream)
+            told = known_of(received, stream)
             # what REST told of the time that nobody listened is more than what was sent
             assert len(told) == books[stream]["trade_id"]
             assert not Counter(trades_sent(exchange, stream, feed)) - Counter(told)
             assert summary[stream]["missing"] == 0
         assert sum(summary[stream]["reconnects"] for stream in STREAMS) >= 2
-        assert sum(summary[stream]["backfilled"] for stream in STREAMS) > 0
+        assert sum(summary[stream]["backfilled"] for stream in STREAMS) == len(received.late) > 0
         assert dropped["duplicate"] > 10
         assert dropped["reordered"] > 5
         assert set(dropped) == {"duplicate", "reordered"}
@@ -194,7 +212,7 @@ def back(events: list[FallbackEvent], stream: str) -> bool:
 
 def complete(received: Received, exchange: LoopbackExchange, stream: str) -> bool:
     """No trade of the time until then is missing, and none came twice."""
-    told = len(trades_of(received, stream))
+    told = len(known_of(received, stream))
     return bool(received.truth["books"][stream]["trade_id"] <= told <= exchange.state()["books"][stream]["trade_id"])
 
 
@@ -207,9 +225,13 @@ def test_a_frozen_websocket_is_polled_for_and_comes_back() -> None:
                 frozen.append(exchange.fault("freeze", venue="binance", count=0, seconds=1.5))
 
         received = Received(exchange, feed, freeze, lambda events: back(events, SPOT))
-        switches = [(one.before, one.after) for one in received.events if one.component == f"feed.{SPOT}.quotes"]
+        quotes = [one for one in received.events if one.component == f"feed.{SPOT}.quotes"]
+        switches = [(one.before, one.after) for one in quotes if one.before in FEED]
         assert switches == [("websocket", "rest"), ("rest", "websocket")]
         assert "nothing heard" in received.events[0].reason
+        gaps = [(one.before, one.after) for one in received.events if "apped" in one.before + one.after]
+        assert gaps[0] == ("whole", "gapped")
+        assert gaps[-1] == ("gapped", "whole")
         assert all(SPOT in one.component for one in received.events)
         summary = feed.summary()
         assert summary[SPOT]["reconnects"] > 0
@@ -220,7 +242,7 @@ def test_a_frozen_websocket_is_polled_for_and_comes_back() -> None:
 
 
 def test_a_stream_that_nothing_answers_for_is_dropped_and_taken_back() -> None:
-    with market(events=20_000, speed=1.0) as exchange, live(exchange, [SPOT, USDM], drop_after=2) as feed:
+    with market(events=20_000, speed=1.0) as exchange, live(exchange, [SPOT, USDM]) as feed:
         steps: list[str] = []
 
         def trouble(rows: int) -> None:
@@ -233,7 +255,7 @@ def test_a_stream_that_nothing_answers_for_is_dropped_and_taken_back() -> None:
                 exchange.heal()
 
         received = Received(exchange, feed, trouble, lambda events: back(events, SPOT))
-        quotes = [one for one in received.events if one.component == f"feed.{SPOT}.quotes"]
+        quotes = [one for one in received.events if one.component == f"feed.{SPOT}.quotes" and one.before in FEED]
         assert [one.after for one in quotes][:2] == ["rest", "dropped"]
         assert "Internal error" in quotes[1].reason
         assert all(SPOT in one.component for one in received.events)
