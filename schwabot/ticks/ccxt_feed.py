@@ -249,9 +249,7 @@ class CcxtFeed:
         if (after_ns > 0) == (before_ns > 0) and abs(after_ns - before_ns) <= JUMP_NS:
             return
         if after_ns:
-            what = (
-                f"the machine's clock was set back: receive stamps are {after_ns / 1e9:,.3f} s ahead of it, and go on"
-            )
+            what = f"the machine's clock was set back: receive stamps go on, {after_ns / 1e9:,.3f} s ahead of it"
             event = FallbackEvent(now_ns, "clock", "clock", "steady", what)
         else:
             event = FallbackEvent(now_ns, "clock", "steady", "clock", "the machine's clock is where it was again")

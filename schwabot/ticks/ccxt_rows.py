@@ -59,7 +59,8 @@ class Receipt:
     def __init__(self, clock: Callable[[], int] = time.time_ns, steady: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock, self._steady = clock, steady
         self._apart_ns = clock() - steady()
-        self._arrived_ns = self._last_ns = 0
+        self._last_ns = 0
+        self.arrived_ns = 0
         self.set_back_ns = 0
 
     def now_ns(self) -> int:
@@ -73,16 +74,17 @@ class Receipt:
                     jump_ns, now_ns = again, again_ns
         self._apart_ns += jump_ns
         if abs(jump_ns) > JUMP_NS:
-            self.set_back_ns = max(0, self.set_back_ns - jump_ns)
+            left_ns = self.set_back_ns - jump_ns
+            self.set_back_ns = left_ns if left_ns > JUMP_NS else 0
         return now_ns + self.set_back_ns
 
     def arrived(self) -> None:
         """A message is here; its rows are stamped with this moment, however long it takes to read it."""
-        self._arrived_ns = self.now_ns()
+        self.arrived_ns = self.now_ns()
 
     def stamp(self) -> int:
         """The stamp of the next row of that message."""
-        self._last_ns = max(self._arrived_ns, self._last_ns + 1)
+        self._last_ns = max(self.arrived_ns, self._last_ns + 1)
         return self._last_ns
 
 

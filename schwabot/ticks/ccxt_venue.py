@@ -294,10 +294,11 @@ class Venue:
             return
         line.lost_s = None
         if line.trades:
-            line.rows.heard(self._receipt.now_ns())
+            line.rows.heard(self._receipt.arrived_ns)
         if line.gapped:
             line.gapped = False
-            self._say(line, "gapped", "whole", f"connected anew, the websocket was lost: {line.why}")
+            reason = f"connected anew, the websocket was lost: {line.why}"
+            self._tell(FallbackEvent(self._receipt.arrived_ns, line.name, "gapped", "whole", reason))
 
     def _lines_of(self, channel: Channel) -> Iterable[Line]:
         lines = self._trades if channel.trades else self._quotes
