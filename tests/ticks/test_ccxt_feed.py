@@ -375,6 +375,16 @@ def test_a_clock_that_is_set_back_is_told_and_what_was_dropped_is_read_at_any_ti
         watched.until(lambda: len(watched.events) > 1)
         assert watched.events[1].after == "clock"
         assert len(feed.notes) == 2
+        counts = next(iter(feed._venues[0].rows.values())).counts
+        busy = threading.Thread(target=lambda: [counts.drop(f"reason {n}", "x") for n in range(20_000)])
+        busy.start()
+        read = 0
+        while busy.is_alive():
+            assert len(feed.dropped) <= 20_000
+            assert len(feed.examples) <= 20
+            read += 1
+        assert read > 1
+        assert len(feed.dropped) == 20_000
 
 
 def test_a_venue_that_is_not_there_is_named() -> None:
