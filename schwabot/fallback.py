@@ -30,7 +30,7 @@ class FallbackConfig:
         return_above: a link that was left is taken back at this health or above,
         hold_s: and this long after it was left, and after it failed last, at the earliest.
         keep: share of the trouble that a success leaves.
-        slow_ms: answers that take longer are trouble too: twice as long is half a failure.
+        slow_ms: answers that take longer, where that is measured, are trouble too: twice as long is half a failure.
     """
 
     half_life_s: float = 10.0
