@@ -8,8 +8,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,107 +18,17 @@ import pytest
 from schwabot import engine
 from schwabot.clock import LiveClock
 from schwabot.errors import ConfigError, VenueError
-from schwabot.fallback import FEED, FallbackConfig
+from schwabot.fallback import FEED
 from schwabot.pipeline import Pipeline
 from schwabot.records.audit import FallbackEvent, StepRecord
-from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Kind, Ticks
 from schwabot.sinks.base import RunHeader
 from schwabot.ticks.ccxt_feed import CcxtFeed
 from schwabot.ticks.ccxt_settings import CcxtConfig
 from schwabot.ticks.feed_meter import FeedMeter
-from schwabot.ticks.merge import blank, concat, take
-from schwabot.ticks.recorder import RecordConfig, Recorder
-from schwabot.ticks.store import StoreConfig, StoreFeed
-from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot.ticks.merge import blank, concat
 from schwabot.venues.loopback import LoopbackExchange, ccxt_options
-from tests.venues.making import Driven, played
-
-SPOT, USDM, COINM = "binance:BTC/USDT", "binanceusdm:BTC/USDT:USDT", "binancecoinm:BTC/USD:BTC"
-STREAMS = [SPOT, USDM, COINM]
-QUICK = {"silence_s": 0.6, "poll_after_s": 0.3, "poll_s": 0.1, "retry_first_s": 0.05, "gap_s": 2.0}
-SOON = FallbackConfig(hold_s=0.5, keep=0.3)
-DEADLINE_S = 60.0
-SETTLE_S, PATIENCE_S = 0.8, 10.0
-"""After the market's end: missed trades are asked for a little later; a busy machine takes longer."""
-
-
-@contextmanager
-def market(events: int = 3_000, speed: float = 8.0, **options: Any) -> Iterator[LoopbackExchange]:
-    """An exchange that waits for ``play``."""
-    feed = SyntheticFeed(SyntheticConfig(events=events, start_ns=time.time_ns()))
-    with LoopbackExchange(feed, held=True, keep=events, speed=speed, **options) as exchange:
-        yield exchange
-
-
-def live(exchange: LoopbackExchange, streams: list[str] = STREAMS, **settings: Any) -> CcxtFeed:
-    venues = {stream.partition(":")[0] for stream in streams}
-    config = CcxtConfig(streams=streams, **(QUICK | settings))
-    return CcxtFeed(config, None, {venue: ccxt_options(venue, exchange.port) for venue in venues}, SOON)
-
-
-def listeners(exchange: LoopbackExchange) -> int:
-    return sum(one["listeners"] for one in exchange.state()["channels"].values())
-
-
-class Received:
-    """What a feed said until the market ended, or something else came true, and a little longer.
-
-    Attributes:
-        events: told until then.
-        truth: the exchange's state at that moment.
-    """
-
-    def __init__(
-        self,
-        exchange: LoopbackExchange,
-        feed: CcxtFeed,
-        act: Callable[[int], None] = lambda rows: None,
-        until: Callable[[list[FallbackEvent]], bool] | None = None,
-    ) -> None:
-        batches: list[Ticks] = []
-        late: list[Ticks] = [feed.take_late()]
-        self.events: list[FallbackEvent] = []
-        self.truth: dict[str, Any] = {}
-        begun, rows, over_s, deadline = False, 0, 0.0, time.monotonic() + DEADLINE_S
-        for ticks in feed.batches():
-            if not begun and listeners(exchange) == 2 * len(feed.instruments):
-                begun = True
-                exchange.play()
-            rows += len(ticks)
-            late.append(feed.take_late())
-            if len(ticks):
-                batches.append(ticks)
-            if not over_s:
-                self.events += feed.take_events()
-                act(rows)
-                if until(self.events) if until else exchange.ended:
-                    over_s, self.truth = time.monotonic(), exchange.state()
-            elif self.is_settled(feed, [*batches, *late], time.monotonic() - over_s):
-                break
-            assert time.monotonic() < deadline, self.events
-        self.ticks, self.late = concat(batches), concat(late)
-        self.instruments = [one.stream for one in feed.instruments]
-
-    def is_settled(self, feed: CcxtFeed, batches: list[Ticks], since_s: float) -> bool:
-        """All trades of the time until then are here, or long enough was waited for them."""
-        if since_s < SETTLE_S:
-            return False
-        rows = concat(batches)
-        trades = np.bincount(rows.stream[rows.kind == Kind.TRADE], minlength=len(feed.instruments))
-        wanted = [self.truth["books"][one.stream]["trade_id"] for one in feed.instruments]
-        lost = feed.dropped.get("overflow", 0)
-        return bool(lost or np.all(trades >= wanted) or since_s > PATIENCE_S)
-
-    def of(self, stream: str, kind: Kind) -> Ticks:
-        return self._of(self.ticks, stream, kind)
-
-    def late_of(self, stream: str) -> Ticks:
-        return self._of(self.late, stream, Kind.TRADE)
-
-    def _of(self, ticks: Ticks, stream: str, kind: Kind) -> Ticks:
-        v = self.instruments.index(stream)
-        return take(ticks, np.flatnonzero((ticks.stream == v) & (ticks.kind == kind)))
+from tests.ticks.living import COINM, SPOT, STREAMS, USDM, Received, listeners, live, market
 
 
 def sent(exchange: LoopbackExchange, stream: str, kind: str) -> list[dict[str, Any]]:
@@ -265,126 +174,6 @@ def test_a_stream_that_nothing_answers_for_is_dropped_and_taken_back() -> None:
         assert all(SPOT in one.component for one in received.events)
         assert complete(received, exchange, SPOT)
         assert complete(received, exchange, USDM)
-
-
-def test_a_connection_that_is_cut_for_a_moment_is_a_gap_of_the_recording(tmp_path: Path) -> None:
-    with market(events=3_000, speed=4.0) as exchange, live(exchange, [SPOT, USDM], poll_after_s=20.0) as feed:
-        exchange.fault("disconnect", stream="btcusdt@bookTicker", venue="binance", after=100)
-        received = Received(exchange, feed)
-        assert feed.summary()[SPOT]["source"] == "websocket"
-    name = f"feed.{SPOT}.quotes"
-    told = [(one.component, one.before, one.after) for one in received.events]
-    assert told == [(name, "whole", "gapped"), (name, "gapped", "whole")]
-    with Recorder(feed.instruments, RecordConfig(out=str(tmp_path))) as recorder:
-        recorder.write(received.ticks)
-        for event in received.events:
-            recorder.tell(event)
-    (gap,) = StoreFeed(StoreConfig(path=str(tmp_path))).gaps
-    assert gap.stream == SPOT
-    stamps = received.of(SPOT, Kind.QUOTE).ts_recv_ns
-    assert gap.first_ns in stamps
-    assert not np.any((stamps > gap.first_ns) & (stamps < gap.last_ns))
-    assert 0 < gap.last_ns - gap.first_ns < 10e9
-
-
-COINBASE = Instrument("coinbase:BTC/USD", 0.01, 1e-5)
-
-
-class Watched:
-    """The rows and events of a feed, as they come."""
-
-    def __init__(self, feed: CcxtFeed) -> None:
-        self.quotes: list[int] = []
-        self.events: list[FallbackEvent] = []
-        self._feed, self._batches = feed, feed.batches()
-
-    def until(self, said: Callable[[], object]) -> None:
-        deadline = time.monotonic() + DEADLINE_S
-        while not said():
-            assert time.monotonic() < deadline, self.events
-            ticks = next(self._batches)
-            self.quotes += ticks.bid_ticks[ticks.kind == Kind.QUOTE].tolist()
-            self.events += self._feed.take_events()
-
-    def for_s(self, seconds: float) -> None:
-        over_s = time.monotonic() + seconds
-        self.until(lambda: time.monotonic() > over_s)
-
-
-def test_a_quiet_market_is_told_from_a_websocket_that_stands_still() -> None:
-    driven = Driven(COINBASE)
-    driven.quote(1_000, 1_001)
-    with LoopbackExchange(driven, speed=0) as exchange:
-        played(exchange, driven)
-        with live(exchange, [COINBASE.stream], silence_s=0.3, idle_s=0.05) as feed:
-            watched = Watched(feed)
-            watched.until(lambda: watched.quotes)
-            watched.for_s(1.5)
-            assert not watched.events
-            assert feed.summary()[COINBASE.stream]["reconnects"] == 0
-            exchange.fault("freeze", venue="coinbase", count=0)
-            driven.quote(1_010, 1_011)
-            watched.until(lambda: watched.quotes[-1] == 1_010)
-            assert "nothing heard for" in watched.events[0].reason
-            quotes = [(one.before, one.after) for one in watched.events if one.component.endswith("quotes")]
-            assert quotes == [("whole", "gapped"), ("gapped", "whole")], "a new connection tells the whole book"
-            exchange.heal()
-            driven.end()
-
-
-def test_nobody_waits_for_a_request_that_hangs() -> None:
-    driven = Driven(Instrument(SPOT, 0.01, 1e-5))
-    driven.quote(1_000, 1_001)
-    with LoopbackExchange(driven, speed=0) as exchange:
-        played(exchange, driven)
-        with live(exchange, [SPOT], silence_s=0.3, idle_s=0.05, answer_s=0.6) as feed:
-            watched = Watched(feed)
-            watched.until(lambda: listeners(exchange) == 2)
-            driven.quote(1_002, 1_003)
-            watched.until(lambda: watched.quotes)
-            exchange.fault("slow_answer", path="GET */trades", count=0, seconds=1.2)
-            exchange.fault("freeze", stream="*@bookTicker", count=0)
-            exchange.fault("disconnect", stream="*@trade")
-            driven.trade(1_003, 1, 1)
-            for bid in range(1_010, 1_018):  # each is told by a poll, while the one for trades hangs
-                driven.quote(bid, bid + 1)
-                began_s = time.monotonic()
-                watched.until(lambda bid=bid: watched.quotes[-1] == bid)  # type: ignore[misc]
-                if bid > 1_010:
-                    assert time.monotonic() - began_s < 0.5
-            watched.until(lambda: feed.summary()[SPOT]["trades_source"] == "dropped")
-            (dropped,) = (one for one in watched.events if one.after == "dropped")
-            assert "no answer within source.answer_s=0.6" in dropped.reason
-            assert feed.summary()[SPOT]["source"] == "rest"
-            exchange.heal()
-            driven.end()
-
-
-def test_a_clock_that_is_set_back_is_told_and_what_was_dropped_is_read_at_any_time() -> None:
-    with market() as exchange, live(exchange, [SPOT], idle_s=0.05) as feed:
-        watched = Watched(feed)
-        watched.for_s(0.2)
-        receipt, clock = feed._receipt, feed._receipt._clock
-        receipt._clock = lambda: clock() - 3_600 * 10**9
-        watched.until(lambda: watched.events)
-        assert (watched.events[0].component, watched.events[0].after) == ("clock", "steady")
-        assert "set back: receive stamps go on, 3,600.00" in watched.events[0].reason
-        assert abs(watched.events[0].ts_ns - time.time_ns()) < 10e9
-        assert feed.summary()["clock_set_back_s"] == pytest.approx(3_600.0, abs=0.1)
-        receipt._clock = clock
-        watched.until(lambda: len(watched.events) > 1)
-        assert watched.events[1].after == "clock"
-        assert len(feed.notes) == 2
-        counts = next(iter(feed._venues[0].rows.values())).counts
-        busy = threading.Thread(target=lambda: [counts.drop(f"reason {n}", "x") for n in range(20_000)])
-        busy.start()
-        read = 0
-        while busy.is_alive():
-            assert len(feed.dropped) <= 20_000
-            assert len(feed.examples) <= 20
-            read += 1
-        assert read > 1
-        assert len(feed.dropped) == 20_000
 
 
 def test_a_venue_that_is_not_there_is_named() -> None:
