@@ -80,6 +80,7 @@ class Venue:
         self._repairs: dict[str, Repair] = {}
         self._channels: list[Channel] = []
         self._exchange: Any = None
+        self._closing = False
         self.tap = Tap(
             on_message=receipt.arrived,
             on_found=self._take,
@@ -220,6 +221,7 @@ class Venue:
 
     async def close(self) -> None:
         """End every connection; one that does not answer any more is left."""
+        self._closing = True
         if self._exchange is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._exchange.close(), CLOSE_S)
@@ -276,6 +278,8 @@ class Venue:
         _disconnect(client, f"a message can't be read: {why(error)}")
 
     def _lost(self, channel: Channel, reason: str) -> None:
+        if self._closing:
+            return  # by ourselves
         now_s = time.monotonic()
         for line in self._lines_of(channel):
             line.silence.restarted(now_s)

@@ -80,6 +80,7 @@ def test_every_message_is_a_row_with_its_stamps() -> None:
         assert np.all(received.of(SPOT, Kind.QUOTE).ts_event_ns == MISSING_NS)
         assert not feed.dropped
         assert not received.events
+        assert not feed.take_events(), "its end is no loss"
         summary = feed.summary()
         assert {summary[stream]["source"] for stream in STREAMS} == {"websocket"}
         assert sum(summary[stream]["received"] for stream in STREAMS) == len(ticks)
