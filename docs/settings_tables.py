@@ -115,10 +115,15 @@ def tables() -> str:
         ("record", "Record"),
         ("live", "Live runs"),
         ("fallback", "Fallbacks"),
+        ("execution", "Orders to venues"),
+        ("execution.risk", "Risk limits"),
+        ("execution.gateway", "How orders travel"),
     ):
-        schema = type(getattr(RunConfig(), name))
+        schema, values = RunConfig, base
+        for part in name.split("."):
+            schema, values = type(getattr(schema(), part)), values[part]
         assert is_dataclass(schema)
-        lines += table(title, schema, base[name], f"{name}.")
+        lines += table(title, schema, values, f"{name}.")
     required = dict.fromkeys(("stream", "tick_size", "lot_size", "maker_fee_bp", "taker_fee_bp"), "???")
     known = {one.name: one.default for one in fields(InstrumentConfig)}
     lines += table("Instruments", InstrumentConfig, known | required, "instruments.NAME.")
