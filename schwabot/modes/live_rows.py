@@ -57,15 +57,17 @@ class RecorderEntry:
 
     Args:
         recorder: open.
+        feed: tells trades that come too late to be rows.
     """
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+    def __init__(self, recorder: Recorder, feed: CcxtFeed) -> None:
+        self._recorder, self._feed = recorder, feed
 
     def update(self, ticks: Ticks | None, record: StepRecord) -> None:
         """Take one batch, and what the feed told."""
         if ticks is not None:
             self._recorder.write(ticks)
+        self._recorder.late(self._feed.take_late())
         for event in record.fallbacks:
             self._recorder.tell(event)
 
@@ -144,7 +146,7 @@ def run_rows(
     meters = [*meters, FeedMeter(feed)]
     recorder = Recorder(feed.instruments, settings.record) if settings.record.out else None
     if recorder is not None:
-        meters.append(RecorderEntry(recorder))
+        meters.append(RecorderEntry(recorder, feed))
     sinks = sinks_of(settings, progress, GpuTelemetry(None))
     changes.put_into(partial(put_into_graph, desk), partial(put_into_alerts, sinks), *puts)
     try:
