@@ -179,6 +179,10 @@ class CcxtFeed:
         """Switches of source, connections and trades lost, since the last call."""
         return tuple(_taken(self._told))
 
+    def now_ns(self) -> int:
+        """Time now by the clock of receive stamps: the machine's, ahead of it for a while after that was set back."""
+        return time.time_ns() + self._receipt.set_back_ns
+
     def take_late(self) -> Ticks:
         """Trades that were told too late to be rows since the last call, as rows with the time they became known.
 
@@ -209,7 +213,7 @@ class CcxtFeed:
                 rows = self._queue.take(most, wait_s)
                 self._yielded += len(rows)
                 ticks = to_ticks(self._instruments, rows)
-                self._lags.add((time.time_ns() + self._receipt.set_back_ns - ticks.ts_recv_ns) / 1e9)
+                self._lags.add((self.now_ns() - ticks.ts_recv_ns) / 1e9)
                 yield ticks
         finally:
             self.close()
