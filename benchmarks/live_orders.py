@@ -49,7 +49,7 @@ from schwabot.live_pipeline import LivePipeline
 from schwabot.modes.opening import compile_by
 from schwabot.modes.paper import AtOnce
 from schwabot.modes.replay import sinks_of
-from schwabot.records.audit import SignalColumns, StepRecord
+from schwabot.records.audit import SignalColumns
 from schwabot.records.market import Row, Ticks
 from schwabot.records.order import Report, Request
 from schwabot.signals.builtin.threshold import threshold
@@ -121,7 +121,7 @@ class Stamps:
         self._before(Client, "handle_message", self._decoded)
         self._before(Tap, "_hand_on", self._handled)
         self._before(LiveQueue, "put", self._put)
-        self._before(LivePipeline, "step", self._taken)
+        self._before(LivePipeline, "_hear", self._taken)
         self._before(OrderDesk, "begin", lambda desk, request: self.order(request))
         self._before(CcxtAccount, "place", lambda account, request, lots: self.order(request))
         session = aiohttp.ClientSession.__init__
@@ -155,7 +155,7 @@ class Stamps:
     def _put(self, queue: Any, row: tuple[int, ...]) -> None:
         self.of_row[row[0]] = [self._frame[0], row[0], self._frame[-1], time.time_ns()]
 
-    def _taken(self, pipeline: Any, ticks: Ticks, ahead: Any = None) -> None:
+    def _taken(self, pipeline: Any, ticks: Ticks) -> None:
         self._taken_ns = time.time_ns()
 
     def asked(self, request: Request, graph_ns: int) -> None:

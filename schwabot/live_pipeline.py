@@ -1,15 +1,16 @@
 """The pipeline, a row at a time: whoever decides hears of each row within microseconds, the record is made after.
 
     row ─▶ VenueClock.step ─▶ LiveStep ─▶ on_row(row, signals)         every row, at once
-    all rows of the batch ─▶ StepRecord ─▶ sinks                       once per batch
+    all rows since the last one ─▶ StepRecord ─▶ sinks                 every RECORD_S
 
 The same compiled graph on the same state as ``Pipeline``, so the same bits. Axis legend: N rows, V streams.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from schwabot.modules.graph import GraphOutput
 from schwabot.modules.live import LiveStep
 from schwabot.pipeline import Pipeline
 from schwabot.records.audit import SignalColumns, StepRecord
-from schwabot.records.market import Kind, Row, Ticks
+from schwabot.records.market import Float64, Int8, Kind, Row, Ticks
+from schwabot.ticks.merge import concat
 from schwabot_kernels.graph.step import SMALL, WIDE
 
 OnRow = Callable[[Row, SignalColumns], None]
@@ -27,6 +29,19 @@ _SIGNAL = {"mid": "mid_bp", "half": "half_spread_bp", "deviation": "deviation_bp
            "forecast": "forecast_bp"}  # fmt: skip
 """Fields of ``SignalColumns`` that ``WIDE`` and ``SMALL`` call otherwise."""
 _NUMBERS = ("ghost_bp", "key", "entropy", "echo_bp", "expected_lag_bp", "penalty")
+RECORD_S, RECORD_ROWS = 0.05, 4_096
+"""A record is made of the rows of this long, or of this many."""
+
+
+class _Heard(NamedTuple):
+    """A batch and what was answered to its rows; lists by quote or trade, venue times by row."""
+
+    ticks: Ticks
+    ts_venue_ns: list[int]
+    numbers: list[tuple[Any, ...]]
+    wide: list[Float64]
+    small: list[Int8]
+    forecasts: list[Float64]
 
 
 class LivePipeline(Pipeline):
@@ -50,34 +65,67 @@ class LivePipeline(Pipeline):
 
     def step(self, ticks: Ticks, ahead: Ticks | None = None) -> StepRecord:
         """Answer one batch of N ≥ 1 rows, each by itself; one thread at a time. ``ahead`` is not looked at."""
+        return self._told([self._hear(ticks)])[1]
+
+    def answers(self, chunks: Iterable[Ticks]) -> Iterator[tuple[Ticks, StepRecord]]:
+        """Answer each row at once, and say what was answered about every ``RECORD_S``, and when none came for a while.
+
+        A record costs as much as twenty rows: one for every few rows would keep the next ones waiting.
+        """
+        heard: list[_Heard] = []
+        due_s = rows = 0.0
+        for ticks in chunks:
+            due_s = due_s if heard else time.monotonic() + RECORD_S
+            heard.append(self._hear(ticks))
+            rows += len(ticks)
+            if not len(ticks) or rows >= RECORD_ROWS or time.monotonic() >= due_s:
+                yield self._told(heard)
+                heard, rows = [], 0
+        if heard:
+            yield self._told(heard)
+
+    def _hear(self, ticks: Ticks) -> _Heard:
+        """Answer rows and tell of them, and nothing else before that."""
         live = self._bound()
-        count, answer = len(ticks), live.answer
-        wide = np.empty((count, *answer.wide.shape))
-        small = np.empty((count, *answer.small.shape), np.int8)
-        forecasts = np.empty((count, *answer.forecasts.shape))
-        numbers: list[tuple[Any, ...]] = []
-        ts_venue_ns, is_row = np.empty(count, np.int64), ticks.kind != Kind.DEPTH
-        on_row, one, clock, n = self.on_row, self._one, self.clock, 0
+        heard = _Heard(ticks, [], [], [], [], [])
+        on_row, one, clock, answer = self.on_row, self._one, self.clock, live.answer
         columns = (getattr(ticks, name).tolist() for name in _READ)
-        for i, values in enumerate(zip(*columns, strict=True)):
+        for values in zip(*columns, strict=True):
             recv, event, emit, stream, kind, *rest = values
-            ts_venue_ns[i], latency_ns = venue_ns, _ = clock.step(stream, kind, recv, event, emit)
+            venue_ns, latency_ns = clock.step(stream, kind, recv, event, emit)
+            heard.ts_venue_ns.append(venue_ns)
             if kind == Kind.DEPTH:
                 continue
             said = live.step(*(recv, stream, kind, *rest, latency_ns))
-            wide[n], small[n], forecasts[n] = answer.wide, answer.small, answer.forecasts
-            numbers.append(said[: len(_NUMBERS)])
-            n += 1
             if on_row is not None:
                 for name, number in zip(_NUMBERS, said, strict=False):
                     getattr(one, name)[0] = number
                 on_row(Row._make((*values, venue_ns)), one)
+            heard.numbers.append(said[: len(_NUMBERS)])
+            heard.wide.append(answer.wide.copy())
+            heard.small.append(answer.small.copy())
+            heard.forecasts.append(answer.forecasts.copy())
+        return heard
+
+    def _told(self, heard: Sequence[_Heard]) -> tuple[Ticks, StepRecord]:
+        """The rows that were heard as one batch, and the record of them."""
+        live = self._bound()
+        ticks = concat([part.ticks for part in heard]) if len(heard) > 1 else heard[0].ticks
+        numbers = [said for part in heard for said in part.numbers]
+        wide, small, forecasts = (
+            np.array([values for part in heard for values in getattr(part, name)], like.dtype).reshape(
+                len(numbers), *like.shape
+            )
+            for name, like in live.answer._asdict().items()
+        )
         by_name = zip(*numbers, strict=True) if numbers else [()] * len(_NUMBERS)
         signals = _columns(
-            wide[:n].transpose(1, 0, 2), small[:n].transpose(1, 0, 2), forecasts[:n].transpose(0, 2, 1),
+            wide.transpose(1, 0, 2), small.transpose(1, 0, 2), forecasts.transpose(0, 2, 1),
             [np.array(column, _kind(name)) for name, column in zip(_NUMBERS, by_name, strict=True)],
         )  # fmt: skip
-        return self._record(GraphOutput(signals, *live.take()), ticks, ts_venue_ns, is_row)
+        ts_venue_ns = np.array([ts_ns for part in heard for ts_ns in part.ts_venue_ns], np.int64)
+        output = GraphOutput(signals, *live.take())
+        return ticks, self._record(output, ticks, ts_venue_ns, ticks.kind != Kind.DEPTH)
 
     def _bound(self) -> LiveStep:
         """The step, bound to the state and the graph there are now: ``load`` and ``retune`` bring others."""

@@ -193,9 +193,9 @@ class CcxtFeed:
                     return
                 rows = self._queue.take(most, wait_s)
                 self._yielded += len(rows)
-                ticks = to_ticks(self._instruments, rows)
-                self._lags.add((time.time_ns() - ticks.ts_recv_ns) / 1e9)
+                ticks, taken_ns = to_ticks(self._instruments, rows), time.time_ns()
                 yield ticks
+                self._lags.add((taken_ns - ticks.ts_recv_ns) / 1e9)
         finally:
             self.close()
 
