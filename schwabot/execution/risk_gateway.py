@@ -64,6 +64,8 @@ class _Leg:
         return sum(order.worst for order in self.open.values() if order.side == side)
 
     def worst_notional(self) -> float:
+        if not self.position and not self.open:
+            return 0.0
         most = max(self.position + self.lots(1), -self.position + self.lots(-1), 0)
         price = max(self.ask, self.bid)
         return notional(self.instrument, most, price) if most else 0.0

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-
 from schwabot.errors import StateError
 from schwabot.execution.simulated import SimulatedBroker
 from schwabot.records.audit import SignalColumns, StepRecord
@@ -112,8 +110,9 @@ class VenueBroker(SimulatedBroker):
         if self._adopted:
             self._pay_for_adopted()
         self._advance(final=False, check=False)
-        for leg in np.flatnonzero(self._state.legs[:, REQUESTS_OPEN]).tolist():
-            self._send(leg, row)
+        for leg in range(len(self._streams)):
+            if self._state.legs[leg, REQUESTS_OPEN]:
+                self._send(leg, row)
 
     def finish(self) -> None:
         """Close the books; what is open at the venue stays open."""

@@ -170,7 +170,8 @@ class MarketBuilder:
             for s, column in enumerate(columns):
                 if column is not None:
                     market.signals[leg, s, n] = column(signals)[0]
-        self._lanes[:, n] = signals.lane[0, self._stream_of]
+        for leg, stream in enumerate(self._stream_of):
+            self._lanes[leg, n] = signals.lane[0, stream]
         self.rows = n + 1
 
     def _mark_row(self, v: int, n: int, row: Row) -> None:
