@@ -88,7 +88,7 @@ def test_rows_are_told_at_once_and_records_hold_what_came_in_a_while(monkeypatch
     pipeline, rows = Pipeline(FEED.instruments), np.flatnonzero(TICKS.kind != Kind.DEPTH)
 
     def chunks() -> Iterator[Ticks]:
-        for start in range(0, 400):
+        for start in range(400):
             assert len(told) == np.sum(rows < start)  # nothing waits for what comes later
             yield cut(TICKS, start, start + 1)
         yield cut(TICKS, 0, 0)  # none came for a while
