@@ -61,6 +61,8 @@ class _Leg:
     open: dict[int, _Open] = field(default_factory=dict)
 
     def lots(self, side: int) -> int:
+        if not self.open:
+            return 0
         return sum(order.worst for order in self.open.values() if order.side == side)
 
     def worst_notional(self) -> float:

@@ -135,7 +135,7 @@ class VenueBroker(SimulatedBroker):
             asked = state.requests[leg, legs[leg, REQUEST_AT]].tolist()
             legs[leg, REQUEST_AT] = (legs[leg, REQUEST_AT] + 1) % REQUESTS
             legs[leg, REQUESTS_OPEN] -= 1
-            number, slot, action = asked[Q_NUMBER], asked[Q_SLOT], Action(asked[Q_ACTION])
+            number, slot, action = asked[Q_NUMBER], asked[Q_SLOT], _ACTIONS[asked[Q_ACTION]]
             changes = action in (Action.CANCEL, Action.REPLACE)
             self._open[number] = _Place(leg, slot, asked[Q_SIDE], asked[Q_TOUCH])
             self._gateway.send(
@@ -182,6 +182,9 @@ class VenueBroker(SimulatedBroker):
             del self._open[report.number]
             if report.ending is not None and report.request not in (-1, report.number):
                 self._open.pop(report.request, None)
+
+
+_ACTIONS = {int(action): action for action in Action}
 
 
 class _Place(NamedTuple):
