@@ -241,9 +241,15 @@ class RiskGate:
         )
 
     def _stale(self, view: View) -> Refused | None:
-        return _old("quote", view.quote_ns, self.config.quote_age_s, view.now_ns) or _old(
-            "feed", view.feed_ns, self.config.feed_age_s, view.now_ns
-        )
+        for name, seen_ns, limit_s in (
+            ("quote", view.quote_ns, self.config.quote_age_s),
+            ("feed", view.feed_ns, self.config.feed_age_s),
+        ):
+            if seen_ns is None:
+                return Refused(Reason.STALE, f"no {name} yet")
+            if (age_s := (view.now_ns - seen_ns) * 1e-9) > limit_s:
+                return Refused(Reason.STALE, f"the {name} is {age_s:.3g} s old, at most {limit_s:g} s is allowed")
+        return None
 
     def _opens_too_many(self, venue: VenueLimits, request: Request, view: View) -> Refused | None:
         limit = min(self.config.max_open_orders, venue.max_open_orders or self.config.max_open_orders)
@@ -269,15 +275,16 @@ class RiskGate:
         if worst > (most := config.max_lots.get(stream, worst)):
             return Refused(Reason.POSITION, f"{stream} could come to {worst} lots, at most {most} is allowed")
         price = max(request.price_ticks, view.ask_ticks)
-        order, could = notional(instrument, request.lots, price), notional(instrument, worst, price)
+        order, could = (notional(instrument, lots, price) for lots in (request.lots, worst))
         opposite = notional(instrument, max(other - request.side * view.position_lots, 0), price)
         total = view.others_notional + max(could, opposite)
-        if order > config.max_order_notional:
-            return _above(Reason.ORDER_NOTIONAL, "an order of", order, config.max_order_notional)
-        if could > config.max_notional:
-            return _above(Reason.NOTIONAL, f"{stream} could come to", could, config.max_notional)
-        if total > config.max_total_notional:
-            return _above(Reason.TOTAL_NOTIONAL, "all positions could come to", total, config.max_total_notional)
+        for reason, value, limit, what in (
+            (Reason.ORDER_NOTIONAL, order, config.max_order_notional, "an order of"),
+            (Reason.NOTIONAL, could, config.max_notional, f"{stream} could come to"),
+            (Reason.TOTAL_NOTIONAL, total, config.max_total_notional, "all positions could come to"),
+        ):
+            if value > limit:
+                return Refused(reason, f"{what} {value:g}, at most {limit:g} is allowed")
         return None
 
     def _too_fast(self, now_ns: int) -> Refused | None:
@@ -302,18 +309,6 @@ def notional(instrument: Instrument, lots: int, price_ticks: float) -> float:
     """
     worth = abs(lots) * instrument.lot_size * instrument.contract_value
     return worth if instrument.inverse else worth * price_ticks * instrument.tick_size
-
-
-def _old(name: str, seen_ns: int | None, limit_s: float, now_ns: int) -> Refused | None:
-    if seen_ns is None:
-        return Refused(Reason.STALE, f"no {name} yet")
-    if (age_s := (now_ns - seen_ns) * 1e-9) > limit_s:
-        return Refused(Reason.STALE, f"the {name} is {age_s:.3g} s old, at most {limit_s:g} s is allowed")
-    return None
-
-
-def _above(reason: Reason, what: str, value: float, limit: float) -> Refused:
-    return Refused(reason, f"{what} {value:g}, at most {limit:g} is allowed")
 
 
 def _filtered(instrument: Instrument, venue: VenueLimits, request: Request) -> Refused | None:
