@@ -113,10 +113,15 @@ def tables() -> str:
         ("sweep", "Sweep"),
         ("cluster", "Cluster"),
         ("live", "Live runs"),
+        ("execution", "Orders to venues"),
+        ("execution.risk", "Risk limits"),
+        ("execution.gateway", "How orders travel"),
     ):
-        schema = type(getattr(RunConfig(), name))
+        schema, values = RunConfig, base
+        for part in name.split("."):
+            schema, values = type(getattr(schema(), part)), values[part]
         assert is_dataclass(schema)
-        lines += table(title, schema, base[name], f"{name}.")
+        lines += table(title, schema, values, f"{name}.")
     required = dict.fromkeys(("stream", "tick_size", "lot_size", "maker_fee_bp", "taker_fee_bp"), "???")
     known = {one.name: one.default for one in fields(InstrumentConfig)}
     lines += table("Instruments", InstrumentConfig, known | required, "instruments.NAME.")

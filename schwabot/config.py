@@ -6,6 +6,7 @@ under conf/ and on the command line is checked against its type. YAML holds valu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
 from schwabot.cluster.settings import ClusterConfig
 from schwabot.errors import ConfigError, closest
+from schwabot.execution.settings import ExecutionConfig
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.instrument import Instrument
 from schwabot.signals.settings import PolicyConfig
@@ -35,16 +37,16 @@ from schwabot.training.fit_settings import FitConfig
 from schwabot.training.leadlag import LeadLagConfig
 from schwabot.training.skill_settings import SkillConfig
 
-MODES = ("replay", "convert", "leadlag", "fit", "backtest", "sweep", "record", "paper")
-TRADING = ("backtest", "sweep", "paper")
-RELOADING = ("replay", "paper")
+MODES = ("replay", "convert", "leadlag", "fit", "backtest", "sweep", "record", "paper", "live")
+TRADING = ("backtest", "sweep", "paper", "live")
+RELOADING = ("replay", "paper", "live")
 PROFILED = ("replay", "backtest", "sweep")
 LIVE = ("record", "paper", "live")
 DEFAULT_POLICY = "threshold"
-PLANNED_MODES = ("live", "serve")
+PLANNED_MODES = ("serve",)
 GROUPS = (
-    "source", "instruments", "sinks", "notify", "leadlag", "fit", "policy", "simulation", "sweep", "cluster",
-    "experiment",
+    "source", "instruments", "sinks", "notify", "leadlag", "fit", "policy", "simulation", "execution", "sweep",
+    "cluster", "experiment",
     "modules/tensor_harness", "modules/ghost_bridge", "modules/hash_registry", "modules/phantom_lag",
     "modules/voltage_lanes",
 )  # fmt: skip
@@ -145,6 +147,10 @@ class LiveConfig:
         measure_latency: mode=paper: simulated orders take half a measured round trip to each venue and half back, in
             place of ``simulation.entry_ms`` and ``response_ms``.
         keep_rows: rows of the market that a policy's broker remembers at least.
+        account: mode=live: name of the account; absent = the names of the venues that are traded, or ``loopback``.
+        confirm: mode=live: the account's name once more, by which orders really leave. Absent = a dry run.
+        dry_s: mode=live: so long at the start orders are only printed; the graph gets to know the market meanwhile.
+        resume: mode=live: why to trade again after an earlier run was halted, or lost its limit of the day.
     """
 
     seconds: float | None = None
@@ -152,6 +158,10 @@ class LiveConfig:
     loopback_port: int | None = None
     measure_latency: bool = True
     keep_rows: int = 200_000
+    account: str | None = None
+    confirm: str | None = None
+    dry_s: float = 10.0
+    resume: str | None = None
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""
@@ -159,6 +169,12 @@ class LiveConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"live.{name}={value} is out of range: use more than 0, or leave it out")
+        if not 0.0 <= self.dry_s <= 86_400.0:
+            raise ConfigError(f"live.dry_s={self.dry_s} is out of range: use 0 to 86400")
+        if self.account is not None and not re.fullmatch(r"[\w-]{1,64}", self.account):
+            raise ConfigError(f"live.account={self.account!r}: use letters, digits, - and _")
+        if self.resume is not None and not self.resume.strip():
+            raise ConfigError("live.resume= is empty: say why trading may go on")
         if self.keep_rows < 1_000:
             raise ConfigError(f"live.keep_rows={self.keep_rows} is out of range: use 1000 or more")
         if self.loopback_port is not None and not 1 <= self.loopback_port <= 65_535:
@@ -207,8 +223,9 @@ class RunConfig:
         instruments: what is known about each stream: any name → ``InstrumentConfig``.
         skill: how forecasts are scored.
         leadlag: mode=leadlag: grid of lags, price, bootstrap.
-        policy: what decides on orders: mode=backtest, mode=sweep.
+        policy: what decides on orders: mode=backtest, mode=sweep, mode=paper, mode=live.
         simulation: the simulated exchange of mode=backtest and mode=sweep.
+        execution: mode=live: what orders may leave, and how they travel.
         sweep: what mode=sweep searches, how, and how the result is doubted.
         cluster: where mode=sweep runs.
         record: mode=record: where to.
@@ -235,6 +252,7 @@ class RunConfig:
     fit: FitConfig = field(default_factory=FitConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
@@ -246,6 +264,13 @@ class RunConfig:
             raise ConfigError(f"mode={self.mode} is not built yet; what exists today: {', '.join(MODES)}")
         if self.mode not in MODES:
             raise ConfigError(f"mode={self.mode} is not a choice{closest(self.mode, MODES)}; use {either(MODES)}")
+        if self.mode == "live" and self.policy.name is None:
+            raise ConfigError(
+                f"mode=live trades nothing by default: add policy.name={DEFAULT_POLICY}, or another policy"
+            )
+        for name in ("confirm", "account", "resume"):
+            if self.mode != "live" and (given := getattr(self.live, name)):
+                raise ConfigError(f"live.{name}={given} does nothing in mode={self.mode}: add mode=live")
         if self.mode in TRADING and self.policy.name is None:
             self.policy = replace(self.policy, name=DEFAULT_POLICY)
         if not 1 <= self.batch_events <= 1 << 24:
@@ -255,7 +280,11 @@ class RunConfig:
         if self.mode == "record" and not self.record.out:
             raise ConfigError("mode=record needs a folder to write to: add record.out=DIR")
         for name in ("convert", "fit", "record"):
-            if self.mode != name and (name, self.mode) != ("record", "paper") and (out := getattr(self, name).out):
+            if (
+                self.mode != name
+                and (name, self.mode) not in (("record", "paper"), ("record", "live"))
+                and (out := getattr(self, name).out)
+            ):
                 raise ConfigError(f"{name}.out={out} does nothing in mode={self.mode}: add mode={name}")
         if self.policy.name and self.mode in ("replay", "convert", "leadlag", "fit", "record"):
             raise ConfigError(f"policy={self.policy.name} does nothing in mode={self.mode}: add mode=backtest")

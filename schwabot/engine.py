@@ -16,16 +16,20 @@ from typing import Any, Protocol, Self
 
 from schwabot.clock import Clock
 from schwabot.errors import DeviceError
+from schwabot.records.alert import Alert, Level
 from schwabot.records.audit import SettingsEvent, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Ticks
 from schwabot.secrets import scrub
 from schwabot.sinks.base import RunHeader, Sink
-from schwabot.sinks.notes import lost_note, required_note, settings_note
+from schwabot.sinks.notes import alert_note, lost_note, required_note, settings_note
 from schwabot.sinks.progress import Progress
 from schwabot.tally import Tally
 from schwabot.tensors.profiling import Trace, span, spans
 from schwabot.ticks.base import Feed, events_of, with_events
+
+MOST_NOTES = 200
+"""Warnings of a run that its summary keeps at most: a run may go on for months."""
 
 
 class Graph(Protocol):
@@ -164,6 +168,7 @@ def run(
     trace: Trace | None = None,
     device_required: bool = False,
     changes: Callable[[int], tuple[SettingsEvent, ...]] = lambda now_ns: (),
+    alerts: Callable[[], tuple[Alert, ...]] = tuple,
 ) -> dict[str, Any]:
     """Drive a feed through the graph and tell every sink.
 
@@ -185,6 +190,7 @@ def run(
         trace: of a few batches; told when one is done.
         device_required: end with an error where the graph's device fails, before the batch that the CPU answered.
         changes: asked between batches, given the time: puts settings that have changed into force, and says which.
+        alerts: asked after each batch for what a person should hear of; becomes part of its record.
 
     Returns:
         What summary.json holds.
@@ -216,6 +222,7 @@ def run(
         if (ticks is None or len(ticks)) and broker is not None:
             with span("broker"):
                 broker.finish() if ticks is None else broker.step(ticks, record)
+            record = replace(record, alerts=(*record.alerts, *heard())) if ticks is None else record
         if ticks is None or len(ticks) or record.fallbacks:
             with span("meters"):
                 for meter in meters:
@@ -224,6 +231,15 @@ def run(
             for sink in sinks:
                 with span(type(sink).__name__):
                     sink.write(record)
+
+    def heard() -> tuple[Alert, ...]:
+        told = alerts()
+        for alert in told:
+            if alert.level > Level.INFO:
+                bar.note(note := alert_note(alert))
+                if len(warned) < MOST_NOTES:
+                    warned.append(note)
+        return told
 
     def close() -> dict[str, Any]:
         clocks = graph.clock_summary()
@@ -255,8 +271,9 @@ def run(
                 for ticks, record in answers(feed, graph, batch_events):
                     if len(ticks):
                         clock.advance(int(ticks.ts_recv_ns[-1]))
-                    if len(ticks) or record.fallbacks or changed:
-                        take(ticks, replace(record, settings=changed) if changed else record)
+                    told = heard()
+                    if len(ticks) or record.fallbacks or changed or told:
+                        take(ticks, replace(record, settings=changed, alerts=told) if changed or told else record)
                     changed = changes(clock.now_ns())
                     bar.update(int(tally.events.sum()), feed.progress())
                     traced.step()

@@ -61,7 +61,7 @@ def test_differences_are_told_and_what_is_taken_out_goes_back() -> None:
     first = applied(f"{HIGH}: 1.9\nnotify: {{burst: 9, kinds: [halt]}}\nmodules:\n  ghost_bridge:\n")
     assert first.changes == (
         (HIGH, "2.0", "1.9"),
-        ("notify.kinds", "[halt, error, fallback, fill, reload, daily, end]", "[halt]"),
+        ("notify.kinds", "[halt, error, fallback, risk, fill, reload, daily, end]", "[halt]"),
         ("notify.burst", "5", "9"),
     )
     assert first.settings.modules.voltage_lanes.high_v == 1.9

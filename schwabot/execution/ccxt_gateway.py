@@ -13,6 +13,7 @@ import concurrent.futures
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -20,8 +21,8 @@ from typing import Any
 
 from schwabot.errors import StateError, VenueError
 from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
-from schwabot.execution.journal import Journal
-from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk
+from schwabot.execution.journal import Journal, RiskNote
+from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk, Refusal
 from schwabot.execution.reconcile import Adopted, Recovered, catch_up, compare, expected, recover
 from schwabot.execution.risk import RiskGate, TradingState, VenueLimits
 from schwabot.execution.settings import GatewayConfig
@@ -30,6 +31,7 @@ from schwabot.records.order import Report, Request
 
 KILL_S = 30.0
 GUARD_S = 0.2
+DAY_NS = 86_400_000_000_000
 
 
 class CcxtGateway:
@@ -43,6 +45,8 @@ class CcxtGateway:
         session: begins every client id, see ``VenueBroker``; itself begins with the configured prefix.
         config: how orders travel.
         now_ns: time now.
+        resume: why to trade although an earlier run was halted, or lost its limit of the day; None = such a run's
+            state goes on.
 
     Raises:
         ConfigError: a setting that can't be used.
@@ -52,6 +56,7 @@ class CcxtGateway:
     def __init__(
         self, instruments: Sequence[Instrument], options: Mapping[str, Mapping[str, Any]], journal: Journal,
         gate: RiskGate, session: str, config: GatewayConfig | None = None, now_ns: Callable[[], int] = time.time_ns,
+        resume: str | None = None,
     ) -> None:  # fmt: skip
         self.config = config or GatewayConfig()
         self.config.check()
@@ -66,7 +71,13 @@ class CcxtGateway:
         """What was held, to be adopted by broker and risk gateway, once entered."""
         self.notes: list[str] = []
         """What was found on entering."""
-        self._now_ns, self._options = now_ns, options
+        self.said: deque[tuple[int, str]] = deque(maxlen=100)
+        """What happened since that a person should hear of: when, and what."""
+        self._now_ns, self._options, self._resume = now_ns, options, resume
+        self._ends = False
+        self._noted = 0
+        self.feed_ns: Callable[[], int | None] = lambda: None
+        """Receive time of the last row of any stream, where somebody knows; without it nothing is cancelled for age."""
         self._instruments = list(instruments)
         self._ledger = Ledger(journal, self._halt)
         self._desks: dict[str, OrderDesk] = {}
@@ -94,6 +105,7 @@ class CcxtGateway:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(10.0)
             self._loop.close()
+            self._note_risk()
             self.journal.end(self._now_ns())
 
     def send(self, request: Request) -> None:
@@ -108,6 +120,10 @@ class CcxtGateway:
     def reports(self) -> Sequence[Report]:
         """What was told since the last call, oldest first."""
         return self._ledger.take()
+
+    def take_refused(self) -> Sequence[Refusal]:
+        """Orders that a venue refused, or that were not sent after all, since the last call."""
+        return self._ledger.take_refused()
 
     def kill(self, who: str, why: str, wait_s: float = KILL_S) -> bool:
         """Halt, cancel everything that is ours, and confirm it.
@@ -125,6 +141,21 @@ class CcxtGateway:
         try:
             return wait_s > 0 and done.result(wait_s)
         except concurrent.futures.TimeoutError:
+            return False
+
+    def wind_down(self, wait_s: float = KILL_S) -> bool:
+        """The run ends: nothing leaves any more, everything of ours is cancelled, and that is confirmed.
+
+        Args:
+            wait_s: how long to wait for the confirmation.
+
+        Returns:
+            Whether every venue has confirmed that nothing of ours is open.
+        """
+        self._ends = True
+        try:
+            return bool(self._wait(self._cancel_all("run", "it ends"), wait_s))
+        except VenueError:
             return False
 
     def kill_on_signal(self, number: int | None = None) -> None:
@@ -154,6 +185,10 @@ class CcxtGateway:
         self.gate.resume(who, why, self._now_ns())
         self.journal.note(f"{who} accepted what is held: {why}", self._now_ns())
 
+    def _say(self, what: str) -> None:
+        self.journal.note(what, self._now_ns())
+        self.said.append((self._now_ns(), what))
+
     def _halt(self, what: str) -> None:
         self.gate.escalate(TradingState.HALTED, "gateway", what, self._now_ns())
         self.journal.note(what, self._now_ns())
@@ -161,7 +196,39 @@ class CcxtGateway:
     def _no_orders(self) -> str | None:
         if self.gate.state is TradingState.HALTED:
             return f"trading is halted: {self.gate.changes[-1].why}"
-        return None
+        return "the run ends" if self._ends else None
+
+    def _take_up_risk(self) -> None:
+        """Go on with the state that the last run ended in, and with what it lost today."""
+        now_ns, last = self._now_ns(), self.journal.last_risk()
+        if self._kill_file_is_there():
+            return
+        if self._resume is not None:
+            self.journal.note(f"resumed: {self._resume}", now_ns)
+            if last is not None and last.state != TradingState.NORMAL.name:
+                self.notes.append(f"{last.state} by {last.who} is over: {self._resume}")
+            return
+        if last is None:
+            return
+        self.gate.carry(last.day, last.lost)
+        state, is_today = TradingState[last.state], last.day == now_ns // DAY_NS
+        if state is TradingState.HALTED or (state is TradingState.REDUCING and is_today):
+            self.gate.escalate(state, last.who, f"{last.why} (in an earlier run)", now_ns)
+
+    def _kill_file_is_there(self) -> bool:
+        file = None if self.config.kill_file is None else Path(self.config.kill_file)
+        if file is None or not file.exists():
+            return False
+        self.gate.escalate(TradingState.HALTED, "kill file", f"{file} is there", self._now_ns())
+        return True
+
+    def _note_risk(self) -> None:
+        """Put how the gate stands on disk."""
+        gate, now_ns = self.gate, self._now_ns()
+        self._noted, (day, lost) = len(gate.changes), gate.day
+        last = gate.changes[-1] if gate.changes else None
+        who, why = (last.who, last.why) if last else ("", "")
+        self.journal.risk(RiskNote(now_ns, gate.state.name, who, why, day, lost))
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -176,6 +243,7 @@ class CcxtGateway:
             raise VenueError(f"no answer from {', '.join(self._options)} for {wait_s:g} s") from None
 
     async def _start(self, started_ns: int) -> None:
+        self._take_up_risk()
         venues = sorted({one.venue for one in self._instruments})
         for venue in venues:
             own = [one for one in self._instruments if one.venue == venue]
@@ -220,22 +288,37 @@ class CcxtGateway:
 
     async def _guard(self) -> None:
         """Look for the kill file, and cancel everything once trading is halted, whoever did it."""
-        file = None if self.config.kill_file is None else Path(self.config.kill_file)
-        confirmed = False
+        confirmed = blind = False
         while True:
-            if file is not None and file.exists():
-                self.gate.escalate(TradingState.HALTED, "kill file", f"{file} is there", self._now_ns())
+            self._kill_file_is_there()
+            if len(self.gate.changes) != self._noted:
+                self._note_risk()
             halted = self.gate.state is TradingState.HALTED
             if halted and not confirmed and any(desk.own() for desk in self._desks.values()):
                 change = self.gate.changes[-1]
                 confirmed = await self._cancel_all(change.who, change.why)
             confirmed = confirmed and halted
+            if (feed_ns := self.feed_ns()) is not None:
+                blind = await self._cancel_if_blind((self._now_ns() - feed_ns) / SECOND, was=blind)
             await asyncio.sleep(GUARD_S)
+
+    async def _cancel_if_blind(self, age_s: float, *, was: bool) -> bool:
+        """Nobody looks after open orders while no stream moves: cancel them."""
+        if age_s <= self.config.cancel_after_s:
+            return False
+        orders = [(desk, order) for desk in self._desks.values() for order in desk.own()]
+        if not was and orders:
+            self._say(f"no stream has moved for {age_s:.1f} s: {len(orders)} open orders are cancelled")
+        if not was:
+            for desk, order in orders:
+                desk.spawn(desk.cancel(order))
+        return True
 
     async def _checks(self) -> None:
         while True:
             await asyncio.sleep(self.config.reconcile_s)
             await self._check_all()
+            self._note_risk()
 
     async def _check_all(self) -> list[str]:
         found = []

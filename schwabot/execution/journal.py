@@ -48,6 +48,10 @@ CREATE TABLE baselines (
 );
 CREATE TABLE checks (ts_ns INTEGER NOT NULL, venue TEXT NOT NULL, fine INTEGER NOT NULL, what TEXT NOT NULL);
 CREATE TABLE log (ts_ns INTEGER NOT NULL, what TEXT NOT NULL);
+CREATE TABLE risk (
+    ts_ns INTEGER NOT NULL, state TEXT NOT NULL, who TEXT NOT NULL, why TEXT NOT NULL, day INTEGER NOT NULL,
+    lost REAL NOT NULL
+);
 """
 
 
@@ -112,6 +116,25 @@ class Baseline(NamedTuple):
     amount: Decimal
     ts_ns: int
     after_fill: int
+
+
+class RiskNote(NamedTuple):
+    """How the risk gate stood.
+
+    Attributes:
+        ts_ns: when.
+        state: NORMAL, REDUCING or HALTED.
+        who, why: of the last change to it.
+        day: since 1970, UTC.
+        lost: in that day so far, quote currency; negative = won.
+    """
+
+    ts_ns: int
+    state: str
+    who: str
+    why: str
+    day: int
+    lost: float
 
 
 class Journal:
@@ -216,6 +239,17 @@ class Journal:
         """Something a person may want to know later: a change of state, a message."""
         with self._lock:
             self._normal.execute("INSERT INTO log VALUES (?, ?)", (ts_ns, what))
+
+    def risk(self, note: RiskNote) -> None:
+        """How the risk gate stands; a later run goes on from the last of these."""
+        with self._lock:
+            self._normal.execute("INSERT INTO risk VALUES (?, ?, ?, ?, ?, ?)", note)
+
+    def last_risk(self) -> RiskNote | None:
+        """How the risk gate stood last, None = never."""
+        with self._reading:
+            row = self._read.execute("SELECT * FROM risk ORDER BY rowid DESC LIMIT 1").fetchone()
+        return None if row is None else RiskNote(*row)
 
     def checked(self, venue: str, fine: bool, what: str, ts_ns: int) -> None:
         """The venue's word was compared with ours."""

@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from schwabot.errors import VenueError, why
 from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
-from schwabot.execution.journal import Journal
+from schwabot.execution.journal import Journal, OrderState
 from schwabot.execution.order_tracker import OrderSeen, OrderTracker, Tracked, TradeSeen
 from schwabot.execution.settings import GatewayConfig
 from schwabot.records.order import Action, Report, Request
@@ -26,6 +27,14 @@ SECOND = 1_000_000_000
 _TICK_S = 0.1
 _MARGIN_NS = SECOND // 4
 _LOOK_BACK_NS = 60 * SECOND
+
+
+class Refusal(NamedTuple):
+    """An order that the venue did not take, or that was not sent to it after all, and why."""
+
+    ts_ns: int
+    client_id: str
+    what: str
 
 
 class Ledger:
@@ -41,6 +50,7 @@ class Ledger:
         self.tracker = OrderTracker()
         self._lock = threading.RLock()
         self._out: list[Report] = []
+        self._refused: deque[Refusal] = deque(maxlen=100)
 
     @contextmanager
     def change(self, now_ns: int) -> Iterator[OrderTracker]:
@@ -53,6 +63,8 @@ class Ledger:
                     move.client_id, move.state, now_ns, venue_id=move.venue_id, filled_lots=move.filled_lots,
                     what=move.what,
                 )  # fmt: skip
+                if move.state is OrderState.REJECTED:
+                    self._refused.append(Refusal(now_ns, move.client_id, move.what))
             for fill in tracker.fills:
                 self.journal.fill(fill)
             self._out += tracker.reports
@@ -72,6 +84,13 @@ class Ledger:
         """Reports since the last call."""
         with self._lock:
             out, self._out = self._out, []
+        return out
+
+    def take_refused(self) -> list[Refusal]:
+        """Orders that were refused, or never arrived, since the last call: the last hundred at most."""
+        with self._lock:
+            out = list(self._refused)
+            self._refused.clear()
         return out
 
 

@@ -154,8 +154,7 @@ class RiskGate:
         self.config = config
         listed = instruments.values() if isinstance(instruments, Mapping) else instruments
         self._instruments = {one.stream: one for one in listed}
-        if unknown := set(config.max_lots) - set(self._instruments):
-            raise ConfigError(f"execution.risk.max_lots names {sorted(unknown)[0]}, which is not traded")
+        self._check_names(config)
         self._venue = dict(venue or {})
         self.state = TradingState.NORMAL
         self.changes: list[StateChange] = []
@@ -163,6 +162,22 @@ class RiskGate:
         self._tokens, self._refilled_ns = float(config.order_burst), 0
         self._peak: float | None = None
         self._day, self._day_begin = -1, 0.0
+        self._equity = 0.0
+        self._carried: tuple[int, float] | None = None
+
+    def limits(self, config: RiskConfig) -> None:
+        """Go on with other limits; the state, what was lost and the order rate's credit stay.
+
+        Raises:
+            ConfigError: a limit that can't be used; all stays as it was.
+        """
+        config.check()
+        self._check_names(config)
+        self.config = config
+
+    def _check_names(self, config: RiskConfig) -> None:
+        if unknown := set(config.max_lots) - set(self._instruments):
+            raise ConfigError(f"execution.risk.max_lots names {sorted(unknown)[0]}, which is not traded")
 
     def filters(self, venue: Mapping[str, VenueLimits]) -> None:
         """Learn the venues' filters, by stream."""
@@ -177,8 +192,19 @@ class RiskGate:
 
     def resume(self, who: str, why: str, ts_ns: int) -> None:
         """Trade again; drawdown and daily loss count from here."""
-        self._peak, self._day = None, -1
+        self._peak, self._day, self._carried = None, -1, None
         self._set(TradingState.NORMAL, who, why, ts_ns)
+
+    @property
+    def day(self) -> tuple[int, float]:
+        """Days since 1970 UTC of the last equity, and what was lost in that day so far."""
+        if self._day < 0 and self._carried is not None:
+            return self._carried
+        return self._day, self._day_begin - self._equity
+
+    def carry(self, day: int, lost: float) -> None:
+        """Count what an earlier run lost in a day as lost in that day."""
+        self._carried = (day, lost)
 
     def _set(self, state: TradingState, who: str, why: str, ts_ns: int) -> None:
         self.changes.append(StateChange(state, who, why, ts_ns))  # first: another thread may ask why
@@ -188,7 +214,10 @@ class RiskGate:
         """Learn what positions and cash are worth now; too large a loss ends what opens positions."""
         day = ts_ns // _DAY_NS
         if day != self._day:
-            self._day, self._day_begin = day, equity
+            carried_day, lost = self._carried or (day, 0.0)
+            self._day, self._day_begin = day, equity + (lost if carried_day == day else 0.0)
+            self._carried = None
+        self._equity = equity
         self._peak = equity if self._peak is None else max(self._peak, equity)
         if self.state is not TradingState.NORMAL:
             return
@@ -272,6 +301,8 @@ class RiskGate:
         config, stream = self.config, request.stream
         if view.lane < LANES[config.min_lane]:
             return Refused(Reason.LANE, f"lane {Lane(view.lane).name}, at least {config.min_lane} is needed")
+        if request.side < 0 and worst > 0 and instrument.is_spot and not config.short_spot:
+            return Refused(Reason.POSITION, f"{stream} could come to {-worst} lots: spot is not sold short")
         if worst > (most := config.max_lots.get(stream, worst)):
             return Refused(Reason.POSITION, f"{stream} could come to {worst} lots, at most {most} is allowed")
         price = max(request.price_ticks, view.ask_ticks)

@@ -7,10 +7,11 @@ A refused order ends with ``Ending.REFUSED``; a refused replace is told as too l
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import exp
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from schwabot.errors import StateError
 from schwabot.execution.risk import Refused, RiskGate, View, notional
@@ -91,6 +92,13 @@ class _Leg:
             self.worth = self.cash + signed
 
 
+class LastRefused(NamedTuple):
+    """When an order was refused, and why."""
+
+    ts_ns: int
+    what: str
+
+
 class RiskGateway:
     """Sends what the gate approves.
 
@@ -99,6 +107,7 @@ class RiskGateway:
         gate: that decides.
         instruments: V instruments, as in the rows.
         now_ns: time now: the machine's where orders are real, so that rows that wait in a queue count as old.
+        hold_s: a refused order's end is reported so long after: a policy that insists asks this often, not at each row.
 
     Example:
         >>> from schwabot.execution.settings import RiskConfig
@@ -113,18 +122,21 @@ class RiskGateway:
     """
 
     def __init__(
-        self, inner: Inner, gate: RiskGate, instruments: Sequence[Instrument], now_ns: Callable[[], int]
+        self, inner: Inner, gate: RiskGate, instruments: Sequence[Instrument], now_ns: Callable[[], int],
+        hold_s: float = 0.0,
     ) -> None:  # fmt: skip
         self.inner, self.gate = inner, gate
-        self._now_ns = now_ns
+        self._now_ns, self._hold_ns = now_ns, round(hold_s * 1e9)
         self._rows = [_Leg(one) for one in instruments]
         self._legs = {one.stream: leg for one, leg in zip(instruments, self._rows, strict=True)}
         self._of: dict[int, tuple[_Leg, int]] = {}  # replaces under way: leg, and the order's number
         self._leg: dict[int, _Leg] = {}
         self._feed_ns: int | None = None
-        self._refused: list[Report] = []
+        self._refused: deque[tuple[int, Report]] = deque()  # when it is told, and what
         self.said: dict[int, str] = {}
         """Why the last requests were refused, by number."""
+        self.last_refused: dict[str, LastRefused] = {}
+        """The last refusal for each reason."""
 
     def adopt(self, stream: str, position: int, entry_ticks: float) -> None:
         """Begin with a position that is there already, see ``VenueBroker.adopt``."""
@@ -144,6 +156,11 @@ class RiskGateway:
         leg.lane = int(signals.lane[0, v])
         leg.fair = (leg.bid + leg.ask) * 0.5 * exp(float(signals.deviation_bp[0, v]) * 1e-4)
 
+    @property
+    def feed_ns(self) -> int | None:
+        """Receive time of the last row of any stream, None = none yet."""
+        return self._feed_ns
+
     def position(self, stream: str) -> int:
         """Lots held, as reported."""
         return self._legs[stream].position
@@ -154,14 +171,17 @@ class RiskGateway:
         now_ns = self._now_ns()
         answer = self.gate.check(request, self._view(request, leg, now_ns))
         if isinstance(answer, Refused):
-            self.said[request.number] = f"{answer.reason}: {answer.what}"
+            said = self.said[request.number] = f"{answer.reason}: {answer.what}"
+            self.last_refused[answer.reason] = LastRefused(now_ns, f"{request.stream}: {said}")
             if len(self.said) > _REMEMBERED:
                 del self.said[next(iter(self.said))]
-            told, ending = Told.ENDED, Ending.REFUSED
-            if request.action is Action.REPLACE:
-                self._refused.append(Report(Told.TOO_LATE, request.number, now_ns, request=request.number))
+            if request.action is Action.REPLACE:  # at once: until then its order could not be cancelled
+                due_ns, told = now_ns, Report(Told.TOO_LATE, request.number, now_ns, request=request.number)
+                self._refused.appendleft((due_ns, told))
             else:
-                self._refused.append(Report(told, request.number, now_ns, request=request.number, ending=ending))
+                due_ns = now_ns + self._hold_ns
+                told = Report(Told.ENDED, request.number, due_ns, request=request.number, ending=Ending.REFUSED)
+                self._refused.append((due_ns, told))
             return
         if request.action is Action.REPLACE:
             leg.open[request.of].changed = request.lots
@@ -173,8 +193,11 @@ class RiskGateway:
 
     def reports(self) -> Sequence[Report]:
         """What was told since the last call, refusals first."""
-        told, self._refused = [*self._refused, *self._learnt()], []
-        return told
+        told: list[Report] = []
+        now_ns = self._now_ns() if self._refused else 0
+        while self._refused and self._refused[0][0] <= now_ns:
+            told.append(self._refused.popleft()[1])
+        return [*told, *self._learnt()]
 
     def _learnt(self) -> Sequence[Report]:
         told = self.inner.reports()

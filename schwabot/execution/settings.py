@@ -17,6 +17,7 @@ class RiskConfig:
 
     Attributes:
         max_lots: largest position by stream, in lots; a stream that is not named has only the limits below.
+        short_spot: sell more on spot than our own fills have bought: what the account held before, or what is borrowed.
         max_order_notional: of one order.
         max_notional: largest position of a stream.
         max_total_notional: largest sum of all positions, long and short ones alike.
@@ -33,6 +34,7 @@ class RiskConfig:
     """
 
     max_lots: dict[str, int] = field(default_factory=dict)
+    short_spot: bool = False
     max_order_notional: float = 1_000.0
     max_notional: float = 5_000.0
     max_total_notional: float = 10_000.0
@@ -78,6 +80,7 @@ class GatewayConfig:
         quiet_s: the same while its stream is up.
         reconcile_s: orders, fills and holdings are compared with the venue's this often.
         kill_file: trading is halted and everything cancelled when this file appears.
+        cancel_after_s: open orders are cancelled when no stream has moved for this long.
         prefix: our client ids begin with it.
         start_s: longest time that connecting and recovering may take.
     """
@@ -89,6 +92,7 @@ class GatewayConfig:
     quiet_s: float = 10.0
     reconcile_s: float = 60.0
     kill_file: str | None = None
+    cancel_after_s: float = 5.0
     prefix: str = "sb"
     start_s: float = 60.0
 
@@ -96,7 +100,8 @@ class GatewayConfig:
         """Raise ConfigError when a value is out of range."""
         for name, low in (
             ("recv_window_ms", 100), ("timeout_s", 0.1), ("order_ttl_s", 0.01), ("poll_s", 0.1), ("quiet_s", 0.1),
-            ("reconcile_s", 0.1), ("start_s", 1.0),
+            ("reconcile_s", 0.1), ("cancel_after_s", 0.5),
+            ("start_s", 1.0),
         ):  # fmt: skip
             if not low <= getattr(self, name) <= 86_400_000:
                 raise ConfigError(f"execution.gateway.{name}={getattr(self, name)}: use {low} or more")
@@ -111,12 +116,13 @@ class ExecutionConfig:
     Attributes:
         risk: what may leave.
         gateway: how it travels.
-        journal: SQLite file of all orders, made where it is missing; one process at a time.
+        journal: SQLite file of all orders, made where it is missing, one process at a time; absent =
+            ``orders/<account>.db``.
     """
 
     risk: RiskConfig = field(default_factory=RiskConfig)
     gateway: GatewayConfig = field(default_factory=GatewayConfig)
-    journal: str = "orders/journal.db"
+    journal: str | None = None
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""

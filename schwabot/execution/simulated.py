@@ -84,6 +84,12 @@ class SimulatedBroker:
         self.recorder.row(row, signals)
         self._advance(final=False, check=False)
 
+    @property
+    def fills(self) -> Int64:
+        """The log of fills, columns ``FILL_...`` of ``schwabot_kernels.simulate.state``: [fills, 11]."""
+        logged: Int64 = self._state.fills[: int(self._state.logged[FILLS_LOGGED])]
+        return logged
+
     def finish(self) -> None:
         """No more rows will come: play those that waited."""
         self._advance(final=True)

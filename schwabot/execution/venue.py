@@ -19,10 +19,12 @@ from schwabot.records.audit import SignalColumns, StepRecord
 from schwabot.records.market import Row, Ticks
 from schwabot.records.order import Action, Report, Request, Told
 from schwabot.simulation.recorder import MarketRecorder
+from schwabot_kernels.simulate.booking import book_next
 from schwabot_kernels.simulate.formulas import worth
-from schwabot_kernels.simulate.records import CASH, POSITION
+from schwabot_kernels.simulate.records import CASH, DRAWDOWN2, EQUITY2, PEAK2, POSITION
 from schwabot_kernels.simulate.state import (
     IN_FLIGHT,
+    MARK,
     NUMBER,
     P_EVENT,
     P_KIND,
@@ -116,8 +118,27 @@ class VenueBroker(SimulatedBroker):
             self._send(leg, row)
 
     def finish(self) -> None:
-        """Close the books; what is open at the venue stays open."""
+        """Book what was reported, and close the books; what is open at the venue stays open."""
+        builder, reports = self.recorder.builder, self._gateway.reports()
+        if reports and builder.rows:
+            row = builder.rows - 1
+            ts_ns = int(builder.room.ts_ns[row])
+            for report in reports:
+                self._book(report, ts_ns)
+            self._book_at(row, ts_ns)
         self._advance(final=True)
+
+    def _book_at(self, row: int, ts_ns: int) -> None:
+        """Book all reports at a row that was played already."""
+        self._state = state = grown(self._state)
+        counts, legs = state.counts, state.legs
+        for leg in range(len(legs)):
+            while legs[leg, REPORTS_OPEN]:
+                book_next(self.rules, 0, state, leg, row, ts_ns)
+            equity2 = 2 * counts[leg, CASH] + counts[leg, POSITION] * legs[leg, MARK]
+            counts[leg, EQUITY2] = equity2
+            counts[leg, PEAK2] = max(counts[leg, PEAK2], equity2)
+            counts[leg, DRAWDOWN2] = max(counts[leg, DRAWDOWN2], counts[leg, PEAK2] - equity2)
 
     def _pay_for_adopted(self) -> None:
         rules, counts = self.rules, self._state.counts

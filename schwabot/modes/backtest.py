@@ -125,7 +125,7 @@ def write_results(
         broker: that traded.
         parameters: of the policy.
         summary: as ``engine.run`` gave it.
-        entry: of the summary: ``backtest``, or ``paper``, which knows no latency sensitivity.
+        entry: of the summary: ``backtest``, or ``paper`` or ``live``, which know no latency sensitivity.
     """
     notes = list(summary["notes"])
     outcome = broker.outcome()
@@ -134,7 +134,7 @@ def write_results(
     if outcome.rows:
         first_ns, last_ns = (int(ts_ns) for ts_ns in outcome.market.ts_ns[[0, -1]])
         notes += [f"note: {one}" for one in [fitted_note(desk.head, first_ns, last_ns)] if one]
-    notes += _notes(outcome, summary[entry]) + _unstamped(broker)
+    notes += _live_notes(summary) if entry == "live" else _notes(outcome, summary[entry]) + _unstamped(broker)
     for one in notes[len(desk.notes) :]:
         if not one.startswith(SAID):
             sys.stderr.write(f"{one}\n")
@@ -194,6 +194,17 @@ def latency_sensitivity(
             }
         )
     return rows
+
+
+def _live_notes(summary: Mapping[str, Any]) -> list[str]:
+    trading, totals = summary["trading"], summary["live"]
+    refused = ", ".join(f"{count:,} {reason}" for reason, count in trading["refused"].items())
+    notes = [f"note: orders that our own limits refused: {refused}"] if refused else []
+    if totals["rejected"] > (at_venue := sum(trading["refused"].values()) + trading["dry_orders"]):
+        notes.append(f"note: {totals['rejected'] - at_venue:,} orders were refused by the venue: the journal says why")
+    if not totals["fills"]:
+        notes.append(f"note: no trades: {totals['orders'] - totals['rejected']:,} orders were taken, none was filled")
+    return notes
 
 
 def _notes(outcome: Outcome, totals: Mapping[str, Any]) -> list[str]:
@@ -286,11 +297,12 @@ def _report(
         f"from, {str(first)[:10]} UTC": str(first)[11:19],
         f"to, {str(last)[:10]} UTC": str(last)[11:19],
     }
-    of = "in this recording" if entry == "backtest" else "while it ran"
-    said = (
-        f"Policy {desk.policy.name} on {describe(settings)}. What it measures is what these orders would have met {of}"
-        " under the assumptions at the end of the page; it says nothing about other days."
-    )
+    met = {
+        "backtest": "what these orders would have met in this recording, under the assumptions at the end of the page",
+        "paper": "what these orders would have met while it ran, under the assumptions at the end of the page",
+        "live": "what these orders met; fees are those stated at the end of the page",
+    }[entry]
+    said = f"Policy {desk.policy.name} on {describe(settings)}. Measured is {met}. It says nothing about other days."
     write_report(run_dir / "report.html", f"{entry.capitalize()} of {desk.policy.name}", sections, facts, said)
 
 

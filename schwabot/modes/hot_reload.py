@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from schwabot.compose import check_ranges, explain
 from schwabot.config import RunConfig
 from schwabot.errors import ConfigError, SchwabotError, closest
+from schwabot.execution.settings import RiskConfig
 from schwabot.modes.opened_graph import OpenedGraph
 from schwabot.records.audit import SettingsEvent
 from schwabot.secrets import refuse_secret, scrub
@@ -31,8 +32,8 @@ RELOADABLE = (
     "modules.ghost_bridge.desync_bp", "modules.ghost_bridge.min_edge_bp", "modules.phantom_lag.reentry_penalty",
     "modules.voltage_lanes.kappa", "modules.voltage_lanes.count_cap", "modules.voltage_lanes.medium_v",
     "modules.voltage_lanes.high_v", "modules.voltage_lanes.margin_v", "modules.voltage_lanes.slew_v_per_s",
-    "modules.voltage_lanes.latency_max_ms", "notify.kinds", "notify.level", "notify.per_minute", "notify.burst",
-    "notify.repeat_s",
+    "modules.voltage_lanes.latency_max_ms", *(f"execution.risk.{one.name}" for one in fields(RiskConfig)),
+    "notify.kinds", "notify.level", "notify.per_minute", "notify.burst", "notify.repeat_s",
 )  # fmt: skip
 """Settings that may change while running; all others need a restart."""
 Put = Callable[[RunConfig], None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-KINDS = ("halt", "error", "fallback", "fill", "reload", "daily", "end")
+KINDS = ("halt", "error", "fallback", "risk", "fill", "reload", "daily", "end")
 
 
 class Level(IntEnum):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from schwabot.records.alert import Alert
 from schwabot.records.audit import FallbackEvent, SettingsEvent
+from schwabot.secrets import scrub
 
 SAID = ("warning", "note: settings changed")
 """How lines begin that are said when they come, so not again at the end."""
@@ -23,3 +25,8 @@ def settings_note(event: SettingsEvent) -> str:
     if event.refused:
         return f"warning: new settings were refused, all stays as it was: {event.refused}"
     return "note: settings changed: " + ", ".join(f"{name}: {old} → {new}" for name, old, new in event.changes)
+
+
+def alert_note(alert: Alert) -> str:
+    """What the user is told of an alert that matters."""
+    return f"warning: {alert.kind}: {scrub(alert.text)}"

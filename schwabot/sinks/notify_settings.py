@@ -17,7 +17,8 @@ class NotifyConfig:
     Attributes:
         to: messengers: ``slack``, ``telegram``, ``email``, ``urls`` (any that apprise knows, from NOTIFY_URLS), or
             ``[auto]`` = those whose variables are set; empty = nobody is told.
-        kinds: what is told of: halt, error, fallback, fill, reload, daily, end.
+        kinds: what is told of: halt, error, fallback, risk (an order was refused, only positions get
+            smaller), fill, reload, daily, end.
         level: the least that is told of: info, warning or error.
         per_minute: alerts of one kind per minute, once ``burst`` are used up. Errors pass always.
         burst: alerts of one kind at once.
@@ -29,7 +30,7 @@ class NotifyConfig:
     """
 
     to: list[str] = field(default_factory=list)
-    kinds: list[str] = field(default_factory=lambda: ["halt", "error", "fallback", "fill", "reload", "daily", "end"])
+    kinds: list[str] = field(default_factory=lambda: list(KINDS))
     level: str = "info"
     per_minute: float = 6.0
     burst: int = 5

@@ -168,7 +168,8 @@ def quote(stream: int, ts_ns: int = 10**9, bid: int = 99) -> Row:
 def test_no_order_of_fills_gets_past_a_limit(data: st.DataObject) -> None:
     most = {SPOT.stream: data.draw(st.integers(0, 12)), PERP.stream: data.draw(st.integers(0, 12))}
     total = data.draw(st.integers(0, 20)) + 1
-    config = replace(LOOSE, max_lots=most, max_total_notional=total * 12.5, max_open_orders=4)
+    config = replace(LOOSE, max_lots=most, max_total_notional=total * 12.5, max_open_orders=4,
+                     short_spot=True)  # fmt: skip
     venue = Venue()
     gated = RiskGateway(venue, RiskGate(config, [SPOT, PERP]), [SPOT, PERP], lambda: 10**9)
     for v in range(2):

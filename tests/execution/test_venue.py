@@ -34,7 +34,7 @@ CONFIG = SimulationConfig(entry_ms=3.0, response_ms=2.0)
 SYNTHETIC = SyntheticConfig(events=6_000)
 LOOSE = RiskConfig(max_order_notional=1e12, max_notional=1e12, max_total_notional=1e12, max_orders_per_s=1e6,
                    order_burst=10**6, collar_bp=1e4, quote_age_s=1e6, feed_age_s=1e6, max_daily_loss=1e12,
-                   max_drawdown=1e12)  # fmt: skip
+                   max_drawdown=1e12, short_spot=True)  # fmt: skip
 """Refuses nothing here, so that what comes out is a backtest's."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-KEY, SECRET = "loopback", "loopback"  # pragma: allowlist secret
+KEY, SECRET = "key-of-the-loopback", "secret-of-the-loopback"  # pragma: allowlist secret
 """What the exchange takes unless it was told others. They open nothing else."""
 VENUES = ("binance", "binanceusdm", "binancecoinm", "coinbase", "kraken")
 

@@ -1,0 +1,270 @@
+"""mode=live: a policy on live streams, its orders sent to real venues.
+
+without live.confirm   a dry run: the account is looked at, orders are printed, nothing is sent or changed
+live.confirm=ACCOUNT   recovery ─▶ a dry run of live.dry_s ─▶ orders leave ─▶ what is open at the end is cancelled
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from schwabot.config import RunConfig, either
+from schwabot.errors import ConfigError
+from schwabot.execution.account_look import look
+from schwabot.execution.ccxt_gateway import CcxtGateway
+from schwabot.execution.dry_run import DryRun
+from schwabot.execution.journal import Journal
+from schwabot.execution.risk import RiskGate
+from schwabot.execution.risk_gateway import RiskGateway
+from schwabot.execution.trade_alerts import TradeAlerts
+from schwabot.execution.venue import VenueBroker
+from schwabot.modes.backtest import BacktestEntry, write_results
+from schwabot.modes.hot_reload import open_reload
+from schwabot.modes.live_rows import check_source, open_live_desk, open_live_feed, run_rows
+from schwabot.modes.opening import say, while_compiling
+from schwabot.modes.trading import Desk, open_policy
+from schwabot.records.audit import SignalColumns, StepRecord
+from schwabot.records.instrument import Instrument
+from schwabot.records.market import Row, Ticks
+from schwabot.secrets import revealed, secret, venue_credentials
+from schwabot.sinks.progress import Progress
+from schwabot.training.meters import CompileEntry
+
+TRIED = ("binance", "binanceusdm", "binancecoinm")
+"""Venues whose orders were tried against an exchange that loses answers; streams of all others can be watched."""
+MOST_TOLD = 40
+"""Orders of a dry run that are printed one by one."""
+SECOND = 1_000_000_000
+REFUSED_HOLD_S, DRY_HOLD_S = 0.25, 1.0
+"""How often a policy that insists on an order is answered that it was refused, or only printed."""
+
+
+def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
+    """mode=live: the live streams through the graph, the policy's orders to the venues; see docs/execution.md.
+
+    Returns:
+        What summary.json holds.
+
+    Raises:
+        ConfigError: a source that is not live, a confirmation of another account, a key that is missing, or a setting
+            that can't be used.
+        JournalError: another process trades with this journal, or it can't be used.
+        VenueError: an exchange can't be reached, or refuses the account.
+    """
+    check_source(settings)
+    _check_account(settings)
+    changes = open_reload(settings)
+    policy, policy_s = while_compiling(lambda: open_policy(settings))
+    with open_live_feed(settings) as feed, ExitStack() as opened:
+        desk, graph_s = open_live_desk(settings, policy, feed)
+        parameters, traded = desk.parameters(settings), _traded(desk)
+        options = {venue: account_options(venue, settings.live.loopback_port) for venue in _venues(desk.legs)}
+        recorder, config = desk.recorder(settings), settings.execution.gateway
+        gate = RiskGate(settings.execution.risk, traded)
+        seen = look(traded, options, config)
+        gate.filters(seen.limits)
+        label, confirmed = account_label(settings), settings.live.confirm is not None
+        desk.notes += say([f"note: {line}" for line in [*seen.lines, *_plan(settings, desk, parameters, label)]])
+        progress = Progress(enabled=settings.sinks.progress, label=settings.mode if confirmed else "dry run")
+        session = f"{config.prefix}{time.time_ns() // 1_000_000:x}"
+        gateway = None
+        if confirmed:
+            journal = Journal(journal_of(settings))
+            opened.callback(journal.close)
+            resume = settings.live.resume
+            gateway = CcxtGateway(traded, options, journal, gate, session, config, resume=resume)
+            opened.enter_context(gateway)
+            opened.callback(gateway.wind_down)
+            gateway.kill_on_signal()
+            desk.notes += say([f"note: {note}" for note in gateway.notes])
+        until_ns = time.time_ns() + round(settings.live.dry_s * SECOND)
+        dry = DryRun(
+            gateway, {one.stream: one for one in traded}, until_ns, Few(progress.note, MOST_TOLD), hold_s=DRY_HOLD_S
+        )
+        gated = RiskGateway(dry, gate, feed.instruments, time.time_ns, REFUSED_HOLD_S)
+        if gateway is not None:
+            gateway.feed_ns = lambda: gated.feed_ns
+        broker, broker_s = while_compiling(lambda: VenueBroker(recorder, parameters, gated, session))
+        for stream, (lots, entry_ticks) in (gateway.positions if gateway else {}).items():
+            gated.adopt(stream, lots, entry_ticks)
+            broker.adopt(stream, lots, entry_ticks)
+
+        def on_row(row: Row, signals: SignalColumns) -> None:
+            gated.observe(row, signals)
+            broker.row(row, signals)
+
+        entry = LiveEntry(label, gate, dry, gateway, lambda: {leg: gated.position(leg) for leg in desk.legs})
+        alerts = TradeAlerts(broker, gated, gateway, progress.note)
+        summary = run_rows(
+            settings, run_dir, started_s, desk, broker, on_row,
+            meters=[
+                CompileEntry(policy_s + graph_s + broker_s), BacktestEntry(broker, desk, parameters, "live"), entry,
+            ],
+            changes=changes,
+            progress=progress,
+            alerts=alerts.take,
+            puts=(lambda changed: gate.limits(changed.execution.risk),),
+            at_end=entry.end,
+        )  # fmt: skip
+    write_results(settings, run_dir, desk, broker, parameters, summary, "live")
+    say(_last_words(entry, label, confirmed=confirmed))
+    return summary
+
+
+class Few:
+    """Says the first lines and counts the others.
+
+    Args:
+        say: told of each line.
+        most: lines that are said.
+    """
+
+    def __init__(self, say: Callable[[str], None], most: int) -> None:
+        self._say, self._most, self._count = say, most, 0
+
+    def __call__(self, line: str) -> None:
+        """Say it, if there were few before."""
+        self._count += 1
+        if self._count <= self._most:
+            self._say(line + (" (further ones are only counted)" if self._count == self._most else ""))
+
+
+class LiveEntry:
+    """What became of a live run's orders, beside what a backtest tells.
+
+    Args:
+        label: of the account.
+        gate: that decided what may leave.
+        dry: that told of what was not sent.
+        gateway: to the venues; None = a dry run.
+        positions: lots held now, by stream.
+    """
+
+    def __init__(
+        self, label: str, gate: RiskGate, dry: DryRun, gateway: CcxtGateway | None,
+        positions: Callable[[], Mapping[str, int]],
+    ) -> None:  # fmt: skip
+        self._label, self._gate, self._dry, self._gateway, self._positions = label, gate, dry, gateway, positions
+        self.nothing_open: bool | None = None
+        """Whether the venues have confirmed, at the end, that nothing of ours is open; None = nobody asked."""
+
+    def end(self) -> None:
+        """Cancel what is open, and wait until that is confirmed."""
+        if self._gateway is not None:
+            self.nothing_open = self._gateway.wind_down()
+
+    def update(self, ticks: Ticks | None, record: StepRecord) -> None:
+        """Nothing: all is known at the end."""
+
+    def summary(self) -> Mapping[str, Any]:
+        """``trading``: the account, what was refused, the states the risk gate went through, what is held."""
+        return {
+            "trading": {
+                "account": self._label,
+                "dry": self._gateway is None,
+                "dry_orders": self._dry.count,
+                "state": self._gate.state.name,
+                "changes": [
+                    {"ts_ns": one.ts_ns, "state": one.state.name, "who": one.who, "why": one.why}
+                    for one in self._gate.changes
+                ],
+                "refused": {str(reason): count for reason, count in self._gate.refused.items()},
+                "position_lots": self.positions(),
+                "nothing_open": self.nothing_open,
+                "journal": None if self._gateway is None else str(self._gateway.journal.path.absolute()),
+            }
+        }
+
+    def positions(self) -> dict[str, int]:
+        """Lots held now, by stream."""
+        return dict(self._positions())
+
+
+def account_label(settings: RunConfig) -> str:
+    """What ``live.confirm`` has to say."""
+    if settings.live.account is not None:
+        return settings.live.account
+    if settings.live.loopback_port is not None:
+        return "loopback"
+    return "-".join(_venues(settings.policy.trade or settings.source.streams))
+
+
+def journal_of(settings: RunConfig) -> Path:
+    """File of the orders of this account."""
+    return Path(settings.execution.journal or f"orders/{account_label(settings)}.db")
+
+
+def account_options(venue: str, loopback_port: int | None) -> dict[str, Any]:
+    """What ccxt needs for an account: keys, and the loopback exchange's addresses where that is meant.
+
+    Raises:
+        ConfigError: a key that is missing; says which variable.
+    """
+    if loopback_port is None:
+        return revealed(venue_credentials(venue))
+    from schwabot.venues.loopback.urls import KEY, SECRET, ccxt_options
+
+    # Keys of real accounts are not shown to it: it has its own, and its own variables for others.
+    own = secret("LOOPBACK_API_KEY"), secret("LOOPBACK_SECRET")
+    key, word = (KEY if own[0] is None else own[0].reveal()), (SECRET if own[1] is None else own[1].reveal())
+    return {**ccxt_options(venue, loopback_port), "apiKey": key, "secret": word}
+
+
+def _check_account(settings: RunConfig) -> None:
+    """Refuse, before anything connects, what can't be traded on."""
+    source, label, confirm = settings.source, account_label(settings), settings.live.confirm
+    for venue in _venues(settings.policy.trade):
+        if venue not in TRIED:
+            raise ConfigError(
+                f"policy.trade: orders at {venue} have not been tried where answers are lost, so mode=live does not"
+                f" send any; it trades at {either(TRIED)}, and watches streams of all others"
+            )
+    if not settings.policy.trade:
+        raise ConfigError(f"mode=live needs to be told what it trades: add 'policy.trade=[{source.streams[0]}]'")
+    if confirm is not None and confirm != label:
+        raise ConfigError(f"live.confirm={confirm} is not this account: it is {label} (live.account names it)")
+    if settings.live.loopback_port is None:
+        for venue in _venues(settings.policy.trade):
+            venue_credentials(venue)
+
+
+def _venues(streams: list[str] | tuple[str, ...]) -> list[str]:
+    return sorted({stream.partition(":")[0] for stream in streams})
+
+
+def _traded(desk: Desk) -> list[Instrument]:
+    by_stream = {one.stream: one for one in desk.feed.instruments}
+    return [by_stream[stream] for stream in desk.legs]
+
+
+def _plan(settings: RunConfig, desk: Desk, parameters: Mapping[str, float], label: str) -> list[str]:
+    """What the run is going to do, in words."""
+    risk, kill = settings.execution.risk, settings.execution.gateway.kill_file
+    said = ", ".join(f"{name}={value:g}" for name, value in parameters.items())
+    what = f"policy {desk.policy.name} ({said}) trades {', '.join(desk.legs)}"
+    most = (
+        f"at most {risk.max_order_notional:g} an order, {risk.max_notional:g} a stream, {risk.max_total_notional:g} in"
+        f" all, {risk.max_orders_per_s:g} orders a second; a loss of {risk.max_daily_loss:g} in a day, or"
+        f" {risk.max_drawdown:g} from the best, ends what opens positions"
+    )
+    how = f"a dry run: nothing is sent; live.confirm={label} trades on account {label}"
+    if settings.live.confirm is not None:
+        how = (
+            f"account {label}, journal {journal_of(settings)}; orders leave after {settings.live.dry_s:g} s of"
+            f" watching; SIGUSR1{f' or the file {kill}' if kill else ''} stops it at once"
+        )
+    return [what, most, how]
+
+
+def _last_words(entry: LiveEntry, label: str, *, confirmed: bool) -> list[str]:
+    if not confirmed:
+        return [f"note: this was a dry run, nothing was sent; live.confirm={label} trades on account {label}"]
+    held = ", ".join(f"{lots:+,} lots of {stream}" for stream, lots in entry.positions().items() if lots)
+    lines = [f"note: still held: {held}"] if held else []
+    if not entry.nothing_open:
+        lines.append("warning: the venues have not confirmed that nothing of ours is open: look there")
+    return lines

@@ -1,0 +1,210 @@
+"""What a live run adds to the gateway: a dry run, alerts, limits that outlast a restart, orders left alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from schwabot.execution.account_look import look
+from schwabot.execution.ccxt_gateway import CcxtGateway
+from schwabot.execution.dry_run import DryRun
+from schwabot.execution.journal import Journal
+from schwabot.execution.risk import Reason, Refused, RiskGate, TradingState, View
+from schwabot.execution.risk_gateway import RiskGateway
+from schwabot.execution.settings import GatewayConfig, RiskConfig
+from schwabot.execution.simulated import SimulatedBroker
+from schwabot.execution.trade_alerts import TradeAlerts
+from schwabot.live_pipeline import LivePipeline
+from schwabot.records.alert import Level
+from schwabot.records.instrument import Instrument
+from schwabot.records.order import Action, Ending, Report, Request, Told
+from schwabot.signals.builtin.threshold import threshold
+from schwabot.signals.compiling import compile_policy
+from schwabot.simulation.recorder import MarketRecorder
+from schwabot.simulation.settings import SimulationConfig
+from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot.venues.loopback import LoopbackExchange
+from schwabot.venues.loopback.urls import KEY, SECRET, ccxt_options
+
+SPOT = Instrument("binance:BTC/USDT", tick_size=0.5, lot_size=0.25)
+DAY_S = 86_400
+
+
+class Venue:
+    """Takes everything and says nothing."""
+
+    def __init__(self) -> None:
+        self.sent: list[Request] = []
+
+    def send(self, request: Request) -> None:
+        self.sent.append(request)
+
+    def reports(self) -> list[Report]:
+        return []
+
+
+def asked(number: int = 0, action: Action = Action.TAKE, side: int = 1, lots: int = 4, ts_ns: int = 10**9) -> Request:
+    return Request(number, f"t-{number}", SPOT.stream, action, side, lots, 100, -1, 0, ts_ns, 99, 100)
+
+
+def test_a_dry_run_tells_and_then_sends() -> None:
+    venue, said, now_ns = Venue(), list[str](), [10**9]
+    dry = DryRun(venue, {SPOT.stream: SPOT}, 2 * 10**9, said.append, lambda: now_ns[0], hold_s=0.5)
+    dry.send(asked(0))
+    dry.send(asked(1, Action.POST, -1))
+    assert (venue.sent, dry.count) == ([], 2)
+    assert said == [
+        "would buy 1 binance:BTC/USDT at 50 or better, at once or never",
+        "would sell 1 binance:BTC/USDT at 50 or not at all, as a post",
+    ]
+    assert list(dry.reports()) == []
+    now_ns[0] += 500_000_000
+    assert [(one.number, one.told, one.ending) for one in dry.reports()] == [
+        (0, Told.ENDED, Ending.REFUSED), (1, Told.ENDED, Ending.REFUSED),
+    ]  # fmt: skip
+    dry.send(asked(2, ts_ns=2 * 10**9))
+    assert [one.number for one in venue.sent] == [2]
+    assert said[2:] == ["the dry run is over: orders leave from now on"]
+
+
+def test_a_policy_that_insists_is_answered_now_and_then() -> None:
+    now_ns = [10**9]
+    gated = RiskGateway(Venue(), RiskGate(RiskConfig(), [SPOT]), [SPOT], lambda: now_ns[0], hold_s=0.25)
+    gated.send(asked())
+    assert list(gated.reports()) == []
+    now_ns[0] += 250_000_000
+    assert [(one.number, one.ending) for one in gated.reports()] == [(0, Ending.REFUSED)]
+    assert gated.last_refused["stale"].what == "binance:BTC/USDT: stale: no quote yet"
+
+
+def test_spot_is_not_sold_short_unless_that_is_wanted() -> None:
+    view = View(10**9, quote_ns=10**9, feed_ns=10**9, bid_ticks=99, ask_ticks=100, fair_ticks=100.0, position_lots=3)
+    sell = asked(side=-1)
+    found = RiskGate(RiskConfig(), [SPOT]).check(sell, view)
+    assert isinstance(found, Refused)
+    assert (found.reason, found.what) == (
+        Reason.POSITION, "binance:BTC/USDT could come to -1 lots: spot is not sold short"
+    )  # fmt: skip
+    assert not isinstance(RiskGate(RiskConfig(short_spot=True), [SPOT]).check(sell, view), Refused)
+    view.position_lots = 4
+    assert not isinstance(RiskGate(RiskConfig(), [SPOT]).check(sell, view), Refused)
+
+
+def test_what_was_lost_today_counts_after_a_restart() -> None:
+    day_ns = 20_000 * DAY_S * 10**9
+    first = RiskGate(RiskConfig(max_daily_loss=100.0), [SPOT])
+    first.equity(0.0, day_ns + 1)
+    first.equity(-60.0, day_ns + 2)
+    assert first.day == (20_000, 60.0)
+    again = RiskGate(RiskConfig(max_daily_loss=100.0), [SPOT])
+    again.carry(*first.day)
+    assert again.day == (20_000, 60.0)
+    again.equity(5.0, day_ns + 3)
+    again.equity(-30.0, day_ns + 4)
+    assert (again.state, again.day) == (TradingState.NORMAL, (20_000, 95.0))
+    again.equity(-36.0, day_ns + 5)
+    assert again.changes[-1].why == "loss of the day is 101.00, at most 100.00 is allowed"
+    tomorrow = RiskGate(RiskConfig(max_daily_loss=100.0), [SPOT])
+    tomorrow.carry(*first.day)
+    tomorrow.equity(0.0, day_ns + DAY_S * 10**9)
+    tomorrow.equity(-90.0, day_ns + DAY_S * 10**9 + 1)
+    assert tomorrow.state is TradingState.NORMAL
+
+
+def test_alerts_of_fills_refusals_and_states() -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=4_000))
+    config = SimulationConfig(entry_ms=3.0, response_ms=2.0)
+    recorder = MarketRecorder(compile_policy(threshold), feed.instruments, [feed.instruments[2].stream], config)
+    broker, gate = SimulatedBroker(recorder, {"enter_bp": 0.005}), RiskGate(RiskConfig(), [SPOT])
+    gated, said = RiskGateway(Venue(), gate, [SPOT], lambda: 10**9), list[str]()
+    alerts, live = TradeAlerts(broker, gated, say=said.append), LivePipeline(feed.instruments, on_row=broker.row)
+    found = []
+    for ticks in feed.batches(500):
+        live.step(ticks)
+        found += alerts.take()
+    assert len(found) == len(broker.outcome().fills) == len(said) > 3
+    assert {one.kind for one in found} == {"fill"}
+    assert found[0].text.split()[0] in ("bought", "sold")
+    gated.send(asked(0))
+    gated.send(asked(1))
+    gate.escalate(TradingState.HALTED, "test", "enough", 7)
+    first, second = alerts.take()
+    assert (first.level, first.kind) == (Level.ERROR, "halt")
+    assert first.text == "trading is halted, and what is open is cancelled: test: enough"
+    assert second.text.endswith("stale: no quote yet (2 such orders)")
+    assert alerts.take() == ()
+
+
+CONFIG = GatewayConfig(recv_window_ms=500, timeout_s=1.0, cancel_after_s=0.5, kill_file=None)
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[LoopbackExchange]:
+    deposits = {"USDT": "10000000", "BTC": "100"}
+    with LoopbackExchange(SyntheticFeed(SyntheticConfig(events=400)), speed=0.0, deposits=deposits) as exchange:
+        until(lambda: exchange.ended)
+        yield exchange
+
+
+def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10.0
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def listed(exchange: LoopbackExchange) -> tuple[Instrument, dict[str, object], int]:
+    book = next(one for one in exchange.books if one.listing.instrument.stream == SPOT.stream)
+    options = {"binance": {**ccxt_options("binance", exchange.port), "apiKey": KEY, "secret": SECRET}}
+    return book.listing.instrument, options, exchange.state()["books"][SPOT.stream]["bid_ticks"]
+
+
+def test_orders_that_nobody_looks_after_are_cancelled(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    one, options, bid = listed(exchange)
+    journal, gate = Journal(tmp_path / "journal.db"), RiskGate(RiskConfig(), [one])
+    moved = [time.time_ns() + 10**10]
+    with CcxtGateway([one], options, journal, gate, "sbblind", CONFIG) as gateway:
+        gateway.feed_ns = lambda: moved[0]
+        post = Request(
+            0, "sbblind-0", one.stream, Action.POST, 1, 1_000, bid - 100, -1, 0, time.time_ns(), bid, bid + 1
+        )
+        gateway.send(post)
+        told: list[Report] = []
+        until(lambda: told.extend(gateway.reports()) or any(each.told is Told.RESTS for each in told))
+        seen = look([one], options, CONFIG)
+        assert "1 open orders, 1 of them ours: a start cancels those" in seen.lines[1]
+        assert seen.lines[0].startswith("binance holds 100 BTC, ")
+        assert seen.limits[one.stream].min_notional > 0
+        moved[0] = time.time_ns() - 10**9
+        until(lambda: told.extend(gateway.reports()) or any(each.ending is Ending.CANCELLED for each in told))
+        assert gate.state is TradingState.NORMAL
+        assert "1 open orders are cancelled" in gateway.said[0][1]
+    journal.close()
+
+
+def test_a_halt_lasts_over_a_restart(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    one, options, _ = listed(exchange)
+
+    def run(session: str, resume: str | None = None, kill: Path | None = None) -> RiskGate:
+        gate, journal = RiskGate(RiskConfig(), [one]), Journal(tmp_path / "journal.db")
+        config = GatewayConfig(recv_window_ms=500, timeout_s=1.0, kill_file=None if kill is None else str(kill))
+        with CcxtGateway([one], options, journal, gate, session, config, resume=resume) as gateway:
+            if session == "sba":
+                gate.equity(0.0, time.time_ns())
+                gate.equity(-7.0, time.time_ns())
+                assert gateway.kill("test", "enough")
+        journal.close()
+        return gate
+
+    assert run("sba").state is TradingState.HALTED
+    second = run("sbb")
+    assert (second.state, second.changes[-1].who) == (TradingState.HALTED, "test")
+    assert second.changes[-1].why == "enough (in an earlier run)"
+    assert second.day[1] == 7.0
+    assert run("sbc", resume="looked at it").state is TradingState.NORMAL
+    assert run("sbd").state is TradingState.NORMAL
+    (tmp_path / "stop").touch()
+    assert run("sbe", resume="looked at it", kill=tmp_path / "stop").changes[0].who == "kill file"
