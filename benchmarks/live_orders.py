@@ -46,8 +46,9 @@ from schwabot.execution.risk_gateway import RiskGateway
 from schwabot.execution.settings import RiskConfig
 from schwabot.execution.venue import VenueBroker
 from schwabot.live_pipeline import LivePipeline
+from schwabot.modes.live import REFUSED_HOLD_S
+from schwabot.modes.live_rows import AtOnce
 from schwabot.modes.opening import compile_by
-from schwabot.modes.paper import AtOnce
 from schwabot.modes.replay import sinks_of
 from schwabot.records.audit import SignalColumns
 from schwabot.records.market import Row, Ticks
@@ -208,7 +209,7 @@ def live_run(port: int, seconds: float, stamps: Stamps) -> dict[str, Any]:
         venue_options = {traded.venue: options[traded.venue] | keys}
         with CcxtGateway([traded], venue_options, journal, gate, "sbbench") as gateway:
             noted = Noted(gateway, stamps)
-            gated = RiskGateway(noted, gate, instruments, time.time_ns)
+            gated = RiskGateway(noted, gate, instruments, time.time_ns, REFUSED_HOLD_S)
             broker = VenueBroker(recorder, {"lots": 5, "max_lots": 5}, gated, "sbbench")
 
             def on_row(row: Row, signals: SignalColumns) -> None:

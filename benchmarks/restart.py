@@ -162,7 +162,9 @@ def run(*, quick: bool) -> Finding:
             whole = max(done.values())
             lines.append({"start": what} | {f"{name} s": f"{at - took[name]:.2f}" for name, at in done.items()}
                          | {"trading after s": f"{whole:.2f}"})  # fmt: skip
-            targets.append((f"restart, {ORDERS:,} orders, {what}", f"{whole:.1f} s", f"{MOST_S:.0f} s", whole <= MOST_S))
+            targets.append(
+                (f"restart, {ORDERS:,} orders, {what}", f"{whole:.1f} s", f"{MOST_S:.0f} s", whole <= MOST_S)
+            )
     return Finding(lines, targets, ["Compiled code is on disk. The exchange is another process on the same machine."])
 
 

@@ -35,7 +35,7 @@ from schwabot.execution.risk_gateway import RiskGateway
 from schwabot.execution.settings import RiskConfig
 from schwabot.execution.venue import VenueBroker
 from schwabot.live_pipeline import LivePipeline
-from schwabot.modes.paper import AtOnce
+from schwabot.modes.live_rows import AtOnce
 from schwabot.modes.replay import sinks_of
 from schwabot.pipeline import Pipeline
 from schwabot.records.audit import FallbackEvent, SignalColumns

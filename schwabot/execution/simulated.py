@@ -71,7 +71,8 @@ class SimulatedBroker:
         recorder.warm_up()
         # Compiled before any rate is counted. The dispatcher looks at the type of every array on every call, which
         # takes longer than to play a row; they are always the same.
-        self._run_row = self._run.compile(tuple(map(numba.typeof, self._given(0, final=False))))
+        dispatcher: Any = self._run
+        self._run_row = dispatcher.compile(tuple(map(numba.typeof, self._given(0, final=False))))
         self._play(0, final=False)
 
     def step(self, ticks: Ticks, record: StepRecord) -> None:
