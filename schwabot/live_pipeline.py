@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from schwabot_kernels.graph.step import SMALL, WIDE
 
 OnRow = Callable[[Row, SignalColumns], None]
 """Told of a quote or trade and the graph's answer to it: arrays [1] and [1, V] that the next row overwrites."""
-_READ = Row._fields[:-1]
+_READ = attrgetter(*Row._fields[:-1])
 _SIGNAL = {"mid": "mid_bp", "half": "half_spread_bp", "deviation": "deviation_bp", "phase": "phase_bp",
            "forecast": "forecast_bp"}  # fmt: skip
 """Fields of ``SignalColumns`` that ``WIDE`` and ``SMALL`` call otherwise."""
@@ -96,7 +97,7 @@ class LivePipeline(Pipeline):
         live = self._bound()
         heard = _Heard(ticks, [], [], [], [], [])
         on_row, one, clock, answer = self.on_row, self._one, self.clock, live.answer
-        columns = (getattr(ticks, name).tolist() for name in _READ)
+        columns = map(np.ndarray.tolist, _READ(ticks))
         for values in zip(*columns, strict=True):
             recv, event, emit, stream, kind, *rest = values
             venue_ns, latency_ns = clock.step(stream, kind, recv, event, emit)
