@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 
@@ -86,8 +88,11 @@ def test_rows_are_told_at_once_and_records_hold_what_came_in_a_while(monkeypatch
     told: list[int] = []
     live = LivePipeline(FEED.instruments, on_row=lambda row, signals: told.append(row.ts_recv_ns))
     pipeline, rows = Pipeline(FEED.instruments), np.flatnonzero(TICKS.kind != Kind.DEPTH)
+    before = sys.getswitchinterval(), gc.get_freeze_count()
 
     def chunks() -> Iterator[Ticks]:
+        assert sys.getswitchinterval() < before[0]
+        assert gc.get_freeze_count() > before[1]
         for start in range(400):
             assert len(told) == np.sum(rows < start)  # nothing waits for what comes later
             yield cut(TICKS, start, start + 1)
@@ -99,3 +104,4 @@ def test_rows_are_told_at_once_and_records_hold_what_came_in_a_while(monkeypatch
     for (ticks, record), (start, end) in zip(answered, [(0, 300), (300, 400), (400, 500)], strict=True):
         np.testing.assert_array_equal(ticks.ts_recv_ns, TICKS.ts_recv_ns[start:end])
         equal(pipeline.step(cut(TICKS, start, end)), record)
+    assert (sys.getswitchinterval(), gc.get_freeze_count()) == before
