@@ -150,7 +150,8 @@ class Stamps:
         protocol.read_ns = time.time_ns()
 
     def _decoded(self, client: Any, message: Any) -> None:
-        self._frame = [client.connection._conn.protocol.read_ns]
+        if (protocol := client.connection._conn.protocol) is not None:  # closing otherwise
+            self._frame = [protocol.read_ns]
 
     def _handled(self, tap: Any, exchange: Any, client: Any) -> None:
         self._frame = [self._frame[0], time.time_ns()]
