@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-
 from schwabot.errors import StateError
 from schwabot.execution.simulated import SimulatedBroker
 from schwabot.records.audit import SignalColumns, StepRecord
@@ -55,6 +53,8 @@ from schwabot_kernels.simulate.state import (
     TOUCH_ROW,
     grown,
 )
+
+_ACTIONS = {int(action): action for action in Action}
 
 
 class Gateway(Protocol):
@@ -114,8 +114,9 @@ class VenueBroker(SimulatedBroker):
         if self._adopted:
             self._pay_for_adopted()
         self._advance(final=False, check=False)
-        for leg in np.flatnonzero(self._state.legs[:, REQUESTS_OPEN]).tolist():
-            self._send(leg, row)
+        for leg in range(len(self._streams)):
+            if self._state.legs[leg, REQUESTS_OPEN]:
+                self._send(leg, row)
 
     def finish(self) -> None:
         """Book what was reported, and close the books; what is open at the venue stays open."""
@@ -157,7 +158,7 @@ class VenueBroker(SimulatedBroker):
             asked = state.requests[leg, legs[leg, REQUEST_AT]].tolist()
             legs[leg, REQUEST_AT] = (legs[leg, REQUEST_AT] + 1) % REQUESTS
             legs[leg, REQUESTS_OPEN] -= 1
-            number, slot, action = asked[Q_NUMBER], asked[Q_SLOT], Action(asked[Q_ACTION])
+            number, slot, action = asked[Q_NUMBER], asked[Q_SLOT], _ACTIONS[asked[Q_ACTION]]
             changes = action in (Action.CANCEL, Action.REPLACE)
             self._open[number] = _Place(leg, slot, asked[Q_SIDE], asked[Q_TOUCH])
             self._gateway.send(
