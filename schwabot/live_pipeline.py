@@ -28,6 +28,7 @@ from schwabot_kernels.graph.step import SMALL, WIDE
 
 OnRow = Callable[[Row, SignalColumns], None]
 """Told of a quote or trade and the graph's answer to it: arrays [1] and [1, V] that the next row overwrites."""
+_DEPTH = int(Kind.DEPTH)  # looked up once: a member of an enum is a call of Python code
 _READ = attrgetter(*Row._fields[:-1])
 _SIGNAL = {"mid": "mid_bp", "half": "half_spread_bp", "deviation": "deviation_bp", "phase": "phase_bp",
            "forecast": "forecast_bp"}  # fmt: skip
@@ -102,7 +103,7 @@ class LivePipeline(Pipeline):
             recv, event, emit, stream, kind, *rest = values
             venue_ns, latency_ns = clock.step(stream, kind, recv, event, emit)
             heard.ts_venue_ns.append(venue_ns)
-            if kind == Kind.DEPTH:
+            if kind == _DEPTH:
                 continue
             said = live.step(*(recv, stream, kind, *rest, latency_ns))
             if on_row is not None:
