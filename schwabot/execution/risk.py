@@ -71,6 +71,8 @@ class Refused:
 
 
 APPROVED = Approved()
+# Looked up once: a member of an enum is a call of Python code.
+_HALTED, _REDUCING, _REPLACE = TradingState.HALTED, TradingState.REDUCING, Action.REPLACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,14 +252,14 @@ class RiskGate:
         instrument = self._instruments.get(request.stream)
         if instrument is None:
             return Refused(Reason.UNKNOWN_STREAM, f"{request.stream} is not traded")
-        if self.state is TradingState.HALTED:
+        if self.state is _HALTED:
             return Refused(Reason.HALTED, f"trading is halted: {self.changes[-1].why}")
         venue = self._venue.get(request.stream, _NO_LIMITS)
         side, lots = request.side, request.lots
         same, other = (view.buy_lots, view.sell_lots) if side > 0 else (view.sell_lots, view.buy_lots)
         worst = side * view.position_lots + same + max(lots, view.changed_lots)
         reduces = worst <= 0
-        if self.state is TradingState.REDUCING and not reduces:
+        if self.state is _REDUCING and not reduces:
             return Refused(Reason.REDUCING, f"only orders that make a position smaller: {self.changes[-1].why}")
         return (
             self._stale(view)
@@ -282,7 +284,7 @@ class RiskGate:
 
     def _opens_too_many(self, venue: VenueLimits, request: Request, view: View) -> Refused | None:
         limit = min(self.config.max_open_orders, venue.max_open_orders or self.config.max_open_orders)
-        if request.action is not Action.REPLACE and view.open_orders >= limit:
+        if request.action is not _REPLACE and view.open_orders >= limit:
             return Refused(Reason.OPEN_ORDERS, f"{view.open_orders} orders of {request.stream} are open already")
         return None
 

@@ -21,6 +21,8 @@ from schwabot.records.market import Kind, Row
 from schwabot.records.order import Action, Ending, Report, Request, Told
 
 _REMEMBERED = 1_000
+# Looked up once: a member of an enum is a call of Python code.
+_QUOTE, _CANCEL, _REPLACE = int(Kind.QUOTE), Action.CANCEL, Action.REPLACE
 
 
 class Inner(Protocol):
@@ -148,7 +150,7 @@ class RiskGateway:
         """Learn of a row and the graph's answer [1] before anything is decided on it."""
         leg, v = self._rows[row.stream], row.stream
         self._feed_ns = row.ts_recv_ns
-        if row.kind == Kind.QUOTE:
+        if row.kind == _QUOTE:
             leg.bid, leg.ask, leg.quote_ns = row.bid_ticks, row.ask_ticks, row.ts_recv_ns
             if leg.position or leg.cash:
                 leg.mark()
@@ -183,10 +185,10 @@ class RiskGateway:
                 told = Report(Told.ENDED, request.number, due_ns, request=request.number, ending=Ending.REFUSED)
                 self._refused.append((due_ns, told))
             return
-        if request.action is Action.REPLACE:
+        if request.action is _REPLACE:
             leg.open[request.of].changed = request.lots
             self._of[request.number] = (leg, request.of)
-        elif request.action is not Action.CANCEL:
+        elif request.action is not _CANCEL:
             leg.open[request.number] = _Open(request.side, request.lots)
         self._leg[request.number] = leg
         self.inner.send(request)
@@ -206,8 +208,8 @@ class RiskGateway:
         return told
 
     def _view(self, request: Request, leg: _Leg, now_ns: int) -> View:
-        changed = leg.open.get(request.of) if request.action is Action.REPLACE else None
-        if request.action is Action.REPLACE and changed is None:
+        changed = leg.open.get(request.of) if request.action is _REPLACE else None
+        if request.action is _REPLACE and changed is None:
             raise StateError(f"request {request.number} replaces order {request.of}, which is not open")
         off = (changed.worst, changed.side) if changed else (0, 0)
         return View(
