@@ -1,9 +1,10 @@
 """The pipeline, a row at a time: whoever decides hears of each row within microseconds, the record is made after.
 
-    row ─▶ VenueClock.step ─▶ LiveStep ─▶ on_row(row, signals)         every row, at once
-    all rows since the last one ─▶ StepRecord ─▶ sinks                 every RECORD_S
+    row ─▶ VenueClock.step ─▶ LiveStep ─▶ GhostChain ─▶ on_row(row, signals)     every row, at once
+    all rows since the last one ─▶ StepRecord ─▶ sinks                           every RECORD_S
 
-The same compiled graph on the same state as ``Pipeline``, so the same bits. Axis legend: N rows, V streams.
+The same compiled graph on the same state as ``Pipeline``, so the same bits, as long as no answer has to be taken by a
+fallback. Axis legend: N rows, V streams.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from schwabot.execution.fallback import FallbackConfig
+from schwabot.execution.ghost_chain import GhostChain
 from schwabot.modules.graph import GraphOutput
 from schwabot.modules.live import LiveStep
 from schwabot.pipeline import Pipeline
@@ -53,7 +57,11 @@ class _Heard(NamedTuple):
 
 
 class LivePipeline(Pipeline):
-    """``Pipeline`` on the CPU for batches of few rows; arguments are those of ``Pipeline``, and ``on_row``.
+    """``Pipeline`` on the CPU for batches of few rows; arguments are those of ``Pipeline``, and two more.
+
+    Args:
+        on_row: told of every row at once.
+        fallback: when a part of the ghost's chain is left, and taken back; see ``GhostChain``.
 
     Example:
         >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
@@ -65,8 +73,13 @@ class LivePipeline(Pipeline):
         (300, 300)
     """
 
-    def __init__(self, *args: Any, on_row: OnRow | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, on_row: OnRow | None = None, fallback: FallbackConfig | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.fallback = fallback
+        """When a link of the ghost's chain is left, and taken back; as it is at the first row."""
+        self._chain: GhostChain | None = None
         self.on_row = on_row
         """Called with each row, before the next one is looked at; an error it raises ends the step there."""
         self._live: LiveStep | None = None
@@ -95,7 +108,7 @@ class LivePipeline(Pipeline):
 
     def _hear(self, ticks: Ticks) -> _Heard:
         """Answer rows and tell of them, and nothing else before that."""
-        live = self._bound()
+        live, chain = self._bound()
         heard = _Heard(ticks, [], [], [], [], [])
         on_row, one, clock, answer = self.on_row, self._one, self.clock, live.answer
         columns = map(np.ndarray.tolist, _READ(ticks))
@@ -106,6 +119,8 @@ class LivePipeline(Pipeline):
             if kind == _DEPTH:
                 continue
             said = live.step(*(recv, stream, kind, *rest, latency_ns))
+            if chain.busy or not chain.fine(stream):
+                said = chain.settle(recv, stream, said)
             if on_row is not None:
                 for name, number in zip(_NUMBERS, said, strict=False):
                     getattr(one, name)[0] = number
@@ -118,7 +133,7 @@ class LivePipeline(Pipeline):
 
     def _told(self, heard: Sequence[_Heard]) -> tuple[Ticks, StepRecord]:
         """The rows that were heard as one batch, and the record of them."""
-        live = self._bound()
+        live, chain = self._bound()
         ticks = concat([part.ticks for part in heard]) if len(heard) > 1 else heard[0].ticks
         numbers = [said for part in heard for said in part.numbers]
         wide, small, forecasts = (
@@ -134,19 +149,22 @@ class LivePipeline(Pipeline):
         )  # fmt: skip
         ts_venue_ns = np.array([ts_ns for part in heard for ts_ns in part.ts_venue_ns], np.int64)
         output = GraphOutput(signals, *live.take())
-        return ticks, self._record(output, ticks, ts_venue_ns, ticks.kind != Kind.DEPTH)
+        record = self._record(output, ticks, ts_venue_ns, ticks.kind != Kind.DEPTH)
+        switches = chain.take()
+        return ticks, replace(record, fallbacks=(*switches, *record.fallbacks)) if switches else record
 
-    def _bound(self) -> LiveStep:
+    def _bound(self) -> tuple[LiveStep, GhostChain]:
         """The step, bound to the state and the graph there are now: ``load`` and ``retune`` bring others."""
-        live = self._live
-        if live is None or live.state is not self._graph_state or live.graph is not self.graph:
+        live, chain = self._live, self._chain
+        if live is None or chain is None or live.state is not self._graph_state or live.graph is not self.graph:
             self._live = live = LiveStep(self.graph, self._graph_state)
+            self._chain = chain = GhostChain(live, self.fallback, chain)
             answer = live.answer
             self._one = _columns(
                 answer.wide[:, None], answer.small[:, None], answer.forecasts.T[None],
                 [np.zeros(1, _kind(name)) for name in _NUMBERS],
             )  # fmt: skip
-        return live
+        return live, chain
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from schwabot.modules.device_graph import DeviceGraph
 from schwabot.modules.forecast import ForecastHead
 from schwabot.modules.graph import Graph, GraphOutput, State
 from schwabot.modules.settings import ModulesConfig
-from schwabot.records.audit import DriftEvents, FallbackEvent, SignalColumns, StepRecord
+from schwabot.records.audit import DriftEvents, FallbackEvent, Route, SignalColumns, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Int8, Int64, Kind, Ticks
 from schwabot.signals.own_features import own_features
@@ -342,6 +342,11 @@ class _Watch:
         return tuple(
             FallbackEvent(int(ts_ns[i]), "ghost_bridge", "none", "ghost", "a stream can be used")
             if found[i]
-            else FallbackEvent(int(ts_ns[i]), "ghost_bridge", "ghost", "none", "every stream is routed out")
+            else FallbackEvent(int(ts_ns[i]), "ghost_bridge", "ghost", "none", _why_none(signals.route[i]))
             for i in flips
         )
+
+
+def _why_none(route: Int8) -> str:
+    """Why a row has no ghost, from its streams' routes."""
+    return "what it said can't be used" if (route == Route.OK).any() else "every stream is routed out"

@@ -15,10 +15,12 @@ from enum import Enum
 from typing import Any
 
 from schwabot.errors import VenueError
+from schwabot.execution.base_fees import step
 from schwabot.execution.order_tracker import CANCELED, CLOSED, EXPIRED, OPEN, REJECTED, OrderSeen, TradeSeen
 from schwabot.execution.risk import VenueLimits
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Request
+from schwabot.secrets import learn, scrub
 
 MS = 1_000_000
 _STATUS = {"open": OPEN, "canceling": OPEN, "closed": CLOSED, "canceled": CANCELED, "expired": EXPIRED,
@@ -85,7 +87,9 @@ class CcxtAccount:
         # ccxt's own throttle would let orders and cancels wait behind what is asked for in the background. How many
         # orders leave is the risk gate's to say, and a venue's 429 is heeded.
         given = {"enableRateLimit": False, "timeout": int(timeout_s * 1e3), **options, "options": inner}
-        self._secret = [str(given[name]) for name in ("apiKey", "secret", "password", "uid") if given.get(name)]
+        for name in ("apiKey", "secret", "password", "uid"):
+            if given.get(name):
+                learn(str(given[name]))
         self._exchange: Any = getattr(ccxt.pro, venue)(given)
         self._by_symbol = {one.symbol: one for one in instruments}
 
@@ -118,8 +122,8 @@ class CcxtAccount:
         one = self.instruments[request.stream]
         takes = request.action is Action.TAKE
         how = {"timeInForce": "IOC"} if takes else {"postOnly": True}
-        side, amount = "buy" if request.side > 0 else "sell", float(_step(one.lot_size) * lots)
-        price = float(_step(one.tick_size) * request.price_ticks)
+        side, amount = "buy" if request.side > 0 else "sell", float(step(one.lot_size) * lots)
+        price = float(step(one.tick_size) * request.price_ticks)
         answer = await self._ask(
             self._exchange.create_order(
                 one.symbol, "limit", side, amount, price, {"clientOrderId": request.client_id, **how}
@@ -273,7 +277,7 @@ class CcxtAccount:
 
     def _trouble(self, error: Exception) -> Trouble:
         ccxt, said = self._ccxt, str(error)
-        what = f"{self.venue}: {type(error).__name__}: {self._clean(said)}"
+        what = f"{self.venue}: {type(error).__name__}: {_clean(said)}"
         if isinstance(error, ccxt.OrderNotFound) or re.search(r'"code":\s*-2011\b', said):
             return Trouble(Fate.ABSENT, what)
         if isinstance(error, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
@@ -294,14 +298,9 @@ class CcxtAccount:
         except ValueError:
             return _DEFAULT_WAIT_S
 
-    def _clean(self, said: str) -> str:
-        for secret in self._secret:
-            said = said.replace(secret, "***")
-        return re.sub(r"\?\S+", "", said)[:300]
-
     def _limits(self, one: Instrument, limits: Mapping[str, Any], info: Mapping[str, Any]) -> VenueLimits:
         amount, cost = limits.get("amount") or {}, limits.get("cost") or {}
-        lot = _step(one.lot_size)
+        lot = step(one.lot_size)
         least, most = amount.get("min"), amount.get("max")
         open_orders = next(
             (int(each["maxNumOrders"]) for each in info.get("filters") or [] if each.get("maxNumOrders")), 0
@@ -339,11 +338,15 @@ class CcxtAccount:
             ts_event_ns=int(each.get("timestamp") or 0) * MS,
         )
 
-    def _count(self, one: Instrument, amount: Any, step: float, what: str) -> int:
-        count = _exact(amount) / _step(step)
+    def _count(self, one: Instrument, amount: Any, size: float, what: str) -> int:
+        count = _exact(amount) / step(size)
         if count != int(count):
-            raise VenueError(f"{one.stream}: {what} {amount} is no whole number of {step:g}")
+            raise VenueError(f"{one.stream}: {what} {amount} is no whole number of {size:g}")
         return int(count)
+
+
+def _clean(said: str) -> str:
+    return re.sub(r"\?\S+", "", scrub(said))[:300]
 
 
 def _given(each: Mapping[str, Any]) -> dict[str, Any]:
@@ -352,7 +355,3 @@ def _given(each: Mapping[str, Any]) -> dict[str, Any]:
 
 def _exact(number: Any) -> Decimal:
     return Decimal(str(number))
-
-
-def _step(size: float) -> Decimal:
-    return Decimal(repr(float(size)))

@@ -79,7 +79,7 @@ class CcxtGateway:
         self.feed_ns: Callable[[], int | None] = lambda: None
         """Receive time of the last row of any stream, where somebody knows; without it nothing is cancelled for age."""
         self._instruments = list(instruments)
-        self._ledger = Ledger(journal, self._halt)
+        self._ledger = Ledger(journal, self._halt, self._instruments)
         self._desks: dict[str, OrderDesk] = {}
         self._of: dict[str, OrderDesk] = {}
         self._loop: asyncio.AbstractEventLoop
@@ -256,6 +256,8 @@ class CcxtGateway:
         found = await asyncio.gather(*(self._enter(desk, started_ns) for desk in self._desks.values()))
         for recovered in found:
             self.positions |= recovered.positions
+            for stream, spare in recovered.spare.items():
+                self._ledger.fees.begin(stream, self.positions[stream].lots if stream in self.positions else 0, spare)
             self.notes += recovered.notes
             for what in recovered.unexplained:
                 self._halt(what)
@@ -349,7 +351,7 @@ class CcxtGateway:
             before = self._ledger.tracker.version
             for stream in desk.account.instruments:
                 for note in await catch_up(desk.account, self.journal, stream, self._now_ns(), desk.told):
-                    self.journal.note(note, self._now_ns())
+                    self._halt(f"{note}, of an order too old to be told of; a restart counts it")
             held = await desk.account.holdings()
             if self._ledger.tracker.version != before:
                 continue

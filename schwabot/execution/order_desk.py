@@ -12,16 +12,18 @@ import asyncio
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from schwabot.errors import VenueError, why
+from schwabot.execution.base_fees import BaseFees
 from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
 from schwabot.execution.journal import Journal, OrderState
 from schwabot.execution.order_tracker import OrderSeen, OrderTracker, Tracked, TradeSeen
 from schwabot.execution.settings import GatewayConfig
-from schwabot.records.order import Action, Report, Request
+from schwabot.records.instrument import Instrument
+from schwabot.records.order import Action, Report, Request, Told
 
 SECOND = 1_000_000_000
 _TICK_S = 0.1
@@ -43,10 +45,14 @@ class Ledger:
     Args:
         journal: where it is kept.
         problem: told of what can't be explained.
+        instruments: that are traded; a fee in what is traded is told in lots of theirs.
     """
 
-    def __init__(self, journal: Journal, problem: Callable[[str], None]) -> None:
+    def __init__(
+        self, journal: Journal, problem: Callable[[str], None], instruments: Iterable[Instrument] = ()
+    ) -> None:  # fmt: skip
         self.journal, self._problem = journal, problem
+        self.fees = BaseFees(instruments)
         self.tracker = OrderTracker()
         self._lock = threading.RLock()
         self._out: list[Report] = []
@@ -65,9 +71,15 @@ class Ledger:
                 )  # fmt: skip
                 if move.state is OrderState.REJECTED:
                     self._refused.append(Refusal(now_ns, move.client_id, move.what))
+            fees = []
             for fill in tracker.fills:
                 self.journal.fill(fill)
-            self._out += tracker.reports
+                if lots := self.fees.lots(fill):
+                    number = tracker.orders[fill.client_id].request.number
+                    fees.append(
+                        Report(Told.FEE, number, now_ns, -1, lots, fill.price_ticks, ts_event_ns=fill.ts_event_ns)
+                    )
+            self._out += tracker.reports + fees
             problems = tracker.problems
             tracker.moves, tracker.fills, tracker.reports, tracker.problems = [], [], [], []
         for problem in problems:

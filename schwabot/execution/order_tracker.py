@@ -248,6 +248,7 @@ class OrderTracker:
         order.filled += seen.lots
         if order.over:
             self._late(order, f"a fill of {seen.lots} lots came after its end was told")
+            self._filled(order, seen, now_ns)
             return
         if order.filled > order.lots:
             self.problems.append(f"{request.client_id}: {order.filled} lots filled, {order.lots} were asked for")
@@ -255,18 +256,23 @@ class OrderTracker:
         takes = request.action is Action.TAKE
         if not takes:
             self._answer(order, now_ns)
-        ending = Ending.FILLED if whole else None
-        self.reports.append(
-            Report(
-                Told.FILL, request.number, now_ns, request.number if takes and whole else -1, seen.lots,
-                seen.price_ticks, seen.maker, ending, seen.ts_event_ns,
-            )
-        )  # fmt: skip
         if whole:
+            self._filled(order, seen, now_ns, request.number if takes else -1, Ending.FILLED)
             self._end(order, OrderState.FILLED, now_ns)
         else:
+            self._filled(order, seen, now_ns)
             self._move(order, OrderState.PARTIAL)
             self._settle(order, now_ns)
+
+    def _filled(
+        self, order: Tracked, seen: TradeSeen, now_ns: int, answers: int = -1, ending: Ending | None = None
+    ) -> None:  # fmt: skip
+        self.reports.append(
+            Report(
+                Told.FILL, order.request.number, now_ns, answers, seen.lots, seen.price_ticks, seen.maker, ending,
+                seen.ts_event_ns,
+            )
+        )  # fmt: skip
 
     def _settle(self, order: Tracked, now_ns: int) -> None:
         """Tell what the venue's word on an order comes to."""
@@ -336,14 +342,15 @@ class OrderTracker:
             return
         order.answered = True
         self._move(order, OrderState.RESTS)
-        request, old = order.request, order.replaces
+        request, old, event_ns = order.request, order.replaces, order.ts_event_ns or None
         if old is None:
-            self.reports.append(Report(Told.RESTS, request.number, now_ns, request.number))
+            self.reports.append(Report(Told.RESTS, request.number, now_ns, request.number, ts_event_ns=event_ns))
         else:
             order.replaces = None
             self.reports.append(
                 Report(
                     Told.REPLACED, old.request.number, now_ns, request.number, order.lots, request.price_ticks,
+                    ts_event_ns=event_ns,
                 )
             )  # fmt: skip
 

@@ -8,9 +8,10 @@ The first look at an account is where counting begins. On spot, what was there t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from decimal import ROUND_FLOOR, Decimal
+from decimal import Decimal
 from typing import NamedTuple
 
+from schwabot.execution.base_fees import step
 from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.journal import Fill, Journal, OrderState
 from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk
@@ -28,11 +29,6 @@ class Adopted(NamedTuple):
 
     lots: int
     entry_ticks: float
-
-
-def step(size: float) -> Decimal:
-    """The decimal that was meant."""
-    return Decimal(repr(float(size)))
 
 
 def items(instruments: Mapping[str, Instrument]) -> list[str]:
@@ -86,8 +82,10 @@ def differences(should: Mapping[str, Decimal], held: Mapping[str, Decimal]) -> l
     ]
 
 
-def position(journal: Journal, one: Instrument, held: Mapping[str, Decimal]) -> Adopted:
-    """What a policy begins with: on spot what our fills came to, of a contract all that is held.
+def position(journal: Journal, one: Instrument, held: Mapping[str, Decimal]) -> tuple[Adopted, Decimal]:
+    """What a policy begins with, and what is held or owed beside its whole lots.
+
+    On spot it is what our fills came to, of a contract all that is held.
 
     Args:
         journal: of the fills.
@@ -107,8 +105,8 @@ def position(journal: Journal, one: Instrument, held: Mapping[str, Decimal]) -> 
         elif abs(after) > abs(lots):
             entry = (abs(lots) * entry + fill.lots * fill.price_ticks) / abs(after)
         lots = after
-    whole = int((abs(amount) / step(one.lot_size)).to_integral_value(ROUND_FLOOR))
-    return Adopted(whole if amount > 0 else -whole, entry)
+    lot = step(one.lot_size)
+    return Adopted(int(amount // lot), entry), amount % lot  # both go by the amount rounded towards 0
 
 
 class Recovered(NamedTuple):
@@ -118,11 +116,13 @@ class Recovered(NamedTuple):
         positions: to begin with, by stream; those with nothing held and nothing traded are left out.
         notes: what a person may want to know.
         unexplained: what differs from the journal; trading must not begin.
+        spare: what is held or owed beside the positions' whole lots, by stream.
     """
 
     positions: dict[str, Adopted]
     notes: list[str]
     unexplained: list[str]
+    spare: dict[str, Decimal]
 
 
 async def recover(
@@ -175,7 +175,8 @@ async def recover(
     held = await account.holdings()
     unexplained += compare(account, journal, held, now_ns())
     found = {stream: position(journal, one, held) for stream, one in account.instruments.items()}
-    return Recovered({stream: one for stream, one in found.items() if one.lots or one.entry_ticks}, notes, unexplained)
+    positions = {stream: one for stream, (one, _) in found.items() if one.lots or one.entry_ticks}
+    return Recovered(positions, notes, unexplained, {stream: spare for stream, (_, spare) in found.items()})
 
 
 async def catch_up(

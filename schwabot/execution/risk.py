@@ -8,6 +8,7 @@ and reports can take a position past its limit. Pure: no clock of its own, no fi
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -72,7 +73,8 @@ class Refused:
 
 APPROVED = Approved()
 # Looked up once: a member of an enum is a call of Python code.
-_HALTED, _REDUCING, _REPLACE = TradingState.HALTED, TradingState.REDUCING, Action.REPLACE
+_HALTED, _REDUCING = TradingState.HALTED, TradingState.REDUCING
+_CANCEL, _REPLACE = Action.CANCEL, Action.REPLACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,8 @@ class View:
         buy_lots, sell_lots: of the stream, that open orders can still fill; without the order a replace is about.
         changed_lots: that the order a replace is about can still fill.
         open_orders: of the stream.
-        others_notional: worst case of all other streams.
+        others_notional: worst case of all other streams, in the currency of all; NaN = a rate is missing.
+        rate: what one of the stream's quote currency is in that; NaN = not known.
     """
 
     now_ns: int
@@ -126,6 +129,7 @@ class View:
     changed_lots: int = 0
     open_orders: int = 0
     others_notional: float = 0.0
+    rate: float = 1.0
 
 
 class RiskGate:
@@ -152,11 +156,10 @@ class RiskGate:
         self, config: RiskConfig, instruments: Mapping[str, Instrument] | list[Instrument] | tuple[Instrument, ...],
         venue: Mapping[str, VenueLimits] | None = None,
     ) -> None:  # fmt: skip
-        config.check()
-        self.config = config
         listed = instruments.values() if isinstance(instruments, Mapping) else instruments
         self._instruments = {one.stream: one for one in listed}
-        self._check_names(config)
+        self._lock = threading.Lock()
+        self.limits(config)
         self._venue = dict(venue or {})
         self.state = TradingState.NORMAL
         self.changes: list[StateChange] = []
@@ -167,19 +170,28 @@ class RiskGate:
         self._equity = 0.0
         self._carried: tuple[int, float] | None = None
 
+    @property
+    def traded(self) -> list[Instrument]:
+        """What may be traded."""
+        return list(self._instruments.values())
+
     def limits(self, config: RiskConfig) -> None:
-        """Go on with other limits; the state, what was lost and the order rate's credit stay.
+        """Have other limits from the next request on; called from any thread.
+
+        What counts towards them goes on: orders of the last second, highest equity, loss of the day. The state of
+        trading stays too: limits that are wider do not end ``REDUCING``, ``resume`` does.
+
+        Args:
+            config: the new limits.
 
         Raises:
-            ConfigError: a limit that can't be used; all stays as it was.
+            ConfigError: one that can't be used; the old ones stay.
         """
         config.check()
-        self._check_names(config)
-        self.config = config
-
-    def _check_names(self, config: RiskConfig) -> None:
         if unknown := set(config.max_lots) - set(self._instruments):
             raise ConfigError(f"execution.risk.max_lots names {sorted(unknown)[0]}, which is not traded")
+        with self._lock:
+            self.config = config
 
     def filters(self, venue: Mapping[str, VenueLimits]) -> None:
         """Learn the venues' filters, by stream."""
@@ -239,9 +251,10 @@ class RiskGate:
             request: what a policy asks for.
             view: of the market and of what is open.
         """
-        if request.action is Action.CANCEL:
+        if request.action is _CANCEL:
             return APPROVED
-        answer = self._check(request, view)
+        with self._lock:  # one set of limits for the whole request
+            answer = self._check(request, view)
         if isinstance(answer, Refused):
             self.refused[answer.reason] = self.refused.get(answer.reason, 0) + 1
         else:
@@ -308,16 +321,20 @@ class RiskGate:
         if worst > (most := config.max_lots.get(stream, worst)):
             return Refused(Reason.POSITION, f"{stream} could come to {worst} lots, at most {most} is allowed")
         price = max(request.price_ticks, view.ask_ticks)
-        order, could = (notional(instrument, lots, price) for lots in (request.lots, worst))
-        opposite = notional(instrument, max(other - request.side * view.position_lots, 0), price)
-        total = view.others_notional + max(could, opposite)
-        for reason, value, limit, what in (
-            (Reason.ORDER_NOTIONAL, order, config.max_order_notional, "an order of"),
-            (Reason.NOTIONAL, could, config.max_notional, f"{stream} could come to"),
-            (Reason.TOTAL_NOTIONAL, total, config.max_total_notional, "all positions could come to"),
-        ):
-            if value > limit:
-                return Refused(reason, f"{what} {value:g}, at most {limit:g} is allowed")
+        opposite = max(other - request.side * view.position_lots, 0)
+        order, could = (
+            view.rate * notional(instrument, request.lots, price),
+            view.rate * notional(instrument, worst, price),
+        )
+        total = view.others_notional + max(could, view.rate * notional(instrument, opposite, price))
+        if isnan(total):
+            return Refused(Reason.STALE, "no quote yet of a stream that converts a currency")
+        if order > config.max_order_notional:
+            return _above(Reason.ORDER_NOTIONAL, "an order of", order, config.max_order_notional)
+        if could > config.max_notional:
+            return _above(Reason.NOTIONAL, f"{stream} could come to", could, config.max_notional)
+        if total > config.max_total_notional:
+            return _above(Reason.TOTAL_NOTIONAL, "all positions could come to", total, config.max_total_notional)
         return None
 
     def _too_fast(self, now_ns: int) -> Refused | None:
@@ -342,6 +359,10 @@ def notional(instrument: Instrument, lots: int, price_ticks: float) -> float:
     """
     worth = abs(lots) * instrument.lot_size * instrument.contract_value
     return worth if instrument.inverse else worth * price_ticks * instrument.tick_size
+
+
+def _above(reason: Reason, what: str, value: float, limit: float) -> Refused:
+    return Refused(reason, f"{what} {value:g}, at most {limit:g} is allowed")
 
 
 def _filtered(instrument: Instrument, venue: VenueLimits, request: Request) -> Refused | None:

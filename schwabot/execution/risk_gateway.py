@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import exp
+from math import exp, isnan
 from typing import NamedTuple, Protocol
 
 from schwabot.errors import StateError
+from schwabot.execution.conversion import Hop, conversion
 from schwabot.execution.risk import Refused, RiskGate, View, notional
 from schwabot.records.audit import SignalColumns
 from schwabot.records.instrument import Instrument
@@ -21,6 +22,8 @@ from schwabot.records.market import Kind, Row
 from schwabot.records.order import Action, Ending, Report, Request, Told
 
 _REMEMBERED = 1_000
+_PAST = 40_000
+"""Requests that are over and may still be told of: twice as many as ``OrderTracker`` knows."""
 # Looked up once: a member of an enum is a call of Python code.
 _QUOTE, _CANCEL, _REPLACE = int(Kind.QUOTE), Action.CANCEL, Action.REPLACE
 
@@ -53,6 +56,7 @@ class _Open:
 @dataclass(slots=True)
 class _Leg:
     instrument: Instrument
+    hops: tuple[Hop, ...] = ()
     position: int = 0
     cash: float = 0.0  # quote currency; of an inverse contract its base
     worth: float = 0.0  # quote currency
@@ -111,6 +115,9 @@ class RiskGateway:
         now_ns: time now: the machine's where orders are real, so that rows that wait in a queue count as old.
         hold_s: a refused order's end is reported so long after: a policy that insists asks this often, not at each row.
 
+    Raises:
+        ConfigError: streams are traded whose currencies can't be added.
+
     Example:
         >>> from schwabot.execution.settings import RiskConfig
         >>> class Venue:
@@ -129,10 +136,14 @@ class RiskGateway:
     ) -> None:  # fmt: skip
         self.inner, self.gate = inner, gate
         self._now_ns, self._hold_ns = now_ns, round(hold_s * 1e9)
-        self._rows = [_Leg(one) for one in instruments]
+        found = conversion(instruments, gate.traded)
+        self.notes = found.notes
+        """What is converted and what counts 1:1, for a person to know."""
+        self._rows = [_Leg(one, found.hops.get(one.quote, ())) for one in instruments]
         self._legs = {one.stream: leg for one, leg in zip(instruments, self._rows, strict=True)}
         self._of: dict[int, tuple[_Leg, int]] = {}  # replaces under way: leg, and the order's number
-        self._leg: dict[int, _Leg] = {}
+        self._leg: dict[int, tuple[_Leg, int]] = {}  # requests without an end: leg and side
+        self._past: dict[int, tuple[_Leg, int]] = {}  # the newest of those that are over
         self._feed_ns: int | None = None
         self._refused: deque[tuple[int, Report]] = deque()  # when it is told, and what
         self.said: dict[int, str] = {}
@@ -190,7 +201,7 @@ class RiskGateway:
             self._of[request.number] = (leg, request.of)
         elif request.action is not _CANCEL:
             leg.open[request.number] = _Open(request.side, request.lots)
-        self._leg[request.number] = leg
+        self._leg[request.number] = leg, request.side
         self.inner.send(request)
 
     def reports(self) -> Sequence[Report]:
@@ -225,36 +236,68 @@ class RiskGateway:
             sell_lots=leg.lots(-1) - (off[0] if off[1] < 0 else 0),
             changed_lots=off[0],
             open_orders=len(leg.open),
-            others_notional=sum(other.worst_notional() for other in self._rows if other is not leg),
+            others_notional=sum(
+                self._converted(other, worst)
+                for other in self._rows
+                if other is not leg and (worst := other.worst_notional())
+            ),
+            rate=self._converted(leg, 1.0),
         )
 
     def _learn(self, report: Report) -> None:
-        leg = self._leg.get(report.number)
+        number = report.number
+        leg, side = self._leg.get(number) or self._past.get(number) or (None, 0)
         if leg is None:
-            raise StateError(f"a report of order {report.number}, which was not sent: {report}")
-        if report.told is Told.TOO_LATE:
-            if (change := self._of.pop(report.number, None)) and (order := change[0].open.get(change[1])):
-                order.changed = 0
-            del self._leg[report.number]
-            return
-        order = leg.open.get(report.number)
-        if order is None:
-            raise StateError(f"a report of order {report.number}, which is not open: {report}")
+            raise StateError(f"a report of order {number}, which was not sent: {report}")
         if report.told is Told.FILL:
             fee_bp = leg.instrument.maker_fee_bp if report.maker else leg.instrument.taker_fee_bp
-            leg.trade(order.side, report.lots, report.price_ticks, fee_bp)
-            order.lots -= report.lots
-            order.changed = max(0, order.changed - report.lots)
+            leg.trade(side, report.lots, report.price_ticks, fee_bp)
+        elif report.told is Told.FEE:  # in place of the fee in money, which was booked with the fill
+            leg.trade(-1 if report.lots > 0 else 1, abs(report.lots), report.price_ticks, 0.0)
+        if report.told in (Told.FILL, Told.FEE):
             leg.mark()
             self._tell_equity(report.ts_ns)
+        if number not in self._leg or report.told is Told.FEE:
+            return
+        if report.told is Told.TOO_LATE:
+            if (change := self._of.pop(number, None)) and (order := change[0].open.get(change[1])):
+                order.changed = 0
+            self._over(number)
+            return
+        order = leg.open.get(number)
+        if order is None:
+            raise StateError(f"a report of order {number}, which is not open: {report}")
+        if report.told is Told.FILL:
+            order.lots -= report.lots
+            order.changed = max(0, order.changed - report.lots)
         if report.told is Told.REPLACED:
             leg.open[report.request] = _Open(order.side, report.lots)
             self._of.pop(report.request, None)
         if report.told is Told.REPLACED or report.ending is not None:
-            del leg.open[report.number], self._leg[report.number]
-        if report.ending is not None and report.request not in (-1, report.number):
-            self._leg.pop(report.request, None)
+            del leg.open[number]
+            self._over(number)
+        if report.ending is not None and report.request not in (-1, number):
+            self._over(report.request)
             self._of.pop(report.request, None)
 
+    def _over(self, number: int) -> None:
+        """No end of it will be told any more; a fill may still come."""
+        if (found := self._leg.pop(number, None)) is not None:
+            self._past[number] = found
+            if len(self._past) > _PAST:
+                del self._past[next(iter(self._past))]
+
+    def _converted(self, leg: _Leg, amount: float) -> float:
+        """A leg's money in the currency of all; NaN while a price that it takes is not known."""
+        for hop in leg.hops:
+            other = self._rows[hop.stream]
+            price = (other.bid + other.ask) * 0.5 * other.instrument.tick_size
+            if price == 0.0:
+                price = 1.0 if hop.pegged else float("nan")
+            amount = amount / price if hop.turned else amount * price
+        return amount
+
     def _tell_equity(self, ts_ns: int) -> None:
-        self.gate.equity(sum(leg.worth for leg in self._rows), ts_ns)
+        equity = sum(self._converted(leg, leg.worth) for leg in self._rows if leg.worth)
+        if not isnan(equity):
+            self.gate.equity(equity, ts_ns)

@@ -13,7 +13,7 @@ LANES = {"low": Lane.LOW, "medium": Lane.MEDIUM, "high": Lane.HIGH}
 
 @dataclass
 class RiskConfig:
-    """Limits; amounts of money are in the stream's quote currency, and those of all streams are added as they are.
+    """Limits; amounts of money are in one currency, which that of every stream is converted into or counts 1:1 as.
 
     Attributes:
         max_lots: largest position by stream, in lots; a stream that is not named has only the limits below.

@@ -8,13 +8,15 @@ tell where it runs. Axis legend: L legs (traded streams), K order slots of a leg
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
 
 from schwabot.errors import StateError
 from schwabot.execution.simulated import SimulatedBroker
 from schwabot.records.audit import SignalColumns, StepRecord
-from schwabot.records.market import Row, Ticks
+from schwabot.records.market import Kind, Row, Ticks
 from schwabot.records.order import Action, Report, Request, Told
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot_kernels.simulate.booking import book_next
@@ -24,6 +26,17 @@ from schwabot_kernels.simulate.state import (
     IN_FLIGHT,
     MARK,
     NUMBER,
+    ORDER_ACTION,
+    ORDER_ARRIVAL_ASK,
+    ORDER_ARRIVAL_BID,
+    ORDER_ARRIVAL_NS,
+    ORDER_ASK,
+    ORDER_BID,
+    ORDER_LEG,
+    ORDER_NS,
+    ORDER_SIDE,
+    ORDER_SLOT,
+    ORDERS_SENT,
     P_EVENT,
     P_KIND,
     P_LOTS,
@@ -44,17 +57,20 @@ from schwabot_kernels.simulate.state import (
     Q_PRICE,
     Q_SIDE,
     Q_SLOT,
-    Q_TOUCH,
     REPORT_AT,
     REPORTS_OPEN,
     REQUEST_AT,
     REQUESTS,
     REQUESTS_OPEN,
+    TAIL_ROW,
     TOUCH_ROW,
     grown,
 )
 
+_NEWEST = 20_000
+"""Rows among which the touch that an order met is looked for: it arrived a moment ago."""
 _ACTIONS = {int(action): action for action in Action}
+_CHANGES = (Action.CANCEL, Action.REPLACE)
 
 
 class Gateway(Protocol):
@@ -77,16 +93,22 @@ class VenueBroker(SimulatedBroker):
         parameters: values by name; what is absent has its default.
         gateway: to the venues.
         session: begins every client order id; unique for ever, of letters and digits.
+        on_our_clock: puts a venue's stamp on our clock, given the stream; None = it is not known.
 
     Raises:
         ConfigError: a parameter or setting that can't be used.
     """
 
-    def __init__(self, recorder: MarketRecorder, parameters: Mapping[str, Any], gateway: Gateway, session: str) -> None:
+    def __init__(
+        self, recorder: MarketRecorder, parameters: Mapping[str, Any], gateway: Gateway, session: str,
+        on_our_clock: Callable[[str, int], int | None] = lambda stream, stamp_ns: stamp_ns,
+    ) -> None:  # fmt: skip
         super().__init__(recorder, parameters)
         self._gateway, self._session = gateway, session
         self._streams = [one.stream for one in recorder.builder.instruments]
-        self._open: dict[int, _Place] = {}  # requests and orders that may still be told of, by number
+        self._open: set[int] = set()  # numbers of requests and orders that are not over
+        self._on_our_clock = on_our_clock
+        self._arrivals: list[tuple[int, int, int]] = []  # whose touch there is not known yet: number, leg, time
         self._adopted: dict[int, float] = {}  # leg → entry price, until its account is opened
 
     def adopt(self, stream: str, position: int, entry_ticks: float) -> None:
@@ -103,8 +125,13 @@ class VenueBroker(SimulatedBroker):
         self._adopted[leg] = entry_ticks
 
     def step(self, ticks: Ticks, record: StepRecord) -> None:
-        """Rows were taken as they came: look after the sums."""
-        self.check_sums()
+        """Rows were taken as they came."""
+        self.look_after()
+
+    def look_after(self) -> None:
+        """Refuse sums that may be wrong, and look up what orders met that have arrived."""
+        super().look_after()
+        self._look_up_arrivals()
 
     def row(self, row: Row, signals: SignalColumns) -> None:
         """Book what was reported, ask the policy, send what it asks for."""
@@ -127,6 +154,7 @@ class VenueBroker(SimulatedBroker):
             for report in reports:
                 self._book(report, ts_ns)
             self._book_at(row, ts_ns)
+        self._look_up_arrivals(final=True)
         self._advance(final=True)
 
     def _book_at(self, row: int, ts_ns: int) -> None:
@@ -159,8 +187,8 @@ class VenueBroker(SimulatedBroker):
             legs[leg, REQUEST_AT] = (legs[leg, REQUEST_AT] + 1) % REQUESTS
             legs[leg, REQUESTS_OPEN] -= 1
             number, slot, action = asked[Q_NUMBER], asked[Q_SLOT], _ACTIONS[asked[Q_ACTION]]
-            changes = action in (Action.CANCEL, Action.REPLACE)
-            self._open[number] = _Place(leg, slot, asked[Q_SIDE], asked[Q_TOUCH])
+            changes = action in _CHANGES
+            self._open.add(number)
             self._gateway.send(
                 Request(
                     number=number,
@@ -178,37 +206,68 @@ class VenueBroker(SimulatedBroker):
                 )
             )
 
+    def _learn_arrival(self, report: Report, leg: int, now_ns: int) -> None:
+        """Remember when an order arrived, where a report of it says so: its answer, or what a take met."""
+        number = report.number if report.request < 0 else report.request
+        sent = self._state.orders_log[number]
+        if report.ts_event_ns is None or sent[ORDER_ARRIVAL_NS] >= 0 or report.maker:
+            return
+        if report.told not in (Told.RESTS, Told.REPLACED) and sent[ORDER_ACTION] != Action.TAKE:
+            return
+        at_ns = self._on_our_clock(self._streams[leg], report.ts_event_ns)
+        if at_ns is not None:
+            at_ns = min(max(at_ns, int(sent[ORDER_NS])), now_ns)
+            sent[ORDER_ARRIVAL_NS] = at_ns
+            self._arrivals.append((number, leg, at_ns))
+
+    def _look_up_arrivals(self, *, final: bool = False) -> None:
+        """Note the venue's touch as of when orders arrived, once a later row of the stream is here."""
+        room, rows, waiting = self.recorder.builder.room, self.recorder.builder.rows, []
+        for number, leg, at_ns in self._arrivals:
+            tail = int(self._state.legs[leg, TAIL_ROW])
+            if not final and room.venue_ns[tail] <= at_ns:
+                waiting.append((number, leg, at_ns))
+                continue
+            first = max(rows - _NEWEST, 0)
+            own = (room.leg[first:rows] == leg) & (room.kind[first:rows] == Kind.QUOTE)
+            before = np.flatnonzero(own & (room.venue_ns[first:rows] <= at_ns))
+            if len(before):
+                touch = first + int(before[-1])
+                sent = self._state.orders_log[number]
+                sent[ORDER_ARRIVAL_BID], sent[ORDER_ARRIVAL_ASK] = room.bid[touch], room.ask[touch]
+        self._arrivals = waiting
+
     def _book(self, report: Report, now_ns: int) -> None:
-        """Put a report where the simulator finds those of its own exchange; it is booked with the row at hand."""
-        place = self._open.get(report.number)
-        if place is None:
-            raise StateError(f"a report of order {report.number}, which is not open: {report}")
-        leg, legs = place.leg, self._state.legs
-        if legs[leg, REPORTS_OPEN] == self._state.reports.shape[1]:
-            self._state = grown(self._state)
-            legs = self._state.legs
+        """Put a report where the simulator finds those of its own exchange; it is booked with the row at hand.
+
+        A fill of an order that is over counts like any other of its fills, and touches no open order.
+        """
+        state, number = self._state, report.number
+        if not 0 <= number < state.logged[ORDERS_SENT]:
+            raise StateError(f"a report of order {number}, which was never sent: {report}")
+        is_open = number in self._open
+        if not is_open and report.told not in (Told.FILL, Told.FEE):
+            return  # told already
+        sent = state.orders_log[number].tolist()
+        leg, side = sent[ORDER_LEG], sent[ORDER_SIDE]
+        if state.legs[leg, REPORTS_OPEN] == state.reports.shape[1]:
+            self._state = state = grown(state)
+        legs = state.legs
         counted = report.told != Told.FILL or not report.maker  # as an answer, by the simulator
         if counted and report.request < 0:
             legs[leg, IN_FLIGHT] += 1
-        at = (legs[leg, REPORT_AT] + legs[leg, REPORTS_OPEN]) % self._state.reports.shape[1]
+        told = state.reports[leg, (legs[leg, REPORT_AT] + legs[leg, REPORTS_OPEN]) % state.reports.shape[1]]
         legs[leg, REPORTS_OPEN] += 1
-        told = self._state.reports[leg, at]
+        self._learn_arrival(report, leg, now_ns)
         told[P_TIME] = now_ns
-        told[P_KIND], told[P_SLOT], told[P_NUMBER] = report.told, place.slot, report.number
-        told[P_REQUEST] = report.request if report.request >= 0 else report.number
-        told[P_SIDE], told[P_MAKER], told[P_TOUCH] = place.side, report.maker, place.touch_ticks
+        told[P_KIND], told[P_SLOT], told[P_NUMBER] = report.told, sent[ORDER_SLOT], number
+        told[P_REQUEST] = report.request if report.request >= 0 else number
+        told[P_SIDE], told[P_MAKER], told[P_TOUCH] = side, report.maker, sent[ORDER_ASK if side > 0 else ORDER_BID]
         told[P_LOTS], told[P_PRICE] = report.lots, report.price_ticks
         told[P_EVENT] = report.ts_ns if report.ts_event_ns is None else report.ts_event_ns
-        told[P_REASON] = report.ending or 0
+        told[P_REASON] = (report.ending or 0) if is_open else 0
         told[P_REST] = report.lots
         if report.told in (Told.TOO_LATE, Told.REPLACED) or report.ending is not None:
-            del self._open[report.number]
-            if report.ending is not None and report.request not in (-1, report.number):
-                self._open.pop(report.request, None)
-
-
-class _Place(NamedTuple):
-    leg: int
-    slot: int
-    side: int
-    touch_ticks: int
+            self._open.discard(number)
+            if report.ending is not None:
+                self._open.discard(report.request)

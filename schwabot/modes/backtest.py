@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schwabot import engine
@@ -33,7 +34,7 @@ from schwabot.sinks.progress import Progress
 from schwabot.training.heads import fitted_note
 from schwabot.training.meters import CompileEntry, meters_of, skill_meter
 from schwabot_kernels.simulate.records import EQUITY2, FEES, FILLS, LEAST
-from schwabot_kernels.simulate.state import NOT_RECORDED, ORDER_END, OUTSIDE_LIMIT
+from schwabot_kernels.simulate.state import NOT_RECORDED, ORDER_END, OUTSIDE_LIMIT, WOULD_CROSS
 
 
 class BacktestEntry:
@@ -140,6 +141,8 @@ def write_results(
             sys.stderr.write(f"{one}\n")
     curve = equity_curve(outcome)
     tables = {"fills": fills_table(outcome), "shortfall": orders_table(outcome), "trades": trades_table(outcome)}
+    if entry == "live":
+        tables["shortfall"] = _as_refused(tables["shortfall"])
     if settings.sinks.parquet:
         for name, table in (tables | {"equity": equity_table(outcome, curve)}).items():
             _write(run_dir / f"{name}.parquet", table)
@@ -285,6 +288,7 @@ def _report(
         _assumed(settings, outcome),
         notes,
         totals["refused"],
+        live=entry == "live",
     )
     first, last = (outcome.market.ts_ns[[0, -1]] if outcome.rows else np.zeros(2)).astype("datetime64[ns]")
     facts = {
@@ -300,10 +304,10 @@ def _report(
     met = {
         "backtest": "what these orders would have met in this recording, under the assumptions at the end of the page",
         "paper": "what these orders would have met while it ran, under the assumptions at the end of the page",
-        "live": "what these orders met; fees are those stated at the end of the page",
+        "live": "what these orders met, as the venue told it",
     }[entry]
     said = f"Policy {desk.policy.name} on {describe(settings)}. Measured is {met}. It says nothing about other days."
-    write_report(run_dir / "report.html", f"{entry.capitalize()} of {desk.policy.name}", sections, facts, said)
+    write_report(run_dir / "report.html", f"{_TITLES[entry]} of {desk.policy.name}", sections, facts, said)
 
 
 def _round_trips(trades: pa.Table) -> str:
@@ -312,8 +316,22 @@ def _round_trips(trades: pa.Table) -> str:
     return f"{closed:,}" + (f" (and {trades.num_rows - closed:,} open)" if trades.num_rows > closed else "")
 
 
+_TITLES = {"backtest": "Backtest", "paper": "Paper run", "live": "Live run"}
+
+
+def _as_refused(orders: pa.Table) -> pa.Table:
+    """Orders that a venue or our limits refused, by that name: the simulator has no reason like it."""
+    end = orders["end"].cast(pa.string())
+    return orders.set_column(
+        orders.column_names.index("end"), "end", pc.if_else(pc.equal(end, ENDS[WOULD_CROSS]), "refused", end)
+    )
+
+
 def _assumed(settings: RunConfig, outcome: Outcome) -> dict[str, Any]:
     """Settings of the simulated exchange as they were in force: latencies may have been measured."""
+    if settings.mode == "live":
+        parts = settings.execution.risk, settings.execution.gateway
+        return {name: value for part in parts for name, value in dataclasses.asdict(part).items()} | _fees(outcome)
     rules, said = outcome.rules, dataclasses.asdict(settings.simulation)
     for name, way_ns in (("entry_ms", rules.entry_ns), ("response_ms", rules.response_ns)):
         said[name] = ", ".join(f"{1e-6 * one:.4g}" for one in way_ns[0])

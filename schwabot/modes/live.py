@@ -16,6 +16,7 @@ from schwabot.config import RunConfig, either
 from schwabot.errors import ConfigError
 from schwabot.execution.account_look import look
 from schwabot.execution.ccxt_gateway import CcxtGateway
+from schwabot.execution.conversion import conversion
 from schwabot.execution.dry_run import DryRun
 from schwabot.execution.journal import Journal
 from schwabot.execution.risk import RiskGate
@@ -63,6 +64,7 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
         desk, graph_s = open_live_desk(settings, policy, feed)
         parameters, traded = desk.parameters(settings), _traded(desk)
         options = {venue: account_options(venue, settings.live.loopback_port) for venue in _venues(desk.legs)}
+        conversion(feed.instruments, traded)  # refused before any venue is asked
         recorder, config = desk.recorder(settings), settings.execution.gateway
         gate = RiskGate(settings.execution.risk, traded)
         seen = look(traded, options, config)
@@ -86,9 +88,13 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             gateway, {one.stream: one for one in traded}, until_ns, Few(progress.note, MOST_TOLD), hold_s=DRY_HOLD_S
         )
         gated = RiskGateway(dry, gate, feed.instruments, time.time_ns, REFUSED_HOLD_S)
+        desk.notes += say([f"note: {line}" for line in gated.notes])
         if gateway is not None:
             gateway.feed_ns = lambda: gated.feed_ns
-        broker, broker_s = while_compiling(lambda: VenueBroker(recorder, parameters, gated, session))
+        clock = desk.pipeline.clock
+        broker, broker_s = while_compiling(
+            lambda: VenueBroker(recorder, parameters, gated, session, clock.on_our_clock)
+        )
         for stream, (lots, entry_ticks) in (gateway.positions if gateway else {}).items():
             gated.adopt(stream, lots, entry_ticks)
             broker.adopt(stream, lots, entry_ticks)

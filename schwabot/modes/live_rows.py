@@ -11,6 +11,7 @@ from schwabot import engine
 from schwabot.clock import LiveClock
 from schwabot.config import CcxtSource, RunConfig
 from schwabot.errors import ConfigError
+from schwabot.execution.day_report import DayReport
 from schwabot.execution.simulated import SimulatedBroker
 from schwabot.live_pipeline import LivePipeline, OnRow
 from schwabot.modes.hot_reload import HotReload, Put, put_into_alerts, put_into_graph
@@ -42,7 +43,7 @@ class AtOnce:
 
     def step(self, ticks: Ticks, record: StepRecord) -> None:
         """Look after the sums, and forget what nobody asks for."""
-        self._broker.check_sums()
+        self._broker.look_after()
         if self._broker.recorder.builder.rows > 2 * self._keep_rows + self._broker.told_rows:
             self._broker.forget(self._keep_rows)
 
@@ -145,7 +146,7 @@ def run_rows(
     recorder = Recorder(feed.instruments, settings.record) if settings.record.out else None
     if recorder is not None:
         meters.append(RecorderEntry(recorder))
-    sinks = sinks_of(settings, progress, GpuTelemetry(None))
+    sinks, day = sinks_of(settings, progress, GpuTelemetry(None)), DayReport(broker)
     changes.put_into(partial(put_into_graph, desk), partial(put_into_alerts, sinks), *puts)
     try:
         return engine.run(
@@ -161,7 +162,7 @@ def run_rows(
             progress=progress,
             started_s=started_s,
             changes=changes.take,
-            alerts=alerts,
+            alerts=lambda: (*alerts(), *day.take()),
         )
     finally:
         if recorder is not None:

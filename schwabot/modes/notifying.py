@@ -82,12 +82,18 @@ def end_text(summary: Mapping[str, Any]) -> str:
     Example:
         >>> end_text({"mode": "replay", "interrupted": True, "events": 12_000, "wall_s": 3.25, "fallbacks": 1})
         'replay was interrupted: 12,000 events, 3.2 s, 1 fallbacks'
+        >>> end_text({"mode": "paper", "events": 900, "paper": {"net": -1.25, "currency": "USDT", "fills": 7}})
+        'paper is done: 900 events, 7 fills, PnL -1.25 USDT'
     """
     said = [f"{summary[name]:{how}}{unit}" for name, how, unit in _FACTS if summary.get(name)]
+    for part in (found for name in _PARTS if isinstance(found := summary.get(name), Mapping)):
+        said += [f"{part[name]:,} {name}" for name in ("sets", "gaps", "fills") if part.get(name)]
+        said += [f"PnL {part['net']:+,.6g} {part['currency']}"] if "net" in part else []
     how = "was interrupted" if summary.get("interrupted") else "is done"
     return f"{summary.get('mode', 'run')} {how}: {', '.join(said)}".removesuffix(": ")
 
 
+_PARTS = ("sweep", "store", "backtest", "paper", "live")
 _FACTS = (("events", ",", " events"), ("wall_s", ".1f", " s"), ("fallbacks", ",", " fallbacks"))
 
 

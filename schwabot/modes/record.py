@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from schwabot.config import CcxtSource, RunConfig
 from schwabot.errors import ConfigError
+from schwabot.modes.notifying import notify_sink
 from schwabot.modes.opening import open_feed, say, write_config
 
 if TYPE_CHECKING:
+    from schwabot.sinks.notify import NotifySink
     from schwabot.sinks.progress import Progress
     from schwabot.ticks.ccxt_feed import CcxtFeed
     from schwabot.ticks.recorder import Recorder
@@ -44,7 +46,7 @@ def record(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     state: dict[str, Any] = {}
     progress, stop = Progress(enabled=settings.sinks.progress, label="record"), engine.StopRequest()
     watched = engine.WatchedFeed(feed, progress, stop)
-    switches = 0
+    switches, alerts = 0, notify_sink(settings, progress.note) if settings.notify.to else None
     with feed:
         recorder = Recorder(feed.instruments, settings.record)
         write_config(settings, run_dir)
@@ -52,8 +54,8 @@ def record(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
             with progress, stop, recorder:
                 for ticks in watched.batches(settings.batch_events):
                     recorder.write(ticks)
-                    switches += _tell(feed, recorder, progress)
-                switches += _tell(feed, recorder, progress)
+                    switches += _tell(feed, recorder, progress, alerts)
+                switches += _tell(feed, recorder, progress, alerts)
         except BaseException as error:
             state = {"error": str(error) or type(error).__name__}
             raise
@@ -77,6 +79,8 @@ def record(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
                 },
             }  # fmt: skip
             write_json(run_dir / "summary.json", summary | state)
+            if alerts is not None:
+                alerts.close(summary)
     if settings.sinks.console:
         size = f"{report.files} files, {report.bytes / 2**20:,.1f} MiB, {recorder.gaps:,} gaps, {wall_s:.1f} s"
         sys.stdout.write(f"{report.rows:,} rows of {len(report.streams)} streams in {size}: {report.root}\n")
@@ -84,10 +88,12 @@ def record(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     return summary
 
 
-def _tell(feed: CcxtFeed, recorder: Recorder, progress: Progress) -> int:
+def _tell(feed: CcxtFeed, recorder: Recorder, progress: Progress, alerts: NotifySink | None) -> int:
     """Hand on what happened to the feed; gives how much."""
     told = feed.take_events()
     for event in told:
         recorder.tell(event)
         progress.note(f"{event.component}: {event.before} to {event.after}: {event.reason}")
+    if alerts is not None:
+        alerts.switched(told)
     return len(told)

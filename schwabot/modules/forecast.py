@@ -40,6 +40,8 @@ FEATURES = (
 FEATURES_VERSION = 2
 """Goes up when a feature changes its meaning, so that no head is served what it was not fitted on."""
 FORMAT = 1
+MOST_BP = 1e6
+"""The largest move that a head may be able to say, whatever its features are."""
 
 
 def role_of(instrument: Instrument) -> str:
@@ -106,6 +108,10 @@ class ForecastHead:
         finite = np.isfinite(self.scale).all() and np.isfinite(self.coefficients).all() and (self.scale >= 0).all()
         if not finite or not 0.0 < self.clip < np.inf:
             raise ConfigError("a head's numbers must be finite, its scales not negative, its clip positive")
+        with np.errstate(over="ignore"):
+            most_bp = float(self.clip * np.abs(self.coefficients).sum(axis=(2, 3)).max())
+        if most_bp > MOST_BP:  # what the graph remembers would keep an infinite forecast for good
+            raise ConfigError(f"a head's numbers add up to moves of {most_bp:.3g} bp; {MOST_BP:g} are the most")
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -83,6 +83,7 @@ class LiveStep:
         self._own = market.signals
         self._row = [getattr(market, name) for name in _ROW]
         self._fill = None if own is None else partial(own.fill, market, own.bind(state))
+        self._params = graph.params
         self._views = (*self._answer.wide, *self._answer.small, self._answer.forecasts.T)
         self._bind(tree.from_dict(_TEMPLATE, state))
         # The dispatcher looks at the type of every argument on every call; they are always the same.
@@ -91,9 +92,16 @@ class LiveStep:
     def _bind(self, parts: cpu.GraphState) -> None:
         self._parts = parts
         self._last_ns = int(parts.align.clock[0])
-        self._bound = step.bind(
-            self._event, self._own, self.graph.table, self.graph.params, parts, self._work, self._answer
-        )
+        self._bound = step.bind(self._event, self._own, self.graph.table, self._params, parts, self._work, self._answer)
+
+    def use(self, params: cpu.GraphParams) -> None:
+        """Answer with other settings than the graph's from the next event on; what is remembered stays.
+
+        Args:
+            params: the graph's, with other values.
+        """
+        self._params = params
+        self._bind(self._parts)
 
     def step(
         self,

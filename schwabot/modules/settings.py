@@ -68,6 +68,8 @@ class GhostBridgeConfig:
         kalman_r_bp2: observation variance of a mid change.
         kalman_r_by_stream_bp2: the same of single streams, by name; it goes before ``kalman_r_bp2``.
         desync_bp: a stream further than this from its fair price is desynchronised.
+        off_bp: a ghost further than this from every stream that takes part can't be used; see docs/fallback.md.
+        forecast_max_bp: nor can a larger forecast of a head, over the lanes' horizon.
         min_edge_bp: net edge above which an arbitrage window opens.
         asset: what is priced; needed where streams of several assets are given. The others are rates.
         max_legs: most trades of a locked cycle, 2 to 4; 2 = pairs only.
@@ -86,6 +88,8 @@ class GhostBridgeConfig:
     kalman_r_bp2: float = 0.05
     kalman_r_by_stream_bp2: dict[str, float] = field(default_factory=dict)
     desync_bp: float = 0.5
+    off_bp: float = 50.0
+    forecast_max_bp: float = 50.0
     min_edge_bp: float = 0.0
     asset: str | None = None
     max_legs: int = 4
@@ -106,6 +110,8 @@ class GhostBridgeConfig:
         for stream, r_bp2 in self.kalman_r_by_stream_bp2.items():
             _in_range(f"modules.ghost_bridge.kalman_r_by_stream_bp2[{stream}]", r_bp2, 1e-12, 1e12)
         _in_range("modules.ghost_bridge.desync_bp", self.desync_bp, 0.0, 1e6)
+        _in_range("modules.ghost_bridge.off_bp", self.off_bp, 1e-3, 1e6)
+        _in_range("modules.ghost_bridge.forecast_max_bp", self.forecast_max_bp, 1e-3, 1e6)
         _in_range("modules.ghost_bridge.min_edge_bp", self.min_edge_bp, 0.0, 1e6)
         _one_of("modules.ghost_bridge.max_legs", self.max_legs, (2, 3, 4))
         _in_range("modules.ghost_bridge.rate_stale_ms", self.rate_stale_ms, 1e-3, 1e9)

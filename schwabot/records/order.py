@@ -30,6 +30,8 @@ class Told(IntEnum):
     TOO_LATE = 3
     """A cancel or replace found nothing to change."""
     REPLACED = 4
+    FEE = 5
+    """A venue took its fee in what was traded: so many lots less are held; negative = more."""
 
 
 class Ending(IntEnum):
@@ -86,8 +88,8 @@ class Report:
         ts_ns: when we learnt of it.
         request: number of the request that this answers, -1 = none: a fill of a resting order, or what the venue did by
             itself.
-        lots: filled; of ``REPLACED``: open now.
-        price_ticks: of the fill; of ``REPLACED``: the new limit.
+        lots: filled; of ``REPLACED``: open now; of ``FEE``: taken.
+        price_ticks: of the fill; of ``REPLACED``: the new limit; of ``FEE``: of the fill it was taken of.
         maker: the fill added liquidity.
         ending: why the order is gone with this, None while it goes on.
         ts_event_ns: the venue's own time of it, on our clock where that is known, else ``ts_ns``.

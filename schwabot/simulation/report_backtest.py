@@ -41,6 +41,14 @@ ASSUMPTIONS = (
     ),
     "No interest, no borrowing cost, no liquidation, no rate limits; funding only where a file of it was given.",
 )
+LIVE_ASSUMPTIONS = (
+    "Fills, their times and their ends are the venue's. Fees are those stated above; what it took is in the journal.",
+    (
+        "An order arrived when the venue stamped its answer, put on our clock: as good as the clock estimate and the"
+        " stamp, mostly whole milliseconds. The price then is that of the venue's last quote by that time."
+    ),
+    "No interest and no funding is counted.",
+)
 ENDED = {
     "filled": "all of it",
     "rest_cancelled": "a take that met less than it asked for; the rest is cancelled at once",
@@ -49,6 +57,7 @@ ENDED = {
     "rejected_price": "a take: the price it met was beyond its limit",
     "rejected_no_book": "the exchange had no quote yet",
     "rejected_would_cross": "a post that would have traded at once",
+    "refused": "by our own limits or by the venue, or it was only told of, in the dry run",
     "rejected_level_not_recorded": "a post behind the touch: the queue there is not in the record",
     "open": "not told by the end of the data",
 }
@@ -123,6 +132,8 @@ def backtest_sections(
     settings: Mapping[str, Any],
     notes: Sequence[str],
     refused: int = 0,
+    *,
+    live: bool = False,
 ) -> list[Section]:
     """The sections in order.
 
@@ -134,9 +145,10 @@ def backtest_sections(
         tables: fills, shortfall, trades.
         sensitivity: rows of added_ms, net, fees, fills.
         parameters: of the policy.
-        settings: of the simulation.
+        settings: of the simulation; of a live run the limits and how orders travel.
         notes: what the reader has to know.
         refused: what the policy asked for and was not sent.
+        live: orders met a venue, not the simulator.
     """
     streams = [one.stream for one in instruments]
     sections = [
@@ -151,9 +163,10 @@ def backtest_sections(
         *([_sensitivity(sensitivity, currency)] if sensitivity else []),
         Section("Parameters of the policy", table=[{"parameter": k, "value": _text(v)} for k, v in parameters.items()]),
         Section(
-            "Settings of the simulated exchange", table=[{"setting": k, "value": _text(v)} for k, v in settings.items()]
+            "Limits, and how orders travel" if live else "Settings of the simulated exchange",
+            table=[{"setting": k, "value": _text(v)} for k, v in settings.items()],
         ),
-        Section("What is assumed", "\n\n".join(ASSUMPTIONS)),
+        Section("What is assumed", "\n\n".join(LIVE_ASSUMPTIONS if live else ASSUMPTIONS)),
     ]
     if notes:
         sections.insert(0, Section("Notes", "\n\n".join(notes)))

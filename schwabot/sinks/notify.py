@@ -66,14 +66,21 @@ class NotifySink:
 
     def write(self, record: StepRecord) -> None:
         """Send what this batch brought."""
+        alerts = self._alerts_of(record)
         if len(record.ts_recv_ns):
-            self._turn_day(int(record.ts_recv_ns[-1]))
+            if self._turn_day(int(record.ts_recv_ns[-1]), [alert.text for alert in alerts if alert.kind == "daily"]):
+                alerts = [alert for alert in alerts if alert.kind != "daily"]
             self._events += len(record.ts_recv_ns)
-        for alert in self._alerts_of(record):
+        for alert in alerts:
             self._seen[alert.kind] += 1
             self.tell(alert)
-        for text in self._throttle.counts(self._now_s()):
-            self._send(Level.INFO, text)
+        self._count()
+
+    def switched(self, events: Sequence[FallbackEvent]) -> None:
+        """Send what happened to a feed that no graph answers; to be called now and then also with none."""
+        for event in events:
+            self.tell(_of_fallback(event))
+        self._count()
 
     def tell(self, alert: Alert) -> None:
         """Send an alert, unless it is held back."""
@@ -82,8 +89,7 @@ class NotifySink:
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Send what was only counted and what waits, for as long as ``flush_s`` allows."""
-        for text in self._throttle.counts(self._now_s(), at_end=True):
-            self._send(Level.INFO, text)
+        self._count(at_end=True)
         close_all(self._couriers, self.config.flush_s)
 
     def _alerts_of(self, record: StepRecord) -> list[Alert]:
@@ -95,18 +101,25 @@ class NotifySink:
             self._answered.add(event.component)
         return told
 
+    def _count(self, *, at_end: bool = False) -> None:
+        """Send how many were held back, where that is due."""
+        for text in self._throttle.counts(self._now_s(), at_end=at_end):
+            self._send(Level.INFO, text)
+
     def _send(self, level: Level, text: str) -> None:
         letter = Letter(level, self._title, scrub(text))
         for courier in self._couriers:
             courier.send(letter)
 
-    def _turn_day(self, ts_ns: int) -> None:
-        """At the first event of a UTC day, tell of the one before."""
-        day = ts_ns // DAY_NS
-        if self._day is not None and day > self._day:
-            self.tell(Alert(ts_ns, Level.INFO, "daily", day_text(self._day, self._events, self._seen)))
-            self._events, self._seen = 0, Counter()
-        self._day = day
+    def _turn_day(self, ts_ns: int, others: Sequence[str]) -> bool:
+        """At the first event of a UTC day, tell of the one before, also what others have to say of it."""
+        before, self._day = self._day, ts_ns // DAY_NS
+        if before is None or self._day <= before:
+            return False
+        text = "; ".join([day_text(before, self._events, self._seen), *others])
+        self.tell(Alert(ts_ns, Level.INFO, "daily", text))
+        self._events, self._seen = 0, Counter()
+        return True
 
 
 def title_of(mode: str) -> str:

@@ -452,6 +452,11 @@ class VenueClock:
         """
         return self._venues[self._venue_of_list[self._names.index(stream)]].interval(at_ns)
 
+    def on_our_clock(self, stream: str, stamp_ns: int) -> int | None:
+        """A stamp of the stream's venue on our clock, by the envelope as it is now; None where there is none yet."""
+        offset_ns = self._venues[self._venue_of_list[self._names.index(stream)]].offset_ns
+        return None if offset_ns == MISSING_NS else stamp_ns + offset_ns - self._config.min_transport_ns
+
     def last_stamps_ns(self) -> dict[str, int | None]:
         """Receive time of the last stamped row of each stream's venue, what the summary's offset is as of."""
         last = {name: self._venues[v].offset_at_ns for name, v in zip(self._names, self._venue_of_list, strict=True)}

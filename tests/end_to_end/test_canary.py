@@ -7,13 +7,23 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
 import pyarrow.parquet as pq
 import pytest
 
+from schwabot.errors import VenueError
+from schwabot.execution.ccxt_gateway import CcxtGateway
+from schwabot.execution.journal import Journal
+from schwabot.execution.risk import RiskGate
+from schwabot.execution.settings import RiskConfig
+from schwabot.records.instrument import Instrument
 from schwabot.run import main
+from schwabot.secrets import revealed, venue_credentials
+from schwabot.venues.loopback.urls import ccxt_options
 from tests.sinks.receiving import mail_server, web_server
 
 TOKEN = f"987654321:{'Canary7' * 5}"
@@ -115,3 +125,40 @@ def test_a_traceback_holds_none_either(tmp_path: Path) -> None:
     assert "Traceback" in done.stderr
     assert "no file matches" in done.stderr
     assert held(done.stdout + done.stderr) == []
+
+
+def test_an_account_whose_venue_repeats_what_it_was_sent(tmp_path: Path) -> None:
+    repeated: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            repeated.append(f"{self.path} by {self.headers.get('X-MBX-APIKEY')}")
+            answer = json.dumps({"code": -1100, "msg": f"Illegal: {repeated[-1]}"}).encode()
+            self.send_response(400)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *what: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        options = ccxt_options("binance", server.server_port)
+        options["options"]["fetchCurrencies"] = True  # the first thing that is asked with a key
+        options |= revealed(venue_credentials("binance", environment=CANARIES))
+        one = Instrument("binance:BTC/USDT", tick_size=0.01, lot_size=1e-5)
+        journal = Journal(tmp_path / "journal.db")
+        gateway = CcxtGateway([one], {"binance": options}, journal, RiskGate(RiskConfig(), [one]), "sbcanary")
+        with pytest.raises(VenueError) as error:
+            gateway.__enter__()
+        server.shutdown()
+    journal.note(str(error.value), 1)
+    journal.close()
+    assert held(repeated[0]) == [CANARIES["BINANCE_API_KEY"]]
+    assert "Illegal: " in str(error.value)
+    assert "by ***" in str(error.value)
+    assert "signature=" not in str(error.value)
+    assert held(str(error.value) + repr(error.value) + repr(gateway)) == []
+    assert {name: found for name, text in texts(tmp_path).items() if (found := held(text))} == {}

@@ -19,6 +19,7 @@ import pytest
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback.server import LoopbackExchange
 
+CANARIES = ("canary-key-5f2d9a77e1", "canary-secret-c07be8134d")  # pragma: allowlist secret
 MONEY = {"USDT": "100000", "BTC": "1"}
 VENUE, STREAM = "binanceusdm", "binanceusdm:BTC/USDT:USDT"
 COMMON = (
@@ -32,13 +33,18 @@ def start(folder: Path, exchange: LoopbackExchange, *arguments: str) -> subproce
     given = (*COMMON, f"live.loopback_port={exchange.port}", f"hydra.run.dir={folder}", *arguments)
     return subprocess.Popen(
         [sys.executable, "-m", "schwabot.run", *given], cwd=folder.parent, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, env={**os.environ, "BINANCE_API_KEY": "", "BINANCE_SECRET": ""},
+        stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, **dict(zip(("LOOPBACK_API_KEY", "LOOPBACK_SECRET"), CANARIES, strict=True))},
     )  # fmt: skip
 
 
 def finished(folder: Path, run: subprocess.Popen[str]) -> tuple[dict[str, Any], str]:
     said, _ = run.communicate(timeout=120)
     assert run.returncode in (0, 130), said
+    for file in folder.parent.rglob("*"):
+        text = file.read_bytes() if file.is_file() else b""
+        assert not any(one.encode() in text for one in CANARIES), file
+    assert not any(one in said for one in CANARIES)
     return json.loads((folder / "summary.json").read_text()), said
 
 
@@ -63,7 +69,9 @@ def held(exchange: LoopbackExchange) -> int:
 
 @pytest.fixture
 def exchange() -> Any:
-    with LoopbackExchange(SyntheticFeed(SyntheticConfig(events=10**9, streams=4)), 0, speed=4.0, deposits=MONEY) as one:
+    with LoopbackExchange(
+        SyntheticFeed(SyntheticConfig(events=10**9, streams=4)), 0, speed=4.0, deposits=MONEY, keys=CANARIES
+    ) as one:
         yield one
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -116,6 +117,8 @@ def test_an_order_of_every_kind(exchange: LoopbackExchange, tmp_path: Path, stre
         assert desk.gate._venue == desk.gateway.limits
         desk.ask(Action.TAKE, lots, ask + 100)
         assert desk.hear(1) == [(Told.FILL, 0, 0, lots, Ending.FILLED)]
+        if stream == SPOT:  # it takes its fee in what is bought, a tenth of a lot: 99 are left to be sold
+            assert desk.hear(1) == [(Told.FEE, 0, -1, 1, None)]
         desk.ask(Action.TAKE, lots, bid - 100)
         assert desk.hear(1) == [(Told.ENDED, 1, 1, 0, Ending.OUTSIDE_LIMIT)]
         desk.ask(Action.POST, lots, bid - 100)
@@ -140,6 +143,47 @@ def test_an_order_of_every_kind(exchange: LoopbackExchange, tmp_path: Path, stre
         assert (adopted.lots, adopted.entry_ticks) == (int(bought), ask)
         desk.ask(Action.TAKE, int(bought), bid - 100, side=-1)
         assert desk.hear(1) == [(Told.FILL, 0, 0, int(bought), Ending.FILLED)]
+
+
+def test_all_that_was_bought_can_be_sold(tmp_path: Path) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=400))
+    with LoopbackExchange(feed, speed=0.0, deposits={"USDT": "1000000"}, keys=(KEY, SECRET)) as exchange:
+        until(lambda: exchange.ended)
+        with Desk(exchange, tmp_path / "j.db", "sball") as desk:
+            bid, ask = desk.touch
+            held = 0
+            for lots, fee in ((100, 1), (333, 0), (100, 0), (480, 1)):  # of 1.013 lots of fees
+                number = desk.ask(Action.TAKE, lots, ask + 100)
+                told = desk.hear(2 if fee else 1)
+                assert (
+                    told
+                    == [(Told.FILL, number, number, lots, Ending.FILLED), (Told.FEE, number, -1, 1, None)][: 1 + fee]
+                )
+                held += lots - fee
+            desk.ask(Action.TAKE, held + 1, bid - 100, side=-1)
+            assert desk.hear(1)[0][-1] is Ending.REFUSED  # more than is there
+            desk.ask(Action.TAKE, held, bid - 100, side=-1)
+            assert desk.hear(1) == [(Told.FILL, 5, 5, held, Ending.FILLED)]
+            assert desk.gateway.check() == []
+        with Desk(exchange, tmp_path / "j.db", "sball2") as desk:
+            assert desk.gateway.positions[SPOT].lots == 0
+            for lots, fee in ((480, 0), (480, 0), (100, 1)):  # of 1.06 lots, 0.987 are there from before
+                number = desk.ask(Action.TAKE, lots, ask + 100)
+                assert [one[3] for one in desk.hear(1 + fee)] == [lots, 1][: 1 + fee]
+
+
+def test_a_fill_that_nobody_was_told_of(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with Desk(exchange, tmp_path / "j.db", "sbuntold") as desk:
+        desk.ask(Action.TAKE, 100, desk.touch[1] + 100)
+        desk.hear(2)
+        assert desk.gateway.check() == []
+        assert desk.gate.state is TradingState.NORMAL
+        with sqlite3.connect(tmp_path / "j.db") as other:
+            other.execute("DELETE FROM fills")
+        other.close()
+        desk.gateway.check()
+        assert desk.gate.state is TradingState.HALTED
+        assert desk.gate.changes[-1].why.startswith("sbuntold-0: a fill of 100 lots was found at the venue")
 
 
 def test_answers_that_are_lost(exchange: LoopbackExchange, tmp_path: Path) -> None:

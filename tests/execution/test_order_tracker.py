@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schwabot.errors import StateError
-from schwabot.execution.journal import OrderState
+from schwabot.execution.base_fees import BaseFees
+from schwabot.execution.journal import Fill, Journal, OrderState
+from schwabot.execution.order_desk import Ledger
 from schwabot.execution.order_tracker import OrderSeen, OrderTracker, TradeSeen
+from schwabot.execution.reconcile import position
+from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Ending, Report, Request, Told
 
 STREAM = "binance:BTC/USDT"
@@ -213,6 +218,47 @@ def test_what_can_not_be_explained() -> None:
         "a-0: 2 lots filled, 1 were told",
     ]
     assert len(tracker.fills) == 1
+    assert told(tracker)[-2:] == [("ENDED", 0, -1, 0, "CANCELLED"), ("FILL", 0, -1, 1, "")]
+    tracker.trade(trade("70", "a", 1), 8)
+    assert told(tracker) == []
     tracker.order(seen(9, "99", "open", 5, 0), 8)  # not ours
     tracker.trade(trade("99", "z", 1), 8)
     assert (len(tracker.orders), len(tracker.fills)) == (1, 1)
+
+
+def test_a_fee_in_what_is_traded_takes_whole_lots(tmp_path: Path) -> None:
+    spot = Instrument(STREAM, tick_size=0.01, lot_size=0.01)
+    journal, problems = Journal(tmp_path / "j.db"), list[str]()
+    journal.begin("a", 1)
+    ledger = Ledger(journal, problems.append, [spot, Instrument("binanceusdm:BTC/USDT:USDT", 0.1, 0.001)])
+    ledger.intend(asked(0, Action.TAKE, 9), 5)
+
+    def hear(trade_id: str, lots: int, fee: str, currency: str = "BTC") -> list[tuple[str, int, int]]:
+        with ledger.change(6) as tracker:
+            tracker.order(seen(0, "77", "open", 9, 0), 6)
+            tracker.trade(trade("77", trade_id, lots)._replace(fee=Decimal(fee), fee_currency=currency), 6)
+        return [(one.told.name, one.number, one.lots) for one in ledger.take()]
+
+    assert hear("a", 3, "0.003") == [("FILL", 0, 3), ("FEE", 0, 1)]  # 2.7 lots are there
+    assert hear("a", 3, "0.003") == []
+    assert hear("b", 3, "0.003") == [("FILL", 0, 3)]  # 5.4
+    assert hear("c", 2, "5", "BNB") == [("FILL", 0, 2)]
+    assert hear("d", 1, "-0.02") == [("FILL", 0, 1), ("FEE", 0, -2)]  # a rebate
+    assert hear("late", 1, "0.05") == [("FILL", 0, 1), ("FEE", 0, 5)]
+    assert problems == ["a-0: a fill of 1 lots came after its end was told"]
+    found, spare = position(journal, spot, {})
+    assert (found.lots, spare) == (9 + 1 - 1 + 2 - 5, Decimal("0.004"))
+    journal.close()
+
+
+def test_what_is_owed_is_rounded_towards_nothing_too() -> None:
+    spot = Instrument(STREAM, tick_size=0.01, lot_size=0.01)
+    fees = BaseFees([spot])
+
+    def lots(side: int, lots: int, fee: str, currency: str = "BTC") -> int:
+        return fees.lots(Fill(STREAM, "1", "a-0", "7", side, lots, 100, True, Decimal(fee), currency, 0, 0))
+
+    assert lots(-1, 5, "1", "USDT") == 0
+    assert lots(1, 5, "0.004") == 0  # flat, and 0.4 lots are owed
+    assert lots(1, 5, "0.001") == 1  # 4.5
+    assert lots(-1, 9, "1", "USDT") == -1  # -4.5, and the policy believes -5

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schwabot.errors import ConfigError
+from schwabot.errors import ConfigError, StateError
+from schwabot.execution.conversion import conversion
 from schwabot.execution.risk import (
     APPROVED,
     Approved,
@@ -266,3 +267,100 @@ def test_a_refused_replace_leaves_its_order_alone() -> None:
     assert (told.told, told.number, told.request) == (Told.TOO_LATE, 1, 1)
     assert [request.number for request in venue.sent] == [0]
     assert gated.said[1].startswith("position: ")
+
+
+def test_what_is_told_of_an_order_that_is_over() -> None:
+    venue = Venue()
+    gated = RiskGateway(venue, RiskGate(LOOSE, [SPOT]), [SPOT], lambda: 10**9)
+    gated.observe(quote(0), Signals)  # type: ignore[arg-type]
+    gated.send(asked(0, Action.POST, lots=4, price=99))
+    gated.send(asked(1, Action.CANCEL, of=0))
+    end = Report(Told.ENDED, 0, 1, request=1, ending=Ending.CANCELLED)
+    fee = Report(Told.FEE, 0, 1, lots=1, price_ticks=99)
+    venue.said = [Report(Told.RESTS, 0, 1, request=0), end, end]
+    gated.reports()
+    assert (gated.position(SPOT.stream), gated._legs[SPOT.stream].open) == (0, {})
+    gated.send(asked(2, Action.POST, lots=5, price=99))
+    venue.said = [Report(Told.FILL, 0, 2, lots=2, price_ticks=99, maker=True), fee]
+    assert len(gated.reports()) == 2
+    leg = gated._legs[SPOT.stream]
+    assert (gated.position(SPOT.stream), leg.lots(1)) == (1, 5)
+    assert leg.cash == -99 * 0.5 * 0.25  # of the two lots one is paid for
+    venue.said = [Report(Told.FILL, 3, 2, lots=1, price_ticks=99)]
+    with pytest.raises(StateError, match="a report of order 3, which was not sent"):
+        gated.reports()
+
+
+EUR, BTC, ETH = (
+    Instrument(stream, tick_size=0.5, lot_size=0.25) for stream in ("kraken:BTC/EUR", "x:ETH/BTC", "x:ETH/USD")
+)
+
+
+def test_currencies_are_added_up_in_one() -> None:
+    rate, own = replace(SPOT, stream="kraken:EUR/USD", tick_size=0.02), replace(SPOT, stream="kraken:BTC/USD")
+    assert conversion([SPOT, own], [SPOT]).notes == []
+    with pytest.raises(ConfigError, match=r"kraken:BTC/EUR is paid in EUR and .* add a stream .* kraken:EUR/USDT"):
+        conversion([SPOT, EUR], [SPOT, EUR])
+    with pytest.raises(ConfigError, match="x:ETH/BTC is paid in BTC"):
+        conversion([BTC, ETH, replace(own, trades_only=True)], [BTC, ETH])
+    assert conversion([BTC], [BTC]).notes == ["limits and losses are in BTC"]
+    assert conversion([BTC, ETH, own], [BTC, ETH]).hops["BTC"][0].stream == 2
+    found = conversion([SPOT, EUR, rate], [SPOT, EUR])
+    assert found.notes == ["limits and losses are in USDT; EUR is converted by kraken:EUR/USD"]
+
+    turned = RiskGateway(Venue(), RiskGate(LOOSE, [SPOT, EUR]), [SPOT, EUR, replace(rate, stream="x:USDC/EUR")], int)
+    assert np.isnan(turned._converted(turned._rows[1], 10.0))
+    turned.observe(quote(2, bid=62), Signals)  # type: ignore[arg-type]  # 1.25
+    assert turned._converted(turned._rows[1], 10.0) == 8.0
+    pegged = RiskGateway(Venue(), RiskGate(LOOSE, [SPOT, own]), [SPOT, own, replace(rate, stream="x:USDT/USD")], int)
+    assert pegged._converted(pegged._rows[0], 10.0) == 10.0
+    pegged.observe(quote(2, bid=49), Signals)  # type: ignore[arg-type]
+    assert pegged._converted(pegged._rows[0], 10.0) == 9.9
+
+    venue, streams = Venue(), [SPOT, EUR, rate]
+    gate = RiskGate(replace(LOOSE, max_total_notional=60.0, max_drawdown=0.9), [SPOT, EUR])
+    gated = RiskGateway(venue, gate, streams, lambda: 10**9)
+    assert gated.notes == found.notes
+
+    for v in range(2):
+        gated.observe(quote(v), Signals)  # type: ignore[arg-type]
+    gated.send(asked(0, lots=1, stream=EUR.stream))
+    assert gated.said[0] == "stale: no quote yet of a stream that converts a currency"
+    gated.observe(quote(2, bid=49), Signals)  # type: ignore[arg-type]  # 0.99 USD
+    gated.send(asked(1, lots=4, stream=EUR.stream))  # 50 EUR
+    gated.send(asked(2, lots=1, stream=SPOT.stream))  # 12.5 USDT: 49.5 and 12.5 are too much, in EUR as well
+    gated.send(asked(3, lots=1, stream=EUR.stream))
+    assert gated.said[2] == "total_notional: all positions could come to 62, at most 60 is allowed"
+    assert gated.said[3] == "total_notional: all positions could come to 61.875, at most 60 is allowed"
+    venue.said = [Report(Told.FILL, 1, 1, request=1, lots=4, price_ticks=100, ending=Ending.FILLED)]
+    gated.reports()
+    gated.send(asked(4, lots=1, stream=EUR.stream))
+    assert "could come to 61.875" in gated.said[4]
+    gated.observe(quote(2, bid=39), Signals)  # type: ignore[arg-type]  # 0.79: 50 EUR are worth less
+    gated.send(asked(5, lots=1, stream=EUR.stream))
+    assert [request.number for request in venue.sent] == [1, 5]
+    gated.observe(quote(1, bid=97), Signals)  # type: ignore[arg-type]
+    assert gate.state is TradingState.NORMAL  # 1 EUR is lost, 0.79 USD
+    gated.observe(quote(2, bid=49), Signals)  # type: ignore[arg-type]
+    gated.observe(quote(1, bid=97), Signals)  # type: ignore[arg-type]
+    assert gate.state is TradingState.REDUCING
+
+
+def test_limits_are_replaced_while_orders_go_on() -> None:
+    gate = RiskGate(replace(LOOSE, order_burst=3, max_orders_per_s=1e-3), [SPOT])
+    assert gate.check(asked(), VIEW) is APPROVED
+    assert gate.check(asked(), VIEW) is APPROVED
+    for bad in (replace(LOOSE, max_notional=0.0), replace(LOOSE, max_lots={"kraken:X/Y": 1})):
+        with pytest.raises(ConfigError):
+            gate.limits(bad)
+    gate.limits(replace(gate.config, max_order_notional=49.0))
+    assert gate.check(asked(), VIEW).reason is Reason.ORDER_NOTIONAL  # type: ignore[union-attr]
+    gate.limits(replace(gate.config, max_order_notional=51.0, order_burst=10))
+    assert gate.check(asked(), VIEW) is APPROVED
+    assert gate.check(asked(), VIEW).reason is Reason.RATE  # type: ignore[union-attr]  # three were sent already
+    gate.equity(0.0, 1)
+    gate.limits(replace(gate.config, max_drawdown=5.0))
+    gate.equity(-6.0, 2)
+    assert gate.state is TradingState.REDUCING
+    gate.limits(LOOSE)
+    assert gate.state is TradingState.REDUCING

@@ -28,7 +28,7 @@ from schwabot.simulation.settings import SimulationConfig
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot_kernels.simulate import state as s
 from schwabot_kernels.simulate.exchange import trace
-from schwabot_kernels.simulate.records import CASH, POSITION
+from schwabot_kernels.simulate.records import CASH, FEES, FILLS, POSITION
 
 CONFIG = SimulationConfig(entry_ms=3.0, response_ms=2.0)
 SYNTHETIC = SyntheticConfig(events=6_000)
@@ -160,6 +160,10 @@ def test_what_a_backtest_comes_to(policy: Policy) -> None:
         np.delete(found.fills, s.FILL_REPORT_NS, 1), np.delete(wanted.fills, s.FILL_REPORT_NS, 1)
     )
     np.testing.assert_array_equal(np.delete(found.orders, rejected, 1), np.delete(wanted.orders, rejected, 1))
+    takes = (wanted.orders[:, s.ORDER_ACTION] == Action.TAKE) & (wanted.orders[:, s.ORDER_END] == s.DONE)
+    met = [s.ORDER_ARRIVAL_NS, s.ORDER_ARRIVAL_BID, s.ORDER_ARRIVAL_ASK]
+    np.testing.assert_array_equal(found.orders[takes][:, met], wanted.orders[takes][:, met])
+    assert takes.sum() > 3 or policy is quote_guard
 
 
 class Silent:
@@ -179,32 +183,78 @@ class Silent:
 
 @policy()
 def one_post(s: Any, e: Any, p: Any) -> Any:
-    """One order at the bid, never more."""
-    return post(BUY, 3, e.bid_ticks) if s.buy_order < 0 and s.last_order_ns < 0 else nothing()
+    """One order at the bid at a time."""
+    return post(BUY, 3, e.bid_ticks) if s.buy_order < 0 and s.in_flight == 0 else nothing()
+
+
+class Heard:
+    """A broker of one post at a venue that says what the test wants said."""
+
+    def __init__(self) -> None:
+        feed, self.gateway = SyntheticFeed(SYNTHETIC), Silent()
+        self.broker = VenueBroker(recorder(one_post, feed), {}, self.gateway, "test")
+        self.stream = feed.instruments[2].stream
+        self._live = LivePipeline(feed.instruments, on_row=self.broker.row)
+        self._rows = feed.batches(20)
+
+    def hear(self, *said: Report) -> None:
+        self.gateway.said = list(said)
+        self._live.step(next(self._rows))
+
+    @property
+    def books(self) -> tuple[Any, Any, Any]:
+        state = self.broker._state
+        return state.legs[0], state.counts[0], state.known[0, 0]
 
 
 def test_fills_in_parts_and_a_venue_that_ends_an_order_by_itself() -> None:
-    feed, gateway = SyntheticFeed(SYNTHETIC), Silent()
-    venue = VenueBroker(recorder(one_post, feed), {}, gateway, "test")
-    stream = feed.instruments[2].stream
-    venue.adopt(stream, 4, 6_000_000.0)
-    live = LivePipeline(feed.instruments, on_row=venue.row)
-    rows = feed.batches(20)
-    live.step(next(rows))
-    (request,) = gateway.sent
-    assert (request.client_id, request.stream, request.action, request.lots) == ("test-0", stream, Action.POST, 3)
-    price, scale = request.price_ticks, int(venue.rules.scale[0])
-    legs, counts, known = venue._state.legs[0], venue._state.counts[0], venue._state.known[0, 0]
+    told = Heard()
+    told.broker.adopt(told.stream, 4, 6_000_000.0)
+    told.hear()
+    (request,) = told.gateway.sent
+    assert request.client_id == "test-0"
+    assert (request.stream, request.action, request.lots) == (told.stream, Action.POST, 3)
+    price, scale = request.price_ticks, int(told.broker.rules.scale[0])
+    legs, counts, known = told.books
     assert (counts[POSITION], counts[CASH], legs[s.IN_FLIGHT]) == (4, -4 * 6_000_000 * scale, 1)
-    gateway.said = [Report(Told.RESTS, 0, 5, request=0)]
-    live.step(next(rows))
+    told.hear(Report(Told.RESTS, 0, 5, request=0))
     assert (known[s.STATUS], legs[s.IN_FLIGHT]) == (s.RESTING, 0)
-    gateway.said = [Report(Told.FILL, 0, 6, lots=1, price_ticks=price, maker=True)]
-    live.step(next(rows))
+    told.hear(Report(Told.FILL, 0, 6, lots=1, price_ticks=price, maker=True))
     assert (counts[POSITION], known[s.LOTS], legs[s.IN_FLIGHT]) == (5, 2, 0)
-    gateway.said = [Report(Told.ENDED, 0, 7, ending=Ending.CANCELLED)]
-    live.step(next(rows))
-    assert (counts[POSITION], known[s.STATUS], legs[s.IN_FLIGHT]) == (5, s.FREE, 0)
-    gateway.said = [Report(Told.FILL, 0, 8, lots=1, price_ticks=price, maker=True)]
-    with pytest.raises(StateError, match="a report of order 0, which is not open"):
-        live.step(next(rows))
+    told.hear(Report(Told.ENDED, 0, 7, ending=Ending.CANCELLED))
+    assert (counts[POSITION], known[s.NUMBER], known[s.STATUS], legs[s.IN_FLIGHT]) == (5, 1, s.SENT, 1)
+    order = known.copy()  # a new one has the slot
+    told.hear(Report(Told.FILL, 0, 8, lots=1, price_ticks=price, maker=False))
+    assert (counts[POSITION], counts[FILLS], legs[s.IN_FLIGHT], legs[s.BUY_LOTS]) == (6, 2, 1, 3)
+    cash, fees = counts[CASH], counts[FEES]
+    told.hear(Report(Told.FEE, 0, 8, lots=7, price_ticks=price))
+    assert (counts[POSITION], counts[CASH], counts[FEES]) == (-1, cash + 7 * price * scale, fees)
+    assert (told.broker._state.touch[2, 0], told.broker._state.entry[0], counts[FILLS]) == (-1, price, 2)
+    before = counts.copy()
+    told.hear(Report(Told.ENDED, 0, 9, ending=Ending.CANCELLED), Report(Told.RESTS, 0, 9))  # told already
+    np.testing.assert_array_equal(known, order)
+    assert counts[POSITION] == before[POSITION]
+    assert counts[CASH] == before[CASH]
+    assert told.broker._state.orders_log[0, s.ORDER_FILLED] == 2
+    assert len(told.gateway.sent) == 2
+    with pytest.raises(StateError, match="a report of order 2, which was never sent"):
+        told.hear(Report(Told.FILL, 2, 9, lots=1, price_ticks=price))
+
+
+def test_a_fill_counts_the_same_before_and_after_its_orders_end() -> None:
+    books = []
+    for late in (False, True):
+        told = Heard()
+        told.hear()
+        price = told.gateway.sent[0].price_ticks
+        said = [
+            Report(Told.FILL, 0, 6, lots=2, price_ticks=price, maker=True),
+            Report(Told.ENDED, 0, 6, ending=Ending.CANCELLED),
+        ]
+        told.hear(Report(Told.RESTS, 0, 5, request=0))
+        told.hear(*(reversed(said) if late else said))
+        outcome = told.broker.outcome()
+        books.append((outcome.counts.copy(), outcome.fills.copy(), outcome.orders.copy(), told.books[2].copy()))
+    for in_time, afterwards in zip(*books, strict=True):
+        np.testing.assert_array_equal(in_time, afterwards)
+    assert books[0][0][0, POSITION] == 2

@@ -69,6 +69,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
         ({"arrays": ARRAYS | {"scale": ARRAYS["scale"][:1]}}, "shapes"),
         ({"arrays": ARRAYS | {"scale": -ARRAYS["scale"]}}, "not negative"),
         ({"arrays": ARRAYS | {"scale": ARRAYS["scale"] * np.nan}}, "finite"),
+        ({"arrays": ARRAYS | {"coefficients": np.full((2, 2, 2, 9), 1e308)}}, "moves of inf bp"),
         ({"arrays": ARRAYS | {"coefficients": -ARRAYS["coefficients"]}}, "changed or damaged"),
         ({"clip": 11.0}, "changed or damaged"),
         ({"fingerprint": None}, "changed or damaged"),

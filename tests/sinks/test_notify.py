@@ -151,6 +151,19 @@ def test_every_kind_of_a_record(web: Received, tmp_path: Path) -> None:
     assert said == []
 
 
+def test_the_day_is_told_in_one_message(web: Received, tmp_path: Path) -> None:
+    """What trading came to on it joins the line; said at another time, it is told by itself."""
+    sink = sink_to(web, [])
+    sink.open(header(tmp_path))
+    (record,) = records(50)
+    pnl = Alert(1, Level.INFO, "daily", "PnL +1.5 USDT")
+    sink.write(record)
+    sink.write(replace(record, ts_recv_ns=record.ts_recv_ns + DAY_NS, alerts=(pnl,)))
+    sink.write(replace(record, ts_recv_ns=record.ts_recv_ns + DAY_NS, alerts=(replace(pnl, text="PnL +2 USDT"),)))
+    sink.close({})
+    assert [body["message"] for _, body in web.got] == ["2024-08-08 UTC: 50 events; PnL +1.5 USDT", "PnL +2 USDT"]
+
+
 def test_a_messenger_that_hangs_holds_up_nothing(web: Received, tmp_path: Path) -> None:
     """Neither the engine, nor the end of the run for longer than was allowed."""
     web.pause_s = 0.5

@@ -20,13 +20,14 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.market import Kind, Ticks
 from schwabot.ticks.merge import blank
 from schwabot.venues.loopback import LoopbackExchange, ccxt_options
+from schwabot.venues.loopback.urls import KEY, SECRET
 
 SPOT = Instrument("binance:BTC/USDT", 0.01, 1e-5, maker_fee_bp=2.0, taker_fee_bp=10.0)
 USDM = Instrument("binanceusdm:BTC/USDT:USDT", 0.1, 0.001, maker_fee_bp=2.0, taker_fee_bp=5.0)
 COINM = Instrument(
     "binancecoinm:BTC/USD:BTC", 0.1, 1.0, contract_value=100.0, inverse=True, maker_fee_bp=2.0, taker_fee_bp=5.0
 )
-KEYS = {"apiKey": "loopback", "secret": "loopback"}  # pragma: allowlist secret
+KEYS = {"apiKey": KEY, "secret": SECRET}
 
 
 class Driven:
@@ -97,7 +98,7 @@ def ask(
     path: str,
     params: dict[str, Any] | None = None,
     *,
-    key: str = "loopback",
+    key: str = KEY,
     secret: str = "",
     **signed: Any,
 ) -> tuple[int, Any, dict[str, str]]:

@@ -116,6 +116,7 @@ from schwabot_kernels.simulate.state import (
     SIDE,
     STATUS,
     TOLD_END,
+    TOLD_FEE,
     TOLD_FILL,
     TOLD_LATE,
     TOLD_REPLACED,
@@ -147,13 +148,16 @@ def book_next(rules: Any, p: int, state: Any, leg: int, row: int, ts_ns: int) ->
         _end(state, number, report[P_TIME], REPLACED, request)
         order[NUMBER], order[LOTS], order[PRICE] = request, report[P_REST], report[P_PRICE]
         order[CHANGE], order[CHANGE_LOTS], order[CHANGE_PRICE] = 0, 0, 0
+    elif kind == TOLD_FEE:
+        _pay_in_lots(rules, state, leg, report, ts_ns)
     else:
         if kind == TOLD_FILL:
             lots = report[P_LOTS]
             _account(rules, p, state, leg, report, row, ts_ns)
-            order[LOTS] -= lots
-            order[FILLED] += lots
-            order[CHANGE_LOTS] = max(0, order[CHANGE_LOTS] - lots)
+            if order[STATUS] != FREE and order[NUMBER] == number:  # else it is over, and its slot may be another's
+                order[LOTS] -= lots
+                order[FILLED] += lots
+                order[CHANGE_LOTS] = max(0, order[CHANGE_LOTS] - lots)
         if reason > 0:
             if OUTSIDE_LIMIT <= reason <= NOT_RECORDED:
                 state.counts[leg, REJECTED] += 1
@@ -178,19 +182,15 @@ def _end(state: Any, number: int, time_ns: int, reason: int, by: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _account(rules: Any, p: int, state: Any, leg: int, report: Any, row: int, ts_ns: int) -> None:
-    """Book a fill."""
+def _hold(state: Any, leg: int, change: int, price: int, ts_ns: int) -> None:
+    """Change a position by so many lots at a price."""
     counts, legs = state.counts, state.legs
-    side, lots, price, maker = report[P_SIDE], report[P_LOTS], report[P_PRICE], report[P_MAKER]
-    value = worth(price, rules.scale[leg], rules.inverse[leg])
-    notional = lots * abs(value)
-    fee = fee_of(notional, rules.maker_e7[p, leg] if maker else rules.taker_e7[p, leg])
     before = counts[leg, POSITION]
-    after = before + side * lots
+    after = before + change
     if before == 0 or (before < 0 < after) or (after < 0 < before):
         state.entry[leg] = float(price)
     elif abs(after) > abs(before):
-        state.entry[leg] = (abs(before) * state.entry[leg] + float(lots * price)) / abs(after)
+        state.entry[leg] = (abs(before) * state.entry[leg] + float(abs(change) * price)) / abs(after)
     elif after == 0:
         state.entry[leg] = 0.0
     if before != 0:
@@ -199,6 +199,27 @@ def _account(rules: Any, p: int, state: Any, leg: int, report: Any, row: int, ts
     counts[leg, POSITION] = after
     counts[leg, LEAST] = min(counts[leg, LEAST], after)
     state.touch[2, leg] = after
+
+
+@njit(cache=True, nogil=True)
+def _pay_in_lots(rules: Any, state: Any, leg: int, report: Any, ts_ns: int) -> None:
+    """Lots leave a position for a fee that was booked in cash with its fill: cash gets back what they are worth."""
+    counts, lots, price = state.counts, report[P_LOTS], report[P_PRICE]
+    value = lots * worth(price, rules.scale[leg], rules.inverse[leg])
+    _hold(state, leg, -lots, price, ts_ns)
+    counts[leg, CASH] += value
+    counts[leg, GROSS] = min(counts[leg, GROSS] + abs(value), MOST_GROSS)
+
+
+@njit(cache=True, nogil=True)
+def _account(rules: Any, p: int, state: Any, leg: int, report: Any, row: int, ts_ns: int) -> None:
+    """Book a fill."""
+    counts, legs = state.counts, state.legs
+    side, lots, price, maker = report[P_SIDE], report[P_LOTS], report[P_PRICE], report[P_MAKER]
+    value = worth(price, rules.scale[leg], rules.inverse[leg])
+    notional = lots * abs(value)
+    fee = fee_of(notional, rules.maker_e7[p, leg] if maker else rules.taker_e7[p, leg])
+    _hold(state, leg, side * lots, price, ts_ns)
     counts[leg, CASH] -= side * lots * value + fee
     counts[leg, FEES] += fee
     counts[leg, FILLS] += 1

@@ -43,8 +43,9 @@ REQUESTS = 32
 P_TIME, P_KIND, P_SLOT, P_NUMBER, P_REQUEST, P_SIDE, P_LOTS, P_PRICE, P_MAKER = range(9)
 P_EVENT, P_TOUCH, P_REASON, P_REST = 9, 10, 11, 12
 P_COLUMNS = 13
-TOLD_RESTS, TOLD_FILL, TOLD_END, TOLD_LATE, TOLD_REPLACED = range(5)
-"""Kinds of reports: it rests; a fill; it ended without one; a cancel or replace came too late; it was replaced."""
+TOLD_RESTS, TOLD_FILL, TOLD_END, TOLD_LATE, TOLD_REPLACED, TOLD_FEE = range(6)
+"""Kinds of reports: it rests; a fill; it ended without one; a cancel or replace came too late; it was replaced; lots
+that a real venue took as a fee."""
 
 # Columns of SimState.legs.
 TOUCH_ROW = 0  # last quote received, -1

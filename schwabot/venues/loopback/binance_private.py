@@ -78,6 +78,7 @@ class BinancePrivate:
         deposits: what the account begins with, by asset.
         now_ms: the venue's clock.
         now_ns: the wall clock.
+        order_ms: the clock that stamps orders and fills.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class BinancePrivate:
         deposits: Mapping[str, Decimal],
         now_ms: Callable[[], int],
         now_ns: Callable[[], int],
+        order_ms: Callable[[], int],
     ) -> None:
         self.venue = venue
         self._spot = venue == SPOT
@@ -101,7 +103,7 @@ class BinancePrivate:
         self._now_ms = now_ms
         self.account = SpotAccount(dict(deposits)) if self._spot else FuturesAccount(dict(deposits))
         listed = [book.listing for book in books.values()]
-        self.trading = Trading(listed, matching, self.account, now_ns, now_ms, self._told)
+        self.trading = Trading(listed, matching, self.account, now_ns, order_ms, self._told)
         self.user = hub.channel(venue, USER)
         self.listen_keys: set[str] = set()
         self._events = 0

@@ -26,6 +26,7 @@ from schwabot.venues.loopback.hub import Hub
 from schwabot.venues.loopback.kraken import Kraken
 from schwabot.venues.loopback.listing import BINANCE, COINBASE, KRAKEN, listings
 from schwabot.venues.loopback.player import MS, Player, Row
+from schwabot.venues.loopback.stamps import OrderClock
 from schwabot.venues.loopback.urls import KEY, SECRET
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class LoopbackExchange:
             clock = self._clock(venue)
             kind = OTHERS.get(venue)
             self._desks[venue] = kind(there, self.hub, clock) if kind else BinancePublic(venue, there, self.hub, clock)
+        self._order_clocks = {venue: OrderClock() for venue in self._desks}
         self._accounts: dict[str, BinancePrivate] = {}
         if deposits is not None:
             from schwabot.venues.loopback.binance_private import BinancePrivate
@@ -103,7 +105,16 @@ class LoopbackExchange:
             matching = Matching(self.books)
             self._accounts = {
                 venue: BinancePrivate(
-                    venue, desk.books, self.hub, matching, self.faults, keys, paid_in, self._clock(venue), time.time_ns
+                    venue,
+                    desk.books,
+                    self.hub,
+                    matching,
+                    self.faults,
+                    keys,
+                    paid_in,
+                    self._clock(venue),
+                    time.time_ns,
+                    self._order_clock(venue),
                 )
                 for venue, desk in self._desks.items()
                 if isinstance(desk, BinancePublic)
@@ -151,12 +162,16 @@ class LoopbackExchange:
     def _clock(self, venue: str) -> Callable[[], int]:
         return lambda: time.time_ns() // MS + self.faults.skew_ms(venue)
 
+    def _order_clock(self, venue: str) -> Callable[[], int]:
+        return lambda: self._order_clocks[venue].now_ms(time.time_ns(), self.faults.skew_ms(venue))
+
     def _publish(self, row: Row) -> None:
         book = self.books[row.stream]
         venue = book.listing.venue
         if skew_ms := self.faults.skew_ms(venue):
             event, emit = (one if one == MISSING_NS else one + skew_ms * MS for one in (row.event_ns, row.emit_ns))
             row = row._replace(event_ns=event, emit_ns=emit)
+        self._order_clocks[venue].learn(row)
         book.take(row)
         self._desks[venue].publish(book, row)
         if (account := self._accounts.get(venue)) is not None:

@@ -8,6 +8,9 @@ from functools import lru_cache
 from schwabot.records.market import MISSING_NS
 from schwabot.venues.loopback.player import Row
 
+MS = 1_000_000
+BUCKET_NS = 5_000_000_000
+
 
 @lru_cache(maxsize=64)
 def _second(second: int) -> str:
@@ -32,3 +35,29 @@ def event_of(row: Row) -> int:
 def emit_of(row: Row) -> int:
     """When the venue sent it; likewise."""
     return row.emit_ns if row.emit_ns != MISSING_NS else row.now_ns
+
+
+class OrderClock:
+    """The clock that stamps orders and fills: the one that stamped the market, whose rows are shifted recordings.
+
+    It is ahead of ours by what the least delayed rows of the last seconds were, so that an order that meets a quote is
+    stamped after it.
+    """
+
+    def __init__(self) -> None:
+        self._bucket = 0
+        self._now = self._before = MISSING_NS
+
+    def learn(self, row: Row) -> None:
+        """A row is published."""
+        stamp = row.emit_ns if row.emit_ns != MISSING_NS else row.event_ns
+        if stamp == MISSING_NS:
+            return
+        if row.now_ns // BUCKET_NS != self._bucket:
+            self._bucket, self._before, self._now = row.now_ns // BUCKET_NS, self._now, MISSING_NS
+        self._now = max(self._now, stamp - row.now_ns)
+
+    def now_ms(self, now_ns: int, skew_ms: int) -> int:
+        """Its time; without a stamp in the market our clock, put off by ``skew_ms``."""
+        ahead_ns = max(self._now, self._before)
+        return now_ns // MS + skew_ms if ahead_ns == MISSING_NS else (now_ns + ahead_ns) // MS
