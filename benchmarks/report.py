@@ -28,10 +28,10 @@ wait for. Numbers that miss their target stand here like the others.
 
 
 def keep(name: str, question: str, finding: Finding, machine: dict[str, str], order: Sequence[str]) -> None:
-    """Put one finding in the place of its older self and write the page anew, in the given order."""
+    """Put one finding in the place of its older self and write the page anew, in the given order; others after it."""
     kept: dict[str, Any] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     kept[name] = {"question": question, "machine": machine, **asdict(finding)}
-    kept = dict(sorted(kept.items(), key=lambda item: order.index(item[0])))
+    kept = dict(sorted(kept.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
     KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     PAGE.write_text(page(kept), encoding="utf-8")
 

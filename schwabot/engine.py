@@ -26,7 +26,7 @@ from schwabot.sinks.notes import alert_note, lost_note, required_note, settings_
 from schwabot.sinks.progress import Progress
 from schwabot.tally import Tally
 from schwabot.tensors.profiling import Trace, span, spans
-from schwabot.ticks.base import Feed, Telling, events_of, with_events
+from schwabot.ticks.base import Feed, events_of, with_events
 
 MOST_NOTES = 200
 """Warnings of a run that its summary keeps at most: a run may go on for months."""
@@ -293,16 +293,9 @@ def run(
 
 
 def answers(feed: Feed, graph: Graph, batch_events: int) -> Iterator[tuple[Ticks, StepRecord]]:
-    """Every batch of a feed with the graph's answer and what the feed has to tell.
-
-    A feed to which things happen is answered batch by batch: what it does not have yet can't be read ahead.
-    """
-    batches = spans("feed", feed.batches(batch_events))
-    if not isinstance(feed, Telling):
-        yield from graph.answers(batches)
-        return
-    for ticks in batches:
-        yield ticks, with_events(graph.step(ticks), feed.take_events())
+    """Every batch with the graph's answer and what the feed has to tell."""
+    for ticks, record in graph.answers(spans("feed", feed.batches(batch_events))):
+        yield ticks, with_events(record, events_of(feed))
 
 
 def peak_rss_mib() -> float:

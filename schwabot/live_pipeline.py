@@ -1,7 +1,7 @@
 """The pipeline, a row at a time: whoever decides hears of each row within microseconds, the record is made after.
 
     row ─▶ VenueClock.step ─▶ LiveStep ─▶ GhostChain ─▶ on_row(row, signals)     every row, at once
-    all rows of the batch ─▶ StepRecord ─▶ sinks                                 once per batch
+    all rows since the last one ─▶ StepRecord ─▶ sinks                           every RECORD_S
 
 The same compiled graph on the same state as ``Pipeline``, so the same bits, as long as no answer has to be taken by a
 fallback. Axis legend: N rows, V streams.
@@ -9,9 +9,14 @@ fallback. Axis legend: N rows, V streams.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,16 +26,34 @@ from schwabot.modules.graph import GraphOutput
 from schwabot.modules.live import LiveStep
 from schwabot.pipeline import Pipeline
 from schwabot.records.audit import SignalColumns, StepRecord
-from schwabot.records.market import Kind, Row, Ticks
+from schwabot.records.market import Float64, Int8, Kind, Row, Ticks
+from schwabot.ticks.merge import concat
 from schwabot_kernels.graph.step import SMALL, WIDE
 
 OnRow = Callable[[Row, SignalColumns], None]
 """Told of a quote or trade and the graph's answer to it: arrays [1] and [1, V] that the next row overwrites."""
-_READ = Row._fields[:-1]
+_DEPTH = int(Kind.DEPTH)  # looked up once: a member of an enum is a call of Python code
+_READ = attrgetter(*Row._fields[:-1])
 _SIGNAL = {"mid": "mid_bp", "half": "half_spread_bp", "deviation": "deviation_bp", "phase": "phase_bp",
            "forecast": "forecast_bp"}  # fmt: skip
 """Fields of ``SignalColumns`` that ``WIDE`` and ``SMALL`` call otherwise."""
 _NUMBERS = ("ghost_bp", "key", "entropy", "echo_bp", "expected_lag_bp", "penalty")
+RECORD_S, RECORD_ROWS = 0.05, 4_096
+"""A record is made of the rows of this long, or of this many."""
+SWITCH_S = 0.0005
+"""A thread that works gives way this soon to one that a message or an answer has come for; Python's own is ten times
+as long."""
+
+
+class _Heard(NamedTuple):
+    """A batch and what was answered to its rows; lists by quote or trade, venue times by row."""
+
+    ticks: Ticks
+    ts_venue_ns: list[int]
+    numbers: list[tuple[Any, ...]]
+    wide: list[Float64]
+    small: list[Int8]
+    forecasts: list[Float64]
 
 
 class LivePipeline(Pipeline):
@@ -63,38 +86,72 @@ class LivePipeline(Pipeline):
 
     def step(self, ticks: Ticks, ahead: Ticks | None = None) -> StepRecord:
         """Answer one batch of N ≥ 1 rows, each by itself; one thread at a time. ``ahead`` is not looked at."""
+        return self._told([self._hear(ticks)])[1]
+
+    def answers(self, chunks: Iterable[Ticks]) -> Iterator[tuple[Ticks, StepRecord]]:
+        """Answer each row at once, and say what was answered about every ``RECORD_S``, and when none came for a while.
+
+        A record costs as much as twenty rows: one for every few rows would keep the next ones waiting.
+        """
+        heard: list[_Heard] = []
+        due_s, rows = 0.0, 0
+        with _at_hand():
+            for ticks in chunks:
+                due_s = due_s if heard else time.monotonic() + RECORD_S
+                heard.append(self._hear(ticks))
+                rows += len(ticks)
+                if not len(ticks) or rows >= RECORD_ROWS or time.monotonic() >= due_s:
+                    yield self._told(heard)
+                    heard, rows = [], 0
+            if heard:
+                yield self._told(heard)
+
+    def _hear(self, ticks: Ticks) -> _Heard:
+        """Answer rows and tell of them, and nothing else before that."""
         live, chain = self._bound()
-        count, answer = len(ticks), live.answer
-        wide = np.empty((count, *answer.wide.shape))
-        small = np.empty((count, *answer.small.shape), np.int8)
-        forecasts = np.empty((count, *answer.forecasts.shape))
-        numbers: list[tuple[Any, ...]] = []
-        ts_venue_ns, is_row = np.empty(count, np.int64), ticks.kind != Kind.DEPTH
-        on_row, one, clock, n = self.on_row, self._one, self.clock, 0
-        columns = (getattr(ticks, name).tolist() for name in _READ)
-        for i, values in enumerate(zip(*columns, strict=True)):
+        heard = _Heard(ticks, [], [], [], [], [])
+        on_row, one, clock, answer = self.on_row, self._one, self.clock, live.answer
+        columns = map(np.ndarray.tolist, _READ(ticks))
+        for values in zip(*columns, strict=True):
             recv, event, emit, stream, kind, *rest = values
-            ts_venue_ns[i], latency_ns = venue_ns, _ = clock.step(stream, kind, recv, event, emit)
-            if kind == Kind.DEPTH:
+            venue_ns, latency_ns = clock.step(stream, kind, recv, event, emit)
+            heard.ts_venue_ns.append(venue_ns)
+            if kind == _DEPTH:
                 continue
             said = live.step(*(recv, stream, kind, *rest, latency_ns))
             if chain.busy or not chain.fine(stream):
                 said = chain.settle(recv, stream, said)
-            wide[n], small[n], forecasts[n] = answer.wide, answer.small, answer.forecasts
-            numbers.append(said[: len(_NUMBERS)])
-            n += 1
             if on_row is not None:
                 for name, number in zip(_NUMBERS, said, strict=False):
                     getattr(one, name)[0] = number
                 on_row(Row._make((*values, venue_ns)), one)
+            heard.numbers.append(said[: len(_NUMBERS)])
+            heard.wide.append(answer.wide.copy())
+            heard.small.append(answer.small.copy())
+            heard.forecasts.append(answer.forecasts.copy())
+        return heard
+
+    def _told(self, heard: Sequence[_Heard]) -> tuple[Ticks, StepRecord]:
+        """The rows that were heard as one batch, and the record of them."""
+        live, chain = self._bound()
+        ticks = concat([part.ticks for part in heard]) if len(heard) > 1 else heard[0].ticks
+        numbers = [said for part in heard for said in part.numbers]
+        wide, small, forecasts = (
+            np.array([values for part in heard for values in getattr(part, name)], like.dtype).reshape(
+                len(numbers), *like.shape
+            )
+            for name, like in live.answer._asdict().items()
+        )
         by_name = zip(*numbers, strict=True) if numbers else [()] * len(_NUMBERS)
         signals = _columns(
-            wide[:n].transpose(1, 0, 2), small[:n].transpose(1, 0, 2), forecasts[:n].transpose(0, 2, 1),
+            wide.transpose(1, 0, 2), small.transpose(1, 0, 2), forecasts.transpose(0, 2, 1),
             [np.array(column, _kind(name)) for name, column in zip(_NUMBERS, by_name, strict=True)],
         )  # fmt: skip
-        record = self._record(GraphOutput(signals, *live.take()), ticks, ts_venue_ns, is_row)
+        ts_venue_ns = np.array([ts_ns for part in heard for ts_ns in part.ts_venue_ns], np.int64)
+        output = GraphOutput(signals, *live.take())
+        record = self._record(output, ticks, ts_venue_ns, ticks.kind != Kind.DEPTH)
         switches = chain.take()
-        return replace(record, fallbacks=(*switches, *record.fallbacks)) if switches else record
+        return ticks, replace(record, fallbacks=(*switches, *record.fallbacks)) if switches else record
 
     def _bound(self) -> tuple[LiveStep, GhostChain]:
         """The step, bound to the state and the graph there are now: ``load`` and ``retune`` bring others."""
@@ -108,6 +165,20 @@ class LivePipeline(Pipeline):
                 [np.zeros(1, _kind(name)) for name in _NUMBERS],
             )  # fmt: skip
         return live, chain
+
+
+@contextmanager
+def _at_hand() -> Iterator[None]:
+    """Let threads take turns often, and let the garbage collector leave alone what there is before the first row."""
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(before_s)
 
 
 def _kind(name: str) -> type:

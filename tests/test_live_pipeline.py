@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+from collections.abc import Iterator
 from dataclasses import fields
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 from schwabot.live_pipeline import LivePipeline
 from schwabot.pipeline import Pipeline
 from schwabot.records.audit import SignalColumns, StepRecord
-from schwabot.records.market import Kind, Row
+from schwabot.records.market import Kind, Row, Ticks
 from schwabot.ticks.merge import cut
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 
@@ -77,3 +80,28 @@ def test_goes_on_from_a_saved_state(tmp_path) -> None:  # type: ignore[no-untype
     second.step(cut(TICKS, 0, 100))
     second.load(tmp_path / "state")
     equal(whole.step(two), second.step(two))
+
+
+def test_rows_are_told_at_once_and_records_hold_what_came_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("schwabot.live_pipeline.RECORD_S", 1e9)
+    monkeypatch.setattr("schwabot.live_pipeline.RECORD_ROWS", 300)
+    told: list[int] = []
+    live = LivePipeline(FEED.instruments, on_row=lambda row, signals: told.append(row.ts_recv_ns))
+    pipeline, rows = Pipeline(FEED.instruments), np.flatnonzero(TICKS.kind != Kind.DEPTH)
+    before = sys.getswitchinterval(), gc.get_freeze_count()
+
+    def chunks() -> Iterator[Ticks]:
+        assert sys.getswitchinterval() < before[0]
+        assert gc.get_freeze_count() > before[1]
+        for start in range(400):
+            assert len(told) == np.sum(rows < start)  # nothing waits for what comes later
+            yield cut(TICKS, start, start + 1)
+        yield cut(TICKS, 0, 0)  # none came for a while
+        yield cut(TICKS, 400, 500)
+
+    answered = list(live.answers(chunks()))
+    assert [len(ticks) for ticks, _ in answered] == [300, 100, 100]
+    for (ticks, record), (start, end) in zip(answered, [(0, 300), (300, 400), (400, 500)], strict=True):
+        np.testing.assert_array_equal(ticks.ts_recv_ns, TICKS.ts_recv_ns[start:end])
+        equal(pipeline.step(cut(TICKS, start, end)), record)
+    assert (sys.getswitchinterval(), gc.get_freeze_count()) == before

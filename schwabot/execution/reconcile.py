@@ -7,7 +7,6 @@ The first look at an account is where counting begins. On spot, what was there t
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
@@ -153,7 +152,7 @@ async def recover(
             continue
         as_order = Action.TAKE if request.action is Action.TAKE else Action.POST
         with ledger.change(now_ns()) as tracker:
-            tracker.ask(dataclasses.replace(request, action=as_order, of=-1, number=number), now_ns())
+            tracker.ask(request._replace(action=as_order, of=-1, number=number), now_ns())
             if venue_id is not None:
                 tracker.order(OrderSeen(request.stream, request.client_id, venue_id, "", 0, 0, 0), now_ns())
     for order in ledger.tracker.open_orders():

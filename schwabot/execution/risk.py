@@ -72,6 +72,9 @@ class Refused:
 
 
 APPROVED = Approved()
+# Looked up once: a member of an enum is a call of Python code.
+_HALTED, _REDUCING = TradingState.HALTED, TradingState.REDUCING
+_CANCEL, _REPLACE = Action.CANCEL, Action.REPLACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +251,7 @@ class RiskGate:
             request: what a policy asks for.
             view: of the market and of what is open.
         """
-        if request.action is Action.CANCEL:
+        if request.action is _CANCEL:
             return APPROVED
         with self._lock:  # one set of limits for the whole request
             answer = self._check(request, view)
@@ -262,14 +265,14 @@ class RiskGate:
         instrument = self._instruments.get(request.stream)
         if instrument is None:
             return Refused(Reason.UNKNOWN_STREAM, f"{request.stream} is not traded")
-        if self.state is TradingState.HALTED:
+        if self.state is _HALTED:
             return Refused(Reason.HALTED, f"trading is halted: {self.changes[-1].why}")
         venue = self._venue.get(request.stream, _NO_LIMITS)
         side, lots = request.side, request.lots
         same, other = (view.buy_lots, view.sell_lots) if side > 0 else (view.sell_lots, view.buy_lots)
         worst = side * view.position_lots + same + max(lots, view.changed_lots)
         reduces = worst <= 0
-        if self.state is TradingState.REDUCING and not reduces:
+        if self.state is _REDUCING and not reduces:
             return Refused(Reason.REDUCING, f"only orders that make a position smaller: {self.changes[-1].why}")
         return (
             self._stale(view)
@@ -294,7 +297,7 @@ class RiskGate:
 
     def _opens_too_many(self, venue: VenueLimits, request: Request, view: View) -> Refused | None:
         limit = min(self.config.max_open_orders, venue.max_open_orders or self.config.max_open_orders)
-        if request.action is not Action.REPLACE and view.open_orders >= limit:
+        if request.action is not _REPLACE and view.open_orders >= limit:
             return Refused(Reason.OPEN_ORDERS, f"{view.open_orders} orders of {request.stream} are open already")
         return None
 
@@ -319,17 +322,19 @@ class RiskGate:
             return Refused(Reason.POSITION, f"{stream} could come to {worst} lots, at most {most} is allowed")
         price = max(request.price_ticks, view.ask_ticks)
         opposite = max(other - request.side * view.position_lots, 0)
-        order, could, back = (view.rate * notional(instrument, lots, price) for lots in (request.lots, worst, opposite))
-        total = view.others_notional + max(could, back)
+        order, could = (
+            view.rate * notional(instrument, request.lots, price),
+            view.rate * notional(instrument, worst, price),
+        )
+        total = view.others_notional + max(could, view.rate * notional(instrument, opposite, price))
         if isnan(total):
             return Refused(Reason.STALE, "no quote yet of a stream that converts a currency")
-        for reason, value, limit, what in (
-            (Reason.ORDER_NOTIONAL, order, config.max_order_notional, "an order of"),
-            (Reason.NOTIONAL, could, config.max_notional, f"{stream} could come to"),
-            (Reason.TOTAL_NOTIONAL, total, config.max_total_notional, "all positions could come to"),
-        ):
-            if value > limit:
-                return Refused(reason, f"{what} {value:g}, at most {limit:g} is allowed")
+        if order > config.max_order_notional:
+            return _above(Reason.ORDER_NOTIONAL, "an order of", order, config.max_order_notional)
+        if could > config.max_notional:
+            return _above(Reason.NOTIONAL, f"{stream} could come to", could, config.max_notional)
+        if total > config.max_total_notional:
+            return _above(Reason.TOTAL_NOTIONAL, "all positions could come to", total, config.max_total_notional)
         return None
 
     def _too_fast(self, now_ns: int) -> Refused | None:
@@ -354,6 +359,10 @@ def notional(instrument: Instrument, lots: int, price_ticks: float) -> float:
     """
     worth = abs(lots) * instrument.lot_size * instrument.contract_value
     return worth if instrument.inverse else worth * price_ticks * instrument.tick_size
+
+
+def _above(reason: Reason, what: str, value: float, limit: float) -> Refused:
+    return Refused(reason, f"{what} {value:g}, at most {limit:g} is allowed")
 
 
 def _filtered(instrument: Instrument, venue: VenueLimits, request: Request) -> Refused | None:

@@ -25,6 +25,8 @@ _REPLACE_HOLD_NS = 50_000_000
 _REMEMBERED = 1_000
 _PAST = 40_000
 """Requests that are over and may still be told of: twice as many as ``OrderTracker`` knows."""
+# Looked up once: a member of an enum is a call of Python code.
+_QUOTE, _CANCEL, _REPLACE = int(Kind.QUOTE), Action.CANCEL, Action.REPLACE
 
 
 class Inner(Protocol):
@@ -67,9 +69,13 @@ class _Leg:
     open: dict[int, _Open] = field(default_factory=dict)
 
     def lots(self, side: int) -> int:
+        if not self.open:
+            return 0
         return sum(order.worst for order in self.open.values() if order.side == side)
 
     def worst_notional(self) -> float:
+        if not self.position and not self.open:
+            return 0.0
         most = max(self.position + self.lots(1), -self.position + self.lots(-1), 0)
         price = max(self.ask, self.bid)
         return notional(self.instrument, most, price) if most else 0.0
@@ -156,7 +162,7 @@ class RiskGateway:
         """Learn of a row and the graph's answer [1] before anything is decided on it."""
         leg, v = self._rows[row.stream], row.stream
         self._feed_ns = row.ts_recv_ns
-        if row.kind == Kind.QUOTE:
+        if row.kind == _QUOTE:
             leg.bid, leg.ask, leg.quote_ns = row.bid_ticks, row.ask_ticks, row.ts_recv_ns
             if leg.position or leg.cash:
                 leg.mark()
@@ -190,10 +196,10 @@ class RiskGateway:
             else:
                 self._refused.refuse(request, now_ns + self._hold_ns)
             return
-        if request.action is Action.REPLACE:
+        if request.action is _REPLACE:
             leg.open[request.of].changed = request.lots
             self._of[request.number] = (leg, request.of)
-        elif request.action is not Action.CANCEL:
+        elif request.action is not _CANCEL:
             leg.open[request.number] = _Open(request.side, request.lots)
         self._leg[request.number] = leg, request.side
         self.inner.send(request)
@@ -210,8 +216,8 @@ class RiskGateway:
         return told
 
     def _view(self, request: Request, leg: _Leg, now_ns: int) -> View:
-        changed = leg.open.get(request.of) if request.action is Action.REPLACE else None
-        if request.action is Action.REPLACE and changed is None:
+        changed = leg.open.get(request.of) if request.action is _REPLACE else None
+        if request.action is _REPLACE and changed is None:
             raise StateError(f"request {request.number} replaces order {request.of}, which is not open")
         off = (changed.worst, changed.side) if changed else (0, 0)
         return View(

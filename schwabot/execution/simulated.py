@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numba
 import numpy as np
 
 from schwabot.records.audit import SignalColumns, StepRecord
@@ -69,7 +70,11 @@ class SimulatedBroker:
         self._moves = np.empty((0, 4), np.int64)  # see Outcome
         self._played = self._told_rows = 0
         recorder.warm_up()
-        self._play(0, final=False)  # compiles it before any rate is counted
+        # Compiled before any rate is counted. The dispatcher looks at the type of every array on every call, which
+        # takes longer than to play a row; they are always the same.
+        dispatcher: Any = self._run
+        self._run_row = dispatcher.compile(tuple(map(numba.typeof, self._given(0, final=False))))
+        self._play(0, final=False)
 
     def step(self, ticks: Ticks, record: StepRecord) -> None:
         """Take one batch of the market and what the graph said of it."""
@@ -205,5 +210,7 @@ class SimulatedBroker:
         check_sums(counts, [one.stream for one in self.recorder.builder.instruments])
 
     def _play(self, known: int, *, final: bool) -> None:
-        market = self.recorder.builder.room
-        self._played = int(self._run(market, self.rules, self.parameters, 0, self._state, known, final))
+        self._played = int(self._run_row(*self._given(known, final=final)))
+
+    def _given(self, known: int, *, final: bool) -> tuple[Any, ...]:
+        return self.recorder.builder.room, self.rules, self.parameters, 0, self._state, known, final

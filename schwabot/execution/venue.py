@@ -70,6 +70,8 @@ from schwabot_kernels.simulate.state import (
 
 _NEWEST = 20_000
 """Rows among which the touch that an order met is looked for: it arrived a moment ago."""
+_ACTIONS = {int(action): action for action in Action}
+_CHANGES = (Action.CANCEL, Action.REPLACE)
 
 
 class Gateway(Protocol):
@@ -140,8 +142,9 @@ class VenueBroker(SimulatedBroker):
         if self._adopted:
             self._pay_for_adopted()
         self._advance(final=False, check=False)
-        for leg in np.flatnonzero(self._state.legs[:, REQUESTS_OPEN]).tolist():
-            self._send(leg, row)
+        for leg in range(len(self._streams)):
+            if self._state.legs[leg, REQUESTS_OPEN]:
+                self._send(leg, row)
 
     def finish(self) -> None:
         """Book what was reported, and close the books; what is open at the venue stays open."""
@@ -188,8 +191,8 @@ class VenueBroker(SimulatedBroker):
             asked = state.requests[leg, legs[leg, REQUEST_AT]].tolist()
             legs[leg, REQUEST_AT] = (legs[leg, REQUEST_AT] + 1) % REQUESTS
             legs[leg, REQUESTS_OPEN] -= 1
-            number, slot, action = asked[Q_NUMBER], asked[Q_SLOT], Action(asked[Q_ACTION])
-            changes = action in (Action.CANCEL, Action.REPLACE)
+            number, slot, action = asked[Q_NUMBER], asked[Q_SLOT], _ACTIONS[asked[Q_ACTION]]
+            changes = action in _CHANGES
             self._open.add(number)
             self._gateway.send(
                 Request(

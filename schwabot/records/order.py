@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 
 class Action(IntEnum):
@@ -46,9 +47,8 @@ class Ending(IntEnum):
     """By the venue, or by our own risk limits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked of a venue.
+class Request(NamedTuple):
+    """What is asked of a venue; a tuple, as it is made on the way of an order.
 
     Attributes:
         number: of this request within the session, from 0.

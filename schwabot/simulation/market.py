@@ -21,6 +21,7 @@ from schwabot_kernels.simulate.records import Market
 Column = Callable[[SignalColumns], Float64]
 """Takes one signal of one leg out of the graph's answers: [N] float64."""
 FIRST_CAPACITY = 1 << 16
+_DEPTH, _QUOTE = int(Kind.DEPTH), int(Kind.QUOTE)  # looked up once: a member of an enum is a call of Python code
 
 
 class MarketBuilder:
@@ -154,7 +155,7 @@ class MarketBuilder:
         Raises:
             ConfigError, DataError: as ``append``.
         """
-        if row.kind == Kind.DEPTH:
+        if row.kind == _DEPTH:
             return
         n = self.rows
         self._make_room(n + 1)
@@ -170,7 +171,8 @@ class MarketBuilder:
             for s, column in enumerate(columns):
                 if column is not None:
                     market.signals[leg, s, n] = column(signals)[0]
-        self._lanes[:, n] = signals.lane[0, self._stream_of]
+        for leg, stream in enumerate(self._stream_of):
+            self._lanes[leg, n] = signals.lane[0, stream]
         self.rows = n + 1
 
     def _mark_row(self, v: int, n: int, row: Row) -> None:
@@ -185,7 +187,7 @@ class MarketBuilder:
             self.unstamped[v] += 1
             venue_ns = row.ts_recv_ns
         market.venue_ns[n] = self._last_venue_ns[v] = max(venue_ns, last_ns)
-        if row.kind != Kind.QUOTE:
+        if row.kind != _QUOTE:
             return
         account = self.accounts[v] or self._open(v, row.ask_ticks)
         self._check_price(v, account, row.bid_ticks, row.ask_ticks)

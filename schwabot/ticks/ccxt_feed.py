@@ -212,9 +212,9 @@ class CcxtFeed:
                     return
                 rows = self._queue.take(most, wait_s)
                 self._yielded += len(rows)
-                ticks = to_ticks(self._instruments, rows)
-                self._lags.add((self.now_ns() - ticks.ts_recv_ns) / 1e9)
+                ticks, taken_ns = to_ticks(self._instruments, rows), self.now_ns()
                 yield ticks
+                self._lags.add((taken_ns - ticks.ts_recv_ns) / 1e9)
         finally:
             self.close()
 
