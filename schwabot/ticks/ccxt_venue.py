@@ -367,6 +367,9 @@ class Venue:
                     if switch.before == FEED[0]:
                         line.backoff.reset()
                         line.poll_s = now_s
+                        if not line.gapped:  # it never spoke: what is polled has holes all the same
+                            line.gapped = True
+                            self._say(line, "whole", "gapped", switch.reason)
             for line in self._trades.values():
                 self._look_for_gaps(line, now_s)
 
