@@ -150,7 +150,8 @@ class LiveConfig:
         keep_rows: rows of the market that a policy's broker remembers at least.
         account: mode=live: name of the account; absent = the names of the venues that are traded, or ``loopback``.
         confirm: mode=live: the account's name once more, by which orders really leave. Absent = a dry run.
-        dry_s: mode=live: so long at the start orders are only printed; the graph gets to know the market meanwhile.
+        dry_s: mode=live: so long at the first start of an account orders are only printed, and the graph gets to know
+            the market meanwhile; a restart goes on at once.
         resume: mode=live: why to trade again after an earlier run was halted, or lost its limit of the day.
     """
 

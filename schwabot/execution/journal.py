@@ -183,6 +183,12 @@ class Journal:
             for connection in (self._full, self._normal, self._read, self._own):
                 connection.close()
 
+    @property
+    def sessions(self) -> int:
+        """How many sessions there were, this one included once it has begun."""
+        with self._reading:
+            return int(self._read.execute("SELECT count(*) FROM sessions").fetchone()[0])
+
     def begin(self, session: str, ts_ns: int) -> None:
         """Start a session; its name begins the client ids of its orders and was never used before."""
         with self._lock:

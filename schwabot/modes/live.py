@@ -73,17 +73,19 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
         desk.notes += say([f"note: {line}" for line in [*seen.lines, *_plan(settings, desk, parameters, label)]])
         progress = Progress(enabled=settings.sinks.progress, label=settings.mode if confirmed else "dry run")
         session = f"{config.prefix}{time.time_ns() // 1_000_000:x}"
-        gateway = None
+        gateway, dry_s = None, settings.live.dry_s
         if confirmed:
             journal = Journal(journal_of(settings))
             opened.callback(journal.close)
+            if journal.sessions:  # a restart has positions to look after
+                dry_s = 0.0
             resume = settings.live.resume
             gateway = CcxtGateway(traded, options, journal, gate, session, config, feed.now_ns, resume)
             opened.enter_context(gateway)
             opened.callback(gateway.wind_down)
             gateway.kill_on_signal()
             desk.notes += say([f"note: {note}" for note in gateway.notes])
-        until_ns = feed.now_ns() + round(settings.live.dry_s * SECOND)
+        until_ns = feed.now_ns() + round(dry_s * SECOND)
         dry = DryRun(
             gateway, {one.stream: one for one in traded}, until_ns, Few(progress.note, MOST_TOLD), hold_s=DRY_HOLD_S
         )
@@ -261,7 +263,7 @@ def _plan(settings: RunConfig, desk: Desk, parameters: Mapping[str, float], labe
     if settings.live.confirm is not None:
         how = (
             f"account {label}, journal {journal_of(settings)}; orders leave after {settings.live.dry_s:g} s of"
-            f" watching; SIGUSR1{f' or the file {kill}' if kill else ''} stops it at once"
+            f" watching, at a restart at once; SIGUSR1{f' or the file {kill}' if kill else ''} stops it at once"
         )
     return [what, most, how]
 
