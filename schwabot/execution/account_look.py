@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.ccxt_gateway import patiently
+from schwabot.execution.reconcile import holdings_text
 from schwabot.execution.risk import VenueLimits
 from schwabot.execution.settings import GatewayConfig
 from schwabot.records.instrument import Instrument
@@ -53,8 +54,7 @@ async def _look(
             limits: dict[str, VenueLimits] = await patiently(account.connect)
             found.limits.update(limits)
             held = await patiently(account.holdings)
-            has = [f"{amount.normalize():f} {item}" for item, amount in held.items() if amount]
-            found.lines.append(f"{venue} holds {', '.join(has) or 'nothing of what is traded'}")
+            found.lines.append(holdings_text(venue, held))
             for one in own:
                 orders = await patiently(partial(account.open_orders, one.stream))
                 ours = sum(seen.client_id.startswith(config.prefix) for seen in orders)

@@ -173,6 +173,7 @@ async def recover(
             unexplained.append(f"{stream}: order {seen.client_id} was open and {what}; cancelled")
         notes += await catch_up(account, journal, stream, now_ns())
     held = await account.holdings()
+    notes.append(holdings_text(account.venue, held))
     unexplained += compare(account, journal, held, now_ns())
     found = {stream: position(journal, one, held) for stream, one in account.instruments.items()}
     positions = {stream: one for stream, (one, _) in found.items() if one.lots or one.entry_ticks}
@@ -225,6 +226,17 @@ def compare(account: CcxtAccount, journal: Journal, held: Mapping[str, Decimal],
     found = [f"{account.venue}: {each}" for each in differences(should, held)]
     journal.checked(account.venue, not found, "; ".join(found), now_ns)
     return found
+
+
+def holdings_text(venue: str, held: Mapping[str, Decimal]) -> str:
+    """What an account holds, in words.
+
+    Example:
+        >>> holdings_text("binance", {"BTC": Decimal("0.50"), "USDT": Decimal(0)})
+        'binance holds 0.5 BTC'
+    """
+    has = [f"{_plain(amount)} {item}" for item, amount in held.items() if amount]
+    return f"{venue} holds {', '.join(has) or 'nothing of what is traded'}"
 
 
 def _plain(amount: Decimal) -> str:

@@ -67,10 +67,12 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
         conversion(feed.instruments, traded)  # refused before any venue is asked
         recorder, config = desk.recorder(settings), settings.execution.gateway
         gate = RiskGate(settings.execution.risk, traded)
-        seen = look(traded, options, config)
-        gate.filters(seen.limits)
         label, confirmed = account_label(settings), settings.live.confirm is not None
-        desk.notes += say([f"note: {line}" for line in [*seen.lines, *_plan(settings, desk, parameters, label)]])
+        desk.notes += say([f"note: {line}" for line in _plan(settings, desk, parameters, label)])
+        if not confirmed:
+            seen = look(traded, options, config)
+            gate.filters(seen.limits)
+            desk.notes += say([f"note: {line}" for line in seen.lines])
         progress = Progress(enabled=settings.sinks.progress, label=settings.mode if confirmed else "dry run")
         session = f"{config.prefix}{time.time_ns() // 1_000_000:x}"
         gateway, dry_s = None, settings.live.dry_s
