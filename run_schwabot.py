@@ -7,6 +7,9 @@ from pathlib import Path
 
 if __name__ == "__main__":
     sys.path.append(str(Path(__file__).resolve().parent / "kernels"))
-    from schwabot.run import main
-
+    try:
+        from schwabot.run import main
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
     main()

@@ -18,6 +18,7 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from schwabot.cluster.settings import ClusterConfig
 from schwabot.errors import ConfigError, closest
 from schwabot.execution.settings import ExecutionConfig
+from schwabot.fallback import FallbackConfig
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.instrument import Instrument
 from schwabot.signals.settings import PolicyConfig
@@ -46,7 +47,7 @@ DEFAULT_POLICY = "threshold"
 PLANNED_MODES = ("serve",)
 GROUPS = (
     "source", "instruments", "sinks", "notify", "leadlag", "fit", "policy", "simulation", "execution", "sweep",
-    "cluster", "experiment",
+    "cluster", "fallback", "experiment",
     "modules/tensor_harness", "modules/ghost_bridge", "modules/hash_registry", "modules/phantom_lag",
     "modules/voltage_lanes",
 )  # fmt: skip
@@ -230,6 +231,7 @@ class RunConfig:
         cluster: where mode=sweep runs.
         record: mode=record: where to.
         live: how long a live run lasts, and which exchanges it meets.
+        fallback: when the next-best way to an answer is taken, and the better one taken back.
         checkpoint: a forecast that mode=fit trained, as a file; every mode that runs the graph serves it.
         reload: a file of settings that is taken again whenever it changes while the run goes on.
     """
@@ -257,6 +259,7 @@ class RunConfig:
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     live: LiveConfig = field(default_factory=LiveConfig)
+    fallback: FallbackConfig = field(default_factory=FallbackConfig)
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""

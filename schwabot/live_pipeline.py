@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from schwabot.execution.fallback import FallbackConfig
 from schwabot.execution.ghost_chain import GhostChain
+from schwabot.fallback import FallbackConfig
 from schwabot.modules.graph import GraphOutput
 from schwabot.modules.live import LiveStep
 from schwabot.pipeline import Pipeline

@@ -2,11 +2,29 @@
 
 Heavy libraries are imported where they are needed, so that ``--help`` answers at once.
 """
+# ruff: noqa: E402 - a hook comes before what takes long to import
 
 from __future__ import annotations
 
-import os
 import sys
+from types import TracebackType
+
+INTERRUPTED = 130
+
+
+def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Ctrl-C while the rest is imported: nothing began, and nothing is wrong."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    sys.stderr.write("interrupted\n")
+    raise SystemExit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    sys.excepthook = _hook
+
+import os
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager, suppress
@@ -33,7 +51,6 @@ from schwabot.sinks.heartbeat import beat
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-INTERRUPTED = 130
 _started_s: list[float] = []
 register()
 

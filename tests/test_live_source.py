@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,15 @@ def test_what_reads_recordings_refuses_it(mode: str) -> None:
 def test_the_loopback_exchange_speaks_for_some_venues_only() -> None:
     with pytest.raises(ConfigError, match="not bitmex"):
         open_feed(asked("paper", 18_090, "binance:BTC/USDT", "bitmex:BTC/USD:BTC"))
+
+
+@pytest.mark.parametrize("mode", ["record", "paper"])
+def test_a_folder_that_is_in_the_way_is_said_before_anybody_connects(mode: str, tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    settings = asked(mode, 1, "binance:BTC/USDT")  # where nobody answers
+    settings.record.out = str(tmp_path)
+    with pytest.raises(ConfigError, match=r"is not empty and no tick store .* name another folder in record\.out"):
+        open_feed(settings)
 
 
 def test_a_live_mode_talks_to_the_loopback_exchange() -> None:

@@ -7,12 +7,12 @@ RiskGateway ─▶ DryRun ─┬▶ told of, refused          while it is dry
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+from schwabot.execution.held import Held
 from schwabot.execution.risk_gateway import Inner
 from schwabot.records.instrument import Instrument
-from schwabot.records.order import Action, Ending, Report, Request, Told
+from schwabot.records.order import Action, Report, Request
 
 
 class DryRun:
@@ -46,13 +46,15 @@ class DryRun:
     ) -> None:
         self._inner, self._instruments, self._until_ns, self._tell = inner, instruments, until_ns, tell
         self._now_ns, self._hold_ns = now_ns, round(hold_s * 1e9)
-        self._told: deque[Report] = deque()
+        self._told = Held()
         self._is_dry = True
         self.count = 0
         """Orders that were told of."""
 
     def send(self, request: Request) -> None:
         """Tell of a request, or send it."""
+        if self._told.answer(request):
+            return
         if self._inner is not None and request.ts_ns >= self._until_ns:
             if self._is_dry:
                 self._is_dry = False
@@ -61,15 +63,11 @@ class DryRun:
             return
         self.count += 1
         self._tell(f"would {order_text(self._instruments[request.stream], request)}")
-        due_ns = self._now_ns() + self._hold_ns
-        self._told.append(Report(Told.ENDED, request.number, due_ns, request=request.number, ending=Ending.REFUSED))
+        self._told.refuse(request, self._now_ns() + self._hold_ns)
 
     def reports(self) -> Sequence[Report]:
         """What was told since the last call."""
-        told: list[Report] = []
-        now_ns = self._now_ns() if self._told else 0
-        while self._told and self._told[0].ts_ns <= now_ns:
-            told.append(self._told.popleft())
+        told = self._told.take(self._now_ns()) if self._told else []
         return [*told, *(self._inner.reports() if self._inner is not None else ())]
 
 

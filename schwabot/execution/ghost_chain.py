@@ -12,7 +12,7 @@ from statistics import median
 
 import numpy as np
 
-from schwabot.execution.fallback import GHOST, Fallback, FallbackConfig
+from schwabot.fallback import GHOST, Fallback, FallbackConfig
 from schwabot.modules.live import LiveSignal, LiveStep
 from schwabot.records.audit import FallbackEvent
 from schwabot_kernels.graph.cpu import KALMAN, WEIGHTED, GraphParams

@@ -7,7 +7,6 @@ A refused order ends with ``Ending.REFUSED``; a refused replace is told as too l
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import exp, isnan
@@ -15,12 +14,14 @@ from typing import NamedTuple, Protocol
 
 from schwabot.errors import StateError
 from schwabot.execution.conversion import Hop, conversion
+from schwabot.execution.held import Held
 from schwabot.execution.risk import Refused, RiskGate, View, notional
 from schwabot.records.audit import SignalColumns
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Kind, Row
-from schwabot.records.order import Action, Ending, Report, Request, Told
+from schwabot.records.order import Action, Report, Request, Told
 
+_REPLACE_HOLD_NS = 50_000_000
 _REMEMBERED = 1_000
 _PAST = 40_000
 """Requests that are over and may still be told of: twice as many as ``OrderTracker`` knows."""
@@ -145,7 +146,7 @@ class RiskGateway:
         self._leg: dict[int, tuple[_Leg, int]] = {}  # requests without an end: leg and side
         self._past: dict[int, tuple[_Leg, int]] = {}  # the newest of those that are over
         self._feed_ns: int | None = None
-        self._refused: deque[tuple[int, Report]] = deque()  # when it is told, and what
+        self._refused = Held()
         self.said: dict[int, str] = {}
         """Why the last requests were refused, by number."""
         self.last_refused: dict[str, LastRefused] = {}
@@ -180,6 +181,8 @@ class RiskGateway:
 
     def send(self, request: Request) -> None:
         """Send a request if it may leave; else say so with the next reports."""
+        if self._refused.answer(request):
+            return
         leg = self._legs[request.stream]
         now_ns = self._now_ns()
         answer = self.gate.check(request, self._view(request, leg, now_ns))
@@ -188,13 +191,10 @@ class RiskGateway:
             self.last_refused[answer.reason] = LastRefused(now_ns, f"{request.stream}: {said}")
             if len(self.said) > _REMEMBERED:
                 del self.said[next(iter(self.said))]
-            if request.action is Action.REPLACE:  # at once: until then its order could not be cancelled
-                due_ns, told = now_ns, Report(Told.TOO_LATE, request.number, now_ns, request=request.number)
-                self._refused.appendleft((due_ns, told))
+            if request.action is Action.REPLACE:  # sooner: until then its order can't be cancelled
+                self._refused.too_late(request, now_ns + min(self._hold_ns, _REPLACE_HOLD_NS))
             else:
-                due_ns = now_ns + self._hold_ns
-                told = Report(Told.ENDED, request.number, due_ns, request=request.number, ending=Ending.REFUSED)
-                self._refused.append((due_ns, told))
+                self._refused.refuse(request, now_ns + self._hold_ns)
             return
         if request.action is _REPLACE:
             leg.open[request.of].changed = request.lots
@@ -206,10 +206,7 @@ class RiskGateway:
 
     def reports(self) -> Sequence[Report]:
         """What was told since the last call, refusals first."""
-        told: list[Report] = []
-        now_ns = self._now_ns() if self._refused else 0
-        while self._refused and self._refused[0][0] <= now_ns:
-            told.append(self._refused.popleft()[1])
+        told = self._refused.take(self._now_ns()) if self._refused else []
         return [*told, *self._learnt()]
 
     def _learnt(self) -> Sequence[Report]:

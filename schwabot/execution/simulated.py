@@ -16,7 +16,7 @@ from schwabot.records.audit import SignalColumns, StepRecord
 from schwabot.records.market import Int64, Kind, Row, Ticks
 from schwabot.simulation.accounts import check_sums
 from schwabot.simulation.details import REGRET_NS
-from schwabot.simulation.outcome import Outcome, sample_rows
+from schwabot.simulation.outcome import MOVE_ROW, Outcome, sample_rows
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot.simulation.rules import make_rules
 from schwabot_kernels.simulate.cpu import make_simulator
@@ -67,6 +67,7 @@ class SimulatedBroker:
         self.parameters = policy.row(dict(parameters))[None, :]
         self._run = make_simulator(policy.policy, policy.event_of, policy.params_of, policy.key)
         self._state = new_state(len(recorder.builder.instruments), policy.memory, FIRST_LOG, FIRST_LOG)
+        self._moves = np.empty((0, 4), np.int64)  # see Outcome
         self._played = self._told_rows = 0
         recorder.warm_up()
         # Compiled before any rate is counted. The dispatcher looks at the type of every array on every call, which
@@ -137,6 +138,7 @@ class SimulatedBroker:
             clock[at] = np.searchsorted(kept, clock[at])
         for log, column in ((self._state.fills, FILL_ROW), (self._state.orders_log, ORDER_ROW)):
             log[:, column] = number[log[:, column]]
+        self._moves[:, MOVE_ROW] = number[self._moves[:, MOVE_ROW]]
         self._played = int(clock[NEXT])
         self._told_rows = len(kept) - (rows - first)
 
@@ -145,7 +147,9 @@ class SimulatedBroker:
         market, state = self.recorder.builder.room, self._state
         ts_ns, kind, leg = market.ts_ns[:rows], market.kind[:rows], market.leg[:rows]
         orders = state.orders_log[: int(state.logged[ORDERS_SENT])]
-        named = np.concatenate([state.fills[: int(state.logged[FILLS_LOGGED]), FILL_ROW], orders[:, ORDER_ROW]])
+        named = np.concatenate(
+            [state.fills[: int(state.logged[FILLS_LOGGED]), FILL_ROW], orders[:, ORDER_ROW], self._moves[:, MOVE_ROW]]
+        )
         due = np.searchsorted(ts_ns, self.rules.funding_ns)
         found = [named, due, sample_rows(ts_ns, int(self.rules.bucket_ns))]
         ends = orders[:, ORDER_END_NS]
@@ -171,6 +175,7 @@ class SimulatedBroker:
             orders=state.orders_log[: int(state.logged[ORDERS_SENT])],
             lanes=builder.lanes,
             rows=self._played,
+            moves=self._moves,
         )
 
     def again(self, added_entry_ms: float) -> Int64:

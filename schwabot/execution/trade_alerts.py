@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from schwabot.execution.ccxt_gateway import CcxtGateway
@@ -14,6 +15,7 @@ from schwabot_kernels.simulate.state import FILL_LEG, FILL_LOTS, FILL_MAKER, FIL
 
 AGAIN_NS = 60_000_000_000
 """A reason for refusing orders is told of once in so long."""
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 _STATES = {
     TradingState.NORMAL: (Level.WARNING, "halt", "trading goes on"),
     TradingState.REDUCING: (Level.WARNING, "risk", "only orders that make a position smaller leave from now on"),
@@ -37,6 +39,7 @@ class TradeAlerts:
     ) -> None:  # fmt: skip
         self._broker, self._gated, self._gateway, self._say = broker, gated, gateway, say
         self._fills = self._changes = 0
+        self._not_taken: dict[str, tuple[int, int, int]] = {}  # why: how often, how often when told of last, and when
         self._refused: dict[str, tuple[int, int]] = {}  # reason: how often by now, when it was told of last
 
     def take(self) -> tuple[Alert, ...]:
@@ -45,13 +48,25 @@ class TradeAlerts:
         if self._gated is not None:
             found += self._of_gate(self._gated)
         if self._gateway is not None:
-            for refused in self._gateway.take_refused():
-                text = f"order {refused.client_id} was not taken: {refused.what}"
-                found.append(Alert(refused.ts_ns, Level.WARNING, "risk", text, refused.what))
+            found += self._of_venues(self._gateway)
             while self._gateway.said:
                 ts_ns, text = self._gateway.said.popleft()
                 found.append(Alert(ts_ns, Level.WARNING, "risk", text))
         return tuple(found)
+
+    def _of_venues(self, gateway: CcxtGateway) -> list[Alert]:
+        found = []
+        for refused in gateway.take_refused():
+            kind = _NUMBER.sub("0", refused.what)
+            count, told, told_ns = self._not_taken.get(kind, (0, 0, -AGAIN_NS))
+            count += 1
+            if refused.ts_ns - told_ns >= AGAIN_NS:
+                often = f" (one of {count - told})" if count - told > 1 else ""
+                text = f"order {refused.client_id} was not taken: {refused.what}{often}"
+                found.append(Alert(refused.ts_ns, Level.WARNING, "risk", text, kind))
+                told, told_ns = count, refused.ts_ns
+            self._not_taken[kind] = (count, told, told_ns)
+        return found
 
     def _of_fills(self) -> list[Alert]:
         found: list[Alert] = []

@@ -23,6 +23,7 @@ from schwabot_kernels.simulate.booking import book_next
 from schwabot_kernels.simulate.formulas import worth
 from schwabot_kernels.simulate.records import CASH, DRAWDOWN2, EQUITY2, PEAK2, POSITION
 from schwabot_kernels.simulate.state import (
+    HELD_FROM,
     IN_FLIGHT,
     MARK,
     NUMBER,
@@ -136,7 +137,7 @@ class VenueBroker(SimulatedBroker):
     def row(self, row: Row, signals: SignalColumns) -> None:
         """Book what was reported, ask the policy, send what it asks for."""
         for report in self._gateway.reports():
-            self._book(report, row.ts_recv_ns)
+            self._book(report, row.ts_recv_ns, self.recorder.builder.rows)
         self.recorder.row(row, signals)
         if self._adopted:
             self._pay_for_adopted()
@@ -152,7 +153,7 @@ class VenueBroker(SimulatedBroker):
             row = builder.rows - 1
             ts_ns = int(builder.room.ts_ns[row])
             for report in reports:
-                self._book(report, ts_ns)
+                self._book(report, ts_ns, row)
             self._book_at(row, ts_ns)
         self._look_up_arrivals(final=True)
         self._advance(final=True)
@@ -170,11 +171,15 @@ class VenueBroker(SimulatedBroker):
             counts[leg, DRAWDOWN2] = max(counts[leg, DRAWDOWN2], counts[leg, PEAK2] - equity2)
 
     def _pay_for_adopted(self) -> None:
-        rules, counts = self.rules, self._state.counts
+        rules, counts, legs = self.rules, self._state.counts, self._state.legs
+        builder, row = self.recorder.builder, self.recorder.builder.rows - 1
         for leg, entry_ticks in list(self._adopted.items()):
-            if self.recorder.builder.accounts[leg] is not None:
+            if legs[leg, HELD_FROM] == 0:
+                legs[leg, HELD_FROM] = builder.room.ts_ns[row]
+            if builder.accounts[leg] is not None:
                 value = worth(round(entry_ticks), rules.scale[leg], rules.inverse[leg])
                 counts[leg, CASH] -= counts[leg, POSITION] * value
+                self._move(leg, row, int(counts[leg, POSITION]), round(entry_ticks))
                 del self._adopted[leg]
 
     def _send(self, leg: int, row: Row) -> None:
@@ -205,6 +210,11 @@ class VenueBroker(SimulatedBroker):
                     ask_ticks=ask,
                 )
             )
+
+    def _move(self, leg: int, row: int, lots: int, price_ticks: int) -> None:
+        """A position changed without a fill."""
+        if lots:
+            self._moves = np.concatenate([self._moves, [[leg, row, lots, price_ticks]]])
 
     def _learn_arrival(self, report: Report, leg: int, now_ns: int) -> None:
         """Remember when an order arrived, where a report of it says so: its answer, or what a take met."""
@@ -237,7 +247,7 @@ class VenueBroker(SimulatedBroker):
                 sent[ORDER_ARRIVAL_BID], sent[ORDER_ARRIVAL_ASK] = room.bid[touch], room.ask[touch]
         self._arrivals = waiting
 
-    def _book(self, report: Report, now_ns: int) -> None:
+    def _book(self, report: Report, now_ns: int, row: int) -> None:
         """Put a report where the simulator finds those of its own exchange; it is booked with the row at hand.
 
         A fill of an order that is over counts like any other of its fills, and touches no open order.
@@ -259,6 +269,8 @@ class VenueBroker(SimulatedBroker):
         told = state.reports[leg, (legs[leg, REPORT_AT] + legs[leg, REPORTS_OPEN]) % state.reports.shape[1]]
         legs[leg, REPORTS_OPEN] += 1
         self._learn_arrival(report, leg, now_ns)
+        if report.told is Told.FEE:
+            self._move(leg, row, -report.lots, report.price_ticks)
         told[P_TIME] = now_ns
         told[P_KIND], told[P_SLOT], told[P_NUMBER] = report.told, sent[ORDER_SLOT], number
         told[P_REQUEST] = report.request if report.request >= 0 else number

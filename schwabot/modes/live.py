@@ -78,16 +78,16 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             journal = Journal(journal_of(settings))
             opened.callback(journal.close)
             resume = settings.live.resume
-            gateway = CcxtGateway(traded, options, journal, gate, session, config, resume=resume)
+            gateway = CcxtGateway(traded, options, journal, gate, session, config, feed.now_ns, resume)
             opened.enter_context(gateway)
             opened.callback(gateway.wind_down)
             gateway.kill_on_signal()
             desk.notes += say([f"note: {note}" for note in gateway.notes])
-        until_ns = time.time_ns() + round(settings.live.dry_s * SECOND)
+        until_ns = feed.now_ns() + round(settings.live.dry_s * SECOND)
         dry = DryRun(
             gateway, {one.stream: one for one in traded}, until_ns, Few(progress.note, MOST_TOLD), hold_s=DRY_HOLD_S
         )
-        gated = RiskGateway(dry, gate, feed.instruments, time.time_ns, REFUSED_HOLD_S)
+        gated = RiskGateway(dry, gate, feed.instruments, feed.now_ns, REFUSED_HOLD_S)
         desk.notes += say([f"note: {line}" for line in gated.notes])
         if gateway is not None:
             gateway.feed_ns = lambda: gated.feed_ns

@@ -58,15 +58,17 @@ class RecorderEntry:
 
     Args:
         recorder: open.
+        feed: tells trades that come too late to be rows.
     """
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+    def __init__(self, recorder: Recorder, feed: CcxtFeed) -> None:
+        self._recorder, self._feed = recorder, feed
 
     def update(self, ticks: Ticks | None, record: StepRecord) -> None:
         """Take one batch, and what the feed told."""
         if ticks is not None:
             self._recorder.write(ticks)
+        self._recorder.late(self._feed.take_late())
         for event in record.fallbacks:
             self._recorder.tell(event)
 
@@ -141,11 +143,11 @@ def run_rows(
     feed, pipeline = desk.feed, desk.pipeline
     assert isinstance(feed, CcxtFeed)
     assert isinstance(pipeline, LivePipeline)
-    pipeline.on_row = on_row
+    pipeline.on_row, pipeline.fallback = on_row, settings.fallback
     meters = [*meters, FeedMeter(feed)]
     recorder = Recorder(feed.instruments, settings.record) if settings.record.out else None
     if recorder is not None:
-        meters.append(RecorderEntry(recorder))
+        meters.append(RecorderEntry(recorder, feed))
     sinks, day = sinks_of(settings, progress, GpuTelemetry(None)), DayReport(broker)
     changes.put_into(partial(put_into_graph, desk), partial(put_into_alerts, sinks), *puts)
     try:

@@ -97,6 +97,8 @@ def _live_feed(settings: RunConfig, source: CcxtSource) -> Feed:
         raise ConfigError(f"source=ccxt is live, and mode={settings.mode} reads what was recorded: use mode={able}")
     from schwabot.ticks.ccxt_feed import CcxtFeed
 
+    if settings.record.out:
+        settings.record.check_out()  # before anybody connects
     options = {}
     if settings.live.loopback_port is not None:
         from schwabot.venues.loopback.urls import VENUES, ccxt_options
@@ -109,6 +111,7 @@ def _live_feed(settings: RunConfig, source: CcxtSource) -> Feed:
         without_reference(source),
         to_instruments(settings.instruments),
         options,
+        settings.fallback,
         seconds=settings.live.seconds,
         events=settings.live.events,
     )

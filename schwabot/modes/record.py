@@ -42,7 +42,7 @@ def record(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     feed = open_feed(settings)
     assert isinstance(feed, CcxtFeed)
     unused = ["note: running on the CPU: nothing of mode=record runs on a GPU"] * (settings.device.kind == "cuda")
-    notes = say(unused + [f"note: {note}" for note in feed.notes])
+    notes, told_before = say(unused + [f"note: {note}" for note in feed.notes]), len(feed.notes)
     state: dict[str, Any] = {}
     progress, stop = Progress(enabled=settings.sinks.progress, label="record"), engine.StopRequest()
     watched = engine.WatchedFeed(feed, progress, stop)
@@ -56,6 +56,7 @@ def record(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
                     recorder.write(ticks)
                     switches += _tell(feed, recorder, progress, alerts)
                 switches += _tell(feed, recorder, progress, alerts)
+                notes += [f"note: {note}" for note in feed.notes[told_before:]]
         except BaseException as error:
             state = {"error": str(error) or type(error).__name__}
             raise
@@ -90,6 +91,7 @@ def record(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
 
 def _tell(feed: CcxtFeed, recorder: Recorder, progress: Progress, alerts: NotifySink | None) -> int:
     """Hand on what happened to the feed; gives how much."""
+    recorder.late(feed.take_late())
     told = feed.take_events()
     for event in told:
         recorder.tell(event)

@@ -71,8 +71,9 @@ def fills_table(outcome: Outcome) -> pa.Table:
     decided = _decision_rows(outcome)[fills[:, FILL_ORDER]] if len(fills) else np.empty(0, np.int64)
     position = np.zeros(len(fills), np.int64)
     for v in range(len(outcome.instruments)):
-        own = leg == v
-        position[own] = np.cumsum(fills[own, FILL_SIDE] * fills[own, FILL_LOTS])
+        booked = outcome.booked(v)
+        held = np.cumsum(booked[:, FILL_SIDE] * booked[:, FILL_LOTS])
+        position[leg == v] = held[booked[:, FILL_ORDER] >= 0]
     columns["ts_report_ns"] = pa.array(fills[:, FILL_REPORT_NS])
     columns["ts_venue_ns"] = pa.array(fills[:, FILL_VENUE_NS])
     columns["ts_decision_ns"] = pa.array(outcome.market.ts_ns[decided])
@@ -180,7 +181,7 @@ def trades_table(outcome: Outcome) -> pa.Table:
     for v, (instrument, account) in enumerate(zip(outcome.instruments, outcome.accounts, strict=True)):
         if account is None:
             continue
-        fills = outcome.fills[outcome.fills[:, FILL_LEG] == v]
+        fills = outcome.booked(v)
         scale = int(account.scale)
         position = cash = fees = largest = 0
         entry: Any = None
@@ -251,7 +252,8 @@ def _trip(
     decided: Int64, *, closed: bool,
 ) -> dict[str, Any]:  # fmt: skip
     instrument = outcome.instruments[v]
-    lane = int(outcome.lanes[v, decided[entry[FILL_ORDER]]])
+    order = entry[FILL_ORDER]
+    lane = int(outcome.lanes[v, decided[order] if order >= 0 else entry[FILL_ROW]])
     return {
         "stream": instrument.stream,
         "side": "long" if entry[FILL_SIDE] > 0 else "short",
@@ -338,7 +340,7 @@ def _positions_at(outcome: Outcome, leg: Int64, rows: Int64) -> Int64:
     """Position known when each order was decided, in lots."""
     out = np.zeros(len(leg), np.int64)
     for v in range(len(outcome.instruments)):
-        fills = outcome.fills[outcome.fills[:, FILL_LEG] == v]
+        fills = outcome.booked(v)
         held = np.concatenate([[0], np.cumsum(fills[:, FILL_SIDE] * fills[:, FILL_LOTS])])
         own = leg == v
         out[own] = held[np.searchsorted(fills[:, FILL_ROW], rows[own], side="right")]

@@ -7,7 +7,7 @@ Axis legend: N rows of the market, L legs, B samples of equity, F fills, O order
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,7 +16,19 @@ from schwabot.records.market import Float64, Int64, Kind
 from schwabot.simulation.accounts import Account
 from schwabot.simulation.decimals import in_units
 from schwabot_kernels.simulate.records import Market, Rules
-from schwabot_kernels.simulate.state import FILL_FEE, FILL_LEG, FILL_LOTS, FILL_PRICE, FILL_ROW, FILL_SIDE
+from schwabot_kernels.simulate.state import (
+    FILL_FEE,
+    FILL_LEG,
+    FILL_LOTS,
+    FILL_ORDER,
+    FILL_PRICE,
+    FILL_REPORT_NS,
+    FILL_ROW,
+    FILL_SIDE,
+)
+
+MOVE_LEG, MOVE_ROW, MOVE_LOTS, MOVE_PRICE = range(4)
+"""Columns of ``Outcome.moves``; the price is in ticks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +44,8 @@ class Outcome:
         orders: log of orders. [O, columns] int64
         lanes: conviction of each leg at every row. [L, N] int8
         rows: rows that were played.
+        moves: what changed a position at a real venue and is no fill: what was held at the start, lots that were taken
+            as fees. Columns ``MOVE_...``. [M, 4] int64
     """
 
     market: Market
@@ -44,6 +58,21 @@ class Outcome:
     orders: Int64
     lanes: np.ndarray[tuple[int, int], np.dtype[np.int8]]
     rows: int
+    moves: Int64 = field(default_factory=lambda: np.empty((0, 4), np.int64))
+
+    def booked(self, v: int) -> Int64:
+        """Fills and moves of leg v, in the order of rows, with the columns of fills; a move's order is -1."""
+        fills: Int64 = self.fills[self.fills[:, FILL_LEG] == v]
+        moves = self.moves[self.moves[:, MOVE_LEG] == v]
+        if not len(moves):
+            return fills
+        rows = np.zeros((len(moves), fills.shape[1]), np.int64)
+        rows[:, FILL_ORDER], rows[:, FILL_LEG], rows[:, FILL_ROW] = -1, v, moves[:, MOVE_ROW]
+        rows[:, FILL_SIDE], rows[:, FILL_LOTS] = np.sign(moves[:, MOVE_LOTS]), np.abs(moves[:, MOVE_LOTS])
+        rows[:, FILL_PRICE], rows[:, FILL_REPORT_NS] = moves[:, MOVE_PRICE], self.market.ts_ns[moves[:, MOVE_ROW]]
+        both = np.concatenate([fills, rows])
+        ordered: Int64 = both[np.argsort(both[:, FILL_ROW], kind="stable")]
+        return ordered
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +156,7 @@ def equity_curve(outcome: Outcome, bucket_ns: int | None = None) -> EquityCurve:
 def _booked(outcome: Outcome, v: int, quotes: Int64) -> tuple[Int64, Int64, Int64]:
     """Rows at which the account of leg v changed, and by how many lots and units of cash, in order."""
     rules = outcome.rules
-    fills = outcome.fills[outcome.fills[:, FILL_LEG] == v]
+    fills = outcome.booked(v)
     lots = fills[:, FILL_SIDE] * fills[:, FILL_LOTS]
     cash = -lots * worth(fills[:, FILL_PRICE], int(rules.scale[v]), bool(rules.inverse[v])) - fills[:, FILL_FEE]
     at = fills[:, FILL_ROW]

@@ -98,12 +98,14 @@ def extremes(values: Float64, most: int) -> Int64:
     return np.unique([0, *found, len(values) - 1])
 
 
-def position_steps(fills: pa.Table, stream: str, first_ns: int, last_ns: int) -> tuple[Int64, Float64]:
-    """When a stream's position changed and what it was from then on; flat at ``first_ns``, and up to ``last_ns``."""
+def position_steps(
+    fills: pa.Table, stream: str, first_ns: int, last_ns: int, first: float = 0.0
+) -> tuple[Int64, Float64]:
+    """When a stream's position changed and what it was from then on: ``first`` at ``first_ns``, up to ``last_ns``."""
     own = fills.filter(pc.equal(fills["stream"], stream))
     position = own["position"].to_numpy()
-    held = float(position[-1]) if len(position) else 0.0
-    return np.array([first_ns, *own["ts_report_ns"].to_pylist(), last_ns]), np.array([0.0, *position, held])
+    held = float(position[-1]) if len(position) else first
+    return np.array([first_ns, *own["ts_report_ns"].to_pylist(), last_ns]), np.array([first, *position, held])
 
 
 def order_ends(shortfall: pa.Table) -> list[dict[str, Any]]:
@@ -200,7 +202,8 @@ def _position(instruments: Sequence[Instrument], curve: EquityCurve, fills: pa.T
         size = in_units(1, one.lot_size, 1.0 if one.inverse else one.contract_value).item()
         lots.append(f"{size:.10g} {'contract' if one.inverse and size == 1 else unit} ({one.stream})")
         if len(curve.ts_ns):
-            ts_ns, position = position_steps(fills, one.stream, int(curve.ts_ns[0]), int(curve.ts_ns[-1]))
+            first = size * float(curve.position_lots[v, 0])
+            ts_ns, position = position_steps(fills, one.stream, int(curve.ts_ns[0]), int(curve.ts_ns[-1]), first)
             rows = extremes(position, MOST_POINTS)
             drawn, changes = drawn + len(rows), changes + len(position)
             line, when = {"shape": "hv", "width": 1.5}, times(ts_ns[rows])

@@ -18,23 +18,26 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from schwabot.errors import VenueError, why
+from schwabot.fallback import FallbackConfig, FallbackRouter
 from schwabot.records.audit import FallbackEvent
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Ticks
 from schwabot.ticks.base import ReadOnce
-from schwabot.ticks.ccxt_rows import Receipt
+from schwabot.ticks.ccxt_rows import JUMP_NS, Receipt
 from schwabot.ticks.ccxt_settings import CcxtConfig
 from schwabot.ticks.ccxt_venue import Venue
 from schwabot.ticks.feed_meter import LagHistogram
 from schwabot.ticks.live_queue import LiveQueue, Row
 
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 BEAT_S = 0.05
 """The loop's own delay is measured this often."""
 REMEMBERED = 20_000
 """Beats that are kept: the last quarter of an hour."""
 MOST_EXAMPLES, MOST_ROUNDS = 20, 20
+MOST_LATE = 100_000
 
 
 class CcxtFeed:
@@ -48,6 +51,7 @@ class CcxtFeed:
         settings: of the source.
         known: what conf/instruments says, by stream: its fees are kept.
         options: venue → options for ccxt's constructor, over the usual ones.
+        fallback: when REST stands in for a websocket, and when that is taken back.
         seconds: end after so long; None = never.
         events: end after so many rows; None = never.
 
@@ -61,6 +65,7 @@ class CcxtFeed:
         settings: CcxtConfig,
         known: Mapping[str, Instrument] | None = None,
         options: Mapping[str, Mapping[str, Any]] | None = None,
+        fallback: FallbackConfig | None = None,
         *,
         seconds: float | None = None,
         events: int | None = None,
@@ -70,6 +75,7 @@ class CcxtFeed:
         self._seconds, self._events = seconds, events
         self._queue = LiveQueue(len(settings.streams), settings.queue_rows, settings.shed_rows)
         self._told: deque[FallbackEvent] = deque()
+        self._late: deque[Row] = deque(maxlen=MOST_LATE)
         self._beats: deque[float] = deque(maxlen=REMEMBERED)
         self._lags = LagHistogram()
         self._loop_cpu_s = 0.0
@@ -77,7 +83,9 @@ class CcxtFeed:
         self._yielded = 0
         self._once = ReadOnce()
         self._closed = False
-        receipt = Receipt()
+        self._receipt = Receipt()
+        self._set_back_ns = 0
+        router = FallbackRouter(fallback)
         symbols: dict[str, list[str]] = {}
         for stream in sorted(settings.streams):
             venue, _, symbol = stream.partition(":")
@@ -89,9 +97,11 @@ class CcxtFeed:
                 settings,
                 (options or {}).get(name, {}),
                 known or {},
-                receipt,
+                self._receipt,
                 self._queue.put,
+                self._late.append,
                 self._told.append,
+                router,
             )
             for name, names in symbols.items()
         ]
@@ -128,14 +138,15 @@ class CcxtFeed:
         """Messages that made no row, by reason."""
         total: Counter[str] = Counter()
         for venue in self._venues:
-            for rows in venue.rows.values():
-                total += rows.counts.dropped
+            for rows in tuple(venue.rows.values()):
+                total += rows.counts.drops()[0]
         return total
 
     @property
     def examples(self) -> list[str]:
         """The first message of each reason and stream."""
-        found = [text for venue in self._venues for rows in venue.rows.values() for text in rows.counts.examples]
+        streams = [rows for venue in self._venues for rows in tuple(venue.rows.values())]
+        found = [text for rows in streams for text in rows.counts.drops()[1]]
         return found[:MOST_EXAMPLES]
 
     @property
@@ -165,11 +176,19 @@ class CcxtFeed:
         return self._call(ask())
 
     def take_events(self) -> tuple[FallbackEvent, ...]:
-        """Switches of source, trades lost and found, since the last call."""
-        told = []
-        while self._told:
-            told.append(self._told.popleft())
-        return tuple(told)
+        """Switches of source, connections and trades lost, since the last call."""
+        return tuple(_taken(self._told))
+
+    def now_ns(self) -> int:
+        """Time now by the clock of receive stamps: the machine's, ahead of it for a while after that was set back."""
+        return time.time_ns() + self._receipt.set_back_ns
+
+    def take_late(self) -> Ticks:
+        """Trades that were told too late to be rows since the last call, as rows with the time they became known.
+
+        The last hundred thousand of them are kept.
+        """
+        return to_ticks(self._instruments, _taken(self._late))
 
     def batches(self, max_events: int = 65_536) -> Iterator[Ticks]:
         """Yield what waits, as soon as anything does; an empty batch when nothing came for a while. Once.
@@ -193,7 +212,7 @@ class CcxtFeed:
                     return
                 rows = self._queue.take(most, wait_s)
                 self._yielded += len(rows)
-                ticks, taken_ns = to_ticks(self._instruments, rows), time.time_ns()
+                ticks, taken_ns = to_ticks(self._instruments, rows), self.now_ns()
                 yield ticks
                 self._lags.add((taken_ns - ticks.ts_recv_ns) / 1e9)
         finally:
@@ -225,6 +244,21 @@ class CcxtFeed:
             await asyncio.sleep(BEAT_S)
             self._beats.append(max(0.0, time.monotonic() - due_s))
             self._loop_cpu_s = time.thread_time() - began_s
+            self._look_at_clock()
+
+    def _look_at_clock(self) -> None:
+        """Tell when somebody set the machine's clock back, or forward again."""
+        now_ns, before_ns = self._receipt.now_ns(), self._set_back_ns
+        self._set_back_ns = after_ns = self._receipt.set_back_ns
+        if (after_ns > 0) == (before_ns > 0) and abs(after_ns - before_ns) <= JUMP_NS:
+            return
+        if after_ns:
+            what = f"the machine's clock was set back: receive stamps go on, {after_ns / 1e9:,.3f} s ahead of it"
+            event = FallbackEvent(now_ns, "clock", "clock", "steady", what)
+        else:
+            event = FallbackEvent(now_ns, "clock", "steady", "clock", "the machine's clock is where it was again")
+        self._told.append(event)
+        self.notes.append(event.reason)
 
     def close(self) -> None:
         """End every connection and the thread; a second call does nothing."""
@@ -280,18 +314,27 @@ class CcxtFeed:
                         "refetches_failed": counts.refetches_failed,
                     },
                 )
-                entry["trades_source" if line.trades else "source"] = line.chain.source.value
+                entry["trades_source" if line.trades else "source"] = line.fallback.now
         lag_ms = 1e3 * float(np.percentile(list(self._beats), 99)) if self._beats else None
         lags = {f"lag_p{q}_ms": self._lags.quantile(q / 100) for q in (50, 99)}
         return streams | {
             **{name: None if lag_s is None else 1e3 * lag_s for name, lag_s in lags.items()},
             "loop_lag_p99_ms": lag_ms,
             "queue_max": self._queue.longest,
+            "clock_set_back_s": self._receipt.set_back_ns / 1e9,
             "messages": messages,
             "loop_cpu_s": self._loop_cpu_s,
             "ccxt_s": ccxt_ns / 1e9,
             "own_s": own_ns / 1e9,
         }
+
+
+def _taken(waiting: deque[Item]) -> list[Item]:
+    """What waits, also where the other thread adds to it meanwhile."""
+    found = []
+    while waiting:
+        found.append(waiting.popleft())
+    return found
 
 
 def to_ticks(instruments: tuple[Instrument, ...], rows: list[Row]) -> Ticks:

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from schwabot.fallback import Fallback
 from schwabot.ticks.ccxt_rows import StreamRows
-from schwabot.ticks.watchdog import Backoff, Chain, Delay, Silence
+from schwabot.ticks.watchdog import Backoff, Delay, Silence
 
 
 @dataclass(eq=False)
@@ -36,18 +37,42 @@ class Channel:
 
 @dataclass(eq=False)
 class Line:
-    """The quotes or the trades of one stream, and who watches over them."""
+    """The quotes or the trades of one stream, and who watches over them.
+
+    Attributes:
+        name: for the events.
+        symbol: ccxt's name.
+        trades: trades, else quotes.
+        rows: makes its rows.
+        fallback: websocket, REST or none.
+        silence, delay: of the websocket.
+        backoff: between polls that fail.
+        channel: its subscription.
+        poll_s: when to poll next, while that is needed.
+        lost_s: since when the websocket is closed, silent or behind; None while it speaks.
+        why: it was lost.
+        gapped: the loss was told.
+        late: trades that were told too late, as far as they were reported.
+        touch: best bid and ask that the websocket told last, or REST when it was asked about a silence.
+        asked: REST is being asked about a silence.
+    """
 
     name: str
     symbol: str
     trades: bool
     rows: StreamRows
-    chain: Chain
+    fallback: Fallback
     silence: Silence
     delay: Delay
     backoff: Backoff
     channel: Channel
     poll_s: float = 0.0
+    lost_s: float | None = None
+    why: str = ""
+    gapped: bool = False
+    late: int = 0
+    touch: tuple[float, float] | None = None
+    asked: asyncio.Task[None] | None = None
 
 
 @dataclass(eq=False)

@@ -15,12 +15,12 @@ class CcxtConfig:
         streams: which, as ``venue:symbol`` with ccxt's names, e.g. ``binance:BTC/USDT``.
         trades: whether trades are wanted beside quotes.
         connect_s: a venue that does not answer for this long at the start is an error.
-        silence_s: a stream that says nothing for this long is connected anew; longer where it is used to longer gaps.
+        silence_s: where a stream says nothing for this long, or longer where it is used to longer gaps, REST is asked
+            whether its market is quiet; if not, it is connected anew.
         behind_s: a stream whose messages are this much later than its fastest ones is connected anew.
         poll_after_s: a websocket that was lost for this long is stood in for by REST polling.
         poll_s: time between polls.
-        drop_after: polls that fail in a row before a stream is dropped.
-        return_s: a websocket is trusted again once it was well for this long.
+        answer_s: a REST request that has no answer after so long has failed.
         retry_first_s, retry_most_s: shortest and longest wait between attempts to connect; it doubles, with jitter.
         gap_s: a trade that is missing for this long, by the numbers before and after it, is reported as lost.
         queue_rows: rows that may wait for the engine; beyond it trades are lost, and reported.
@@ -35,8 +35,7 @@ class CcxtConfig:
     behind_s: float = 5.0
     poll_after_s: float = 3.0
     poll_s: float = 1.0
-    drop_after: int = 3
-    return_s: float = 5.0
+    answer_s: float = 5.0
     retry_first_s: float = 0.25
     retry_most_s: float = 30.0
     gap_s: float = 5.0
@@ -55,15 +54,13 @@ class CcxtConfig:
         if doubled := sorted({stream for stream in self.streams if self.streams.count(stream) > 1}):
             raise ConfigError(f"source.streams names {', '.join(doubled)} twice")
         for name in (
-            "connect_s", "silence_s", "behind_s", "poll_s", "retry_first_s", "retry_most_s", "gap_s", "idle_s",
+            "connect_s", "silence_s", "behind_s", "poll_s", "answer_s", "retry_first_s", "retry_most_s", "gap_s",
+            "idle_s",
         ):  # fmt: skip
             if not 0.0 < getattr(self, name) <= 86_400.0:
                 raise ConfigError(f"source.{name}={getattr(self, name)} is out of range: use more than 0 to 86400")
-        for name in ("poll_after_s", "return_s"):
-            if not 0.0 <= getattr(self, name) <= 86_400.0:
-                raise ConfigError(f"source.{name}={getattr(self, name)} is out of range: use 0 to 86400")
-        if self.drop_after < 1:
-            raise ConfigError(f"source.drop_after={self.drop_after} is out of range: use 1 or more")
+        if not 0.0 <= self.poll_after_s <= 86_400.0:
+            raise ConfigError(f"source.poll_after_s={self.poll_after_s} is out of range: use 0 to 86400")
         if not 1 <= self.shed_rows <= self.queue_rows <= 1 << 24:
             raise ConfigError(
                 f"source.shed_rows={self.shed_rows}, source.queue_rows={self.queue_rows}:"

@@ -7,7 +7,7 @@ unified caches say what that message changed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 Found = tuple[str, str, Any]
@@ -57,6 +57,7 @@ class Tap:
         self._on_ended, self._on_unread, self._on_client = on_ended, on_unread, on_client
         self._found: list[Found] = []
         self._books: dict[str, Any] = {}
+        self._renewed: dict[str, tuple[Any, ...]] = {}
         self.book_symbols: tuple[str, ...] = ()
         self.messages = self.ccxt_ns = self.own_ns = 0
 
@@ -123,13 +124,30 @@ class Tap:
             found, self._found = self._found, []
             self._on_found(client, found)
 
+    def renew(self, exchange: Any, symbols: Iterable[str]) -> None:
+        """Order books will come by another connection: the next one that comes is told, also where its top is the same.
+
+        What ccxt still keeps of the old one is not.
+        """
+        for symbol in self._books.keys() & set(symbols):
+            self._renewed[symbol] = _stamp(exchange.orderbooks.get(symbol))
+
     def _changed_books(self, exchange: Any) -> Iterator[Found]:
-        """Order books are changed in place, so their tops are compared."""
+        """Order books are changed in place, so their tops are compared. One that was never filled says nothing."""
         for symbol in self.book_symbols:
             book = exchange.orderbooks.get(symbol)
-            if book is None or not book["bids"] or not book["asks"]:
+            if book is None or (symbol not in self._books and not book["bids"] and not book["asks"]):
                 continue
-            top = (tuple(book["bids"][0][:2]), tuple(book["asks"][0][:2]))
-            if self._books.get(symbol) != top:
-                self._books[symbol] = top
-                yield "book", symbol, book
+            top = tuple(tuple(book[side][0][:2]) if book[side] else () for side in ("bids", "asks"))
+            if symbol in self._renewed:
+                if self._renewed[symbol] == _stamp(book):
+                    continue
+                del self._renewed[symbol]
+            elif self._books.get(symbol) == top:
+                continue
+            self._books[symbol] = top
+            yield "book", symbol, book
+
+
+def _stamp(book: Any) -> tuple[Any, ...]:
+    return () if book is None else (id(book), book.get("timestamp"), book.get("nonce"))

@@ -13,17 +13,18 @@ from contextvars import ContextVar
 from typing import Any
 
 from schwabot.errors import VenueError, why
+from schwabot.fallback import FEED, FallbackRouter
 from schwabot.records.audit import FallbackEvent
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS
 from schwabot.ticks.ccxt_lines import Channel, Line, Repair
 from schwabot.ticks.ccxt_markets import differences, instrument_of, market_of
-from schwabot.ticks.ccxt_rest import CHECK_S, Rest, failure_of, kind_of, quote_row
+from schwabot.ticks.ccxt_rest import CHECK_S, Rest, failure_of, kind_of, quote_row, touch_of
 from schwabot.ticks.ccxt_rows import Receipt, StreamRows
 from schwabot.ticks.ccxt_settings import CcxtConfig
 from schwabot.ticks.ccxt_tap import Found, Tap
 from schwabot.ticks.live_queue import Row
-from schwabot.ticks.watchdog import Backoff, Chain, Delay, Silence
+from schwabot.ticks.watchdog import Backoff, Delay, Silence
 
 RENEW_S = 0.5
 """Time between calls of ccxt's watch coroutines, which renew and tell of errors; rows do not wait for them."""
@@ -47,7 +48,9 @@ class Venue:
         known: what conf/instruments says, by stream.
         receipt: stamps every row of the process.
         put: takes a row; False when a trade found no room.
+        put_late: takes a trade that is known too late to be a row.
         tell: takes a switch.
+        router: which of websocket, REST and nothing each line goes by.
     """
 
     def __init__(
@@ -59,7 +62,9 @@ class Venue:
         known: Mapping[str, Instrument],
         receipt: Receipt,
         put: Callable[[Row], bool],
+        put_late: Callable[[Row], None],
         tell: Callable[[FallbackEvent], None],
+        router: FallbackRouter,
     ) -> None:
         self.name = name
         self.instruments: list[Instrument] = []
@@ -68,12 +73,14 @@ class Venue:
         self.lines: list[Line] = []
         self._symbols = list(symbols)
         self._settings, self._options, self._known = settings, options, known
-        self._receipt, self._put, self._tell = receipt, put, tell
+        self._receipt, self._put, self._put_late, self._tell = receipt, put, put_late, tell
+        self._router = router
         self._quotes: dict[str, Line] = {}
         self._trades: dict[str, Line] = {}
         self._repairs: dict[str, Repair] = {}
         self._channels: list[Channel] = []
         self._exchange: Any = None
+        self._closing = False
         self.tap = Tap(
             on_message=receipt.arrived,
             on_found=self._take,
@@ -146,9 +153,9 @@ class Venue:
         Args:
             index: stream → its index among all streams of the run.
         """
-        began_ns = time.time_ns()
+        began_ns = self._receipt.now_ns()
         for one in self.instruments:
-            self.rows[one.symbol] = StreamRows(index[one.stream], one, self._receipt, began_ns)
+            self.rows[one.symbol] = StreamRows(index[one.stream], one, self._receipt, began_ns, self._put_late)
             self._repairs[one.symbol] = Repair(self._backoff())
         has = self._exchange.has
         whole = [self._symbols]
@@ -187,12 +194,13 @@ class Venue:
         channel = Channel(symbols, trades, watch, self._backoff())
         self._channels.append(channel)
         for symbol in symbols:
+            name = f"feed.{self.name}:{symbol}.{'trades' if trades else 'quotes'}"
             line = Line(
-                f"feed.{self.name}:{symbol}.{'trades' if trades else 'quotes'}",
+                name,
                 symbol,
                 trades,
                 self.rows[symbol],
-                Chain(settings.poll_after_s, settings.drop_after, settings.return_s),
+                self._router.add(name, FEED),
                 Silence(settings.silence_s, TRADES_KNOWN if trades else 0, time.monotonic()),
                 Delay(settings.behind_s),
                 Backoff(settings.poll_s, max(settings.poll_s, settings.retry_most_s)),
@@ -206,13 +214,14 @@ class Venue:
         async with asyncio.TaskGroup() as tasks:
             for channel in self._channels:
                 tasks.create_task(self._keep(channel))
-            tasks.create_task(self._watch_over())
             rest = Rest(self._exchange, self._settings, self._receipt, self.lines, self._repairs, self._hand_on)
+            tasks.create_task(self._watch_over(rest, tasks))
             tasks.create_task(rest.poll())
             tasks.create_task(rest.repair())
 
     async def close(self) -> None:
         """End every connection; one that does not answer any more is left."""
+        self._closing = True
         if self._exchange is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._exchange.close(), CLOSE_S)
@@ -242,6 +251,11 @@ class Venue:
             return
         channel.renewed = channel.client is not None
         channel.client = client
+        if not channel.renewed:
+            return
+        self.tap.renew(self._exchange, () if channel.trades else channel.symbols)
+        for symbol in channel.symbols if channel.trades else ():
+            self.rows[symbol].reconnected(self._receipt.now_ns())
 
     def _after_reconnect(self, channel: Channel) -> None:
         for symbol in channel.symbols:
@@ -264,10 +278,31 @@ class Venue:
         _disconnect(client, f"a message can't be read: {why(error)}")
 
     def _lost(self, channel: Channel, reason: str) -> None:
+        if self._closing:
+            return  # by ourselves
         now_s = time.monotonic()
         for line in self._lines_of(channel):
-            line.chain.lost(now_s, reason)
             line.silence.restarted(now_s)
+            if line.trades:
+                line.rows.lost()
+            if line.lost_s is None:
+                line.lost_s, line.why = now_s, reason
+                if line.silence.heard_s > float("-inf"):
+                    line.gapped = True
+                    self._say(line, "whole", "gapped", f"the websocket was lost: {reason}")
+
+    def _heard(self, line: Line, now_s: float) -> None:
+        """The websocket spoke."""
+        line.silence.heard(now_s)
+        if line.lost_s is None:
+            return
+        line.lost_s = None
+        if line.trades:
+            line.rows.heard(self._receipt.arrived_ns)
+        if line.gapped:
+            line.gapped = False
+            reason = f"connected anew, the websocket was lost: {line.why}"
+            self._tell(FallbackEvent(self._receipt.arrived_ns, line.name, "gapped", "whole", reason))
 
     def _lines_of(self, channel: Channel) -> Iterable[Line]:
         lines = self._trades if channel.trades else self._quotes
@@ -282,8 +317,9 @@ class Venue:
             line = lines.get(symbol) or lines.get(f"{symbol}C")
             if line is None:
                 continue
-            line.silence.heard(now_s)
-            line.chain.heard(now_s)
+            self._heard(line, now_s)
+            if kind != "trade":
+                line.touch = touch_of(kind, value)
             row = line.rows.trade(value, now_s) if kind == "trade" else quote_row(line.rows, kind, value)
             if row is not None:
                 if row[2] != MISSING_NS:
@@ -304,32 +340,51 @@ class Venue:
         repair.refused += 1
 
     def _say(self, line: Line, before: str, after: str, reason: str) -> None:
-        self._tell(FallbackEvent(time.time_ns(), line.name, str(before), str(after), reason))
+        self._tell(FallbackEvent(self._receipt.now_ns(), line.name, before, after, reason))
 
     # the watchdogs
 
-    async def _watch_over(self) -> None:
+    async def _watch_over(self, rest: Rest, tasks: asyncio.TaskGroup) -> None:
         looked_s = time.monotonic()
         while True:
             await asyncio.sleep(CHECK_S)
-            now_s = time.monotonic()
+            now_s, now_ns = time.monotonic(), self._receipt.now_ns()
             stall_s, looked_s = now_s - looked_s - CHECK_S, now_s
             for line in self.lines:
                 line.silence.excuse(stall_s)
                 if line.silence.is_silent(now_s):
-                    reason = f"nothing heard for {now_s - line.silence.since_s:.1f} s"
-                    line.silence.doubt()
-                    self._restart(line, reason)
+                    if line.asked is None:
+                        line.asked = tasks.create_task(self._ask_about(line, rest))
                 elif line.delay.is_behind:
                     self._restart(line, f"{line.delay.behind_s:.1f} s behind")
                     line.delay.restarted()
-                switch = line.chain.check(now_s)
-                if switch is not None:
-                    self._say(line, *switch)
-                    line.backoff.reset()
-                    line.poll_s = now_s
+                if line.lost_s is None:
+                    line.fallback.worked(FEED[0], now_ns)
+                elif line.fallback.now != FEED[0] or now_s - line.lost_s >= self._settings.poll_after_s:
+                    line.fallback.failed(FEED[0], now_ns, line.why, down=True)
+                if (switch := line.fallback.choose(now_ns)) is not None:
+                    self._tell(switch)
+                    if switch.before == FEED[0]:
+                        line.backoff.reset()
+                        line.poll_s = now_s
+                        if not line.gapped:  # it never spoke: what is polled has holes all the same
+                            line.gapped = True
+                            self._say(line, "whole", "gapped", switch.reason)
             for line in self._trades.values():
                 self._look_for_gaps(line, now_s)
+
+    async def _ask_about(self, line: Line, rest: Rest) -> None:
+        """Nothing was heard: a websocket that stands still says as little as a market that does."""
+        reason, heard_s = f"nothing heard for {time.monotonic() - line.silence.since_s:.1f} s", line.silence.heard_s
+        is_quiet = await rest.is_quiet(line)
+        line.asked = None
+        if line.silence.heard_s > heard_s:
+            return
+        if is_quiet:
+            line.silence.quiet(time.monotonic())
+        else:
+            line.silence.doubt()
+            self._restart(line, reason)
 
     def _restart(self, line: Line, reason: str) -> None:
         """Connect anew: a websocket can stay open and say nothing for ever."""
@@ -339,7 +394,10 @@ class Venue:
         self._lost(line.channel, reason)
 
     def _look_for_gaps(self, line: Line, now_s: float) -> None:
-        trades, repair = line.rows.trades, self._repairs[line.symbol]
+        trades, repair, counts = line.rows.trades, self._repairs[line.symbol], line.rows.counts
+        if counts.backfilled > line.late and not line.gapped:
+            self._say(line, "gapped", "whole", f"{counts.backfilled - line.late} trades were told too late to be rows")
+        line.late = counts.backfilled
         if not trades.missing and not trades.too_many:
             return
         settings = self._settings
@@ -350,9 +408,9 @@ class Venue:
         lost = trades.give_up(max(min(now_s - settings.gap_s, repair.asked_s), now_s - 12 * settings.gap_s))
         count, trades.too_many = len(lost) + trades.too_many, 0
         if count:
-            line.rows.counts.missing += count
+            counts.missing += count
             numbers = f", number {lost[0]} to {lost[-1]}" if lost else ""
-            self._say(line, "whole", "gapped", f"{count} trades were lost{numbers}")
+            self._say(line, "gapped", "whole", f"{count} trades were lost{numbers}")
 
 
 def _disconnect(client: Any, reason: str) -> None:

@@ -105,7 +105,7 @@ def write_store(
 class StoreWriter:
     """Writes ticks batch by batch; the store changes when the ``with`` block ends without an error, or at a checkpoint.
 
-    Args: as ``write_store``.
+    Args: as ``write_store``; ``setting`` is what named ``root``, for errors.
 
     Example:
         >>> import tempfile
@@ -124,6 +124,7 @@ class StoreWriter:
         mode: str = "new",
         compression: str = "zstd",
         rows_per_group: int = 131_072,
+        setting: str = "convert.out",
     ) -> None:
         if mode not in MODES:
             raise ConfigError(f"convert.existing={mode}: use {', '.join(MODES)}")
@@ -133,9 +134,10 @@ class StoreWriter:
             raise ConfigError(f"convert.rows_per_group={rows_per_group}: at least 1")
         self.instruments = instruments
         self.root = Path(root)
+        self.setting = setting
         self.compression = compression
         self.rows_per_group = rows_per_group
-        there = _existing(self.root, mode)
+        there = check_target(self.root, mode, setting)
         self._kept = there if mode == "append" else Catalogue((), ())
         _check_same(instruments, self._kept, self.root)
         self._levels = self._kept.levels
@@ -258,7 +260,7 @@ class _StreamPart:
         if self.last_ns is not None and first_ns < self.last_ns:
             raise ConfigError(
                 f"{self.store.root}: {self.instrument.stream} is stored up to {_date(self.last_ns)} and these rows"
-                f" start at {_date(first_ns)}; append later rows only, or name another folder in convert.out"
+                f" start at {_date(first_ns)}; append later rows only, or name another folder in {self.store.setting}"
             )
         folder = folder_of(self.instrument, first_ns)
         if self._final is None or folder != self._folder or levels != self._levels:
@@ -333,24 +335,34 @@ def _temporary(final: Path) -> Path:
     return final.with_name(f".{final.name}.{os.getpid()}.tmp")
 
 
-def _existing(root: Path, mode: str) -> Catalogue:
-    """What is there already; refuses a folder that is in the way."""
+def check_target(root: Path, mode: str, setting: str = "convert.out") -> Catalogue:
+    """What is there already; refuses a folder that is in the way.
+
+    Args:
+        root: of the store.
+        mode: as ``write_store``.
+        setting: that named it, for the error.
+
+    Raises:
+        ConfigError: something else is there.
+    """
     if not root.exists() or (root.is_dir() and not any(path.is_file() for path in root.rglob("*"))):
         return Catalogue((), ())
     if not root.is_dir():
-        raise ConfigError(f"{root} is a file; name a folder in convert.out")
+        raise ConfigError(f"{root} is a file; name a folder in {setting}")
     if mode == "new" and ((root / CATALOGUE).exists() or any(root.glob("venue=*"))):
         raise ConfigError(
             f"{root} is not empty: add convert.existing=append (later rows to the store there) or"
-            " convert.existing=overwrite (replace it), or name another folder in convert.out"
+            f" convert.existing=overwrite (replace it), or name another folder in {setting}"
         )
     if (root / CATALOGUE).exists():
         return read_catalogue(root)
     if any(root.glob("venue=*")):
-        if mode == "overwrite":
-            return Catalogue((), ())
+        whole = any(one.is_file() and not one.name.startswith(".part-") for one in root.rglob("*"))
+        if mode == "overwrite" or (mode == "append" and not whole):
+            return Catalogue((), ())  # killed before the first file was whole
         raise ConfigError(f"{root} holds an unfinished store (no {CATALOGUE}): add convert.existing=overwrite")
-    raise ConfigError(f"{root} is not empty and no tick store (no {CATALOGUE}); name another folder in convert.out")
+    raise ConfigError(f"{root} is not empty and no tick store (no {CATALOGUE}); name another folder in {setting}")
 
 
 def _check_same(instruments: tuple[Instrument, ...], kept: Catalogue, root: Path) -> None:

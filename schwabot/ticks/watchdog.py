@@ -1,11 +1,9 @@
-"""When a stream has gone quiet, what answers in its place, and when it is trusted again. No clocks, no network.
+"""When a stream has gone quiet or falls behind, and how long to wait before the next attempt. No clocks, no network.
 
 All times are seconds of one steady clock, given by the caller.
 """
 
 from __future__ import annotations
-
-from enum import StrEnum
 
 import numpy as np
 
@@ -105,6 +103,11 @@ class Silence:
         """We did not listen for so long: that is no silence of the stream."""
         self._last_s += stall_s
 
+    def quiet(self, now_s: float) -> None:
+        """The silence was the market's; it says nothing of how long the next one may last."""
+        self._steady = False
+        self._last_s = now_s
+
     def doubt(self) -> None:
         """The silence was acted upon; until something is heard, the next one has to last twice as long."""
         self._vain += 1
@@ -144,81 +147,3 @@ class Delay:
         """The connection begins anew, and so does what is normal: a clock may have been set."""
         self._least_s = float("inf")
         self.behind_s = 0.0
-
-
-class Source(StrEnum):
-    """Where a stream's rows come from, best first."""
-
-    WEBSOCKET = "websocket"
-    REST = "rest"
-    DROPPED = "dropped"
-
-
-class Chain:
-    """Websocket, then REST polling, then nothing; and back, once the better one has been well for a while.
-
-    Args:
-        poll_after_s: a websocket that was lost for this long is stood in for by polling.
-        drop_after: polls that failed in a row before the stream is dropped.
-        return_s: a websocket is trusted again once it was well for this long.
-        return_polls: polls that have to succeed in a row before a dropped stream is polled again.
-
-    Example:
-        >>> chain = Chain(poll_after_s=2.0, drop_after=1, return_s=3.0)
-        >>> chain.lost(10.0, "closed"); chain.check(11.0), chain.check(12.0)
-        (None, (<Source.WEBSOCKET: 'websocket'>, <Source.REST: 'rest'>, 'closed'))
-        >>> chain.poll_failed("HTTP 503"); chain.check(13.0)[1].value
-        'dropped'
-        >>> chain.heard(14.0); chain.check(16.0), chain.check(17.0)[1].value
-        (None, 'websocket')
-    """
-
-    def __init__(self, poll_after_s: float, drop_after: int, return_s: float, return_polls: int = 2) -> None:
-        self.source = Source.WEBSOCKET
-        self._poll_after_s, self._drop_after = poll_after_s, drop_after
-        self._return_s, self._return_polls = return_s, return_polls
-        self._lost_s: float | None = None
-        self._well_s: float | None = None
-        self._reason = ""
-        self._poll_reason = ""
-        self._failed = self._succeeded = 0
-
-    def heard(self, now_s: float) -> None:
-        """The websocket spoke."""
-        self._lost_s = None
-        if self._well_s is None:
-            self._well_s = now_s
-
-    def lost(self, now_s: float, reason: str) -> None:
-        """The websocket is closed, silent or behind."""
-        self._well_s = None
-        if self._lost_s is None:
-            self._lost_s, self._reason = now_s, reason
-
-    def polled(self) -> None:
-        """REST answered."""
-        self._failed = 0
-        self._succeeded += 1
-
-    def poll_failed(self, reason: str) -> None:
-        """REST did not answer."""
-        self._succeeded = 0
-        self._failed += 1
-        self._poll_reason = reason
-
-    def check(self, now_s: float) -> tuple[Source, Source, str] | None:
-        """Switch if it is time to; gives what was, what is now, and why."""
-        before, reason = self.source, ""
-        if before is Source.WEBSOCKET:
-            if self._lost_s is not None and now_s - self._lost_s >= self._poll_after_s:
-                self.source, reason = Source.REST, self._reason
-                self._failed = self._succeeded = 0
-        elif self._well_s is not None and now_s - self._well_s >= self._return_s:
-            self.source, reason = Source.WEBSOCKET, f"the websocket has been well for {self._return_s:g} s"
-        elif before is Source.REST and self._failed >= self._drop_after:
-            self.source, reason = Source.DROPPED, self._poll_reason
-            self._succeeded = 0
-        elif before is Source.DROPPED and self._succeeded >= self._return_polls:
-            self.source, reason = Source.REST, f"REST answered {self._return_polls} times"
-            self._failed = 0
-        return None if self.source is before else (before, self.source, reason)

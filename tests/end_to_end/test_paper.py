@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from schwabot.ticks.store import StoreConfig, StoreFeed
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback.server import LoopbackExchange
 
@@ -27,13 +28,18 @@ def run(folder: Path, *arguments: str) -> dict[str, Any]:
 
 def test_paper_is_a_backtest_of_what_was_received(tmp_path: Path) -> None:
     market = SyntheticFeed(SyntheticConfig(events=10**9, streams=4))
-    with LoopbackExchange(market, 0, speed=4.0) as exchange:
+    lost = {"kind": "gap", "stream": "*@trade", "probability": 0.05, "count": 0}
+    cut = {"kind": "disconnect", "stream": "*@trade", "probability": 0.01, "count": 0}
+    with LoopbackExchange(market, 0, speed=4.0, faults=[lost, cut]) as exchange:
         live = run(
             tmp_path / "paper", "mode=paper", "source=ccxt", "+experiment=loopback", "live.seconds=6",
             f"live.loopback_port={exchange.port}", f"record.out={tmp_path / 'store'}", *COMMON,
         )  # fmt: skip
     again = run(tmp_path / "again", "mode=backtest", "source=store", f"source.path={tmp_path / 'store'}", *COMMON)
     assert live["events"] == again["events"] == live["store"]["rows"] > 500
+    late = sum(one["backfilled"] for one in live["feed"].values() if isinstance(one, dict))
+    assert StoreFeed(StoreConfig(path=str(tmp_path / "store.late"))).expected_events == late > 3, "known, and no rows"
+    assert live["store"]["gaps"] > 3
     assert live["paper"]["fills"] > 3
     assert live["paper"] == again["backtest"]
     for table in ("signals", "fills", "shortfall", "trades", "equity", "arbitrage", "lag_decisions", "drift"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -53,6 +54,16 @@ def test_a_backtest_that_is_stopped_is_not_run_again_with_more_latency(tmp_path:
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["interrupted"], summary["backtest"]["fills"] > 0) == (True, True)
     assert pq.read_table(tmp_path / "run" / "fills.parquet").num_rows == summary["backtest"]["fills"]
+
+
+@pytest.mark.parametrize("command", [["-m", "schwabot.run"], ["run_schwabot.py"]])
+def test_ctrl_c_before_anything_began_is_one_line(command: list[str], root: Path, tmp_path: Path) -> None:
+    """The first import of many is one that presses Ctrl-C."""
+    (tmp_path / "hydra").mkdir()
+    (tmp_path / "hydra" / "__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([sys.executable, *command], cwd=root, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
 def test_a_run_that_is_killed_leaves_no_broken_table(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schwabot.execution.fallback import FallbackConfig
 from schwabot.execution.ghost_chain import GhostChain
+from schwabot.fallback import FallbackConfig
 from schwabot.live_pipeline import LivePipeline
 from schwabot.modules.forecast import ForecastHead, role_of
 from schwabot.modules.graph import Graph

@@ -17,9 +17,12 @@ from schwabot.execution.risk_gateway import RiskGateway
 from schwabot.execution.settings import GatewayConfig, RiskConfig
 from schwabot.execution.simulated import SimulatedBroker
 from schwabot.execution.trade_alerts import TradeAlerts
+from schwabot.execution.venue import VenueBroker
 from schwabot.live_pipeline import LivePipeline
 from schwabot.records.alert import Level
+from schwabot.records.audit import SignalColumns
 from schwabot.records.instrument import Instrument
+from schwabot.records.market import Row
 from schwabot.records.order import Action, Ending, Report, Request, Told
 from schwabot.signals.builtin.threshold import threshold
 from schwabot.signals.compiling import compile_policy
@@ -28,6 +31,8 @@ from schwabot.simulation.settings import SimulationConfig
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback import LoopbackExchange
 from schwabot.venues.loopback.urls import KEY, SECRET, ccxt_options
+from schwabot_kernels.simulate.state import ORDER_ACTION, ORDER_END
+from tests.execution.test_venue import all_four
 
 SPOT = Instrument("binance:BTC/USDT", tick_size=0.5, lot_size=0.25)
 DAY_S = 86_400
@@ -208,3 +213,32 @@ def test_a_halt_lasts_over_a_restart(exchange: LoopbackExchange, tmp_path: Path)
     assert run("sbd").state is TradingState.NORMAL
     (tmp_path / "stop").touch()
     assert run("sbe", resume="looked at it", kill=tmp_path / "stop").changes[0].who == "kill file"
+
+
+@pytest.mark.parametrize("dry", [True, False], ids=["dry", "refused"])
+def test_a_policy_that_moves_and_cancels_what_was_refused(dry: bool) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=4_000))
+    one, now_ns, venue = feed.instruments[2], [0], Venue()
+    limits = RiskConfig(max_order_notional=1e12 if dry else 1e-9, max_notional=1e12, max_total_notional=1e12,
+                        max_orders_per_s=1e6, order_burst=10**6, collar_bp=1e4, quote_age_s=1e6, feed_age_s=1e6,
+                        short_spot=True)  # fmt: skip
+    inner = DryRun(venue, {one.stream: one}, 2**62, lambda line: None, lambda: now_ns[0], hold_s=0.2)
+    gated = RiskGateway(inner, RiskGate(limits, [one]), feed.instruments, lambda: now_ns[0], hold_s=0.1)
+    recorder = MarketRecorder(compile_policy(all_four), feed.instruments, [one.stream], SimulationConfig())
+    broker = VenueBroker(recorder, {}, gated, "test")
+
+    def on_row(row: Row, signals: SignalColumns) -> None:
+        now_ns[0] = row.ts_recv_ns
+        gated.observe(row, signals)
+        broker.row(row, signals)
+
+    live = LivePipeline(feed.instruments, on_row=on_row)
+    for ticks in feed.batches(20):
+        live.step(ticks)
+    now_ns[0] += 10**9
+    broker.finish()
+    orders = broker.outcome().orders
+    assert venue.sent == []
+    assert {Action(action) for action in orders[:, ORDER_ACTION].tolist()} == set(Action)
+    assert (orders[:, ORDER_END] > 0).all()
+    assert inner.count > 10 if dry else inner.count == 0

@@ -23,12 +23,14 @@ from schwabot.signals.builtin.quote_guard import quote_guard
 from schwabot.signals.builtin.threshold import threshold
 from schwabot.signals.compiling import compile_policy
 from schwabot.signals.declaring import Policy
+from schwabot.simulation.details import fills_table, trades_table
+from schwabot.simulation.outcome import equity_curve
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot.simulation.settings import SimulationConfig
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot_kernels.simulate import state as s
 from schwabot_kernels.simulate.exchange import trace
-from schwabot_kernels.simulate.records import CASH, FEES, FILLS, POSITION
+from schwabot_kernels.simulate.records import CASH, EQUITY2, FEES, FILLS, HOLD_NS, POSITION
 
 CONFIG = SimulationConfig(entry_ms=3.0, response_ms=2.0)
 SYNTHETIC = SyntheticConfig(events=6_000)
@@ -258,3 +260,35 @@ def test_a_fill_counts_the_same_before_and_after_its_orders_end() -> None:
     for in_time, afterwards in zip(*books, strict=True):
         np.testing.assert_array_equal(in_time, afterwards)
     assert books[0][0][0, POSITION] == 2
+
+
+def test_tables_and_curve_know_what_was_taken_on_and_what_went_as_fees() -> None:
+    told = Heard()
+    broker = told.broker
+    broker.adopt(told.stream, 4, 5_990_000.0)
+    told.hear()
+    price = told.gateway.sent[0].price_ticks
+    told.hear(Report(Told.RESTS, 0, 5, request=0))
+    told.hear(Report(Told.FILL, 0, 6, lots=3, price_ticks=price, maker=True, ending=Ending.FILLED))
+    told.hear(Report(Told.FEE, 0, 7, lots=2, price_ticks=price))
+    for _ in range(40):
+        told.hear()
+    rows = broker.recorder.builder.rows
+    broker.forget(30)
+    assert broker.recorder.builder.rows < rows
+    number = told.gateway.sent[-1].number
+    said = Report(Told.FILL, number, 9, lots=1, price_ticks=price + 5, maker=True)
+    told.gateway.said = [Report(Told.RESTS, number, 8, request=number), said]
+    broker.finish()
+    outcome = broker.outcome()
+    curve = equity_curve(outcome)
+    assert outcome.counts[0, POSITION] == curve.position_lots[0, -1] == 4 + 3 - 2 + 1
+    assert curve.equity2[0, -1] == outcome.counts[0, EQUITY2]
+    assert 0 < outcome.counts[0, HOLD_NS] < 10**12
+    fills, trades = fills_table(outcome), trades_table(outcome)
+    lot = outcome.instruments[0].lot_size
+    assert fills["position"].to_pylist() == pytest.approx([7 * lot, 6 * lot])
+    (trip,) = trades.to_pylist()
+    assert (trip["side"], trip["closed"]) == ("long", False)
+    assert trip["qty"] == pytest.approx(7 * lot)
+    assert trip["pnl"] == pytest.approx(curve.money(outcome.instruments, outcome.accounts)[0, -1])

@@ -8,8 +8,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import pytest
 from schwabot import engine
 from schwabot.clock import LiveClock
 from schwabot.errors import ConfigError, VenueError
+from schwabot.fallback import FEED
 from schwabot.pipeline import Pipeline
 from schwabot.records.audit import FallbackEvent, StepRecord
 from schwabot.records.market import MISSING_NS, Kind, Ticks
@@ -26,86 +26,9 @@ from schwabot.sinks.base import RunHeader
 from schwabot.ticks.ccxt_feed import CcxtFeed
 from schwabot.ticks.ccxt_settings import CcxtConfig
 from schwabot.ticks.feed_meter import FeedMeter
-from schwabot.ticks.merge import blank, concat, take
-from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot.ticks.merge import blank, concat
 from schwabot.venues.loopback import LoopbackExchange, ccxt_options
-
-SPOT, USDM, COINM = "binance:BTC/USDT", "binanceusdm:BTC/USDT:USDT", "binancecoinm:BTC/USD:BTC"
-STREAMS = [SPOT, USDM, COINM]
-QUICK = {"silence_s": 0.6, "poll_after_s": 0.3, "poll_s": 0.1, "return_s": 0.5, "retry_first_s": 0.05, "gap_s": 2.0}
-DEADLINE_S = 60.0
-SETTLE_S, PATIENCE_S = 0.8, 10.0
-"""After the market's end: missed trades are asked for a little later; a busy machine takes longer."""
-
-
-@contextmanager
-def market(events: int = 3_000, speed: float = 8.0, **options: Any) -> Iterator[LoopbackExchange]:
-    """An exchange that waits for ``play``."""
-    feed = SyntheticFeed(SyntheticConfig(events=events, start_ns=time.time_ns()))
-    with LoopbackExchange(feed, held=True, keep=events, speed=speed, **options) as exchange:
-        yield exchange
-
-
-def live(exchange: LoopbackExchange, streams: list[str] = STREAMS, **settings: Any) -> CcxtFeed:
-    venues = {stream.partition(":")[0] for stream in streams}
-    config = CcxtConfig(streams=streams, **(QUICK | settings))
-    return CcxtFeed(config, options={venue: ccxt_options(venue, exchange.port) for venue in venues})
-
-
-def listeners(exchange: LoopbackExchange) -> int:
-    return sum(one["listeners"] for one in exchange.state()["channels"].values())
-
-
-class Received:
-    """What a feed said until the market ended, or something else came true, and a little longer.
-
-    Attributes:
-        events: told until then.
-        truth: the exchange's state at that moment.
-    """
-
-    def __init__(
-        self,
-        exchange: LoopbackExchange,
-        feed: CcxtFeed,
-        act: Callable[[int], None] = lambda rows: None,
-        until: Callable[[list[FallbackEvent]], bool] | None = None,
-    ) -> None:
-        batches: list[Ticks] = []
-        self.events: list[FallbackEvent] = []
-        self.truth: dict[str, Any] = {}
-        begun, rows, over_s, deadline = False, 0, 0.0, time.monotonic() + DEADLINE_S
-        for ticks in feed.batches():
-            if not begun and listeners(exchange) == 2 * len(feed.instruments):
-                begun = True
-                exchange.play()
-            rows += len(ticks)
-            if len(ticks):
-                batches.append(ticks)
-            if not over_s:
-                self.events += feed.take_events()
-                act(rows)
-                if until(self.events) if until else exchange.ended:
-                    over_s, self.truth = time.monotonic(), exchange.state()
-            elif self.is_settled(feed, batches, time.monotonic() - over_s):
-                break
-            assert time.monotonic() < deadline, self.events
-        self.ticks = concat(batches)
-        self.instruments = [one.stream for one in feed.instruments]
-
-    def is_settled(self, feed: CcxtFeed, batches: list[Ticks], since_s: float) -> bool:
-        """All trades of the time until then are here, or long enough was waited for them."""
-        if since_s < SETTLE_S:
-            return False
-        rows = concat(batches)
-        trades = np.bincount(rows.stream[rows.kind == Kind.TRADE], minlength=len(feed.instruments))
-        wanted = [self.truth["books"][one.stream]["trade_id"] for one in feed.instruments]
-        lost = feed.dropped.get("overflow", 0)
-        return bool(lost or np.all(trades >= wanted) or since_s > PATIENCE_S)
-
-    def of(self, stream: str, kind: Kind) -> Ticks:
-        v = self.instruments.index(stream)
-        return take(self.ticks, np.flatnonzero((self.ticks.stream == v) & (self.ticks.kind == kind)))
+from tests.ticks.living import COINM, SPOT, STREAMS, USDM, Received, listeners, live, market
 
 
 def sent(exchange: LoopbackExchange, stream: str, kind: str) -> list[dict[str, Any]]:
@@ -117,7 +40,15 @@ def sent(exchange: LoopbackExchange, stream: str, kind: str) -> list[dict[str, A
 
 
 def trades_of(received: Received, stream: str) -> list[tuple[int, int, int]]:
-    ticks = received.of(stream, Kind.TRADE)
+    return in_numbers(received.of(stream, Kind.TRADE))
+
+
+def known_of(received: Received, stream: str) -> list[tuple[int, int, int]]:
+    """The trades that were told at last, as rows or too late for that."""
+    return trades_of(received, stream) + in_numbers(received.late_of(stream))
+
+
+def in_numbers(ticks: Ticks) -> list[tuple[int, int, int]]:
     return list(zip(ticks.price_ticks.tolist(), ticks.qty_lots.tolist(), ticks.side.tolist(), strict=True))
 
 
@@ -149,6 +80,7 @@ def test_every_message_is_a_row_with_its_stamps() -> None:
         assert np.all(received.of(SPOT, Kind.QUOTE).ts_event_ns == MISSING_NS)
         assert not feed.dropped
         assert not received.events
+        assert not feed.take_events(), "its end is no loss"
         summary = feed.summary()
         assert {summary[stream]["source"] for stream in STREAMS} == {"websocket"}
         assert sum(summary[stream]["received"] for stream in STREAMS) == len(ticks)
@@ -176,13 +108,13 @@ def test_messages_cut_off_doubled_swapped_or_lost_cost_no_trade() -> None:
         summary, dropped = feed.summary(), feed.dropped
         books = exchange.state()["books"]
         for stream in STREAMS:
-            told = trades_of(received, stream)
+            told = known_of(received, stream)
             # what REST told of the time that nobody listened is more than what was sent
             assert len(told) == books[stream]["trade_id"]
             assert not Counter(trades_sent(exchange, stream, feed)) - Counter(told)
             assert summary[stream]["missing"] == 0
         assert sum(summary[stream]["reconnects"] for stream in STREAMS) >= 2
-        assert sum(summary[stream]["backfilled"] for stream in STREAMS) > 0
+        assert sum(summary[stream]["backfilled"] for stream in STREAMS) == len(received.late) > 0
         assert dropped["duplicate"] > 10
         assert dropped["reordered"] > 5
         assert set(dropped) == {"duplicate", "reordered"}
@@ -194,7 +126,7 @@ def back(events: list[FallbackEvent], stream: str) -> bool:
 
 def complete(received: Received, exchange: LoopbackExchange, stream: str) -> bool:
     """No trade of the time until then is missing, and none came twice."""
-    told = len(trades_of(received, stream))
+    told = len(known_of(received, stream))
     return bool(received.truth["books"][stream]["trade_id"] <= told <= exchange.state()["books"][stream]["trade_id"])
 
 
@@ -207,9 +139,13 @@ def test_a_frozen_websocket_is_polled_for_and_comes_back() -> None:
                 frozen.append(exchange.fault("freeze", venue="binance", count=0, seconds=1.5))
 
         received = Received(exchange, feed, freeze, lambda events: back(events, SPOT))
-        switches = [(one.before, one.after) for one in received.events if one.component == f"feed.{SPOT}.quotes"]
+        quotes = [one for one in received.events if one.component == f"feed.{SPOT}.quotes"]
+        switches = [(one.before, one.after) for one in quotes if one.before in FEED]
         assert switches == [("websocket", "rest"), ("rest", "websocket")]
         assert "nothing heard" in received.events[0].reason
+        gaps = [(one.before, one.after) for one in received.events if "apped" in one.before + one.after]
+        assert gaps[0] == ("whole", "gapped")
+        assert gaps[-1] == ("gapped", "whole")
         assert all(SPOT in one.component for one in received.events)
         summary = feed.summary()
         assert summary[SPOT]["reconnects"] > 0
@@ -220,7 +156,7 @@ def test_a_frozen_websocket_is_polled_for_and_comes_back() -> None:
 
 
 def test_a_stream_that_nothing_answers_for_is_dropped_and_taken_back() -> None:
-    with market(events=20_000, speed=1.0) as exchange, live(exchange, [SPOT, USDM], drop_after=2) as feed:
+    with market(events=20_000, speed=1.0) as exchange, live(exchange, [SPOT, USDM]) as feed:
         steps: list[str] = []
 
         def trouble(rows: int) -> None:
@@ -233,7 +169,7 @@ def test_a_stream_that_nothing_answers_for_is_dropped_and_taken_back() -> None:
                 exchange.heal()
 
         received = Received(exchange, feed, trouble, lambda events: back(events, SPOT))
-        quotes = [one for one in received.events if one.component == f"feed.{SPOT}.quotes"]
+        quotes = [one for one in received.events if one.component == f"feed.{SPOT}.quotes" and one.before in FEED]
         assert [one.after for one in quotes][:2] == ["rest", "dropped"]
         assert "Internal error" in quotes[1].reason
         assert all(SPOT in one.component for one in received.events)
@@ -253,6 +189,11 @@ def test_a_venue_that_is_not_there_is_named() -> None:
 def test_a_market_that_is_not_there_is_named() -> None:
     with market() as exchange, pytest.raises(VenueError, match="binance: no market BTC/USDC, did you mean BTC/USDT"):
         live(exchange, ["binance:BTC/USDC"])
+
+
+def test_a_venue_that_the_loopback_exchange_does_not_list_is_named() -> None:
+    with market() as exchange, pytest.raises(VenueError, match="nothing of kraken: start it with more --streams"):
+        live(exchange, ["kraken:BTC/USDT"])
 
 
 class Kept:

@@ -16,14 +16,16 @@ from schwabot.records.market import MISSING_NS, Kind
 from schwabot.ticks.ccxt_markets import DECIMAL_PLACES, SIGNIFICANT_DIGITS, TICK_SIZE, instrument_of, market_of
 from schwabot.ticks.ccxt_rows import MS, Grid, Receipt, StreamRows
 from schwabot.ticks.ccxt_settings import CcxtConfig
+from schwabot.ticks.live_queue import Row
 
 NOW_NS = time.time_ns()
 NONE = (MISSING_NS, MISSING_NS, None)
 BID, ASK, BID_LOTS, ASK_LOTS, PRICE, LOTS, SIDE = range(5, 12)
 
 
-def stream(name: str = "binance:BTC/USDT") -> StreamRows:
-    return StreamRows(3, Instrument(name, tick_size=0.01, lot_size=1e-5), Receipt(), NOW_NS)
+def stream(name: str = "binance:BTC/USDT", late: list[Row] | None = None, receipt: Receipt | None = None) -> StreamRows:
+    instrument = Instrument(name, tick_size=0.01, lot_size=1e-5)
+    return StreamRows(3, instrument, receipt or Receipt(), NOW_NS, ([] if late is None else late).append)
 
 
 def told(number: int, **more: Any) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def test_a_quote_and_its_stamps() -> None:
 def test_a_trade_without_a_number_is_not_taken_twice() -> None:
     rows = stream()
     assert rows.trade(told(1, id=None), 0.0) is not None
-    assert rows.trade(told(1, id=None), 0.0, late=True) is None
+    assert rows.trade(told(1, id=None), 0.0, asked=True) is None
     assert rows.counts.dropped["unnumbered"] == 1
 
 
@@ -71,6 +73,7 @@ def test_coinbase_names_the_side_that_rested() -> None:
     ("quote", "reason"),
     [
         ((None, None, 1.0, 1.0), "one_sided"),
+        ((100.0, 1.0, None, None), "one_sided"),
         ((100.001, 1.0, 101.0, 1.0), "bad_price"),
         ((0.0, 1.0, 101.0, 1.0), "bad_price"),
         ((100.0, 1e-6, 101.0, 1.0), "bad_price"),
@@ -113,15 +116,55 @@ def test_trades_out_of_order_are_all_taken_once() -> None:
     assert rows.counts.dropped == {"duplicate": 2}
 
 
-def test_rest_tells_what_was_missed_and_nothing_else() -> None:
-    rows = stream()
+def test_rest_tells_what_was_missed_and_nothing_else_and_none_of_it_is_a_row() -> None:
+    late: list[Row] = []
+    receipt = Receipt()
+    receipt.arrived()
+    rows = stream(late=late, receipt=receipt)
     for number in (7, 8, 12):
-        assert rows.trade(told(number), 0.0) is not None
-    found = [number for number in range(3, 13) if rows.trade(told(number), 1.0, late=True) is not None]
-    assert found == [9, 10, 11]
+        assert rows.trade(told(number, price=number), 0.0) is not None
+    assert all(rows.trade(told(number, price=number), 1.0, asked=True) is None for number in range(3, 15))
+    assert [row[PRICE] for row in late] == [900, 1000, 1100]
+    assert all(row[0] > time.time_ns() - 10**9 for row in late), "stamped when they became known"
     assert not rows.trades.missing
-    assert rows.counts.backfilled == 3
+    assert (rows.counts.backfilled, rows.counts.received) == (3, 3)
     assert not rows.counts.dropped
+    assert rows.trade(told(13), 2.0) is not None, "what happened since is left to the websocket"
+
+
+@pytest.mark.parametrize("venue", ["binance:BTC/USDT", "coinbase:BTC/USD"])
+def test_trades_from_while_nobody_listened_are_late_whoever_tells_them(venue: str) -> None:
+    late: list[Row] = []
+    times, started_ms = {"clock": NOW_NS, "steady": 0}, NOW_NS // MS
+    receipt = Receipt(lambda: times["clock"], lambda: times["steady"])
+    rows = stream(venue, late, receipt)
+
+    def at(ms: int) -> int:
+        times.update(clock=NOW_NS + ms * MS, steady=ms * MS)
+        receipt.arrived()
+        return receipt.now_ns()
+
+    def trade(number: int, ms: int, *, asked: bool = False) -> bool:
+        stamp = started_ms + ms
+        row = rows.trade(told(number, timestamp=stamp, info={"E": stamp, "T": stamp}), 0.0, asked=asked)
+        return row is not None
+
+    at(1_030)
+    assert trade(1, 1_000)
+    rows.lost()
+    at(3_000)
+    assert not trade(2, 2_000, asked=True)
+    rows.reconnected(at(4_000))
+    at(4_050)
+    assert not trade(3, 3_900), "the venue sends it along when the connection begins"
+    assert trade(4, 4_020)
+    rows.heard(at(4_060))
+    at(5_000)
+    assert not trade(5, 4_990, asked=True)
+    at(5_020)
+    assert trade(5, 4_990)
+    assert len(late) == rows.counts.backfilled == 2
+    assert rows.counts.received == 3
 
 
 def test_trades_of_before_the_start_are_history() -> None:
@@ -129,7 +172,7 @@ def test_trades_of_before_the_start_are_history() -> None:
     old = (NOW_NS - 60_000_000_000) // MS
     assert rows.trade(told(3, timestamp=old), 0.0) is None
     assert rows.counts.dropped == {"history": 1}
-    assert rows.trade(told(4, timestamp=old), 0.0, late=True) is None
+    assert rows.trade(told(4, timestamp=old), 0.0, asked=True) is None
 
 
 def test_stamps_of_receipt_run_forward() -> None:
@@ -140,6 +183,25 @@ def test_stamps_of_receipt_run_forward() -> None:
     stamps.append(receipt.stamp())
     assert stamps == sorted(set(stamps))
     assert abs(stamps[-1] - time.time_ns()) < 1e9
+
+
+def test_a_clock_that_is_set_back_holds_no_stamp_still() -> None:
+    times = {"clock": NOW_NS, "steady": 0}
+    receipt = Receipt(lambda: times["clock"], lambda: times["steady"])
+
+    def at(s: float, clock_s: float) -> float:
+        times.update(clock=NOW_NS + round(clock_s * 1e9), steady=round(s * 1e9))
+        receipt.arrived()
+        return (receipt.stamp() - NOW_NS) / 1e9
+
+    assert at(1.0, 1.0) == pytest.approx(1.0)
+    assert at(2.0, 1.95) == pytest.approx(1.95), "slewed"
+    assert at(3.0, -3_597.05) == pytest.approx(2.95), "by the steady clock"
+    assert at(4.0, -3_596.05) == pytest.approx(3.95)
+    assert receipt.set_back_ns == pytest.approx(3_600e9)
+    assert at(5.0, 5.0) == pytest.approx(5.0), "where it is again"
+    assert receipt.set_back_ns == 0
+    assert at(6.0, 3_606.0) == pytest.approx(3_606.0), "set forward"
 
 
 def test_markets_in_both_ways_to_say_precision() -> None:
@@ -173,10 +235,10 @@ def test_a_market_that_is_not_there_is_named() -> None:
         ({"streams": ["binance"]}, "not of the form"),
         ({"streams": ["x:A/B", "x:A/B"]}, "twice"),
         ({"silence_s": 0.0}, "source.silence_s=0.0"),
-        ({"drop_after": 0}, "source.drop_after=0"),
         ({"shed_rows": 10, "queue_rows": 5}, "source.shed_rows=10"),
         ({"retry_first_s": 9.0, "retry_most_s": 1.0}, "less than retry_first_s"),
-        ({"return_s": -1.0}, "source.return_s=-1.0"),
+        ({"answer_s": 0.0}, "source.answer_s=0.0"),
+        ({"poll_after_s": -1.0}, "source.poll_after_s=-1.0"),
     ],
 )
 def test_settings_out_of_range_are_refused(change: dict[str, Any], said: str) -> None:

@@ -86,6 +86,29 @@ def test_books_that_change_in_place_make_a_row_when_their_top_does() -> None:
             (10_050, 10_100, 300_000_000, 200_000_000),
         ]
         assert {row[1:3] for row in made if row is not None} == {(1_793_491_200_123_000_000,) * 2}
+        assert rows.counts.dropped == {"one_sided": 1}, "the snapshot had no ask"
+        assert rows.counts.examples == ["coinbase:BTC/USD: bid 100.0, ask None: a side is empty"]
+        for price in ("105.00", "101.00"):
+            exchange.handle_message(client, coinbase_book("update", "offer", price, "0"))
+        ((kind, _, value),) = heard.found
+        assert quote_row(rows, kind, value) is None
+        assert rows.counts.dropped == {"one_sided": 2}
+
+    tapped("coinbase", "BTC-USD", work)
+
+
+def test_a_new_connection_tells_the_book_that_it_brings_and_not_the_one_of_the_old() -> None:
+    def work(exchange: Any, client: Any, heard: Heard) -> None:
+        heard.tap.book_symbols = ("BTC/USD",)
+        for kind, side, price in (("snapshot", "bid", "100.00"), ("update", "offer", "101.00")):
+            exchange.handle_message(client, coinbase_book(kind, side, price, "1"))
+        told = len(heard.found)
+        heard.tap.renew(exchange, ["BTC/USD"])
+        exchange.handle_message(client, coinbase_trades(1))
+        assert [kind for kind, _, _ in heard.found[told:]] == ["trade"]
+        again = coinbase_book("update", "bid", "100.00", "1") | {"timestamp": "2026-11-01T00:00:09Z"}
+        exchange.handle_message(client, again)
+        assert [kind for kind, _, _ in heard.found[told:]] == ["trade", "book"]
 
     tapped("coinbase", "BTC-USD", work)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from schwabot.errors import ConfigError
 from schwabot.records.audit import FallbackEvent
-from schwabot.records.market import Gap, Ticks
+from schwabot.records.market import Gap, Kind, Ticks
 from schwabot.ticks.merge import concat, cut
 from schwabot.ticks.recorder import RecordConfig, Recorder
 from schwabot.ticks.store import StoreConfig, StoreFeed
@@ -30,6 +31,7 @@ with Recorder(feed.instruments, RecordConfig(out=sys.argv[1], rotate_rows=200, r
     for n, ticks in enumerate(feed.batches(20)):
         recorder.write(ticks)
         if n == 15:
+            recorder.flush()
             print("recording", flush=True)
 """
 
@@ -53,6 +55,7 @@ def test_what_is_recorded_is_what_came(tmp_path: Path) -> None:
         for ticks in feed.batches(37):
             recorder.write(ticks)
             came.append(ticks)
+        recorder.flush()
         listed = StoreFeed(StoreConfig(path=str(tmp_path))).expected_events
         assert listed is not None
         assert 800 < listed < 1_100  # readable while it is recorded
@@ -69,6 +72,7 @@ def test_by_time(tmp_path: Path) -> None:
     with Recorder(feed.instruments, RecordConfig(out=str(tmp_path), rotate_s=span_s / 4)) as recorder:
         for start in range(0, len(ticks), 10):
             recorder.write(cut(ticks, start, min(start + 10, len(ticks))))
+            recorder.flush()
     assert 4 * 4 <= recorder.report({}).files <= 6 * 4
 
 
@@ -124,28 +128,89 @@ def test_mistakes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"record\.rotate_s=0\.0 is out of range"):
         Recorder(feed.instruments, RecordConfig(out=str(tmp_path), rotate_s=0.0))
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(ConfigError, match="is not empty and no tick store"):
+    with pytest.raises(ConfigError, match=r"is not empty and no tick store .* name another folder in record\.out"):
         Recorder(feed.instruments, RecordConfig(out=str(tmp_path)))
+
+
+def test_a_file_is_finished_in_time_where_no_other_row_comes(tmp_path: Path) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=100))
+    with Recorder(feed.instruments, RecordConfig(out=str(tmp_path), rotate_s=0.3)) as recorder:
+        ticks = cut(next(feed.batches(500)), 0, 5)
+        recorder.write(ticks)
+        deadline = time.monotonic() + 20.0
+        while not (tmp_path / "_store.json").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        equal(rows_of(tmp_path), ticks)
+
+
+def test_what_goes_wrong_while_writing_is_told_and_the_rest_is_kept(tmp_path: Path) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=300))
+    ticks = next(feed.batches(500))
+
+    def record() -> None:
+        with Recorder(feed.instruments, RecordConfig(out=str(tmp_path))) as recorder:
+            recorder.write(cut(ticks, 100, 200))
+            recorder.write(cut(ticks, 0, 100))
+            recorder.flush()
+
+    with pytest.raises(ConfigError, match=r"append later rows only, or name another folder in record\.out"):
+        record()
+    equal(rows_of(tmp_path), cut(ticks, 100, 200))
 
 
 def test_what_a_live_feed_tells_becomes_gaps(tmp_path: Path) -> None:
     feed = SyntheticFeed(SyntheticConfig(events=300))
     ticks = next(feed.batches(500))
-    stream, line = feed.instruments[1].stream, f"feed.{feed.instruments[1].stream}.quotes"
-    last_ns = int(ticks.ts_recv_ns[ticks.stream == 1][-1])
+    one = feed.instruments[1].stream
+    quotes, trades = f"feed.{one}.quotes", f"feed.{one}.trades"
+    own = {kind: ticks.ts_recv_ns[(ticks.stream == 1) & (ticks.kind == kind)].tolist() for kind in Kind}
+    lost_ns, back_ns = own[Kind.QUOTE][3] + 1, own[Kind.QUOTE][4]
+    end_ns = int(ticks.ts_recv_ns[-1])
     with Recorder(feed.instruments, RecordConfig(out=str(tmp_path))) as recorder:
-        recorder.write(ticks)
-        recorder.tell(FallbackEvent(last_ns + 800, line, "websocket", "rest", "closed"))
-        recorder.tell(FallbackEvent(last_ns + 900, line, "rest", "websocket", "well again"))
-        recorder.tell(FallbackEvent(last_ns + 950, line, "whole", "gapped", "3 trades were lost"))
-        recorder.tell(FallbackEvent(last_ns + 990, "device", "cuda:0", "cpu", "lost"))
-        recorder.tell(FallbackEvent(last_ns + 999, line, "websocket", "rest", "closed"))
+        recorder.write(ticks)  # told with the rows that came meanwhile
+        recorder.tell(FallbackEvent(lost_ns, quotes, "whole", "gapped", "closed"))
+        recorder.tell(FallbackEvent(back_ns, quotes, "gapped", "whole", "connected anew"))
+        recorder.tell(FallbackEvent(end_ns + 10, quotes, "websocket", "rest", "closed"))
+        recorder.tell(FallbackEvent(end_ns + 20, "device", "cuda:0", "cpu", "lost"))
+        recorder.tell(FallbackEvent(end_ns + 30, trades, "gapped", "whole", "3 trades were lost"))
+        recorder.tell(FallbackEvent(end_ns + 40, trades, "whole", "gapped", "silent"))
         recorder.close()
     gaps = StoreFeed(StoreConfig(path=str(tmp_path))).gaps
-    assert [(gap.stream, gap.first_ns - last_ns) for gap in gaps] == [(stream, 0), (stream, 950), (stream, 0)]
-    assert gaps[0].last_ns == last_ns + 900
-    assert gaps[2].last_ns > last_ns
-    assert "rest in place of the websocket: closed" in gaps[0].reason
+    assert gaps[:2] == (
+        Gap(one, own[Kind.QUOTE][3], back_ns, "connected anew"),
+        Gap(one, end_ns + 30, end_ns + 30, "3 trades were lost"),
+    )
+    assert (gaps[2].stream, gaps[2].first_ns, gaps[2].reason) == (one, own[Kind.TRADE][-1], "silent")
+    assert gaps[2].last_ns > end_ns
+    assert len(gaps) == 3
+
+
+def test_trades_told_too_late_have_a_store_of_their_own(tmp_path: Path) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=300))
+    ticks = next(feed.batches(500))
+    with Recorder(feed.instruments, RecordConfig(out=str(tmp_path / "store"))) as recorder:
+        recorder.late(cut(ticks, 0, 0))
+        recorder.write(cut(ticks, 0, 200))
+        recorder.late(cut(ticks, 200, 210))
+        recorder.write(cut(ticks, 210, 300))
+    equal(rows_of(tmp_path / "store"), concat([cut(ticks, 0, 200), cut(ticks, 210, 300)]))
+    equal(rows_of(tmp_path / "store.late"), cut(ticks, 200, 210))
+
+
+def test_killed_before_the_first_file_was_whole_it_goes_on(tmp_path: Path) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=300))
+    ticks, config = next(feed.batches(500)), RecordConfig(out=str(tmp_path / "store"))
+    with Recorder(feed.instruments, config) as recorder:
+        recorder.write(cut(ticks, 0, 10))
+        recorder.flush()
+        shutil.copytree(tmp_path / "store", tmp_path / "killed")
+    left = RecordConfig(out=str(tmp_path / "killed"))
+    assert list((tmp_path / "killed").rglob(".part-*.tmp"))
+    with Recorder(feed.instruments, left) as recorder:
+        recorder.write(cut(ticks, 10, 300))
+    equal(rows_of(tmp_path / "killed"), cut(ticks, 10, 300))
+    assert not list((tmp_path / "killed").rglob("*.tmp"))
 
 
 def test_one_recorder_at_a_time(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schwabot.ticks.watchdog import Backoff, Chain, Delay, Silence, Source
+from schwabot.ticks.watchdog import Backoff, Delay, Silence
 
 
 def test_a_stream_with_long_gaps_is_not_called_silent() -> None:
@@ -75,47 +75,16 @@ def test_delay_counts_from_the_fastest_message() -> None:
     assert not late.is_behind
 
 
-def test_the_whole_way_down_and_back() -> None:
-    chain = Chain(poll_after_s=2.0, drop_after=2, return_s=3.0, return_polls=2)
-    chain.heard(0.0)
-    chain.lost(1.0, "closed")
-    assert chain.check(2.9) is None
-    assert chain.check(3.0) == (Source.WEBSOCKET, Source.REST, "closed")
-    chain.polled()
-    chain.poll_failed("HTTP 503")
-    assert chain.check(4.0) is None
-    chain.poll_failed("HTTP 503")
-    assert chain.check(5.0) == (Source.REST, Source.DROPPED, "HTTP 503")
-    chain.polled()
-    assert chain.check(6.0) is None
-    chain.polled()
-    switch = chain.check(7.0)
-    assert switch is not None
-    assert switch[:2] == (Source.DROPPED, Source.REST)
-    chain.heard(8.0)
-    assert chain.check(10.9) is None
-    switch = chain.check(11.0)
-    assert switch is not None
-    assert switch[:2] == (Source.REST, Source.WEBSOCKET)
-    assert chain.check(100.0) is None
-
-
-def test_a_websocket_that_flaps_is_not_trusted() -> None:
-    chain = Chain(poll_after_s=0.0, drop_after=1, return_s=3.0)
-    chain.lost(0.0, "closed")
-    assert chain.check(0.0) is not None
-    for at in range(0, 20, 2):
-        chain.heard(float(at))
-        assert chain.check(at + 1.0) is None
-        chain.lost(at + 1.5, "closed again")
-    assert chain.source is Source.REST
-
-
-def test_a_short_break_changes_nothing() -> None:
-    chain = Chain(poll_after_s=2.0, drop_after=1, return_s=3.0)
-    chain.lost(0.0, "closed")
-    chain.heard(1.0)
-    assert chain.check(10.0) is None
+def test_a_market_that_was_quiet_says_nothing_of_the_next_silence() -> None:
+    quiet = Silence(5.0)
+    quiet.heard(1.0)
+    assert quiet.is_silent(7.0)
+    quiet.quiet(7.0)
+    assert not quiet.is_silent(11.9)
+    assert quiet.is_silent(12.1)
+    quiet.quiet(12.1)
+    quiet.heard(16.0)
+    assert quiet.limit_s == 5.0
 
 
 def test_time_in_which_we_did_not_listen_is_no_silence() -> None:

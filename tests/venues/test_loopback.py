@@ -231,8 +231,11 @@ def test_a_feed_that_breaks_leaves_the_exchange_up() -> None:
 
 
 def test_names() -> None:
-    made = [one.instrument.stream for one in listings(SyntheticFeed(SyntheticConfig(streams=4)).instruments)]
-    assert made == ["binance:BTC/USDT", "binanceusdm:BTC/USDT:USDT", "coinbase:BTC/USDT", "binancecoinm:BTC/USD:BTC"]
+    made = [one.instrument.stream for one in listings(SyntheticFeed(SyntheticConfig(streams=5)).instruments)]
+    assert made == [
+        "binance:BTC/USDT", "binanceusdm:BTC/USDT:USDT", "coinbase:BTC/USDT", "binancecoinm:BTC/USD:BTC",
+        "kraken:BTC/USDT",
+    ]  # fmt: skip
     assert [one.id for one in listings([SPOT, USDM, COINM])] == ["BTCUSDT", "BTCUSDT", "BTCUSD_PERP"]
     table = Instrument("table:BTC/USD", 0.1, 0.001)
     with pytest.raises(ConfigError, match="--name table:BTC/USD=binance:BTC/USD"):

@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=18090, help="on 127.0.0.1; 0 = a free one (default: 18090)")
     parser.add_argument("--speed", type=float, default=1.0, help="1 = as it was (default), 0 = as fast as possible")
     parser.add_argument("--source", default="synthetic", help="synthetic (default), a store folder, or captures: GLOB")
-    parser.add_argument("--streams", type=int, default=4, help="of the synthetic market (default: 4)")
+    parser.add_argument("--streams", type=int, default=5, help="of the synthetic market (default: 5)")
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic market (default: 0)")
     parser.add_argument(
         "--name", action="append", default=[], metavar="STREAM=STREAM",

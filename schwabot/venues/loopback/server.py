@@ -21,7 +21,7 @@ from schwabot.venues.loopback.binance_public import BinancePublic
 from schwabot.venues.loopback.book import Book
 from schwabot.venues.loopback.coinbase import Coinbase
 from schwabot.venues.loopback.faults import Faults
-from schwabot.venues.loopback.gate import PER_MINUTE, Usage, gate
+from schwabot.venues.loopback.gate import PER_MINUTE, VENUE_OF, Usage, gate
 from schwabot.venues.loopback.hub import Hub
 from schwabot.venues.loopback.kraken import Kraken
 from schwabot.venues.loopback.listing import BINANCE, COINBASE, KRAKEN, listings
@@ -233,6 +233,14 @@ class LoopbackExchange:
         app.router.add_post("/loopback/faults", self._add_faults)
         app.router.add_delete("/loopback/faults", self._remove_faults)
         app.router.add_delete("/loopback/faults/{number:[0-9]+}", self._remove_faults)
+        app.router.add_route("*", "/{tail:.*}", self._nobody)
+
+    async def _nobody(self, request: web.Request) -> web.Response:
+        venue = VENUE_OF.get(request.path.split("/")[1])
+        if venue is None or venue in self._desks:
+            return web.json_response({"error": f"{request.path}: nothing is here"}, status=404)
+        said = f"this loopback exchange lists {', '.join(self.streams)} and nothing of {venue}: start it with more"
+        return web.json_response({"error": f"{said} --streams, or with --name STREAM={venue}:SYMBOL"}, status=404)
 
     async def _begin(self, _: web.Request) -> web.Response:
         self._play.set()

@@ -28,9 +28,9 @@ class FallbackConfig:
         half_life_s: time in which trouble fades by half.
         leave_below: a link whose health is below is left; 0.45 is two failures within half a half-life.
         return_above: a link that was left is taken back at this health or above,
-        hold_s: and this long after it was left, at the earliest.
+        hold_s: and this long after it was left, and after it failed last, at the earliest.
         keep: share of the trouble that a success leaves.
-        slow_ms: answers that take longer are trouble too: twice as long is half a failure.
+        slow_ms: answers that take longer, where that is measured, are trouble too: twice as long is half a failure.
     """
 
     half_life_s: float = 10.0
@@ -98,6 +98,8 @@ class Health:
 
 @dataclass
 class _Link:
+    """``left_ns``: when it was left, or failed since."""
+
     health: Health
     left_ns: int | None = None
     reason: str = ""
@@ -108,9 +110,9 @@ class Fallback:
     """The link of one component that is in use.
 
     A link in use is left as soon as its health is below ``leave_below``, for the best one below it in the chain that is
-    not; the last one always is. What was left, or passed over, is taken back, best first, when that is ``hold_s`` ago
-    and its health ``return_above`` or more. So two ways up to the same link are ``hold_s`` apart at least, whatever
-    happens, and the way down takes no time.
+    not; the last one always is. What was left, or passed over, is taken back, best first, when that and its last
+    failure are ``hold_s`` ago and its health is ``return_above`` or more. So two ways up to the same link are
+    ``hold_s`` apart at least, whatever happens, and the way down takes no time.
 
     Args:
         component: for the events.
@@ -169,6 +171,8 @@ class Fallback:
         one = self._links[link]
         one.reason = reason
         one.health.down(now_ns) if down else one.health.sample(now_ns, 0.0)
+        if one.left_ns is not None:
+            one.left_ns = max(one.left_ns, now_ns)
 
     def health(self, link: str, now_ns: int) -> float:
         """Health of a link, 0 to 1."""

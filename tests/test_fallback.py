@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schwabot.errors import ConfigError
-from schwabot.execution.fallback import FEED, GHOST, Fallback, FallbackConfig, FallbackRouter, Health
+from schwabot.fallback import FEED, GHOST, Fallback, FallbackConfig, FallbackRouter, Health
 
 S = 1_000_000_000
 CONFIG = FallbackConfig(hold_s=5.0)
@@ -38,6 +38,8 @@ def played(happenings: list[tuple[float, str, float]]) -> list[tuple[int, str, s
             part.failed(link, now_ns, "failed")
         else:
             part.worked(link, now_ns, QUICK.slow_ms / how)
+        if how <= 0.0 and link in left_ns:
+            left_ns[link] = now_ns
         before = part.now
         event = part.choose(now_ns)
         assert (event is None) == (part.now == before)
@@ -102,6 +104,23 @@ def test_a_link_taken_back_that_fails_at_once_is_left_at_once_and_then_held() ->
     assert part.health("cuda", back_ns + 2) > CONFIG.return_above
     assert part.choose(back_ns + 2 * S) is None, "held"
     assert part.choose(back_ns + 1 + 5 * S) is not None
+
+
+def test_a_link_that_comes_and_goes_is_not_trusted() -> None:
+    part = Fallback("feed", FEED, FallbackConfig(hold_s=3.0))
+    part.failed("websocket", 0, "closed", down=True)
+    assert part.choose(0) is not None
+    for second in range(1, 40, 2):
+        for _ in range(50):
+            part.worked("websocket", second * S)
+        assert part.choose(second * S) is None
+        part.failed("websocket", (second + 1) * S, "closed again", down=True)
+    for _ in range(50):
+        part.worked("websocket", 41 * S)
+    assert part.choose(42 * S) is None
+    event = part.choose(43 * S)
+    assert event is not None
+    assert event.after == "websocket"
 
 
 def test_a_link_that_was_well_is_there_when_the_better_one_fails_again() -> None:

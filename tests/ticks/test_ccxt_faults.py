@@ -1,0 +1,121 @@
+"""What goes wrong between a venue and a live feed: told from what only looks like it, and never in silence."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schwabot.records.instrument import Instrument
+from schwabot.records.market import Kind
+from schwabot.ticks.recorder import RecordConfig, Recorder
+from schwabot.ticks.store import StoreConfig, StoreFeed
+from schwabot.venues.loopback import LoopbackExchange
+from tests.ticks.living import SPOT, USDM, Received, Watched, listeners, live, market
+from tests.venues.making import Driven, played
+
+
+def test_a_connection_that_is_cut_for_a_moment_is_a_gap_of_the_recording(tmp_path: Path) -> None:
+    with (
+        market(events=3_000, speed=4.0) as exchange,
+        live(exchange, [SPOT, USDM], poll_after_s=20.0, silence_s=30.0) as feed,
+    ):
+        exchange.fault("disconnect", stream="btcusdt@bookTicker", venue="binance", after=100)
+        received = Received(exchange, feed)
+        assert feed.summary()[SPOT]["source"] == "websocket"
+    name = f"feed.{SPOT}.quotes"
+    told = [(one.component, one.before, one.after) for one in received.events]
+    assert told == [(name, "whole", "gapped"), (name, "gapped", "whole")]
+    with Recorder(feed.instruments, RecordConfig(out=str(tmp_path))) as recorder:
+        recorder.write(received.ticks)
+        for event in received.events:
+            recorder.tell(event)
+    (gap,) = StoreFeed(StoreConfig(path=str(tmp_path))).gaps
+    assert gap.stream == SPOT
+    stamps = received.of(SPOT, Kind.QUOTE).ts_recv_ns
+    assert gap.first_ns in stamps
+    assert not np.any((stamps > gap.first_ns) & (stamps < gap.last_ns))
+    assert 0 < gap.last_ns - gap.first_ns < 10e9
+
+
+COINBASE = Instrument("coinbase:BTC/USD", 0.01, 1e-5)
+
+
+def test_a_quiet_market_is_told_from_a_websocket_that_stands_still() -> None:
+    driven = Driven(COINBASE)
+    driven.quote(1_000, 1_001)
+    with LoopbackExchange(driven, speed=0) as exchange:
+        played(exchange, driven)
+        with live(exchange, [COINBASE.stream], silence_s=0.3, idle_s=0.05) as feed:
+            watched = Watched(feed)
+            watched.until(lambda: watched.quotes)
+            watched.for_s(1.5)
+            assert not watched.events
+            assert feed.summary()[COINBASE.stream]["reconnects"] == 0
+            exchange.fault("freeze", venue="coinbase", count=0)
+            driven.quote(1_010, 1_011)
+            watched.until(lambda: watched.quotes[-1] == 1_010)
+            assert "nothing heard for" in watched.events[0].reason
+            quotes = [(one.before, one.after) for one in watched.events if one.component.endswith("quotes")]
+            assert quotes == [("whole", "gapped"), ("gapped", "whole")], "a new connection tells the whole book"
+            exchange.heal()
+            driven.end()
+
+
+def test_nobody_waits_for_a_request_that_hangs() -> None:
+    driven = Driven(Instrument(SPOT, 0.01, 1e-5))
+    driven.quote(1_000, 1_001)
+    with LoopbackExchange(driven, speed=0) as exchange:
+        played(exchange, driven)
+        with live(exchange, [SPOT], silence_s=0.3, idle_s=0.05, answer_s=1.2) as feed:
+            watched = Watched(feed)
+            watched.until(lambda: listeners(exchange) == 2)
+            driven.quote(1_002, 1_003)
+            watched.until(lambda: watched.quotes)
+            exchange.fault("slow_answer", path="GET */trades", count=0, seconds=1.6)
+            exchange.fault("freeze", stream="*@bookTicker", count=0)
+            exchange.fault("disconnect", stream="*@trade")
+            driven.trade(1_003, 1, 1)
+            driven.quote(1_010, 1_011)
+            watched.until(lambda: watched.quotes[-1] == 1_010)
+            began_s = time.monotonic()
+            for bid in range(1_011, 1_018):  # each is told by a poll, while the one for trades hangs
+                driven.quote(bid, bid + 1)
+                watched.until(lambda bid=bid: watched.quotes[-1] == bid)  # type: ignore[misc]
+            assert time.monotonic() - began_s < 7 * 0.6
+            watched.until(lambda: feed.summary()[SPOT]["trades_source"] == "dropped")
+            (dropped,) = (one for one in watched.events if one.after == "dropped")
+            assert "no answer within source.answer_s=1.2" in dropped.reason
+            assert feed.summary()[SPOT]["source"] == "rest"
+            exchange.heal()
+            driven.end()
+
+
+def test_a_clock_that_is_set_back_is_told_and_what_was_dropped_is_read_at_any_time() -> None:
+    with market() as exchange, live(exchange, [SPOT], idle_s=0.05) as feed:
+        watched = Watched(feed)
+        watched.for_s(0.2)
+        receipt, clock = feed._receipt, feed._receipt._clock
+        receipt._clock = lambda: clock() - 3_600 * 10**9
+        watched.until(lambda: watched.events)
+        assert (watched.events[0].component, watched.events[0].after) == ("clock", "steady")
+        assert "set back: receive stamps go on, 3,600.00" in watched.events[0].reason
+        assert abs(watched.events[0].ts_ns - time.time_ns()) < 10e9
+        assert feed.summary()["clock_set_back_s"] == pytest.approx(3_600.0, abs=0.1)
+        receipt._clock = clock
+        watched.until(lambda: len(watched.events) > 1)
+        assert watched.events[1].after == "clock"
+        assert len(feed.notes) == 2
+        counts = next(iter(feed._venues[0].rows.values())).counts
+        busy = threading.Thread(target=lambda: [counts.drop(f"reason {n}", "x") for n in range(20_000)])
+        busy.start()
+        read = 0
+        while busy.is_alive():
+            assert len(feed.dropped) <= 20_000
+            assert len(feed.examples) <= 20
+            read += 1
+        assert read > 1
+        assert len(feed.dropped) == 20_000
