@@ -86,7 +86,8 @@ class CcxtGateway:
         self._thread = threading.Thread(target=self._run, name="orders", daemon=True)
 
     def __enter__(self) -> CcxtGateway:
-        started_ns = self._now_ns()
+        # Whatever an earlier process sent left before the journal was ours, and arrives within the window after that.
+        started_ns = self._now_ns() if self.journal.has_begun else min(self._now_ns(), self.journal.alone_ns)
         self._loop = asyncio.new_event_loop()
         self._thread.start()
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
@@ -166,6 +167,8 @@ class Journal:
         self._reading = threading.Lock()  # long answers are read beside what is written
         self._session = ""
         self._own = _locked(path)
+        self.alone_ns = time.time_ns()
+        """Since when no other process can have sent anything."""
         try:
             self._full, self._normal = _connected(path, "FULL"), _connected(path, "NORMAL")
             self._read = _connected(path, "NORMAL")
@@ -182,6 +185,11 @@ class Journal:
         with self._lock, self._reading:
             for connection in (self._full, self._normal, self._read, self._own):
                 connection.close()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a session of this process has begun."""
+        return bool(self._session)
 
     @property
     def sessions(self) -> int:

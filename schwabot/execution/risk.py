@@ -158,6 +158,7 @@ class RiskGate:
     ) -> None:  # fmt: skip
         listed = instruments.values() if isinstance(instruments, Mapping) else instruments
         self._instruments = {one.stream: one for one in listed}
+        self._spot = {one.stream for one in listed if one.is_spot}
         self._lock = threading.Lock()
         self.limits(config)
         self._venue = dict(venue or {})
@@ -316,7 +317,7 @@ class RiskGate:
         config, stream = self.config, request.stream
         if view.lane < LANES[config.min_lane]:
             return Refused(Reason.LANE, f"lane {Lane(view.lane).name}, at least {config.min_lane} is needed")
-        if request.side < 0 and worst > 0 and instrument.is_spot and not config.short_spot:
+        if request.side < 0 and worst > 0 and not config.short_spot and stream in self._spot:
             return Refused(Reason.POSITION, f"{stream} could come to {-worst} lots: spot is not sold short")
         if worst > (most := config.max_lots.get(stream, worst)):
             return Refused(Reason.POSITION, f"{stream} could come to {worst} lots, at most {most} is allowed")

@@ -60,25 +60,26 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
     _check_account(settings)
     changes = open_reload(settings)
     policy, policy_s = while_compiling(lambda: open_policy(settings))
-    with open_live_feed(settings) as feed, ExitStack() as opened:
+    with ExitStack() as opened:
+        confirmed = settings.live.confirm is not None
+        journal = _journal(settings, opened) if confirmed else None  # first: what was sent before can't arrive for long
+        feed = opened.enter_context(open_live_feed(settings))
         desk, graph_s = open_live_desk(settings, policy, feed)
         parameters, traded = desk.parameters(settings), _traded(desk)
         options = {venue: account_options(venue, settings.live.loopback_port) for venue in _venues(desk.legs)}
         conversion(feed.instruments, traded)  # refused before any venue is asked
         recorder, config = desk.recorder(settings), settings.execution.gateway
         gate = RiskGate(settings.execution.risk, traded)
-        label, confirmed = account_label(settings), settings.live.confirm is not None
+        label = account_label(settings)
         desk.notes += say([f"note: {line}" for line in _plan(settings, desk, parameters, label)])
-        if not confirmed:
+        if journal is None:
             seen = look(traded, options, config)
             gate.filters(seen.limits)
             desk.notes += say([f"note: {line}" for line in seen.lines])
         progress = Progress(enabled=settings.sinks.progress, label=settings.mode if confirmed else "dry run")
         session = f"{config.prefix}{time.time_ns() // 1_000_000:x}"
         gateway, dry_s = None, settings.live.dry_s
-        if confirmed:
-            journal = Journal(journal_of(settings))
-            opened.callback(journal.close)
+        if journal is not None:
             if journal.sessions:  # a restart has positions to look after
                 dry_s = 0.0
             resume = settings.live.resume
@@ -88,17 +89,14 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             gateway.kill_on_signal()
             desk.notes += say([f"note: {note}" for note in gateway.notes])
         until_ns = feed.now_ns() + round(dry_s * SECOND)
-        dry = DryRun(
-            gateway, {one.stream: one for one in traded}, until_ns, Few(progress.note, MOST_TOLD), hold_s=DRY_HOLD_S
-        )
+        tell, by_stream = Few(progress.note, MOST_TOLD), {one.stream: one for one in traded}
+        dry = DryRun(gateway, by_stream, until_ns, tell, feed.now_ns, DRY_HOLD_S)
         gated = RiskGateway(dry, gate, feed.instruments, feed.now_ns, REFUSED_HOLD_S)
         desk.notes += say([f"note: {line}" for line in gated.notes])
         if gateway is not None:
             gateway.feed_ns = lambda: gated.feed_ns
-        clock = desk.pipeline.clock
-        broker, broker_s = while_compiling(
-            lambda: VenueBroker(recorder, parameters, gated, session, clock.on_our_clock)
-        )
+        on_our_clock = desk.pipeline.clock.on_our_clock
+        broker, broker_s = while_compiling(lambda: VenueBroker(recorder, parameters, gated, session, on_our_clock))
         for stream, (lots, entry_ticks) in (gateway.positions if gateway else {}).items():
             gated.adopt(stream, lots, entry_ticks)
             broker.adopt(stream, lots, entry_ticks)
@@ -222,6 +220,12 @@ def account_options(venue: str, loopback_port: int | None) -> dict[str, Any]:
     own = secret("LOOPBACK_API_KEY"), secret("LOOPBACK_SECRET")
     key, word = (KEY if own[0] is None else own[0].reveal()), (SECRET if own[1] is None else own[1].reveal())
     return {**ccxt_options(venue, loopback_port), "apiKey": key, "secret": word}
+
+
+def _journal(settings: RunConfig, opened: ExitStack) -> Journal:
+    journal = Journal(journal_of(settings))
+    opened.callback(journal.close)
+    return journal
 
 
 def _check_account(settings: RunConfig) -> None:
