@@ -91,6 +91,8 @@ class CcxtAccount:
             if given.get(name):
                 learn(str(given[name]))
         self._exchange: Any = getattr(ccxt.pro, venue)(given)
+        self.entry_ticks: dict[str, float] = {}
+        """Average prices of the positions in contracts, by stream, as of the last ``holdings``; 0 = not told."""
         self._by_symbol = {one.symbol: one for one in instruments}
 
     async def connect(self) -> dict[str, VenueLimits]:
@@ -207,7 +209,9 @@ class CcxtAccount:
             held |= {one.stream: Decimal(0) for one in contracts}
             for each in await self._ask(self._exchange.fetch_positions([one.symbol for one in contracts])):
                 amount = abs(_exact(each.get("contracts") or 0))
-                held[self._by_symbol[each["symbol"]].stream] += -amount if each.get("side") == "short" else amount
+                one = self._by_symbol[each["symbol"]]
+                held[one.stream] += -amount if each.get("side") == "short" else amount
+                self.entry_ticks[one.stream] = float(each.get("entryPrice") or 0.0) / one.tick_size
         return held
 
     async def watch(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import signal
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -19,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from schwabot.errors import StateError, VenueError
+from schwabot.errors import StateError, VenueError, why
 from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
 from schwabot.execution.journal import Journal, RiskNote
 from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk, Refusal
@@ -31,6 +32,11 @@ from schwabot.records.order import Report, Request
 
 KILL_S = 30.0
 GUARD_S = 0.2
+HUNG_S = 45.0
+"""Cancelling everything takes ``KILL_S`` at most, in which the guard says nothing."""
+NOTE_NS = 10_000_000_000
+"""What the day has lost is noted this often."""
+EARLIER = " (in an earlier run)"
 DAY_NS = 86_400_000_000_000
 
 
@@ -74,7 +80,10 @@ class CcxtGateway:
         self.said: deque[tuple[int, str]] = deque(maxlen=100)
         """What happened since that a person should hear of: when, and what."""
         self._now_ns, self._options, self._resume = now_ns, options, resume
-        self._ends = False
+        self._ends = self._wound_down = False
+        self._handled: tuple[int, Any] | None = None
+        self._beat_ns: int | None = None
+        self._blind: set[str] = set()
         self._noted = 0
         self.feed_ns: Callable[[], int | None] = lambda: None
         """Receive time of the last row of any stream, where somebody knows; without it nothing is cancelled for age."""
@@ -101,11 +110,19 @@ class CcxtGateway:
 
     def __exit__(self, *_: object) -> None:
         """Stop; what is open at a venue stays open, and is cancelled by the next start."""
-        if self._thread.is_alive():
+        if self._handled is not None:
+            signal.signal(*self._handled)
+            self._handled = None
+        if not self._thread.is_alive():
+            return
+        self._note_risk()
+        try:
             self._wait(self._stop(), 10.0)
+        finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(10.0)
-            self._loop.close()
+            if not self._thread.is_alive():
+                self._loop.close()
             self._note_risk()
             self.journal.end(self._now_ns())
 
@@ -115,8 +132,16 @@ class CcxtGateway:
         Raises:
             JournalError: it was sent before.
         """
+        self._look_at_thread()
         self._ledger.intend(request, self._now_ns())
         self._loop.call_soon_threadsafe(self._of[request.stream].begin, request)
+
+    def _look_at_thread(self) -> None:
+        """Halt where nobody would send what is asked for; what was asked for is too old by the time somebody does."""
+        late_s = 0.0 if self._beat_ns is None else (self._now_ns() - self._beat_ns) / SECOND
+        if late_s > HUNG_S or not self._thread.is_alive():
+            what = f"the thread that sends orders has not answered for {late_s:.0f} s"
+            self.gate.escalate(TradingState.HALTED, "gateway", what, self._now_ns())
 
     def reports(self) -> Sequence[Report]:
         """What was told since the last call, oldest first."""
@@ -154,10 +179,12 @@ class CcxtGateway:
             Whether every venue has confirmed that nothing of ours is open.
         """
         self._ends = True
-        try:
-            return bool(self._wait(self._cancel_all("run", "it ends"), wait_s))
-        except VenueError:
-            return False
+        if not self._wound_down:
+            try:
+                self._wound_down = bool(self._wait(self._cancel_all("run", "it ends"), wait_s))
+            except VenueError:
+                return False
+        return self._wound_down
 
     def kill_on_signal(self, number: int | None = None) -> None:
         """SIGUSR1, or another signal, is the kill switch; call it on the main thread. Windows has no SIGUSR1."""
@@ -169,7 +196,7 @@ class CcxtGateway:
             def handle(*_: object) -> None:
                 self.kill(name, "the signal was sent", 0.0)
 
-            signal.signal(number, handle)
+            self._handled = number, signal.signal(number, handle)
 
     def check(self, wait_s: float = KILL_S) -> list[str]:
         """Compare with the venues now; what differs halts trading and is returned."""
@@ -214,7 +241,7 @@ class CcxtGateway:
         self.gate.carry(last.day, last.lost)
         state, is_today = TradingState[last.state], last.day == now_ns // DAY_NS
         if state is TradingState.HALTED or (state is TradingState.REDUCING and is_today):
-            self.gate.escalate(state, last.who, f"{last.why} (in an earlier run)", now_ns)
+            self.gate.escalate(state, last.who, f"{last.why.removesuffix(EARLIER)}{EARLIER}", now_ns)
 
     def _kill_file_is_there(self) -> bool:
         file = None if self.config.kill_file is None else Path(self.config.kill_file)
@@ -291,37 +318,43 @@ class CcxtGateway:
 
     async def _guard(self) -> None:
         """Look for the kill file, and cancel everything once trading is halted, whoever did it."""
-        confirmed = blind = False
+        confirmed, noted_ns = False, 0
         while True:
-            self._kill_file_is_there()
-            if len(self.gate.changes) != self._noted:
-                self._note_risk()
-            halted = self.gate.state is TradingState.HALTED
-            if halted and not confirmed and any(desk.own() for desk in self._desks.values()):
-                change = self.gate.changes[-1]
-                confirmed = await self._cancel_all(change.who, change.why)
-            confirmed = confirmed and halted
-            if (feed_ns := self.feed_ns()) is not None:
-                blind = await self._cancel_if_blind((self._now_ns() - feed_ns) / SECOND, was=blind)
+            self._beat_ns = now_ns = self._now_ns()
+            try:
+                self._kill_file_is_there()
+                halted = self.gate.state is TradingState.HALTED
+                if halted and not confirmed and any(desk.own() for desk in self._desks.values()):
+                    change = self.gate.changes[-1]
+                    confirmed = await self._cancel_all(change.who, change.why)
+                confirmed = confirmed and halted
+                self._cancel_if_blind()
+                if len(self.gate.changes) != self._noted or now_ns - noted_ns > NOTE_NS:
+                    self._note_risk()
+                    noted_ns = now_ns
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next round looks again
+                self._halt(f"what looks after open orders failed: {why(error)}")
             await asyncio.sleep(GUARD_S)
 
-    async def _cancel_if_blind(self, age_s: float, *, was: bool) -> bool:
+    def _cancel_if_blind(self) -> None:
         """Nobody looks after open orders while no stream moves: cancel them."""
+        feed_ns = self.feed_ns()
+        age_s = 0.0 if feed_ns is None else (self._now_ns() - feed_ns) / SECOND
         if age_s <= self.config.cancel_after_s:
-            return False
+            self._blind.clear()
+            return
         orders = [(desk, order) for desk in self._desks.values() for order in desk.own()]
-        if not was and orders:
-            self._say(f"no stream has moved for {age_s:.1f} s: {len(orders)} open orders are cancelled")
-        if not was:
-            for desk, order in orders:
-                desk.spawn(desk.cancel(order))
-        return True
+        new = [(desk, order) for desk, order in orders if order.request.client_id not in self._blind]
+        if new:
+            self._say(f"no stream has moved for {age_s:.1f} s: {len(new)} open orders are cancelled")
+        for desk, order in new:
+            self._blind.add(order.request.client_id)
+            desk.spawn(desk.cancel(order))
 
     async def _checks(self) -> None:
         while True:
             await asyncio.sleep(self.config.reconcile_s)
             await self._check_all()
-            self._note_risk()
 
     async def _check_all(self) -> list[str]:
         found = []
@@ -330,6 +363,8 @@ class CcxtGateway:
                 found += await self._check(desk)
             except Trouble as trouble:
                 self.journal.note(f"not compared: {trouble}", self._now_ns())
+            except sqlite3.Error as error:
+                found.append(f"{self.journal.path} can't be used: {error}")
         for what in found:
             self._halt(what)
         return found

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -208,7 +208,7 @@ class Journal:
 
     def end(self, ts_ns: int) -> None:
         """The session ended as it should."""
-        with self._lock:
+        with self._lock, suppress(sqlite3.Error):
             self._full.execute("UPDATE sessions SET ended_ns = ? WHERE name = ?", (ts_ns, self._session))
 
     def intend(self, request: Request, ts_ns: int) -> None:
@@ -250,13 +250,13 @@ class Journal:
             return done.rowcount == 1
 
     def note(self, what: str, ts_ns: int) -> None:
-        """Something a person may want to know later: a change of state, a message."""
-        with self._lock:
+        """Something a person may want to know later; where it can't be written, nobody fails for it."""
+        with self._lock, suppress(sqlite3.Error):
             self._normal.execute("INSERT INTO log VALUES (?, ?)", (ts_ns, what))
 
     def risk(self, note: RiskNote) -> None:
-        """How the risk gate stands; a later run goes on from the last of these."""
-        with self._lock:
+        """How the risk gate stands; a later run goes on from the last of these. Nobody fails for it either."""
+        with self._lock, suppress(sqlite3.Error):
             self._normal.execute("INSERT INTO risk VALUES (?, ?, ?, ?, ?, ?)", note)
 
     def last_risk(self) -> RiskNote | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -64,26 +65,36 @@ class Ledger:
         with self._lock:
             tracker = self.tracker
             yield tracker
+            failure = self._write(tracker, now_ns)
             for move in tracker.moves:
-                self.journal.move(
-                    move.client_id, move.state, now_ns, venue_id=move.venue_id, filled_lots=move.filled_lots,
-                    what=move.what,
-                )  # fmt: skip
                 if move.state is OrderState.REJECTED:
                     self._refused.append(Refusal(now_ns, move.client_id, move.what))
             fees = []
             for fill in tracker.fills:
-                self.journal.fill(fill)
                 if lots := self.fees.lots(fill):
                     number = tracker.orders[fill.client_id].request.number
                     fees.append(
                         Report(Told.FEE, number, now_ns, -1, lots, fill.price_ticks, ts_event_ns=fill.ts_event_ns)
                     )
             self._out += tracker.reports + fees
-            problems = tracker.problems
+            problems = tracker.problems + failure
             tracker.moves, tracker.fills, tracker.reports, tracker.problems = [], [], [], []
         for problem in problems:
             self._problem(problem)
+
+    def _write(self, tracker: OrderTracker, now_ns: int) -> list[str]:
+        """Put what is new on disk; what could not be written, which a later start asks the venue for again."""
+        try:
+            for move in tracker.moves:
+                self.journal.move(
+                    move.client_id, move.state, now_ns, venue_id=move.venue_id, filled_lots=move.filled_lots,
+                    what=move.what,
+                )  # fmt: skip
+            for fill in tracker.fills:
+                self.journal.fill(fill)
+        except sqlite3.Error as error:
+            return [f"{self.journal.path} can't be written: {error}"]
+        return []
 
     def intend(self, request: Request, now_ns: int) -> None:
         """Put a request on disk, then follow it."""

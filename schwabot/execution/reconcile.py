@@ -82,7 +82,9 @@ def differences(should: Mapping[str, Decimal], held: Mapping[str, Decimal]) -> l
     ]
 
 
-def position(journal: Journal, one: Instrument, held: Mapping[str, Decimal]) -> tuple[Adopted, Decimal]:
+def position(
+    journal: Journal, one: Instrument, held: Mapping[str, Decimal], entry_ticks: float = 0.0
+) -> tuple[Adopted, Decimal]:
     """What a policy begins with, and what is held or owed beside its whole lots.
 
     On spot it is what our fills came to, of a contract all that is held.
@@ -91,6 +93,7 @@ def position(journal: Journal, one: Instrument, held: Mapping[str, Decimal]) -> 
         journal: of the fills.
         one: the instrument.
         held: at its venue, see ``CcxtAccount.holdings``.
+        entry_ticks: average price by the venue's word; 0 = it says none, and what our fills came to counts.
     """
     item = one.base if one.is_spot else one.stream
     base = journal.baseline(one.venue, item)
@@ -106,7 +109,9 @@ def position(journal: Journal, one: Instrument, held: Mapping[str, Decimal]) -> 
             entry = (abs(lots) * entry + fill.lots * fill.price_ticks) / abs(after)
         lots = after
     lot = step(one.lot_size)
-    return Adopted(int(amount // lot), entry), amount % lot  # both go by the amount rounded towards 0
+    whole = int(amount // lot)
+    known = entry_ticks or (entry if whole == lots or one.is_spot else 0.0)
+    return Adopted(whole, known), amount % lot  # both go by the amount rounded towards 0
 
 
 class Recovered(NamedTuple):
@@ -175,7 +180,10 @@ async def recover(
     held = await account.holdings()
     notes.append(holdings_text(account.venue, held))
     unexplained += compare(account, journal, held, now_ns())
-    found = {stream: position(journal, one, held) for stream, one in account.instruments.items()}
+    found = {
+        stream: position(journal, one, held, account.entry_ticks.get(stream, 0.0))
+        for stream, one in account.instruments.items()
+    }
     positions = {stream: one for stream, (one, _) in found.items() if one.lots or one.entry_ticks}
     return Recovered(positions, notes, unexplained, {stream: spare for stream, (_, spare) in found.items()})
 

@@ -162,7 +162,6 @@ class RiskGate:
         self._lock = threading.Lock()
         self.limits(config)
         self._venue = dict(venue or {})
-        self.state = TradingState.NORMAL
         self.changes: list[StateChange] = []
         self.refused: dict[Reason, int] = {}
         self._tokens, self._refilled_ns = float(config.order_burst), 0
@@ -188,11 +187,19 @@ class RiskGate:
         Raises:
             ConfigError: one that can't be used; the old ones stay.
         """
+        self.check_limits(config)
+        with self._lock:
+            self.config = config
+
+    def check_limits(self, config: RiskConfig) -> None:
+        """Refuse limits that can't be used; change nothing.
+
+        Raises:
+            ConfigError: says which.
+        """
         config.check()
         if unknown := set(config.max_lots) - set(self._instruments):
             raise ConfigError(f"execution.risk.max_lots names {sorted(unknown)[0]}, which is not traded")
-        with self._lock:
-            self.config = config
 
     def filters(self, venue: Mapping[str, VenueLimits]) -> None:
         """Learn the venues' filters, by stream."""
@@ -211,6 +218,16 @@ class RiskGate:
         self._set(TradingState.NORMAL, who, why, ts_ns)
 
     @property
+    def state(self) -> TradingState:
+        """What may pass: the strictest since somebody said that all may, so no thread undoes another one's change."""
+        strictest = TradingState.NORMAL
+        for change in reversed(self.changes):
+            if change.state is TradingState.NORMAL:
+                break
+            strictest = max(strictest, change.state)
+        return strictest
+
+    @property
     def day(self) -> tuple[int, float]:
         """Days since 1970 UTC of the last equity, and what was lost in that day so far."""
         if self._day < 0 and self._carried is not None:
@@ -222,16 +239,15 @@ class RiskGate:
         self._carried = (day, lost)
 
     def _set(self, state: TradingState, who: str, why: str, ts_ns: int) -> None:
-        self.changes.append(StateChange(state, who, why, ts_ns))  # first: another thread may ask why
-        self.state = state
+        self.changes.append(StateChange(state, who, why, ts_ns))
 
     def equity(self, equity: float, ts_ns: int) -> None:
         """Learn what positions and cash are worth now; too large a loss ends what opens positions."""
         day = ts_ns // _DAY_NS
         if day != self._day:
             carried_day, lost = self._carried or (day, 0.0)
-            self._day, self._day_begin = day, equity + (lost if carried_day == day else 0.0)
-            self._carried = None
+            self._equity, self._day_begin = equity, equity + (lost if carried_day == day else 0.0)
+            self._day, self._carried = day, None  # last: another thread reads ``day``
         self._equity = equity
         self._peak = equity if self._peak is None else max(self._peak, equity)
         if self.state is not TradingState.NORMAL:

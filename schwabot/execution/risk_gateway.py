@@ -61,6 +61,7 @@ class _Leg:
     position: int = 0
     cash: float = 0.0  # quote currency; of an inverse contract its base
     worth: float = 0.0  # quote currency
+    unpriced: bool = False
     bid: int = 0
     ask: int = 0
     quote_ns: int | None = None
@@ -88,6 +89,11 @@ class _Leg:
         else:
             self.cash -= side * worth + worth * fee_bp * 1e-4
         self.position += side * lots
+
+    def price(self) -> None:
+        """A position without an entry price counts from the first mid."""
+        position, self.position, self.unpriced = self.position, 0, False
+        self.trade(1 if position > 0 else -1, abs(position), (self.bid + self.ask) * 0.5, 0.0)
 
     def mark(self) -> None:
         one, mid = self.instrument, (self.bid + self.ask) * 0.5
@@ -156,7 +162,10 @@ class RiskGateway:
         """Begin with a position that is there already, see ``VenueBroker.adopt``."""
         leg = self._legs[stream]
         leg.position = 0
-        leg.trade(1 if position > 0 else -1, abs(position), entry_ticks, 0.0)
+        if entry_ticks > 0.0:
+            leg.trade(1 if position > 0 else -1, abs(position), entry_ticks, 0.0)
+        else:
+            leg.position, leg.unpriced = position, True
 
     def observe(self, row: Row, signals: SignalColumns) -> None:
         """Learn of a row and the graph's answer [1] before anything is decided on it."""
@@ -164,6 +173,8 @@ class RiskGateway:
         self._feed_ns = row.ts_recv_ns
         if row.kind == _QUOTE:
             leg.bid, leg.ask, leg.quote_ns = row.bid_ticks, row.ask_ticks, row.ts_recv_ns
+            if leg.unpriced:
+                leg.price()
             if leg.position or leg.cash:
                 leg.mark()
                 self._tell_equity(row.ts_recv_ns)
@@ -295,6 +306,8 @@ class RiskGateway:
         return amount
 
     def _tell_equity(self, ts_ns: int) -> None:
+        if any(leg.position and not leg.bid for leg in self._rows):
+            return  # what was taken on is not worth anything yet: its price is to come
         equity = sum(self._converted(leg, leg.worth) for leg in self._rows if leg.worth)
         if not isnan(equity):
             self.gate.equity(equity, ts_ns)

@@ -118,7 +118,7 @@ class VenueBroker(SimulatedBroker):
         Args:
             stream: that is traded.
             position: lots, negative = short.
-            entry_ticks: its average price.
+            entry_ticks: its average price; 0 = not known, it counts from the first mid.
         """
         leg = self._streams.index(stream)
         self._state.counts[leg, POSITION] = self._state.touch[2, leg] = position
@@ -177,6 +177,9 @@ class VenueBroker(SimulatedBroker):
             if legs[leg, HELD_FROM] == 0:
                 legs[leg, HELD_FROM] = builder.room.ts_ns[row]
             if builder.accounts[leg] is not None:
+                if entry_ticks <= 0.0:
+                    entry_ticks = 0.5 * float(builder.room.bid[row] + builder.room.ask[row])
+                    self._state.entry[leg] = entry_ticks
                 value = worth(round(entry_ticks), rules.scale[leg], rules.inverse[leg])
                 counts[leg, CASH] -= counts[leg, POSITION] * value
                 self._move(leg, row, int(counts[leg, POSITION]), round(entry_ticks))

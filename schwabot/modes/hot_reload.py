@@ -108,7 +108,7 @@ def _flat(tree: Any, where: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in tree.items():
         name = f"{where}{key}"
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and name not in RELOADABLE:
             found |= _flat(value, f"{name}.")
         elif value is not None or not any(one.startswith(f"{name}.") for one in RELOADABLE):
             found[name] = value
@@ -204,7 +204,7 @@ class HotReload:
             raise ConfigError(f"reload={settings.reload}: {first.why}")
 
     def put_into(self, *puts: Put) -> None:
-        """Put new settings into these, in this order; only the first may refuse them."""
+        """Put new settings into these, in this order; once one has taken them, none may refuse."""
         self._puts = puts
 
     def take(self, now_ns: int) -> tuple[SettingsEvent, ...]:

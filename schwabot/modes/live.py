@@ -115,6 +115,7 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             changes=changes,
             progress=progress,
             alerts=alerts.take,
+            checks=(lambda changed: gate.check_limits(changed.execution.risk),),
             puts=(lambda changed: gate.limits(changed.execution.risk),),
             at_end=entry.end,
         )  # fmt: skip

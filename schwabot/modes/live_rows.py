@@ -119,7 +119,7 @@ def open_live_desk(settings: RunConfig, policy: CompiledPolicy, feed: CcxtFeed) 
 def run_rows(
     settings: RunConfig, run_dir: Path, started_s: float, desk: Desk, broker: SimulatedBroker, on_row: OnRow, *,
     meters: list[engine.Meter], changes: HotReload, progress: Progress, alerts: Callable[[], tuple[Alert, ...]],
-    puts: tuple[Put, ...] = (), at_end: Callable[[], None] = lambda: None,
+    checks: tuple[Put, ...] = (), puts: tuple[Put, ...] = (), at_end: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Drive live streams through the graph and a broker until they end.
 
@@ -134,7 +134,8 @@ def run_rows(
         changes: settings that may change.
         progress: shown.
         alerts: see ``engine.run``.
-        puts: take changed settings, beside graph and alerts.
+        checks: refuse changed settings, before anything takes them.
+        puts: take them, beside graph and alerts, and refuse nothing.
         at_end: see ``AtOnce``.
 
     Returns:
@@ -149,7 +150,7 @@ def run_rows(
     if recorder is not None:
         meters.append(RecorderEntry(recorder, feed))
     sinks, day = sinks_of(settings, progress, GpuTelemetry(None)), DayReport(broker)
-    changes.put_into(partial(put_into_graph, desk), partial(put_into_alerts, sinks), *puts)
+    changes.put_into(*checks, partial(put_into_graph, desk), partial(put_into_alerts, sinks), *puts)
     try:
         return engine.run(
             feed,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from schwabot.errors import JournalError
 from schwabot.execution.account_look import look
 from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.dry_run import DryRun
@@ -22,7 +25,7 @@ from schwabot.live_pipeline import LivePipeline
 from schwabot.records.alert import Level
 from schwabot.records.audit import SignalColumns
 from schwabot.records.instrument import Instrument
-from schwabot.records.market import Row
+from schwabot.records.market import Kind, Row
 from schwabot.records.order import Action, Ending, Report, Request, Told
 from schwabot.signals.builtin.threshold import threshold
 from schwabot.signals.compiling import compile_policy
@@ -242,3 +245,59 @@ def test_a_policy_that_moves_and_cancels_what_was_refused(dry: bool) -> None:
     assert {Action(action) for action in orders[:, ORDER_ACTION].tolist()} == set(Action)
     assert (orders[:, ORDER_END] > 0).all()
     assert inner.count > 10 if dry else inner.count == 0
+
+
+def test_a_halt_is_not_undone_by_a_milder_change_that_comes_late() -> None:
+    gate = RiskGate(RiskConfig(), [SPOT])
+    gate.escalate(TradingState.HALTED, "SIGUSR1", "now", 1)
+    gate._set(TradingState.REDUCING, "risk", "was on its way", 2)
+    assert gate.state is TradingState.HALTED
+    gate.resume("test", "looked at it", 3)
+    assert gate.state is TradingState.NORMAL
+
+
+def test_a_full_disk_keeps_no_order_open(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    one, options, bid = listed(exchange)
+    journal, gate = Journal(tmp_path / "journal.db"), RiskGate(RiskConfig(), [one])
+    with CcxtGateway([one], options, journal, gate, "sbfull", CONFIG) as gateway:
+        told: list[Report] = []
+        now_ns = time.time_ns()
+        gateway.send(Request(0, "sbfull-0", one.stream, Action.POST, 1, 1_000, bid - 100, -1, 0, now_ns, bid, bid + 1))
+        until(lambda: told.extend(gateway.reports()) or any(each.told is Told.RESTS for each in told))
+        for connection in (journal._full, journal._normal):
+            pages = connection.execute("PRAGMA page_count").fetchone()[0]
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(JournalError, match="can't be written, so nothing was sent: database or disk is full"):
+            fill(journal, one.stream)
+        assert gateway.wind_down()
+        orders = exchange.state()["accounts"]["binance"]["orders"]
+        assert next(each["status"] for each in orders if each["clientOrderId"] == "sbfull-0") == "CANCELED"
+    journal.close()
+
+
+def test_a_position_that_was_there_counts_from_the_venues_price_or_the_first_mid() -> None:
+    coin = Instrument("binancecoinm:BTC/USD:BTC", 0.5, 1.0, contract_value=100.0, inverse=True)
+    perp = Instrument("binanceusdm:BTC/USDT:USDT", tick_size=0.5, lot_size=0.25)
+    gate = RiskGate(RiskConfig(), [coin, perp])
+    gated = RiskGateway(Venue(), gate, [coin, perp], lambda: 10**9)
+    gated.adopt(coin.stream, -3, 0.0)
+    gated.adopt(perp.stream, 4, 120.0)
+    signals = SignalColumns(**{one.name: np.zeros((1, 2)) for one in dataclasses.fields(SignalColumns)})
+
+    def quote(stream: int, bid: int) -> None:
+        row = Row(10**9, 10**9, 10**9, stream, Kind.QUOTE, bid, bid + 2, 5, 5, 0, 0, 0)
+        gated.observe(row, signals)
+
+    quote(0, 99)
+    assert gate.day[0] == -1  # the other position has no price yet, so nothing is known of the sum
+    quote(1, 99)
+    assert gate.day[1] == 0.0
+    assert gated.position(coin.stream) == -3
+    quote(1, 97)
+    assert gate.day[1] == pytest.approx(4 * 0.25 * 2 * 0.5)
+
+
+def fill(journal: Journal, stream: str) -> None:
+    """Write until the disk is full."""
+    for number in range(1, 10_000):
+        journal.intend(Request(number, f"sbfull-{number}", stream, Action.POST, 1, 1, 9, -1, 0, 0, 9, 10), 0)
