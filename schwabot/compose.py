@@ -19,6 +19,7 @@ from omegaconf.errors import (
     ReadonlyConfigError,
     ValidationError,
 )
+from yaml import YAMLError, safe_load  # type: ignore[import-untyped]
 
 from schwabot.config import FEES, GROUPS, SOURCES, InstrumentConfig, RunConfig, either
 from schwabot.errors import ConfigError, closest
@@ -116,7 +117,7 @@ def mask_secrets(tree: Any) -> Any:
 
 
 def normalise_arguments(arguments: Iterable[str]) -> list[str]:
-    """Let ``device=x``, ``+device=x`` and ``++device=x`` mean the same, and so for every group.
+    r"""Let ``device=x``, ``+device=x`` and ``++device=x`` mean the same, and so for every group.
 
     Hydra wants ``+device`` (the default is a plain entry so that this spelling works) and the others bare.
 
@@ -129,6 +130,11 @@ def normalise_arguments(arguments: Iterable[str]) -> list[str]:
 
         >>> normalise_arguments(["+policy=mine:best", "policy.enter_bp=1.5", "policy.trade=a:B/C"])
         ["policy.name='mine:best'", '++policy.parameters.enter_bp=1.5', "policy.trade=['a:B/C']"]
+
+    Names of streams as keys are written as they are, with quotes or without:
+
+        >>> print(*normalise_arguments(['execution.risk.max_lots={"a:B/C": 3}', "execution.risk.max_lots={a:B/C: 3}"]))
+        ++execution.risk.max_lots={a\:B/C:3} ++execution.risk.max_lots={a\:B/C:3}
     """
     out: list[str] = []
     for argument in arguments:
@@ -143,6 +149,8 @@ def normalise_arguments(arguments: Iterable[str]) -> list[str]:
             argument = _fit_argument(bare, value)
         elif equals and (bare == "sweep.over" or bare.startswith("sweep.over.")):
             argument = f"++{bare}={value}"  # ranges are added to a mapping that is empty
+        elif equals and bare == "execution.risk.max_lots":
+            argument = _lots_argument(bare, value)
         elif equals and bare == "device":
             argument = f"+device={value}"
         elif equals and bare in GROUPS:
@@ -156,6 +164,18 @@ def normalise_arguments(arguments: Iterable[str]) -> list[str]:
             argument = f"{argument.partition('=')[0]}='{value}'"  # Hydra wants the name of an option to be text
         out.append(argument)
     return out
+
+
+def _lots_argument(name: str, value: str) -> str:
+    """Hydra wants keys without quotes, and colons in them escaped."""
+    try:
+        lots = safe_load(value)
+    except YAMLError:
+        return f"++{name}={value}"
+    if not isinstance(lots, dict):
+        return f"{name}={value}"
+    pairs = (f"{re.sub(r'([:,{}= ])', chr(92) + chr(92) + r'1', str(key))}:{lot}" for key, lot in lots.items())
+    return f"++{name}={{{','.join(pairs)}}}"
 
 
 def _policy_argument(name: str, value: str) -> str:

@@ -275,6 +275,8 @@ class RunConfig:
         for name in ("confirm", "account", "resume"):
             if self.mode != "live" and (given := getattr(self.live, name)):
                 raise ConfigError(f"live.{name}={given} does nothing in mode={self.mode}: add mode=live")
+        if self.mode != "live" and self.execution != ExecutionConfig():
+            raise ConfigError(f"execution.* does nothing in mode={self.mode}: its limits are those of mode=live")
         if self.mode in TRADING and self.policy.name is None:
             self.policy = replace(self.policy, name=DEFAULT_POLICY)
         if not 1 <= self.batch_events <= 1 << 24:

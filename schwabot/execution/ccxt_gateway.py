@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,17 @@ from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk, Refusal
 from schwabot.execution.reconcile import Adopted, Recovered, catch_up, compare, expected, recover
 from schwabot.execution.risk import RiskGate, TradingState, VenueLimits
 from schwabot.execution.settings import GatewayConfig
+from schwabot.records.alert import Alert, Level
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Report, Request
+from schwabot.secrets import scrub
 
 KILL_S = 30.0
 GUARD_S = 0.2
 HUNG_S = 45.0
 """Cancelling everything takes ``KILL_S`` at most, in which the guard says nothing."""
 NOTE_NS = 10_000_000_000
-"""What the day has lost is noted this often."""
+"""What the day has lost is noted this often, and whenever orders moved."""
 EARLIER = " (in an earlier run)"
 DAY_NS = 86_400_000_000_000
 
@@ -77,8 +80,8 @@ class CcxtGateway:
         """What was held, to be adopted by broker and risk gateway, once entered."""
         self.notes: list[str] = []
         """What was found on entering."""
-        self.said: deque[tuple[int, str]] = deque(maxlen=100)
-        """What happened since that a person should hear of: when, and what."""
+        self.said: deque[Alert] = deque(maxlen=100)
+        """What happened since that a person should hear of."""
         self._now_ns, self._options, self._resume = now_ns, options, resume
         self._ends = self._wound_down = False
         self._handled: tuple[int, Any] | None = None
@@ -98,11 +101,13 @@ class CcxtGateway:
         # Whatever an earlier process sent left before the journal was ours, and arrives within the window after that.
         started_ns = self._now_ns() if self.journal.has_begun else min(self._now_ns(), self.journal.alone_ns)
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(self._noted_only)
         self._thread.start()
         try:
             self._wait(self._start(started_ns), self.config.start_s)
             self.journal.begin(self.session, self._now_ns())
             self.gate.filters(self.limits)
+            self._note_risk()
         except BaseException:
             self.__exit__()
             raise
@@ -176,14 +181,15 @@ class CcxtGateway:
             wait_s: how long to wait for the confirmation.
 
         Returns:
-            Whether every venue has confirmed that nothing of ours is open.
+            Whether every venue has confirmed that nothing of ours is open; a second call does not ask again.
         """
+        if self._ends:
+            return self._wound_down
         self._ends = True
+        with suppress(VenueError):
+            self._wound_down = bool(self._wait(self._cancel_all("run", "it ends"), wait_s))
         if not self._wound_down:
-            try:
-                self._wound_down = bool(self._wait(self._cancel_all("run", "it ends"), wait_s))
-            except VenueError:
-                return False
+            self._say("the venues have not confirmed that nothing of ours is open: look there", Level.ERROR)
         return self._wound_down
 
     def kill_on_signal(self, number: int | None = None) -> None:
@@ -213,9 +219,9 @@ class CcxtGateway:
         self.gate.resume(who, why, self._now_ns())
         self.journal.note(f"{who} accepted what is held: {why}", self._now_ns())
 
-    def _say(self, what: str) -> None:
+    def _say(self, what: str, level: Level = Level.WARNING) -> None:
         self.journal.note(what, self._now_ns())
-        self.said.append((self._now_ns(), what))
+        self.said.append(Alert(self._now_ns(), level, "halt" if level is Level.ERROR else "risk", what))
 
     def _halt(self, what: str) -> None:
         self.gate.escalate(TradingState.HALTED, "gateway", what, self._now_ns())
@@ -231,16 +237,18 @@ class CcxtGateway:
         now_ns, last = self._now_ns(), self.journal.last_risk()
         if self._kill_file_is_there():
             return
-        if self._resume is not None:
-            self.journal.note(f"resumed: {self._resume}", now_ns)
-            if last is not None and last.state != TradingState.NORMAL.name:
-                self.notes.append(f"{last.state} by {last.who} is over: {self._resume}")
-            return
         if last is None:
             return
-        self.gate.carry(last.day, last.lost)
         state, is_today = TradingState[last.state], last.day == now_ns // DAY_NS
-        if state is TradingState.HALTED or (state is TradingState.REDUCING and is_today):
+        if self._resume is not None:
+            self.journal.note(f"resumed: {self._resume}", now_ns)
+            if state is not TradingState.NORMAL:
+                self.notes.append(f"{last.state} by {last.who} is over: {self._resume}")
+        if self._resume is None or state is not TradingState.REDUCING:  # who ends that ends what it counted
+            self.gate.carry(last.day, last.lost)
+        if self._resume is None and (
+            state is TradingState.HALTED or (state is TradingState.REDUCING and is_today)
+        ):  # fmt: skip
             self.gate.escalate(state, last.who, f"{last.why.removesuffix(EARLIER)}{EARLIER}", now_ns)
 
     def _kill_file_is_there(self) -> bool:
@@ -257,6 +265,10 @@ class CcxtGateway:
         last = gate.changes[-1] if gate.changes else None
         who, why = (last.who, last.why) if last else ("", "")
         self.journal.risk(RiskNote(now_ns, gate.state.name, who, why, day, lost))
+
+    def _noted_only(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What nobody waited for, such as ccxt's own answers after a connection was cut."""
+        self.journal.note(scrub(f"{context.get('message')}: {context.get('exception')}"), self._now_ns())
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -318,7 +330,7 @@ class CcxtGateway:
 
     async def _guard(self) -> None:
         """Look for the kill file, and cancel everything once trading is halted, whoever did it."""
-        confirmed, noted_ns = False, 0
+        confirmed, noted_ns, version = False, 0, 0
         while True:
             self._beat_ns = now_ns = self._now_ns()
             try:
@@ -329,9 +341,10 @@ class CcxtGateway:
                     confirmed = await self._cancel_all(change.who, change.why)
                 confirmed = confirmed and halted
                 self._cancel_if_blind()
-                if len(self.gate.changes) != self._noted or now_ns - noted_ns > NOTE_NS:
+                moved = self._ledger.tracker.version != version or now_ns - noted_ns > NOTE_NS
+                if moved or len(self.gate.changes) != self._noted:
                     self._note_risk()
-                    noted_ns = now_ns
+                    noted_ns, version = now_ns, self._ledger.tracker.version
             except Exception as error:  # noqa: BLE001 - whatever it is, the next round looks again
                 self._halt(f"what looks after open orders failed: {why(error)}")
             await asyncio.sleep(GUARD_S)

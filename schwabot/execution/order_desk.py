@@ -147,11 +147,12 @@ class OrderDesk:
         elif (order := self.ledger.tracker.changed_by(request)) is not None:
             self.spawn(self.cancel(order))
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something beside; what it fails with is a problem."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def own(self) -> list[Tracked]:
         """Orders at this venue that are not over."""
@@ -249,12 +250,12 @@ class OrderDesk:
                 if name in self._busy or name in asked:
                     continue
                 if order.missing and silent_s > 2 * _TICK_S:
-                    asked[name] = asyncio.create_task(self.complete(order))
+                    asked[name] = self.spawn(self.complete(order))
                 elif not order.status and silent_s > self.config.order_ttl_s + self.config.timeout_s:
-                    asked[name] = asyncio.create_task(self.resolve(order, now_ns))
+                    asked[name] = self.spawn(self.resolve(order, now_ns))
                 elif order.status and silent_s > quiet_s:
                     order.seen_ns = now_ns
-                    asked[name] = asyncio.create_task(self._ask_after(order))
+                    asked[name] = self.spawn(self._ask_after(order))
 
     async def cancel_all(self, deadline_ns: int) -> list[str]:
         """Cancel whatever is ours and confirm it.

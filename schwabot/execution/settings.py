@@ -56,7 +56,7 @@ class RiskConfig:
         ):  # fmt: skip
             value = getattr(self, name)
             if not (isfinite(value) and 0.0 < value <= 1e15):
-                raise ConfigError(f"execution.risk.{name}={value}: use more than 0")
+                raise ConfigError(f"execution.risk.{name}={value}: use more than 0, and 1e15 at most")
         for name in ("order_burst", "max_open_orders"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"execution.risk.{name}={getattr(self, name)}: use 1 or more")

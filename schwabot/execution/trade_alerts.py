@@ -50,8 +50,7 @@ class TradeAlerts:
         if self._gateway is not None:
             found += self._of_venues(self._gateway)
             while self._gateway.said:
-                ts_ns, text = self._gateway.said.popleft()
-                found.append(Alert(ts_ns, Level.WARNING, "risk", text))
+                found.append(self._gateway.said.popleft())
         return tuple(found)
 
     def _of_venues(self, gateway: CcxtGateway) -> list[Alert]:

@@ -206,7 +206,10 @@ def _live_notes(summary: Mapping[str, Any]) -> list[str]:
     if totals["rejected"] > (at_venue := sum(trading["refused"].values()) + trading["dry_orders"]):
         notes.append(f"note: {totals['rejected'] - at_venue:,} orders were refused by the venue: the journal says why")
     if not totals["fills"]:
-        notes.append(f"note: no trades: {totals['orders'] - totals['rejected']:,} orders were taken, none was filled")
+        taken = totals["orders"] - totals["rejected"]
+        notes.append(
+            f"note: no trades: of {totals['orders']:,} orders {taken:,} were taken by a venue, none was filled"
+        )
     return notes
 
 

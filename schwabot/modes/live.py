@@ -19,7 +19,8 @@ from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.conversion import conversion
 from schwabot.execution.dry_run import DryRun
 from schwabot.execution.journal import Journal
-from schwabot.execution.risk import RiskGate
+from schwabot.execution.kill_signal import KillSignal
+from schwabot.execution.risk import RiskGate, TradingState
 from schwabot.execution.risk_gateway import RiskGateway
 from schwabot.execution.trade_alerts import TradeAlerts
 from schwabot.execution.venue import VenueBroker
@@ -60,7 +61,7 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
     _check_account(settings)
     changes = open_reload(settings)
     policy, policy_s = while_compiling(lambda: open_policy(settings))
-    with ExitStack() as opened:
+    with KillSignal() as stop, ExitStack() as opened:
         confirmed = settings.live.confirm is not None
         journal = _journal(settings, opened) if confirmed else None  # first: what was sent before can't arrive for long
         feed = opened.enter_context(open_live_feed(settings))
@@ -86,8 +87,8 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             gateway = CcxtGateway(traded, options, journal, gate, session, config, feed.now_ns, resume)
             opened.enter_context(gateway)
             opened.callback(gateway.wind_down)
-            gateway.kill_on_signal()
             desk.notes += say([f"note: {note}" for note in gateway.notes])
+        stop.meets(lambda who, why: _halt(gate, gateway, who, why))
         until_ns = feed.now_ns() + round(dry_s * SECOND)
         tell, by_stream = Few(progress.note, MOST_TOLD), {one.stream: one for one in traded}
         dry = DryRun(gateway, by_stream, until_ns, tell, feed.now_ns, DRY_HOLD_S)
@@ -120,7 +121,7 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             at_end=entry.end,
         )  # fmt: skip
     write_results(settings, run_dir, desk, broker, parameters, summary, "live")
-    say(_last_words(entry, label, confirmed=confirmed))
+    say(_last_words(entry, gate, label))
     return summary
 
 
@@ -161,6 +162,11 @@ class LiveEntry:
         self.nothing_open: bool | None = None
         """Whether the venues have confirmed, at the end, that nothing of ours is open; None = nobody asked."""
 
+    @property
+    def dry(self) -> bool:
+        """Whether nothing was ever to be sent."""
+        return self._gateway is None
+
     def end(self) -> None:
         """Cancel what is open, and wait until that is confirmed."""
         if self._gateway is not None:
@@ -174,7 +180,7 @@ class LiveEntry:
         return {
             "trading": {
                 "account": self._label,
-                "dry": self._gateway is None,
+                "dry": self.dry,
                 "dry_orders": self._dry.count,
                 "state": self._gate.state.name,
                 "changes": [
@@ -247,6 +253,13 @@ def _check_account(settings: RunConfig) -> None:
             venue_credentials(venue)
 
 
+def _halt(gate: RiskGate, gateway: CcxtGateway | None, who: str, why: str) -> None:
+    if gateway is not None:
+        gateway.kill(who, why, 0.0)
+    else:
+        gate.escalate(TradingState.HALTED, who, why, time.time_ns())
+
+
 def _venues(streams: list[str] | tuple[str, ...]) -> list[str]:
     return sorted({stream.partition(":")[0] for stream in streams})
 
@@ -275,11 +288,18 @@ def _plan(settings: RunConfig, desk: Desk, parameters: Mapping[str, float], labe
     return [what, most, how]
 
 
-def _last_words(entry: LiveEntry, label: str, *, confirmed: bool) -> list[str]:
-    if not confirmed:
+def _last_words(entry: LiveEntry, gate: RiskGate, label: str) -> list[str]:
+    if entry.dry:
         return [f"note: this was a dry run, nothing was sent; live.confirm={label} trades on account {label}"]
     held = ", ".join(f"{lots:+,} lots of {stream}" for stream, lots in entry.positions().items() if lots)
     lines = [f"note: still held: {held}"] if held else []
     if not entry.nothing_open:
         lines.append("warning: the venues have not confirmed that nothing of ours is open: look there")
+    if gate.state is not TradingState.NORMAL:
+        change = gate.changes[-1]
+        until = "" if gate.state is TradingState.HALTED else ", or the next day,"
+        lines.append(
+            f"warning: trading is {gate.state.name}, by {change.who}: {change.why}; the next start needs"
+            f" live.resume=REASON{until} to trade again"
+        )
     return lines

@@ -25,7 +25,7 @@ from schwabot.config import (
     to_instruments,
     without_reference,
 )
-from schwabot.errors import ConfigError, DataError, closest
+from schwabot.errors import ConfigError, DataError, VenueError, closest
 from schwabot.run_folder import remove_results
 from schwabot.secrets import scrub
 from schwabot.tensors.profiling import TRACE, Trace
@@ -107,14 +107,21 @@ def _live_feed(settings: RunConfig, source: CcxtSource) -> Feed:
         if unknown := [venue for venue in venues if venue not in VENUES]:
             raise ConfigError(f"source.streams: the loopback exchange speaks for {either(VENUES)}, not {unknown[0]}")
         options = {venue: ccxt_options(venue, settings.live.loopback_port) for venue in venues}
-    return CcxtFeed(
-        without_reference(source),
-        to_instruments(settings.instruments),
-        options,
-        settings.fallback,
-        seconds=settings.live.seconds,
-        events=settings.live.events,
-    )
+    try:
+        return CcxtFeed(
+            without_reference(source),
+            to_instruments(settings.instruments),
+            options,
+            settings.fallback,
+            seconds=settings.live.seconds,
+            events=settings.live.events,
+        )
+    except VenueError as error:
+        if (port := settings.live.loopback_port) is None:
+            raise
+        raise VenueError(
+            f"{error}; is `python -m schwabot.venues.loopback --port {port}` running, and ready?"
+        ) from error
 
 
 def compile_kernels(instruments: tuple[Instrument, ...], modules: ModulesConfig, *, say: bool = True) -> float:

@@ -189,7 +189,7 @@ def test_orders_that_nobody_looks_after_are_cancelled(exchange: LoopbackExchange
         moved[0] = time.time_ns() - 10**9
         until(lambda: told.extend(gateway.reports()) or any(each.ending is Ending.CANCELLED for each in told))
         assert gate.state is TradingState.NORMAL
-        assert "1 open orders are cancelled" in gateway.said[0][1]
+        assert "1 open orders are cancelled" in gateway.said[0].text
     journal.close()
 
 
