@@ -174,8 +174,8 @@ def _lots_argument(name: str, value: str) -> str:
         return f"++{name}={value}"
     if not isinstance(lots, dict):
         return f"{name}={value}"
-    pairs = (f"{re.sub(r'([:,{}= ])', chr(92) + chr(92) + r'1', str(key))}:{lot}" for key, lot in lots.items())
-    return f"++{name}={{{','.join(pairs)}}}"
+    escaped = {re.sub(r"([:,{}= ])", r"\\\1", str(stream)): most for stream, most in lots.items()}
+    return f"++{name}={{{','.join(f'{stream}:{most}' for stream, most in escaped.items())}}}"
 
 
 def _policy_argument(name: str, value: str) -> str:

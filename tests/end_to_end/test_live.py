@@ -161,3 +161,12 @@ def test_a_source_that_is_not_live(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["mode=live", "policy.name=threshold"])
     assert "mode=live trades on what is live: add source=ccxt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ['{"binance:BTC/USDT": 3}', "{binance:BTC/USDT: 3}"])
+def test_limits_by_stream_are_written_as_the_stream_is(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from schwabot.run import main
+
+    with pytest.raises(SystemExit):
+        main([*COMMON, f"execution.risk.max_lots={text.replace('3', '-3')}"])
+    assert "execution.risk.max_lots of binance:BTC/USDT is -3: use 0 or more" in capsys.readouterr().err
