@@ -15,7 +15,7 @@ from schwabot.ticks.recorder import RecordConfig, Recorder
 from schwabot.ticks.store import StoreConfig, StoreFeed
 from schwabot.venues.loopback import LoopbackExchange
 from tests.ticks.living import SPOT, USDM, Received, Watched, listeners, live, market
-from tests.venues.making import Driven, played
+from tests.venues.making import Driven, played, until
 
 
 def test_a_connection_that_is_cut_for_a_moment_is_a_gap_of_the_recording(tmp_path: Path) -> None:
@@ -92,6 +92,69 @@ def test_nobody_waits_for_a_request_that_hangs() -> None:
             assert feed.summary()[SPOT]["source"] == "rest"
             exchange.heal()
             driven.end()
+
+
+def test_trades_that_are_given_up_while_the_websocket_is_away_do_not_end_its_gap(tmp_path: Path) -> None:
+    driven = Driven(Instrument(SPOT, 0.01, 1e-5))
+    driven.quote(1_000, 1_001)
+    with LoopbackExchange(driven, speed=0) as exchange:
+        played(exchange, driven)
+        with live(exchange, [SPOT], silence_s=30.0, poll_after_s=30.0, idle_s=0.05, gap_s=0.1) as feed:
+            watched = Watched(feed)
+            watched.until(lambda: listeners(exchange) == 2)
+            exchange.fault("server_error", path="GET */trades", count=0)
+            exchange.fault("gap", stream="*@trade", after=1)
+            for _ in range(3):
+                driven.trade(1_001, 1, 1)
+            watched.until(lambda: feed.summary()[SPOT]["received"] == 2)
+            exchange.fault("freeze", stream="*@trade", count=0)
+            exchange.fault("disconnect", stream="*@trade")
+            driven.trade(1_001, 1, 1)
+            watched.until(lambda: feed.summary()[SPOT]["missing"])
+            watched.for_s(0.2)
+            exchange.heal()
+            driven.trade(1_001, 1, 1)
+            watched.until(lambda: any(one.after == "whole" for one in watched.events))
+            driven.end()
+    lost, given_up, back = watched.events[:3]
+    assert [(one.before, one.after) for one in (lost, given_up, back)] == [
+        ("whole", "gapped"), ("gapped", "gapped"), ("gapped", "whole")
+    ]  # fmt: skip
+    assert given_up.reason == "1 trades were lost, number 2 to 2"
+    with Recorder(feed.instruments, RecordConfig(out=str(tmp_path))) as recorder:
+        for event in (lost, given_up, back):
+            recorder.tell(event)
+    (gap,) = StoreFeed(StoreConfig(path=str(tmp_path))).gaps
+    assert (gap.first_ns, gap.last_ns) == (lost.ts_ns, back.ts_ns)
+
+
+def test_a_connection_that_is_back_does_not_end_the_gap_of_an_engine_that_is_too_slow() -> None:
+    driven = Driven(Instrument(SPOT, 0.01, 1e-5))
+    driven.quote(1_000, 1_001)
+    with LoopbackExchange(driven, speed=0) as exchange:
+        played(exchange, driven)
+        with live(exchange, [SPOT], silence_s=30.0, poll_after_s=30.0, shed_rows=3, queue_rows=3) as feed:
+
+            def refused(count: int) -> None:
+                driven.trade(1_001, 1, 1)
+                until(lambda: feed.dropped.get("overflow", 0) == count)
+
+            watched = Watched(feed)
+            watched.until(lambda: listeners(exchange) == 2)
+            for _ in range(3):
+                driven.trade(1_001, 1, 1)
+            refused(1)
+            exchange.fault("disconnect", stream="*@trade")
+            driven.trade(1_001, 1, 1)
+            until(lambda: len(feed._told) == 2)
+            until(lambda: listeners(exchange) == 2)
+            refused(2)
+            watched.for_s(0.1)
+            driven.trade(1_001, 1, 1)
+            watched.until(lambda: any("room again" in one.reason for one in watched.events))
+            driven.end()
+    told = [(one.before, one.after) for one in watched.events if "too late" not in one.reason]
+    assert told == [("whole", "gapped"), ("gapped", "gapped"), ("gapped", "gapped"), ("gapped", "whole")]
 
 
 def test_a_clock_that_is_set_back_is_told_and_what_was_dropped_is_read_at_any_time() -> None:
