@@ -157,6 +157,29 @@ def test_a_connection_that_is_back_does_not_end_the_gap_of_an_engine_that_is_too
     assert told == [("whole", "gapped"), ("gapped", "gapped"), ("gapped", "gapped"), ("gapped", "whole")]
 
 
+def test_late_trades_that_nobody_takes_in_time_are_counted_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("schwabot.ticks.ccxt_feed.MOST_LATE", 3)
+    driven = Driven(Instrument(SPOT, 0.01, 1e-5))
+    driven.quote(1_000, 1_001)
+    with LoopbackExchange(driven, speed=0) as exchange:
+        played(exchange, driven)
+        with live(exchange, [SPOT], silence_s=30.0, idle_s=0.05) as feed:
+            watched = Watched(feed)
+            watched.until(lambda: listeners(exchange) == 2)
+            exchange.fault("gap", stream="*@trade", after=1, count=5)
+            for lots in range(1, 8):
+                driven.trade(1_001, lots, 1)
+            watched.until(lambda: feed.summary()[SPOT]["backfilled"] == 5)
+            watched.for_s(0.1)
+            assert feed.take_late().qty_lots.tolist() == [4, 5, 6]
+            assert not len(feed.take_late())
+            watched.for_s(0.3)
+            (told,) = (one for one in watched.events if one.component == f"feed.{SPOT}.late")
+            assert told.reason == "2 trades that were told too late were lost: 3 waited to be taken"
+            assert feed.summary()[SPOT]["late_lost"] == 2
+            driven.end()
+
+
 def test_a_clock_that_is_set_back_is_told_and_what_was_dropped_is_read_at_any_time() -> None:
     with market() as exchange, live(exchange, [SPOT], idle_s=0.05) as feed:
         watched = Watched(feed)
