@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -38,6 +39,7 @@ REMEMBERED = 20_000
 """Beats that are kept: the last quarter of an hour."""
 MOST_EXAMPLES, MOST_ROUNDS = 20, 20
 MOST_LATE = 100_000
+"""Trades that were told too late and may wait to be taken; the oldest ones go then."""
 
 
 class CcxtFeed:
@@ -75,7 +77,9 @@ class CcxtFeed:
         self._seconds, self._events = seconds, events
         self._queue = LiveQueue(len(settings.streams), settings.queue_rows, settings.shed_rows)
         self._told: deque[FallbackEvent] = deque()
-        self._late: deque[Row] = deque(maxlen=MOST_LATE)
+        self._late: deque[Row] = deque()
+        self._late_lost = [0] * len(settings.streams)
+        self._late_told = [0] * len(settings.streams)
         self._beats: deque[float] = deque(maxlen=REMEMBERED)
         self._lags = LagHistogram()
         self._loop_cpu_s = 0.0
@@ -99,7 +103,7 @@ class CcxtFeed:
                 known or {},
                 self._receipt,
                 self._queue.put,
-                self._late.append,
+                self._keep_late,
                 self._told.append,
                 router,
             )
@@ -186,9 +190,22 @@ class CcxtFeed:
     def take_late(self) -> Ticks:
         """Trades that were told too late to be rows since the last call, as rows with the time they became known.
 
-        The last hundred thousand of them are kept.
+        The last hundred thousand of them are kept; who takes them is told of the others by an event.
         """
-        return to_ticks(self._instruments, _taken(self._late))
+        ticks = to_ticks(self._instruments, _taken(self._late))
+        for v, lost in enumerate(self._late_lost):
+            if count := lost - self._late_told[v]:
+                self._late_told[v] = lost
+                name = f"feed.{self._instruments[v].stream}.late"
+                what = f"{count} trades that were told too late were lost: {MOST_LATE:,} waited to be taken"
+                self._told.append(FallbackEvent(self.now_ns(), name, "gapped", "whole", what))
+        return ticks
+
+    def _keep_late(self, row: Row) -> None:
+        if len(self._late) >= MOST_LATE:
+            with suppress(IndexError):  # they are being taken
+                self._late_lost[self._late.popleft()[3]] += 1
+        self._late.append(row)
 
     def batches(self, max_events: int = 65_536) -> Iterator[Ticks]:
         """Yield what waits, as soon as anything does; an empty batch when nothing came for a while. Once.
@@ -310,6 +327,7 @@ class CcxtFeed:
                         "coalesced": self._queue.coalesced[line.rows.v],
                         "reconnects": counts.reconnects,
                         "backfilled": counts.backfilled,
+                        "late_lost": self._late_told[line.rows.v],
                         "missing": counts.missing,
                         "refetches_failed": counts.refetches_failed,
                     },

@@ -288,8 +288,8 @@ class Venue:
             if line.lost_s is None:
                 line.lost_s, line.why = now_s, reason
                 if line.silence.heard_s > float("-inf"):
+                    self._say(line, self._state(line), "gapped", f"the websocket was lost: {reason}")
                     line.gapped = True
-                    self._say(line, "whole", "gapped", f"the websocket was lost: {reason}")
 
     def _heard(self, line: Line, now_s: float) -> None:
         """The websocket spoke."""
@@ -302,7 +302,7 @@ class Venue:
         if line.gapped:
             line.gapped = False
             reason = f"connected anew, the websocket was lost: {line.why}"
-            self._tell(FallbackEvent(self._receipt.arrived_ns, line.name, "gapped", "whole", reason))
+            self._tell(FallbackEvent(self._receipt.arrived_ns, line.name, "gapped", self._state(line), reason))
 
     def _lines_of(self, channel: Channel) -> Iterable[Line]:
         lines = self._trades if channel.trades else self._quotes
@@ -330,14 +330,19 @@ class Venue:
         repair, stream = self._repairs[line.symbol], line.rows.instrument.stream
         if self._put(row):
             if repair.refused and line.trades:
-                self._say(line, "gapped", "whole", f"there is room again; {repair.refused} trades were lost")
-                repair.refused = 0
+                count, repair.refused = repair.refused, 0
+                self._say(line, "gapped", self._state(line), f"there is room again; {count} trades were lost")
             return
         line.rows.counts.received -= 1
         line.rows.counts.drop("overflow", f"{stream}: a trade was lost, the queue to the engine is full")
         if not repair.refused:
-            self._say(line, "whole", "gapped", "the engine is too slow, trades are lost")
+            self._say(line, self._state(line), "gapped", "the engine is too slow, trades are lost")
         repair.refused += 1
+
+    def _state(self, line: Line) -> str:
+        """A line is whole once nothing is the matter any more, whatever of it ended before."""
+        refused = line.trades and self._repairs[line.symbol].refused
+        return "gapped" if line.gapped or refused else "whole"
 
     def _say(self, line: Line, before: str, after: str, reason: str) -> None:
         self._tell(FallbackEvent(self._receipt.now_ns(), line.name, before, after, reason))
@@ -368,8 +373,8 @@ class Venue:
                         line.backoff.reset()
                         line.poll_s = now_s
                         if not line.gapped:  # it never spoke: what is polled has holes all the same
+                            self._say(line, self._state(line), "gapped", switch.reason)
                             line.gapped = True
-                            self._say(line, "whole", "gapped", switch.reason)
             for line in self._trades.values():
                 self._look_for_gaps(line, now_s)
 
@@ -396,7 +401,8 @@ class Venue:
     def _look_for_gaps(self, line: Line, now_s: float) -> None:
         trades, repair, counts = line.rows.trades, self._repairs[line.symbol], line.rows.counts
         if counts.backfilled > line.late and not line.gapped:
-            self._say(line, "gapped", "whole", f"{counts.backfilled - line.late} trades were told too late to be rows")
+            count = counts.backfilled - line.late
+            self._say(line, "gapped", self._state(line), f"{count} trades were told too late to be rows")
         line.late = counts.backfilled
         if not trades.missing and not trades.too_many:
             return
@@ -410,7 +416,7 @@ class Venue:
         if count:
             counts.missing += count
             numbers = f", number {lost[0]} to {lost[-1]}" if lost else ""
-            self._say(line, "gapped", "whole", f"{count} trades were lost{numbers}")
+            self._say(line, "gapped", self._state(line), f"{count} trades were lost{numbers}")
 
 
 def _disconnect(client: Any, reason: str) -> None:

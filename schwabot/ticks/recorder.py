@@ -31,7 +31,7 @@ from schwabot.ticks.store_writer import COMPRESSIONS, StoreReport, StoreWriter, 
 PACE_S = 0.1
 """Rows that came are written this often."""
 MOST_WAITING = 1_000_000
-"""Rows that may wait for the disk; who hands over more has to wait, too."""
+"""Rows that may wait for the disk, those being written among them; who hands over more has to wait, too."""
 
 
 @dataclass
@@ -220,16 +220,7 @@ class Recorder:
 
     def _run(self) -> None:
         try:
-            ending = False
-            while not ending:
-                with self._change:
-                    if not self._ending:
-                        self._change.wait(PACE_S)
-                    works, self._handed, self._handed_rows = self._handed, [], 0
-                    ending = self._ending
-                    self._change.notify_all()
-                for work in works:
-                    self._do(work)
+            while self._do_all():
                 self._rotate_in_time()
             self._end()
         except BaseException as error:  # noqa: BLE001 - who hands over next gets it
@@ -238,6 +229,19 @@ class Recorder:
             with self._change:
                 self._failure = error
                 self._change.notify_all()
+
+    def _do_all(self) -> bool:
+        """Do what was handed over; False where nothing more will be. Its rows take up room until they are written."""
+        with self._change:
+            if not self._ending:
+                self._change.wait(PACE_S)
+            works, self._handed, rows, ending = self._handed, [], self._handed_rows, self._ending
+        for work in works:
+            self._do(work)
+        with self._change:
+            self._handed_rows -= rows
+            self._change.notify_all()
+        return not ending
 
     def _do(self, work: Handed) -> None:
         match work:

@@ -15,7 +15,7 @@ from schwabot.ticks.recorder import RecordConfig, Recorder
 from schwabot.ticks.store import StoreConfig, StoreFeed
 from schwabot.venues.loopback import LoopbackExchange
 from tests.ticks.living import SPOT, USDM, Received, Watched, listeners, live, market
-from tests.venues.making import Driven, played
+from tests.venues.making import Driven, played, until
 
 
 def test_a_connection_that_is_cut_for_a_moment_is_a_gap_of_the_recording(tmp_path: Path) -> None:
@@ -91,6 +91,92 @@ def test_nobody_waits_for_a_request_that_hangs() -> None:
             assert "no answer within source.answer_s=1.2" in dropped.reason
             assert feed.summary()[SPOT]["source"] == "rest"
             exchange.heal()
+            driven.end()
+
+
+def test_trades_that_are_given_up_while_the_websocket_is_away_do_not_end_its_gap(tmp_path: Path) -> None:
+    driven = Driven(Instrument(SPOT, 0.01, 1e-5))
+    driven.quote(1_000, 1_001)
+    with LoopbackExchange(driven, speed=0) as exchange:
+        played(exchange, driven)
+        with live(exchange, [SPOT], silence_s=30.0, poll_after_s=30.0, idle_s=0.05, gap_s=0.1) as feed:
+            watched = Watched(feed)
+            watched.until(lambda: listeners(exchange) == 2)
+            exchange.fault("server_error", path="GET */trades", count=0)
+            exchange.fault("gap", stream="*@trade", after=1)
+            for _ in range(3):
+                driven.trade(1_001, 1, 1)
+            watched.until(lambda: feed.summary()[SPOT]["received"] == 2)
+            exchange.fault("freeze", stream="*@trade", count=0)
+            exchange.fault("disconnect", stream="*@trade")
+            driven.trade(1_001, 1, 1)
+            watched.until(lambda: feed.summary()[SPOT]["missing"])
+            watched.for_s(0.2)
+            exchange.heal()
+            driven.trade(1_001, 1, 1)
+            watched.until(lambda: any(one.after == "whole" for one in watched.events))
+            driven.end()
+    lost, given_up, back = watched.events[:3]
+    assert [(one.before, one.after) for one in (lost, given_up, back)] == [
+        ("whole", "gapped"), ("gapped", "gapped"), ("gapped", "whole")
+    ]  # fmt: skip
+    assert given_up.reason == "1 trades were lost, number 2 to 2"
+    with Recorder(feed.instruments, RecordConfig(out=str(tmp_path))) as recorder:
+        for event in (lost, given_up, back):
+            recorder.tell(event)
+    (gap,) = StoreFeed(StoreConfig(path=str(tmp_path))).gaps
+    assert (gap.first_ns, gap.last_ns) == (lost.ts_ns, back.ts_ns)
+
+
+def test_a_connection_that_is_back_does_not_end_the_gap_of_an_engine_that_is_too_slow() -> None:
+    driven = Driven(Instrument(SPOT, 0.01, 1e-5))
+    driven.quote(1_000, 1_001)
+    with LoopbackExchange(driven, speed=0) as exchange:
+        played(exchange, driven)
+        with live(exchange, [SPOT], silence_s=30.0, poll_after_s=30.0, shed_rows=3, queue_rows=3) as feed:
+
+            def refused(count: int) -> None:
+                driven.trade(1_001, 1, 1)
+                until(lambda: feed.dropped.get("overflow", 0) == count)
+
+            watched = Watched(feed)
+            watched.until(lambda: listeners(exchange) == 2)
+            for _ in range(3):
+                driven.trade(1_001, 1, 1)
+            refused(1)
+            exchange.fault("disconnect", stream="*@trade")
+            driven.trade(1_001, 1, 1)
+            until(lambda: len(feed._told) == 2)
+            until(lambda: listeners(exchange) == 2)
+            refused(2)
+            watched.for_s(0.1)
+            driven.trade(1_001, 1, 1)
+            watched.until(lambda: any("room again" in one.reason for one in watched.events))
+            driven.end()
+    told = [(one.before, one.after) for one in watched.events if "too late" not in one.reason]
+    assert told == [("whole", "gapped"), ("gapped", "gapped"), ("gapped", "gapped"), ("gapped", "whole")]
+
+
+def test_late_trades_that_nobody_takes_in_time_are_counted_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("schwabot.ticks.ccxt_feed.MOST_LATE", 3)
+    driven = Driven(Instrument(SPOT, 0.01, 1e-5))
+    driven.quote(1_000, 1_001)
+    with LoopbackExchange(driven, speed=0) as exchange:
+        played(exchange, driven)
+        with live(exchange, [SPOT], silence_s=30.0, idle_s=0.05) as feed:
+            watched = Watched(feed)
+            watched.until(lambda: listeners(exchange) == 2)
+            exchange.fault("gap", stream="*@trade", after=1, count=5)
+            for lots in range(1, 8):
+                driven.trade(1_001, lots, 1)
+            watched.until(lambda: feed.summary()[SPOT]["backfilled"] == 5)
+            watched.for_s(0.1)
+            assert feed.take_late().qty_lots.tolist() == [4, 5, 6]
+            assert not len(feed.take_late())
+            watched.for_s(0.3)
+            (told,) = (one for one in watched.events if one.component == f"feed.{SPOT}.late")
+            assert told.reason == "2 trades that were told too late were lost: 3 waited to be taken"
+            assert feed.summary()[SPOT]["late_lost"] == 2
             driven.end()
 
 

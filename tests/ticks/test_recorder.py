@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -224,3 +225,37 @@ def test_one_recorder_at_a_time(tmp_path: Path) -> None:
     with Recorder(feed.instruments, config) as recorder:
         recorder.write(cut(ticks, 100, len(ticks)))
     equal(rows_of(tmp_path / "store"), ticks)
+
+
+class Slow(threading.Event):
+    """Holds up the thread that says it is done, until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+
+    def set(self) -> None:
+        super().set()
+        self.go_on.wait()
+
+
+def test_rows_that_are_being_written_take_up_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("schwabot.ticks.recorder.MOST_WAITING", 100)
+    feed = SyntheticFeed(SyntheticConfig(events=300))
+    ticks, held, slow = next(feed.batches(500)), Slow(), Slow()
+    with Recorder(feed.instruments, RecordConfig(out=str(tmp_path))) as recorder:
+        recorder._hand(("done", held))
+        assert held.wait(10.0)
+        recorder.write(cut(ticks, 0, 99))
+        recorder._hand(("done", slow))
+        recorder.write(cut(ticks, 99, 150))
+        held.go_on.set()
+        assert slow.wait(10.0)  # all of it is with the thread that writes
+        more = threading.Thread(target=recorder.write, args=(cut(ticks, 150, len(ticks)),))
+        more.start()
+        more.join(0.3)
+        waited = more.is_alive()
+        slow.go_on.set()
+        more.join(10.0)
+    assert waited
+    equal(rows_of(tmp_path), ticks)

@@ -148,6 +148,25 @@ def test_a_clock_that_is_off(exchange: LoopbackExchange) -> None:
     assert ask(exchange, "GET", "/api/v3/account", secret=SECRET)[0] == 200
 
 
+def test_orders_are_stamped_by_a_clock_that_is_off_at_once(exchange: LoopbackExchange, feed: Driven) -> None:
+    def ahead_ms(bid: int | None) -> float:
+        if bid is not None:  # the market goes on with stamps of its own
+            feed.quote(bid, 6_000_000)
+            played(exchange, feed)
+        order = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.001",
+                 "price": "50000"}  # fmt: skip
+        answer = ask(exchange, "POST", "/api/v3/order", order, secret=SECRET, recvWindow=60_000)[1]
+        return float(answer["transactTime"] - time.time() * 1e3)
+
+    straight = ahead_ms(None)
+    number = exchange.fault("clock_skew", ms=20_000, venue="binance")
+    for bid in (None, 5_999_910):
+        assert ahead_ms(bid) - straight == pytest.approx(20_000, abs=2_000)
+    assert ask(exchange, "DELETE", f"/loopback/faults/{number}")[0] == 200
+    for bid in (None, 5_999_920):
+        assert ahead_ms(bid) == pytest.approx(straight, abs=2_000)
+
+
 def test_faults_over_http(exchange: LoopbackExchange) -> None:
     async def post(body: str) -> tuple[int, Any]:
         url = f"http://127.0.0.1:{exchange.port}/loopback/faults"

@@ -168,10 +168,10 @@ class LoopbackExchange:
     def _publish(self, row: Row) -> None:
         book = self.books[row.stream]
         venue = book.listing.venue
+        self._order_clocks[venue].learn(row)
         if skew_ms := self.faults.skew_ms(venue):
             event, emit = (one if one == MISSING_NS else one + skew_ms * MS for one in (row.event_ns, row.emit_ns))
             row = row._replace(event_ns=event, emit_ns=emit)
-        self._order_clocks[venue].learn(row)
         book.take(row)
         self._desks[venue].publish(book, row)
         if (account := self._accounts.get(venue)) is not None:

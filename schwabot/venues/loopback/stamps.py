@@ -49,7 +49,7 @@ class OrderClock:
         self._now = self._before = MISSING_NS
 
     def learn(self, row: Row) -> None:
-        """A row is published."""
+        """A row is published; its stamps are without what the venue's clock is put off by."""
         stamp = row.emit_ns if row.emit_ns != MISSING_NS else row.event_ns
         if stamp == MISSING_NS:
             return
@@ -58,6 +58,6 @@ class OrderClock:
         self._now = max(self._now, stamp - row.now_ns)
 
     def now_ms(self, now_ns: int, skew_ms: int) -> int:
-        """Its time; without a stamp in the market our clock, put off by ``skew_ms``."""
+        """Its time, put off by ``skew_ms``; without a stamp in the market our clock, likewise."""
         ahead_ns = max(self._now, self._before)
-        return now_ns // MS + skew_ms if ahead_ns == MISSING_NS else (now_ns + ahead_ns) // MS
+        return (now_ns if ahead_ns == MISSING_NS else now_ns + ahead_ns) // MS + skew_ms
