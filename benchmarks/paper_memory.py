@@ -68,8 +68,7 @@ def run(*, quick: bool) -> Finding:
         ],
         [("a paper run, resident", f"{peak:.0f} MiB", f"{MOST_MIB:.0f} MiB", peak < MOST_MIB)],
         [
-            f"live.keep_rows={keep_rows}: the market is cut back to its last {keep_rows:,} rows, and those that orders"
-            f" and tables need, as soon as there are {keep_rows:,} more.",
+            f"With {keep_rows:,} rows more than live.keep_rows={keep_rows}, the market is cut back to the latter.",
             "Arrays for 65,536 rows are there from the start; by default (keep_rows=200000) they grow to 524,288.",
         ],
     )
