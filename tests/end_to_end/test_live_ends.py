@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,10 @@ def rest(s, e, p):
     """Post, once nothing of ours is open or under way."""
     if s.in_flight > 0 or s.buy_lots > 0:
         return nothing()
-    return post(BUY, p.lots, e.bid_ticks - 400)
+    return post(BUY, p.lots, e.bid_ticks - 4000)
 '''
-WAIT_S = 60.0
+COMPILED_S = 300.0
+"""A run may have to compile first."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ class Meanwhile(threading.Thread):
         self.start()
 
     def __exit__(self, *_: object) -> None:
-        self.join(2 * WAIT_S)
+        self.join(COMPILED_S)
         if self._failure is not None:
             raise self._failure
 
@@ -87,8 +89,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: Loopback
     signal.signal(signal.SIGUSR1, before)
 
 
-def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT_S
+def until(true: Callable[[], object], wait_s: float = 20.0) -> None:
+    deadline = time.monotonic() + wait_s
     while not true():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
@@ -106,7 +108,7 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def test_a_dry_run_knows_the_venues_filters(exchange: LoopbackExchange, settings: list[str], tmp_path: Path) -> None:
-    main([*settings, f"policy.trade=[{SPOT}]", "policy.lots=1", "live.seconds=3"])
+    main([*settings, f"policy.trade=[{SPOT}]", "policy.lots=1", "live.seconds=1.5"])
     trading = summary(tmp_path)["trading"]
     assert (trading["dry"], trading["dry_orders"]) == (True, 0)
     assert trading["refused"]["min_notional"] > 0, "a lot of spot is worth less than the venue takes"
@@ -116,30 +118,31 @@ def test_a_dry_run_knows_the_venues_filters(exchange: LoopbackExchange, settings
 def test_silent_streams_and_new_limits_and_ctrl_c(
     exchange: LoopbackExchange, settings: list[str], tmp_path: Path
 ) -> None:
-    limits, before = tmp_path / "limits.yaml", len(statuses(exchange))
+    limits, said, before = tmp_path / "limits.yaml", tmp_path / "said.txt", len(statuses(exchange))
     limits.write_text("execution.risk.max_order_notional: 1000\n")
 
     def act() -> None:
-        until(lambda: statuses(exchange)[before:] == ["NEW"])
+        until(lambda: statuses(exchange)[before:] == ["NEW"], COMPILED_S)
         exchange.fault("freeze", stream="*@*", count=0)
         until(lambda: statuses(exchange)[before:] == ["CANCELED"])
         limits.write_text("execution.risk.max_order_notional: 0.5\n")
-        time.sleep(1.5)  # it is looked at twice a second
+        until(lambda: "max_order_notional: 1000.0 → 0.5" in said.read_text())
         exchange.heal()
-        time.sleep(1.5)
+        until(lambda: "order_notional: an order of" in said.read_text() or len(statuses(exchange)) > before + 1)
         assert statuses(exchange)[before:] == ["CANCELED"], "an order above the new limit left"
         limits.write_text("execution.risk.max_order_notional: 1000\n")
         until(lambda: statuses(exchange)[before:] == ["CANCELED", "NEW"])
 
-    with Meanwhile(act, interrupt=True), pytest.raises(SystemExit) as stopped:
-        main([*settings, "live.confirm=loopback", f"reload={limits}"])
+    with said.open("w", buffering=1) as err, redirect_stderr(err), Meanwhile(act, interrupt=True):
+        with pytest.raises(SystemExit) as stopped:
+            main([*settings, "live.confirm=loopback", f"reload={limits}"])
     assert stopped.value.code == 130
     found = summary(tmp_path)
     assert statuses(exchange)[before:] == ["CANCELED", "CANCELED"]
     assert (found["trading"]["nothing_open"], found["trading"]["state"]) == (True, "NORMAL")
     assert found["trading"]["refused"]["order_notional"] > 0
     notes = "\n".join(found["notes"])
-    assert "settings: execution.risk.max_order_notional: 1000.0 → 0.5" in notes
+    assert "settings changed: execution.risk.max_order_notional: 1000.0 → 0.5" in notes
     assert "no stream has moved for 1." in notes
     assert "1 open orders are cancelled" in notes
 
@@ -150,7 +153,7 @@ def test_a_run_that_ends_by_an_error_leaves_nothing_open(
     store, before = tmp_path / "store", len(statuses(exchange))
 
     def act() -> None:
-        until(lambda: statuses(exchange)[before:] == ["NEW"])
+        until(lambda: statuses(exchange)[before:] == ["NEW"] and (store / "_store.json").exists(), COMPILED_S)
         shutil.rmtree(store)
         store.touch()  # from now on no file can be written there
 
