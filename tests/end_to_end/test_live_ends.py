@@ -133,9 +133,11 @@ def test_silent_streams_and_new_limits_and_ctrl_c(
         limits.write_text("execution.risk.max_order_notional: 1000\n")
         until(lambda: statuses(exchange)[before:] == ["CANCELED", "NEW"])
 
-    with said.open("w", buffering=1) as err, redirect_stderr(err), Meanwhile(act, interrupt=True):
-        with pytest.raises(SystemExit) as stopped:
-            main([*settings, "live.confirm=loopback", f"reload={limits}"])
+    with (
+        said.open("w", buffering=1) as err, redirect_stderr(err), Meanwhile(act, interrupt=True),
+        pytest.raises(SystemExit) as stopped,
+    ):  # fmt: skip
+        main([*settings, "live.confirm=loopback", f"reload={limits}"])
     assert stopped.value.code == 130
     found = summary(tmp_path)
     assert statuses(exchange)[before:] == ["CANCELED", "CANCELED"]
