@@ -40,7 +40,7 @@ from schwabot.config import RunConfig
 from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.journal import Journal
-from schwabot.execution.order_desk import OrderDesk
+from schwabot.execution.order_desk import Ledger, OrderDesk
 from schwabot.execution.risk import RiskGate
 from schwabot.execution.risk_gateway import RiskGateway
 from schwabot.execution.settings import RiskConfig
@@ -125,6 +125,7 @@ class Stamps:
         self._before(Tap, "_hand_on", self._handled)
         self._before(LiveQueue, "put", self._put)
         self._before(LivePipeline, "_hear", self._taken)
+        self._after(Ledger, "intend", lambda ledger, request, now_ns: self.order(request))
         self._before(OrderDesk, "begin", lambda desk, request: self.order(request))
         self._before(CcxtAccount, "place", lambda account, request, lots: self.order(request))
         session = aiohttp.ClientSession.__init__
@@ -143,6 +144,16 @@ class Stamps:
         def noted(*args: Any, **given: Any) -> Any:
             note(*args, **given)
             return function(*args, **given)
+
+        self._stack.enter_context(patch.object(owner, name, noted))
+
+    def _after(self, owner: type, name: str, note: Callable[..., None]) -> None:
+        function = getattr(owner, name)
+
+        def noted(*args: Any, **given: Any) -> Any:
+            answer = function(*args, **given)
+            note(*args, **given)
+            return answer
 
         self._stack.enter_context(patch.object(owner, name, noted))
 
@@ -177,7 +188,7 @@ class Stamps:
 
 
 class Noted:
-    """The gateway, with a note of when a request comes and when it is on the platter."""
+    """The gateway, with a note of when a request comes."""
 
     def __init__(self, inner: CcxtGateway, stamps: Stamps) -> None:
         self.graph_ns = 0
@@ -185,9 +196,7 @@ class Noted:
 
     def send(self, request: Request) -> None:
         self._stamps.asked(request, self.graph_ns)
-        self._inner._ledger.intend(request, time.time_ns())
-        self._stamps.order(request)
-        self._inner._loop.call_soon_threadsafe(self._inner._of[request.stream].begin, request)
+        self._inner.send(request)
 
     def reports(self) -> Sequence[Report]:
         return self._inner.reports()

@@ -1,0 +1,167 @@
+"""What ends a live run, or its orders, on the loopback exchange: Ctrl-C, an error, silent streams, new limits."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schwabot.run import main
+from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot.venues.loopback.server import LoopbackExchange
+
+SPOT, PERP = "binance:BTC/USDT", "binanceusdm:BTC/USDT:USDT"
+POLICY = '''"""A policy that rests one bid far below the touch, and leaves it there."""
+from schwabot.signals import BUY, Parameter, nothing, policy, post
+
+
+@policy(lots=Parameter(1, low=1))
+def rest(s, e, p):
+    """Post, once nothing of ours is open or under way."""
+    if s.in_flight > 0 or s.buy_lots > 0:
+        return nothing()
+    return post(BUY, p.lots, e.bid_ticks - 4000)
+'''
+COMPILED_S = 300.0
+"""A run may have to compile first."""
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[LoopbackExchange]:
+    market = SyntheticFeed(SyntheticConfig(events=10**9, streams=4))
+    with LoopbackExchange(market, 0, speed=4.0, deposits={"USDT": "100000", "BTC": "1"}) as one:
+        yield one
+
+
+class Meanwhile(threading.Thread):
+    """What is done to a run beside it; the run is interrupted once that is over, or has failed.
+
+    Args:
+        act: what is done; its error is raised at the end of the ``with``.
+        interrupt: whether the run has to be interrupted after it.
+    """
+
+    def __init__(self, act: Callable[[], None], *, interrupt: bool) -> None:
+        super().__init__(daemon=True)
+        self._act, self._interrupt = act, interrupt
+        self._failure: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._act()
+        except BaseException as error:  # noqa: BLE001 - raised where the run is
+            self._failure = error
+        if self._interrupt or self._failure is not None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def __enter__(self) -> None:
+        self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.join(COMPILED_S)
+        if self._failure is not None:
+            raise self._failure
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: LoopbackExchange) -> Iterator[list[str]]:
+    """Settings of a run that would trade; its folder is ``run``, its files are below the test's."""
+    for name in ("LOOPBACK_API_KEY", "LOOPBACK_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resting.py").write_text(POLICY)
+    before = signal.getsignal(signal.SIGUSR1)
+    yield [
+        "mode=live", "source=ccxt", "+experiment=loopback", "policy.name=resting.py:rest", "live.dry_s=0",
+        f"live.loopback_port={exchange.port}", f"policy.trade=[{PERP}]", "execution.gateway.timeout_s=1",
+        "execution.gateway.recv_window_ms=600", "execution.gateway.cancel_after_s=1", "sinks.figures=false",
+        "sinks.progress=false", f"hydra.run.dir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    signal.signal(signal.SIGUSR1, before)
+
+
+def until(true: Callable[[], object], wait_s: float = 20.0) -> None:
+    deadline = time.monotonic() + wait_s
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def statuses(exchange: LoopbackExchange, venue: str = "binanceusdm") -> list[str]:
+    """Of all orders at a venue, oldest first."""
+    found = exchange.state()["accounts"].get(venue, {"orders": []})
+    return [one["status"] for one in found["orders"]]
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "run" / "summary.json").read_text())
+    return found
+
+
+def test_a_dry_run_knows_the_venues_filters(exchange: LoopbackExchange, settings: list[str], tmp_path: Path) -> None:
+    main([*settings, f"policy.trade=[{SPOT}]", "policy.lots=1", "live.seconds=1.5"])
+    trading = summary(tmp_path)["trading"]
+    assert (trading["dry"], trading["dry_orders"]) == (True, 0)
+    assert trading["refused"]["min_notional"] > 0, "a lot of spot is worth less than the venue takes"
+    assert statuses(exchange, "binance") == []
+
+
+def test_silent_streams_and_new_limits_and_ctrl_c(
+    exchange: LoopbackExchange, settings: list[str], tmp_path: Path
+) -> None:
+    limits, said, before = tmp_path / "limits.yaml", tmp_path / "said.txt", len(statuses(exchange))
+    limits.write_text("execution.risk.max_order_notional: 1000\n")
+
+    def act() -> None:
+        until(lambda: statuses(exchange)[before:] == ["NEW"], COMPILED_S)
+        exchange.fault("freeze", stream="*@*", count=0)
+        until(lambda: statuses(exchange)[before:] == ["CANCELED"])
+        limits.write_text("execution.risk.max_order_notional: 0.5\n")
+        until(lambda: "max_order_notional: 1000.0 → 0.5" in said.read_text())
+        exchange.heal()
+        until(lambda: "order_notional: an order of" in said.read_text() or len(statuses(exchange)) > before + 1)
+        assert statuses(exchange)[before:] == ["CANCELED"], "an order above the new limit left"
+        limits.write_text("execution.risk.max_order_notional: 1000\n")
+        until(lambda: statuses(exchange)[before:] == ["CANCELED", "NEW"])
+
+    with (
+        said.open("w", buffering=1) as err, redirect_stderr(err), Meanwhile(act, interrupt=True),
+        pytest.raises(SystemExit) as stopped,
+    ):  # fmt: skip
+        main([*settings, "live.confirm=loopback", f"reload={limits}"])
+    assert stopped.value.code == 130
+    found = summary(tmp_path)
+    assert statuses(exchange)[before:] == ["CANCELED", "CANCELED"]
+    assert (found["trading"]["nothing_open"], found["trading"]["state"]) == (True, "NORMAL")
+    assert found["trading"]["refused"]["order_notional"] > 0
+    notes = "\n".join(found["notes"])
+    assert "settings changed: execution.risk.max_order_notional: 1000.0 → 0.5" in notes
+    assert "no stream has moved for 1." in notes
+    assert "1 open orders are cancelled" in notes
+
+
+def test_a_run_that_ends_by_an_error_leaves_nothing_open(
+    exchange: LoopbackExchange, settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, before = tmp_path / "store", len(statuses(exchange))
+
+    def act() -> None:
+        until(lambda: statuses(exchange)[before:] == ["NEW"] and (store / "_store.json").exists(), COMPILED_S)
+        shutil.rmtree(store)
+        store.touch()  # from now on no file can be written there
+
+    with Meanwhile(act, interrupt=False), pytest.raises(SystemExit) as stopped:
+        main([*settings, "live.confirm=loopback", f"record.out={store}", "record.rotate_s=0.2", "live.seconds=30"])
+    assert stopped.value.code not in (0, 130)
+    assert str(store) in capsys.readouterr().err
+    assert "error" in summary(tmp_path)
+    assert statuses(exchange)[before:] == ["CANCELED"]
