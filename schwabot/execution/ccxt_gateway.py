@@ -35,6 +35,7 @@ from schwabot.secrets import scrub
 
 KILL_S = 30.0
 GUARD_S = 0.2
+NOT_CONFIRMED = "the venues have not confirmed that nothing of ours is open: look there"
 HUNG_S = 45.0
 """Cancelling everything takes ``KILL_S`` at most, in which the guard says nothing."""
 NOTE_NS = 10_000_000_000
@@ -168,7 +169,7 @@ class CcxtGateway:
             Whether every venue has confirmed that nothing of ours is open.
         """
         self.gate.escalate(TradingState.HALTED, who, why, self._now_ns())
-        done = asyncio.run_coroutine_threadsafe(self._cancel_all(who, why), self._loop)
+        done = asyncio.run_coroutine_threadsafe(self._cancel_all(f"{who}: {why}"), self._loop)
         try:
             return wait_s > 0 and done.result(wait_s)
         except concurrent.futures.TimeoutError:
@@ -181,15 +182,20 @@ class CcxtGateway:
             wait_s: how long to wait for the confirmation.
 
         Returns:
-            Whether every venue has confirmed that nothing of ours is open; a second call does not ask again.
+            Whether every venue has confirmed that nothing of ours is open; once they have, nobody is asked again.
         """
-        if self._ends:
-            return self._wound_down
         self._ends = True
+        if self._wound_down:
+            return True
         with suppress(VenueError):
-            self._wound_down = bool(self._wait(self._cancel_all("run", "it ends"), wait_s))
+            self._wound_down = bool(self._wait(self._cancel_all("the end of the run"), wait_s))
         if not self._wound_down:
-            self._say("the venues have not confirmed that nothing of ours is open: look there", Level.ERROR)
+            self._say(NOT_CONFIRMED, Level.ERROR)
+        return self._wound_down
+
+    @property
+    def nothing_open(self) -> bool:
+        """Whether ``wind_down`` had every venue's confirmation."""
         return self._wound_down
 
     def kill_on_signal(self, number: int | None = None) -> None:
@@ -319,13 +325,13 @@ class CcxtGateway:
             await desk.close()
             await desk.account.close()
 
-    async def _cancel_all(self, who: str, why: str) -> bool:
-        self.journal.note(f"kill switch by {who}: {why}", self._now_ns())
+    async def _cancel_all(self, why: str) -> bool:
+        self.journal.note(f"everything is cancelled, by {why}", self._now_ns())
         until_ns = self._now_ns() + int(KILL_S * SECOND)
         left = await asyncio.gather(*(desk.cancel_all(until_ns) for desk in self._desks.values()))
         open_still = [name for each in left for name in each]
         what = f"may still be open: {', '.join(open_still)}" if open_still else "nothing of ours is open"
-        self.journal.note(f"kill switch: {what}", self._now_ns())
+        self.journal.note(f"everything is cancelled: {what}", self._now_ns())
         return not open_still
 
     async def _guard(self) -> None:
@@ -338,7 +344,7 @@ class CcxtGateway:
                 halted = self.gate.state is TradingState.HALTED
                 if halted and not confirmed and any(desk.own() for desk in self._desks.values()):
                     change = self.gate.changes[-1]
-                    confirmed = await self._cancel_all(change.who, change.why)
+                    confirmed = await self._cancel_all(f"{change.who}: {change.why}")
                 confirmed = confirmed and halted
                 self._cancel_if_blind()
                 moved = self._ledger.tracker.version != version or now_ns - noted_ns > NOTE_NS

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from schwabot.config import RunConfig, either
 from schwabot.errors import ConfigError
 from schwabot.execution.account_look import look
-from schwabot.execution.ccxt_gateway import CcxtGateway
+from schwabot.execution.ccxt_gateway import NOT_CONFIRMED, CcxtGateway
 from schwabot.execution.conversion import conversion
 from schwabot.execution.dry_run import DryRun
 from schwabot.execution.journal import Journal
@@ -79,14 +80,14 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             desk.notes += say([f"note: {line}" for line in seen.lines])
         progress = Progress(enabled=settings.sinks.progress, label=settings.mode if confirmed else "dry run")
         session = f"{config.prefix}{time.time_ns() // 1_000_000:x}"
-        gateway, dry_s = None, settings.live.dry_s
+        gateway, ending, dry_s = None, Ending(None), settings.live.dry_s
         if journal is not None:
             if journal.sessions:  # a restart has positions to look after
                 dry_s = 0.0
             resume = settings.live.resume
             gateway = CcxtGateway(traded, options, journal, gate, session, config, feed.now_ns, resume)
             opened.enter_context(gateway)
-            opened.callback(gateway.wind_down)
+            ending = opened.enter_context(Ending(gateway))
             desk.notes += say([f"note: {note}" for note in gateway.notes])
         stop.meets(lambda who, why: _halt(gate, gateway, who, why))
         until_ns = feed.now_ns() + round(dry_s * SECOND)
@@ -106,7 +107,7 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             gated.observe(row, signals)
             broker.row(row, signals)
 
-        entry = LiveEntry(label, gate, dry, gateway, lambda: {leg: gated.position(leg) for leg in desk.legs})
+        entry = LiveEntry(label, gate, dry, gateway, ending, lambda: {leg: gated.position(leg) for leg in desk.legs})
         alerts = TradeAlerts(broker, gated, gateway, progress.note)
         summary = run_rows(
             settings, run_dir, started_s, desk, broker, on_row,
@@ -118,7 +119,7 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             alerts=alerts.take,
             checks=(lambda changed: gate.check_limits(changed.execution.risk),),
             puts=(lambda changed: gate.limits(changed.execution.risk),),
-            at_end=entry.end,
+            at_end=ending.end,
         )  # fmt: skip
     write_results(settings, run_dir, desk, broker, parameters, summary, "live")
     say(_last_words(entry, gate, label))
@@ -143,6 +144,37 @@ class Few:
             self._say(line + (" (further ones are only counted)" if self._count == self._most else ""))
 
 
+class Ending:
+    """Cancels what is open when a run ends, however it ends, once; use it in a ``with``.
+
+    Args:
+        gateway: to the venues; None = there is nothing to cancel.
+    """
+
+    def __init__(self, gateway: CcxtGateway | None) -> None:
+        self._gateway = gateway
+        self.nothing_open: bool | None = None
+        """Whether the venues have confirmed that nothing of ours is open; None = nobody asked."""
+
+    def end(self) -> None:
+        """Cancel what is open, and wait until that is confirmed."""
+        if self._gateway is not None and self.nothing_open is None:
+            self.nothing_open = False  # an interrupted wait has confirmed nothing
+            self.nothing_open = self._gateway.wind_down()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.nothing_open is None:  # not in good order, so nobody else says it
+            self.end()
+            if self._gateway is not None:
+                open_still = not self._gateway.nothing_open
+                say([f"warning: {NOT_CONFIRMED}" if open_still else "note: nothing of ours is open"])
+
+
 class LiveEntry:
     """What became of a live run's orders, beside what a backtest tells.
 
@@ -151,26 +183,21 @@ class LiveEntry:
         gate: that decided what may leave.
         dry: that told of what was not sent.
         gateway: to the venues; None = a dry run.
+        ending: of the run.
         positions: lots held now, by stream.
     """
 
     def __init__(
-        self, label: str, gate: RiskGate, dry: DryRun, gateway: CcxtGateway | None,
+        self, label: str, gate: RiskGate, dry: DryRun, gateway: CcxtGateway | None, ending: Ending,
         positions: Callable[[], Mapping[str, int]],
     ) -> None:  # fmt: skip
         self._label, self._gate, self._dry, self._gateway, self._positions = label, gate, dry, gateway, positions
-        self.nothing_open: bool | None = None
-        """Whether the venues have confirmed, at the end, that nothing of ours is open; None = nobody asked."""
+        self.ending = ending
 
     @property
     def dry(self) -> bool:
         """Whether nothing was ever to be sent."""
         return self._gateway is None
-
-    def end(self) -> None:
-        """Cancel what is open, and wait until that is confirmed."""
-        if self._gateway is not None:
-            self.nothing_open = self._gateway.wind_down()
 
     def update(self, ticks: Ticks | None, record: StepRecord) -> None:
         """Nothing: all is known at the end."""
@@ -189,7 +216,7 @@ class LiveEntry:
                 ],
                 "refused": {str(reason): count for reason, count in self._gate.refused.items()},
                 "position_lots": self.positions(),
-                "nothing_open": self.nothing_open,
+                "nothing_open": self.ending.nothing_open,
                 "journal": None if self._gateway is None else str(self._gateway.journal.path.absolute()),
             }
         }
@@ -293,8 +320,8 @@ def _last_words(entry: LiveEntry, gate: RiskGate, label: str) -> list[str]:
         return [f"note: this was a dry run, nothing was sent; live.confirm={label} trades on account {label}"]
     held = ", ".join(f"{lots:+,} lots of {stream}" for stream, lots in entry.positions().items() if lots)
     lines = [f"note: still held: {held}"] if held else []
-    if not entry.nothing_open:
-        lines.append("warning: the venues have not confirmed that nothing of ours is open: look there")
+    if not entry.ending.nothing_open:
+        lines.append(f"warning: {NOT_CONFIRMED}")
     if gate.state is not TradingState.NORMAL:
         change = gate.changes[-1]
         until = "" if gate.state is TradingState.HALTED else ", or the next day,"

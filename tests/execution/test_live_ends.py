@@ -108,7 +108,6 @@ def test_the_end_is_not_confirmed_while_the_venue_does_not_answer(exchange: Loop
     journal.close()
 
 
-@pytest.mark.xfail(strict=True, reason="what can't be written down is not cancelled either")
 @pytest.mark.parametrize("how", ["wind_down", "kill"])
 def test_a_disk_that_is_full_keeps_no_order_open(tmp_path: Path, how: str) -> None:
     feed = SyntheticFeed(SyntheticConfig(events=400))

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schwabot.errors import JournalError
 from schwabot.execution.account_look import look
 from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.dry_run import DryRun
@@ -256,25 +255,6 @@ def test_a_halt_is_not_undone_by_a_milder_change_that_comes_late() -> None:
     assert gate.state is TradingState.NORMAL
 
 
-def test_a_full_disk_keeps_no_order_open(exchange: LoopbackExchange, tmp_path: Path) -> None:
-    one, options, bid = listed(exchange)
-    journal, gate = Journal(tmp_path / "journal.db"), RiskGate(RiskConfig(), [one])
-    with CcxtGateway([one], options, journal, gate, "sbfull", CONFIG) as gateway:
-        told: list[Report] = []
-        now_ns = time.time_ns()
-        gateway.send(Request(0, "sbfull-0", one.stream, Action.POST, 1, 1_000, bid - 100, -1, 0, now_ns, bid, bid + 1))
-        until(lambda: told.extend(gateway.reports()) or any(each.told is Told.RESTS for each in told))
-        for connection in (journal._full, journal._normal):
-            pages = connection.execute("PRAGMA page_count").fetchone()[0]
-            connection.execute(f"PRAGMA max_page_count = {pages}")
-        with pytest.raises(JournalError, match="can't be written, so nothing was sent: database or disk is full"):
-            fill(journal, one.stream)
-        assert gateway.wind_down()
-        orders = exchange.state()["accounts"]["binance"]["orders"]
-        assert next(each["status"] for each in orders if each["clientOrderId"] == "sbfull-0") == "CANCELED"
-    journal.close()
-
-
 def test_a_position_that_was_there_counts_from_the_venues_price_or_the_first_mid() -> None:
     coin = Instrument("binancecoinm:BTC/USD:BTC", 0.5, 1.0, contract_value=100.0, inverse=True)
     perp = Instrument("binanceusdm:BTC/USDT:USDT", tick_size=0.5, lot_size=0.25)
@@ -295,9 +275,3 @@ def test_a_position_that_was_there_counts_from_the_venues_price_or_the_first_mid
     assert gated.position(coin.stream) == -3
     quote(1, 97)
     assert gate.day[1] == pytest.approx(4 * 0.25 * 2 * 0.5)
-
-
-def fill(journal: Journal, stream: str) -> None:
-    """Write until the disk is full."""
-    for number in range(1, 10_000):
-        journal.intend(Request(number, f"sbfull-{number}", stream, Action.POST, 1, 1, 9, -1, 0, 0, 9, 10), 0)
