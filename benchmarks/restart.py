@@ -53,13 +53,14 @@ def start(port: int, file: str, session: str, began_s: float) -> dict[str, Any]:
         done[name] = time.time() - began_s
 
     options = {stream.partition(":")[0]: ccxt_options(stream.partition(":")[0], port) for stream in STREAMS}
+    journal = Journal(Path(file))  # first, as mode=live does: from here on nobody else sends
     with CcxtFeed(CcxtConfig(streams=STREAMS), options=options) as feed:
         part("feed")
         instruments = feed.instruments
         traded = next(one for one in instruments if one.stream == STREAM)
         recorder = MarketRecorder(compile_policy(threshold), instruments, [STREAM], SimulationConfig())
         part("policy")
-        journal, gate = Journal(Path(file)), RiskGate(RiskConfig(), [traded])
+        gate = RiskGate(RiskConfig(), [traded])
         keys = options[traded.venue] | {"apiKey": KEY, "secret": SECRET}
         decided: list[int] = []
         with CcxtGateway([traded], {traded.venue: keys}, journal, gate, session) as gateway:
