@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import signal
 import sqlite3
 import threading
 import time
@@ -85,7 +84,6 @@ class CcxtGateway:
         """What happened since that a person should hear of."""
         self._now_ns, self._options, self._resume = now_ns, options, resume
         self._ends = self._wound_down = False
-        self._handled: tuple[int, Any] | None = None
         self._beat_ns: int | None = None
         self._blind: set[str] = set()
         self._noted = 0
@@ -116,9 +114,6 @@ class CcxtGateway:
 
     def __exit__(self, *_: object) -> None:
         """Stop; what is open at a venue stays open, and is cancelled by the next start."""
-        if self._handled is not None:
-            signal.signal(*self._handled)
-            self._handled = None
         if not self._thread.is_alive():
             return
         self._note_risk()
@@ -197,18 +192,6 @@ class CcxtGateway:
     def nothing_open(self) -> bool:
         """Whether ``wind_down`` had every venue's confirmation."""
         return self._wound_down
-
-    def kill_on_signal(self, number: int | None = None) -> None:
-        """SIGUSR1, or another signal, is the kill switch; call it on the main thread. Windows has no SIGUSR1."""
-        if number is None:
-            number = getattr(signal, "SIGUSR1", None)
-        if number is not None:
-            name = signal.Signals(number).name
-
-            def handle(*_: object) -> None:
-                self.kill(name, "the signal was sent", 0.0)
-
-            self._handled = number, signal.signal(number, handle)
 
     def check(self, wait_s: float = KILL_S) -> list[str]:
         """Compare with the venues now; what differs halts trading and is returned."""

@@ -6,7 +6,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 from schwabot.errors import ConfigError, StateError, VenueError
 from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.journal import Journal, OrderState
+from schwabot.execution.kill_signal import KillSignal
 from schwabot.execution.risk import RiskGate, TradingState
 from schwabot.execution.settings import GatewayConfig, RiskConfig
 from schwabot.records.instrument import Instrument
@@ -23,6 +24,7 @@ from schwabot.records.order import Action, Ending, Report, Request, Told
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback import LoopbackExchange
 from schwabot.venues.loopback.urls import KEY, ccxt_options
+from tests.venues.making import until
 
 SPOT, PERP = "binance:BTC/USDT", "binanceusdm:BTC/USDT:USDT"
 CONFIG = GatewayConfig(recv_window_ms=600, timeout_s=1.0, poll_s=0.2, quiet_s=0.5)
@@ -36,13 +38,6 @@ def exchange() -> Iterator[LoopbackExchange]:
     with LoopbackExchange(feed, speed=0.0, deposits=deposits, keys=(KEY, SECRET)) as exchange:
         until(lambda: exchange.ended)
         yield exchange
-
-
-def until(true: Callable[[], object], wait_s: float = 10.0) -> None:
-    deadline = time.monotonic() + wait_s
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)
 
 
 class Desk:
@@ -284,10 +279,9 @@ def test_the_kill_switch(exchange: LoopbackExchange, tmp_path: Path, how: str) -
         if how == "file":
             file.touch()
         elif how == "signal":
-            before = signal.getsignal(signal.SIGUSR1)
-            desk.gateway.kill_on_signal()
-            os.kill(os.getpid(), signal.SIGUSR1)
-            signal.signal(signal.SIGUSR1, before)
+            with KillSignal() as stop:
+                stop.meets(lambda who, why: desk.gateway.kill(who, why, 0.0))
+                os.kill(os.getpid(), signal.SIGUSR1)
         else:
             assert desk.gateway.kill("test", "asked to")
         told = {(what, number, ending) for what, number, _, _, ending in desk.hear(2)}

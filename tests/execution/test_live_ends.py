@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,11 +12,10 @@ from schwabot.execution.ccxt_gateway import DAY_NS, CcxtGateway
 from schwabot.execution.journal import Journal, RiskNote
 from schwabot.execution.risk import RiskGate, TradingState
 from schwabot.execution.settings import GatewayConfig, RiskConfig
-from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Ending, Report, Request, Told
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback import LoopbackExchange
-from schwabot.venues.loopback.urls import KEY, SECRET, ccxt_options
+from tests.venues.making import listed, until
 
 SPOT = "binance:BTC/USDT"
 CONFIG = GatewayConfig(recv_window_ms=500, timeout_s=1.0)
@@ -29,18 +27,6 @@ def exchange() -> Iterator[LoopbackExchange]:
     with LoopbackExchange(feed, speed=0.0, deposits={"USDT": "1000000"}) as exchange:
         until(lambda: exchange.ended)
         yield exchange
-
-
-def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10.0
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)
-
-
-def listed(exchange: LoopbackExchange) -> tuple[Instrument, dict[str, Any]]:
-    one = next(book.listing.instrument for book in exchange.books if book.listing.instrument.stream == SPOT)
-    return one, {"binance": {**ccxt_options("binance", exchange.port), "apiKey": KEY, "secret": SECRET}}
 
 
 def post(exchange: LoopbackExchange, session: str, number: int) -> Request:
@@ -75,7 +61,7 @@ def writable(journal: Journal, *, yes: bool) -> None:
 
 
 def test_nothing_leaves_once_the_run_ends(exchange: LoopbackExchange, tmp_path: Path) -> None:
-    one, options = listed(exchange)
+    one, options = listed(exchange, SPOT)
     journal, gate = Journal(tmp_path / "journal.db"), RiskGate(RiskConfig(), [one])
     with CcxtGateway([one], options, journal, gate, "sbwind", CONFIG) as gateway:
         gateway.send(post(exchange, "sbwind", 0))
@@ -93,7 +79,7 @@ def test_nothing_leaves_once_the_run_ends(exchange: LoopbackExchange, tmp_path: 
 
 
 def test_the_end_is_not_confirmed_while_the_venue_does_not_answer(exchange: LoopbackExchange, tmp_path: Path) -> None:
-    one, options = listed(exchange)
+    one, options = listed(exchange, SPOT)
     journal, gate = Journal(tmp_path / "journal.db"), RiskGate(RiskConfig(), [one])
     with CcxtGateway([one], options, journal, gate, "sbmute", CONFIG) as gateway:
         gateway.send(post(exchange, "sbmute", 0))
@@ -113,7 +99,7 @@ def test_a_disk_that_is_full_keeps_no_order_open(tmp_path: Path, how: str) -> No
     feed = SyntheticFeed(SyntheticConfig(events=400))
     with LoopbackExchange(feed, speed=0.0, deposits={"USDT": "1000000"}) as exchange:
         until(lambda: exchange.ended)
-        one, options = listed(exchange)
+        one, options = listed(exchange, SPOT)
         journal, gate = Journal(tmp_path / "journal.db"), RiskGate(RiskConfig(), [one])
         with CcxtGateway([one], options, journal, gate, "sbfull", CONFIG) as gateway:
             gateway.send(post(exchange, "sbfull", 0))
@@ -139,7 +125,7 @@ def test_a_disk_that_is_full_keeps_no_order_open(tmp_path: Path, how: str) -> No
 def test_a_state_goes_on_after_a_restart(
     exchange: LoopbackExchange, tmp_path: Path, state: str, days_ago: int, then: TradingState
 ) -> None:
-    one, options = listed(exchange)
+    one, options = listed(exchange, SPOT)
     now_ns = (time.time_ns() // DAY_NS) * DAY_NS + DAY_NS // 2  # no midnight comes in between
     journal, gate = Journal(tmp_path / "journal.db"), RiskGate(RiskConfig(max_daily_loss=200.0), [one])
     journal.risk(RiskNote(5, state, "risk", "it lost", now_ns // DAY_NS - days_ago, 150.0))

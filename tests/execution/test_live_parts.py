@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +32,9 @@ from schwabot.simulation.recorder import MarketRecorder
 from schwabot.simulation.settings import SimulationConfig
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback import LoopbackExchange
-from schwabot.venues.loopback.urls import KEY, SECRET, ccxt_options
 from schwabot_kernels.simulate.state import ORDER_ACTION, ORDER_END
 from tests.execution.test_venue import all_four
+from tests.venues.making import listed, until
 
 SPOT = Instrument("binance:BTC/USDT", tick_size=0.5, lot_size=0.25)
 DAY_S = 86_400
@@ -156,21 +156,9 @@ def exchange() -> Iterator[LoopbackExchange]:
         yield exchange
 
 
-def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10.0
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-
-
-def listed(exchange: LoopbackExchange) -> tuple[Instrument, dict[str, object], int]:
-    book = next(one for one in exchange.books if one.listing.instrument.stream == SPOT.stream)
-    options = {"binance": {**ccxt_options("binance", exchange.port), "apiKey": KEY, "secret": SECRET}}
-    return book.listing.instrument, options, exchange.state()["books"][SPOT.stream]["bid_ticks"]
-
-
 def test_orders_that_nobody_looks_after_are_cancelled(exchange: LoopbackExchange, tmp_path: Path) -> None:
-    one, options, bid = listed(exchange)
+    one, options = listed(exchange, SPOT.stream)
+    bid = exchange.state()["books"][one.stream]["bid_ticks"]
     journal, gate = Journal(tmp_path / "journal.db"), RiskGate(RiskConfig(), [one])
     moved = [time.time_ns() + 10**10]
     with CcxtGateway([one], options, journal, gate, "sbblind", CONFIG) as gateway:
@@ -193,7 +181,7 @@ def test_orders_that_nobody_looks_after_are_cancelled(exchange: LoopbackExchange
 
 
 def test_a_halt_lasts_over_a_restart(exchange: LoopbackExchange, tmp_path: Path) -> None:
-    one, options, _ = listed(exchange)
+    one, options = listed(exchange, SPOT.stream)
 
     def run(session: str, resume: str | None = None, kill: Path | None = None) -> RiskGate:
         gate, journal = RiskGate(RiskConfig(), [one]), Journal(tmp_path / "journal.db")

@@ -78,6 +78,12 @@ def until(said: Callable[[], Any], seconds: float = 10.0) -> Any:
     return found
 
 
+def listed(exchange: LoopbackExchange, stream: str) -> tuple[Instrument, dict[str, Any]]:
+    """What the exchange lists under that name, and what an account there is opened with, by venue."""
+    one = next(book.listing.instrument for book in exchange.books if book.listing.instrument.stream == stream)
+    return one, {one.venue: ccxt_options(one.venue, exchange.port) | KEYS}
+
+
 async def becomes(said: Callable[[], Any], seconds: float = 10.0) -> Any:
     """Wait on a loop until something is true."""
     end = time.monotonic() + seconds
