@@ -279,7 +279,9 @@ class VenueBroker(SimulatedBroker):
         told[P_REQUEST] = report.request if report.request >= 0 else number
         told[P_SIDE], told[P_MAKER], told[P_TOUCH] = side, report.maker, sent[ORDER_ASK if side > 0 else ORDER_BID]
         told[P_LOTS], told[P_PRICE] = report.lots, report.price_ticks
-        told[P_EVENT] = report.ts_ns if report.ts_event_ns is None else report.ts_event_ns
+        stamp_ns = report.ts_event_ns
+        event_ns = None if stamp_ns is None else self._on_our_clock(self._streams[leg], stamp_ns)
+        told[P_EVENT] = report.ts_ns if event_ns is None else event_ns
         told[P_REASON] = (report.ending or 0) if is_open else 0
         told[P_REST] = report.lots
         if report.told in (Told.TOO_LATE, Told.REPLACED) or report.ending is not None:

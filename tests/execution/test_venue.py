@@ -192,9 +192,11 @@ def one_post(s: Any, e: Any, p: Any) -> Any:
 class Heard:
     """A broker of one post at a venue that says what the test wants said."""
 
-    def __init__(self) -> None:
+    def __init__(self, ahead_ns: int = 0) -> None:
         feed, self.gateway = SyntheticFeed(SYNTHETIC), Silent()
-        self.broker = VenueBroker(recorder(one_post, feed), {}, self.gateway, "test")
+        self.broker = VenueBroker(
+            recorder(one_post, feed), {}, self.gateway, "test", lambda stream, stamp_ns: stamp_ns - ahead_ns
+        )
         self.stream = feed.instruments[2].stream
         self._live = LivePipeline(feed.instruments, on_row=self.broker.row)
         self._rows = feed.batches(20)
@@ -292,3 +294,13 @@ def test_tables_and_curve_know_what_was_taken_on_and_what_went_as_fees() -> None
     assert (trip["side"], trip["closed"]) == ("long", False)
     assert trip["qty"] == pytest.approx(7 * lot)
     assert trip["pnl"] == pytest.approx(curve.money(outcome.instruments, outcome.accounts)[0, -1])
+
+
+def test_fills_are_at_the_venues_time_on_our_clock() -> None:
+    told = Heard(ahead_ns=1_000)
+    told.hear()
+    price = told.gateway.sent[0].price_ticks
+    told.hear(Report(Told.RESTS, 0, 5, request=0))
+    told.hear(Report(Told.FILL, 0, 6, lots=1, price_ticks=price, maker=True, ts_event_ns=5_000))
+    told.hear(Report(Told.FILL, 0, 7, lots=1, price_ticks=price, maker=True))
+    assert told.broker.fills[:, s.FILL_VENUE_NS].tolist() == [4_000, 7]
