@@ -4,7 +4,7 @@ The journal has 10,000 filled orders of an earlier session and, at the loopback 
 starts: interpreter and imports, `CcxtFeed` with its markets, policy, graph from the cache on disk, `CcxtGateway` with
 recovery (open orders looked up and cancelled, fills fetched, books compared), then rows, one of which is decided on. In
 the other run one more order left just before the crash and its answer was lost; it never arrived. It can be given up
-only once it can't arrive any more, so this start has to wait for `recv_window_ms`, 3 s unless set.
+only once it can't arrive any more: `recv_window_ms` (3 s unless set) and half a second after the journal says it left.
 """
 
 from __future__ import annotations

@@ -319,6 +319,14 @@ class Journal:
             rows = self._read.execute("SELECT state FROM transitions WHERE client_id = ? ORDER BY id", (client_id,))
             return [OrderState.INTENDED, *(OrderState(row[0]) for row in rows)]
 
+    def sent_ns(self, client_id: str) -> int | None:
+        """When an order left, as far as that is known: a power cut may take the last of it."""
+        with self._reading:
+            row = self._read.execute(
+                "SELECT min(ts_ns) FROM transitions WHERE client_id = ? AND state = ?", (client_id, str(OrderState.SENT))
+            ).fetchone()
+        return None if row[0] is None else int(row[0])
+
     def fills(self, stream: str | None = None, client_id: str | None = None, after: int = 0) -> list[Fill]:
         """Fills as they were learnt of; of a stream or of one order, and after a baseline, where that is given."""
         with self._reading:

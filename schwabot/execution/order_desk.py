@@ -29,6 +29,8 @@ from schwabot.records.order import Action, Report, Request, Told
 SECOND = 1_000_000_000
 _TICK_S = 0.1
 _MARGIN_NS = SECOND // 4
+SIGNED_NS = SECOND // 4
+"""An order is signed so soon after the journal says that it leaves, or not at all."""
 _LOOK_BACK_NS = 60 * SECOND
 
 
@@ -172,7 +174,12 @@ class OrderDesk:
             return
         self._busy[request.client_id] = asyncio.Event()
         try:
+            leaves_ns = self._now_ns()
             self._learn(lambda tracker, _: tracker.sent(request.client_id))
+            if (stood_ns := self._now_ns() - leaves_ns) > SIGNED_NS:
+                no = f"this machine stood still for {stood_ns / SECOND:.1f} s"
+                self._learn(lambda tracker, now_ns: tracker.refused(request.client_id, no, now_ns))
+                return
             seen, trades = await self.account.place(request, order.lots)
         except Trouble as trouble:
             await self._failed(order, trouble)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from schwabot.execution.base_fees import step
 from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.journal import Fill, Journal, OrderState
-from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk
+from schwabot.execution.order_desk import SECOND, SIGNED_NS, Ledger, OrderDesk
 from schwabot.execution.order_tracker import OrderSeen, TradeSeen
 from schwabot.execution.settings import GatewayConfig
 from schwabot.records.instrument import Instrument
@@ -161,7 +161,8 @@ async def recover(
             if venue_id is not None:
                 tracker.order(OrderSeen(request.stream, request.client_id, venue_id, "", 0, 0, 0), now_ns())
     for order in ledger.tracker.open_orders():
-        await desk.resolve(order, started_ns)
+        sent_ns = journal.sent_ns(order.request.client_id)
+        await desk.resolve(order, started_ns if sent_ns is None else min(started_ns, sent_ns + SIGNED_NS))
         await desk.cancel(order)
         await desk.complete(order)
         notes.append(

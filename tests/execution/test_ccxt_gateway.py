@@ -336,6 +336,36 @@ def last(exchange: LoopbackExchange) -> int:
     return number
 
 
+@pytest.mark.parametrize("left", ["long ago", "just now", "nobody knows"])
+def test_how_long_a_start_waits_for_an_order_that_never_arrived(
+    exchange: LoopbackExchange, tmp_path: Path, left: str
+) -> None:  # fmt: skip
+    config = GatewayConfig(recv_window_ms=1_500)
+    with Desk(exchange, tmp_path / "j.db", "sbbefore", config=config) as desk:
+        (bid, ask), name, now_ns = desk.touch, "sbbefore-0", time.time_ns()
+        request = Request(0, name, SPOT, Action.TAKE, 1, 100, ask, -1, 0, now_ns, bid, ask)
+        desk.journal.intend(request, now_ns)
+        if left != "nobody knows":
+            desk.journal.move(name, OrderState.SENT, now_ns - (5 * 10**9 if left == "long ago" else 0))
+    began_s = time.monotonic()
+    with Desk(exchange, tmp_path / "j.db", "sbafter", config=config) as desk:
+        took_s = time.monotonic() - began_s
+        assert desk.journal.states(name)[-1] is OrderState.REJECTED
+        assert any(name in note for note in desk.gateway.notes)
+    assert took_s < 1.2 if left == "long ago" else took_s > 1.5
+
+
+def test_an_order_does_not_leave_after_the_machine_stood_still(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with Desk(exchange, tmp_path / "j.db", "sbstood") as desk:
+        bid, _ = desk.touch
+        with desk.gateway._ledger._lock:  # what writes that it leaves has to wait
+            desk.ask(Action.POST, 100, bid - 100)
+            time.sleep(0.4)
+        assert desk.hear(1) == [(Told.ENDED, 0, 0, 0, Ending.REFUSED)]
+        assert "sbstood-0" not in desk.orders()
+        assert "stood still" in desk.gateway.take_refused()[0].what
+
+
 def test_venues_that_refuse_say_why_and_keep_secrets(exchange: LoopbackExchange, tmp_path: Path) -> None:
     desk = Desk(exchange, tmp_path / "j.db", "sbkeys")
     key, secret = "other", "canary-other"  # pragma: allowlist secret
