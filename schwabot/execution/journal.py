@@ -323,7 +323,8 @@ class Journal:
         """When an order left, as far as that is known: a power cut may take the last of it."""
         with self._reading:
             row = self._read.execute(
-                "SELECT min(ts_ns) FROM transitions WHERE client_id = ? AND state = ?", (client_id, str(OrderState.SENT))
+                "SELECT min(ts_ns) FROM transitions WHERE client_id = ? AND state = ?",
+                (client_id, str(OrderState.SENT)),
             ).fetchone()
         return None if row[0] is None else int(row[0])
 
