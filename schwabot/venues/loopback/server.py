@@ -119,6 +119,22 @@ class LoopbackExchange:
                 for venue, desk in self._desks.items()
                 if isinstance(desk, BinancePublic)
             }
+            if isinstance(desk := self._desks.get(COINBASE), Coinbase):
+                from schwabot.venues.loopback.coinbase_private import CoinbasePrivate
+
+                private = CoinbasePrivate(
+                    desk.books,
+                    self.hub,
+                    matching,
+                    self.faults,
+                    keys,
+                    paid_in,
+                    self._clock(COINBASE),
+                    time.time_ns,
+                    self._order_clock(COINBASE),
+                )
+                desk.user = private.subscribe
+                self._accounts[COINBASE] = private
         self._usage = {
             venue: Usage(venue, PER_MINUTE[venue] if weight_per_minute is None else weight_per_minute)
             for venue in BINANCE
@@ -226,6 +242,8 @@ class LoopbackExchange:
             if isinstance(desk, BinancePublic):
                 binance_routes.add_routes(app, self.hub, desk, self._accounts.get(venue))
             else:
+                if venue in self._accounts:
+                    self._accounts[venue].add_routes(app)
                 desk.add_routes(app)
         app.router.add_get("/loopback/state", self._state)
         app.router.add_post("/loopback/play", self._begin)
