@@ -29,6 +29,7 @@ from schwabot.records.order import Action, Report, Request, Told
 SECOND = 1_000_000_000
 _TICK_S = 0.1
 _MARGIN_NS = SECOND // 4
+_HEARD_NS = SECOND // 2
 _LOOK_BACK_NS = 60 * SECOND
 
 
@@ -178,6 +179,8 @@ class OrderDesk:
             await self._failed(order, trouble)
         else:
             self.told(seen, trades)
+            if request.action is Action.TAKE and not self.account.rules.tells:
+                await self._learn_of(order)
         finally:
             self._busy.pop(request.client_id).set()
 
@@ -188,8 +191,8 @@ class OrderDesk:
             order: whose answer was lost.
             last_ns: it left at this time at the latest.
         """
-        request, pause = order.request, _pauses()
-        until_ns = last_ns + self.config.recv_window_ms * 1_000_000 + _MARGIN_NS
+        request, pause = order.request, _pauses(*self.account.rules.pause_s)
+        until_ns = last_ns + self.account.window_ms * 1_000_000 + _MARGIN_NS
         while not order.status and not order.over:
             asked_ns = self._now_ns()
             try:
@@ -203,7 +206,7 @@ class OrderDesk:
 
     async def cancel(self, order: Tracked) -> None:
         """Cancel an order and come back when it is gone."""
-        request, pause = order.request, _pauses()
+        request, pause = order.request, _pauses(*self.account.rules.pause_s)
         began_ns, said = self._now_ns(), False
         while not order.gone:
             if (busy := self._busy.get(request.client_id)) is not None:
@@ -211,6 +214,8 @@ class OrderDesk:
                 continue
             try:
                 self.told(await self.account.cancel(request, order.venue_id))
+                if not self.account.rules.tells:
+                    await self._learn_of(order)
             except Trouble:
                 await self._ask_after(order)
             if order.gone:
@@ -222,7 +227,7 @@ class OrderDesk:
 
     async def complete(self, order: Tracked) -> None:
         """Ask for the fills that the venue told of and we do not know."""
-        pause = _pauses()
+        pause = _pauses(*self.account.rules.pause_s)
         while order.missing:
             try:
                 since_ns = order.request.ts_ns - _LOOK_BACK_NS
@@ -243,7 +248,7 @@ class OrderDesk:
         while True:
             await asyncio.sleep(_TICK_S)
             asked = {name: task for name, task in asked.items() if not task.done()}
-            quiet_s = self.config.quiet_s if self._up else self.config.poll_s
+            quiet_s = max(self.config.quiet_s if self._up else self.config.poll_s, self.account.rules.poll_s)
             now_ns = self._now_ns()
             for order in self.own():
                 name, silent_s = order.request.client_id, (now_ns - order.seen_ns) / SECOND
@@ -335,6 +340,14 @@ class OrderDesk:
             return
         self._learn(lambda tracker, now_ns: tracker.refused(client_id, str(trouble), now_ns))
 
+    async def _learn_of(self, order: Tracked) -> None:
+        """The answer does not say what became of it: wait for the account's stream a little, then ask."""
+        until_ns = self._now_ns() + _HEARD_NS
+        while self._up and not order.gone and self._now_ns() < until_ns:
+            await asyncio.sleep(0.01)
+        if not order.gone:
+            await self._ask_after(order)
+
     async def _ask_after(self, order: Tracked) -> None:
         try:
             self.told(await self.account.order(order.request, order.venue_id))
@@ -362,9 +375,9 @@ class OrderDesk:
             self._problem(str(error) if isinstance(error, VenueError) else f"{self.account.venue}: {why(error)}")
 
 
-def _pauses() -> Iterator[float]:
-    """Seconds between questions: short at first, two at most, not in step with others'."""
-    length = 0.05
+def _pauses(least_s: float, most_s: float) -> Iterator[float]:
+    """Seconds between questions: short at first, not in step with others'."""
+    length = least_s
     while True:
         yield length * random.uniform(0.7, 1.0)  # nosec
-        length = min(2 * length, 2.0)
+        length = min(2 * length, most_s)

@@ -181,7 +181,7 @@ class OrderTracker:
             if seen.filled_lots > order.filled:
                 self._late(order, f"{seen.filled_lots} lots filled, {order.filled} were told")
             return
-        if not (order.gone and seen.status == OPEN) and order.status != seen.status:
+        if seen.status and not (order.gone and seen.status == OPEN) and order.status != seen.status:
             order.status = seen.status
             self.version += 1
         order.promised = max(order.promised, seen.filled_lots)
