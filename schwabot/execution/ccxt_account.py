@@ -96,6 +96,7 @@ class CcxtAccount:
             if given.get(name):
                 learn(str(given[name]))
         self._exchange: Any = getattr(ccxt.pro, venue)(given)
+        self.rules.prepare(self._exchange, recv_window_ms)
         self.entry_ticks: dict[str, float] = {}
         """Average prices of the positions in contracts, by stream, as of the last ``holdings``; 0 = not told."""
         self.rounding: dict[str, Decimal] = {}
@@ -144,7 +145,7 @@ class CcxtAccount:
         price = float(step(one.tick_size) * request.price_ticks)
         answer = await self._ask(
             self._exchange.create_order, one.symbol, "limit", side, amount, price,
-            {"clientOrderId": request.client_id, **how},
+            {self.rules.client_id: request.client_id, **how},
         )  # fmt: skip
         seen = self._order(one, answer)
         if not seen.client_id:
@@ -179,8 +180,9 @@ class CcxtAccount:
         params = {} if venue_id else {"clientOrderId": request.client_id}
         if venue_id or not self.rules.lists:
             return self._order(one, await self._ask(self._exchange.fetch_order, venue_id or "", one.symbol, params))
+        since_ms, params = self.rules.sought(request.client_id, request.ts_ns // MS)
         for name in self.rules.lists:  # an order moves from one list to the next, never back
-            for each in await self._ask(getattr(self._exchange, name), one.symbol, None, None, params):
+            for each in await self._listed(name, one, since_ms, params):
                 if (seen := self._order(one, each)).client_id == request.client_id:
                     return seen
         raise Trouble(Fate.ABSENT, f"{self.venue}: no order goes by {request.client_id}")
@@ -192,7 +194,7 @@ class CcxtAccount:
             Trouble: the venue can't be asked.
         """
         one = self.instruments[stream]
-        return [self._order(one, each) for each in await self._ask(self._exchange.fetch_open_orders, one.symbol)]
+        return [self._order(one, each) for each in await self._listed("fetch_open_orders", one)]
 
     async def trades(self, stream: str, since_ns: int) -> list[TradeSeen]:
         """All fills of the account in a stream since then, oldest first.
@@ -203,6 +205,9 @@ class CcxtAccount:
         one, since_ms = self.instruments[stream], since_ns // MS
         if self.rules.offset:
             return await self._trades_by_offset(one, since_ms)
+        if self.rules.cursor:
+            rows = map(self.rules.trade, await self._listed("fetch_my_trades", one, since_ms))
+            return sorted((self._trade(one, each) for each in rows if each is not None), key=_when)
         found: dict[str, TradeSeen] = {}
         while True:
             page = await self._ask(self._exchange.fetch_my_trades, one.symbol, since_ms, _PAGE)
@@ -225,6 +230,19 @@ class CcxtAccount:
             more = len(page) >= self.rules.offset
         mine = sorted((self._trade(one, each) for each in rows if each["symbol"] == one.symbol), key=_when)
         return list({trade.trade_id: trade for trade in mine}.values())
+
+    async def _listed(
+        self, name: str, one: Instrument, since_ms: int | None = None, params: Mapping[str, Any] | None = None
+    ) -> list[Mapping[str, Any]]:  # fmt: skip
+        """One of ccxt's lists: all pages of it where each names the next, which ccxt puts into one of its rows."""
+        call, rows, cursor = getattr(self._exchange, name), list[Mapping[str, Any]](), None
+        while True:
+            given = {**(params or {}), **({"cursor": cursor} if cursor else {})}
+            page = await self._ask(call, one.symbol, since_ms, self.rules.cursor or None, given)
+            rows += page
+            last, cursor = cursor, next((each["info"]["cursor"] for each in page if each["info"].get("cursor")), None)
+            if not self.rules.cursor or cursor in (None, last):
+                return rows
 
     async def holdings(self) -> dict[str, Decimal]:
         """Balances by currency on spot, positions in units of quantity by stream of contracts.

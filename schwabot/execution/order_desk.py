@@ -30,6 +30,8 @@ SECOND = 1_000_000_000
 _TICK_S = 0.1
 _MARGIN_NS = SECOND // 4
 _HEARD_NS = SECOND // 2
+_LISTED_NS = 10 * SECOND
+"""Venues may say of an order that is newer than this that they don't know it, and mean not yet."""
 _LOOK_BACK_NS = 60 * SECOND
 
 
@@ -352,7 +354,8 @@ class OrderDesk:
         try:
             self.told(await self.account.order(order.request, order.venue_id))
         except Trouble as trouble:
-            if trouble.fate is Fate.ABSENT and order.status:
+            new = self._now_ns() - order.request.ts_ns < _LISTED_NS
+            if trouble.fate is Fate.ABSENT and order.status and not new:
                 self._problem(f"{order.request.client_id} was at {self.account.venue}, which does not know it any more")
 
     def _learn(self, tell: Callable[[OrderTracker, int], None]) -> None:
