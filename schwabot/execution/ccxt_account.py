@@ -235,14 +235,16 @@ class CcxtAccount:
         self, name: str, one: Instrument, since_ms: int | None = None, params: Mapping[str, Any] | None = None
     ) -> list[Mapping[str, Any]]:  # fmt: skip
         """One of ccxt's lists: all pages of it where each names the next, which ccxt puts into one of its rows."""
-        call, rows, cursor = getattr(self._exchange, name), list[Mapping[str, Any]](), None
+        call, rows = getattr(self._exchange, name), list[Mapping[str, Any]]()
+        cursor: str | None = None
         while True:
             given = {**(params or {}), **({"cursor": cursor} if cursor else {})}
             page = await self._ask(call, one.symbol, since_ms, self.rules.cursor or None, given)
             rows += page
-            last, cursor = cursor, next((each["info"]["cursor"] for each in page if each["info"].get("cursor")), None)
-            if not self.rules.cursor or cursor in (None, last):
+            names = [each["info"]["cursor"] for each in page if self.rules.cursor and each["info"].get("cursor")]
+            if not names or names[0] == cursor:
                 return rows
+            cursor = names[0]
 
     async def holdings(self) -> dict[str, Decimal]:
         """Balances by currency on spot, positions in units of quantity by stream of contracts.

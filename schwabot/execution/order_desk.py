@@ -14,14 +14,14 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from schwabot.errors import VenueError, why
 from schwabot.execution.base_fees import BaseFees
 from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
 from schwabot.execution.journal import Journal, OrderState
-from schwabot.execution.order_tracker import OrderSeen, OrderTracker, Tracked, TradeSeen
+from schwabot.execution.order_tracker import OPEN, REJECTED, OrderSeen, OrderTracker, Tracked, TradeSeen
 from schwabot.execution.settings import GatewayConfig
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Report, Request, Told
@@ -300,6 +300,9 @@ class OrderDesk:
                 tracker.trade(trade, now_ns)
 
         self._learn(tell)
+        order = None if seen is None else self.ledger.tracker.orders.get(seen.client_id)
+        if seen is not None and seen.status == OPEN and order is not None and order.status == REJECTED:
+            self.spawn(self._cancel_late(seen))
 
     async def _ours_open(self) -> list[OrderSeen]:
         """Open orders with our prefix; those we do not follow are cancelled."""
@@ -309,7 +312,7 @@ class OrderDesk:
                 if not seen.client_id.startswith(self.config.prefix):
                     continue
                 ours.append(seen)
-                if seen.client_id not in self.ledger.tracker.orders:
+                if (order := self.ledger.tracker.orders.get(seen.client_id)) is None or order.over:
                     await self.cancel_stray(seen)
         return ours
 
@@ -321,6 +324,11 @@ class OrderDesk:
         except Trouble as trouble:
             if trouble.fate is not Fate.ABSENT:
                 raise
+
+    async def _cancel_late(self, seen: OrderSeen) -> None:
+        """An order that was given up is there after all; trading is halted."""
+        with suppress(Trouble):
+            await self.cancel_stray(seen)
 
     def _no(self, request: Request) -> str | None:
         now_ns = self._now_ns()

@@ -175,6 +175,8 @@ class OrderTracker:
             return
         order.seen_ns = max(order.seen_ns, now_ns)
         order.lots = seen.lots or order.lots
+        if order.over and order.venue_id is None and seen.status == OPEN:
+            self._late(order, "it is open there, though it was refused or never arrived")
         if order.venue_id is None and seen.venue_id:
             self._known_as(order, seen.venue_id, now_ns)
         if order.over:

@@ -107,9 +107,14 @@ def _kraken_trade(each: Unified) -> Unified | None:
     return each if each["info"].get("exec_type", "trade") == "trade" else None
 
 
+def _coinbase_life_s(recv_window_ms: int) -> int:
+    """Of a token: whole seconds, and two more, as it is dated in them by a clock that tells whole seconds too."""
+    return -(-recv_window_ms // 1_000) + 2
+
+
 def _coinbase_window(recv_window_ms: int) -> int:
-    """In whole seconds, and two more: tokens are dated in them, by a clock that tells whole seconds too."""
-    return -(-recv_window_ms // 1_000) * 1_000 + 2_000
+    """Tokens are checked at the door; what was let in is given as long again."""
+    return _coinbase_life_s(recv_window_ms) * 1_000 + recv_window_ms
 
 
 def _coinbase_prepare(client: Any, recv_window_ms: int) -> None:
@@ -122,7 +127,7 @@ def _coinbase_prepare(client: Any, recv_window_ms: int) -> None:
 
     def dated(said: dict[str, Any], *how: Any) -> Any:
         begin = int(client.nonce() // 1_000)
-        life_s = _coinbase_window(recv_window_ms) // 1_000 if "uri" in said else said["exp"] - said["nbf"]
+        life_s = _coinbase_life_s(recv_window_ms) if "uri" in said else said["exp"] - said["nbf"]
         return sign({**said, "nbf": begin, "iat": begin, "exp": begin + life_s}, *how)
 
     def afresh(*what: Any) -> Any:
@@ -148,7 +153,7 @@ def _coinbase_sought(client_id: str, decided_ms: int) -> tuple[int | None, dict[
 
 
 def _coinbase_order(each: Unified) -> Unified:
-    """ccxt does not know all states; in its stream it takes what was filled for the size. Sizes in quote are no lots."""
+    """ccxt does not know all states and, of its stream, takes what was filled for the size. Sizes in quote are no lots."""
     info = each["info"]
     found = {"status": _COINBASE_STATES.get(info.get("status"), each.get("status"))}
     if "cumulative_quantity" in info:
@@ -206,7 +211,10 @@ RULES: dict[str, VenueRules] = {
         absent='^OrderNotFound|order with this orderID was not found|"error":\\s*"NOT_FOUND"',
         # It names a reason; where it says that it knows none, nobody knows.
         refused='"success":\\s*false.*"(error|(preview|new_order)_failure_reason)":\\s*"(?!UNKNOWN|")',
-        throttled=(("^ExchangeError.*(RESOURCE_EXHAUSTED|[Rr]ate.?limit|[Tt]oo many)", 5.0),),
+        throttled=(
+            ("Too many errors", 30.0),
+            ("^ExchangeError.*(RESOURCE_EXHAUSTED|[Rr]ate.?limit|[Tt]oo many)", 5.0),
+        ),
         pause_s=(0.1, 2.0),
     ),
 }

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import ccxt.pro
@@ -15,13 +16,13 @@ import pytest
 
 from schwabot.records.instrument import Instrument
 from schwabot.venues.loopback import LoopbackExchange
-from schwabot.venues.loopback.coinbase_keys import credentials
+from schwabot.venues.loopback.coinbase_keys import named_key
 from schwabot.venues.loopback.urls import KEY, SECRET
 from tests.venues.making import Driven, becomes, played, with_ccxt
 
 S = "BTC/USD"
 BTC_USD = Instrument("coinbase:BTC/USD", 0.01, 1e-8, maker_fee_bp=4.0, taker_fee_bp=6.0)
-NAME, PEM = credentials(KEY, SECRET)
+NAME, PEM = named_key(KEY, SECRET)
 KEYS = {"apiKey": NAME, "secret": PEM, "enableRateLimit": False}
 AT = "/coinbase/api/v3/brokerage"
 
@@ -72,7 +73,8 @@ def test_from_order_to_balance(exchange: LoopbackExchange, feed: Driven) -> None
 
     with_ccxt(exchange, "coinbase", work, **KEYS)
     balances = exchange.state()["accounts"]["coinbase"]["balances"]
-    assert balances == {"BTC": {"free": "1", "locked": "0"}, "USD": {"free": "9999.395002", "locked": "0"}}
+    held = {name: (Decimal(one["free"]), Decimal(one["locked"])) for name, one in balances.items()}
+    assert held == {"BTC": (Decimal(1), Decimal(0)), "USD": (Decimal("9999.395002"), Decimal(0))}
 
 
 def test_a_purchase_holds_its_fee(exchange: LoopbackExchange) -> None:
@@ -164,7 +166,7 @@ def test_tokens_are_checked(exchange: LoopbackExchange) -> None:
     now = int(time.time())
     assert ask(exchange, token(exchange), "?limit=1") == 200
     for bad in (
-        "", "a.b.c", token(exchange)[:-3] + "AAA", token(exchange, credentials(KEY, "another")[1]),
+        "", "a.b.c", token(exchange)[:-3] + "AAA", token(exchange, named_key(KEY, "another")[1]),
         token(exchange, sub="organizations/x"), token(exchange, uri=f"POST 127.0.0.1:{exchange.port}{AT}/orders"),
         token(exchange, nbf=now - 10, exp=now - 1), token(exchange, nbf=now + 5), token(exchange, exp=now + 121),
         token(exchange, uri=None),

@@ -20,11 +20,11 @@ LONGEST_S = 120
 """A token that would live longer is refused."""
 
 
-def credentials(key: str, secret: str) -> tuple[str, str]:
+def named_key(key: str, secret: str) -> tuple[str, str]:
     """The names of a key and its private half as Coinbase gives them out, made of any two texts.
 
     Example:
-        >>> name, pem = credentials("me", "a word")
+        >>> name, pem = named_key("me", "a word")
         >>> name, pem.splitlines()[0]
         ('organizations/loopback/apiKeys/me', '-----BEGIN EC PRIVATE KEY-----')
     """
@@ -42,12 +42,12 @@ class Tokens:
     """Checks tokens.
 
     Args:
-        keys: of the account, see ``credentials``.
+        keys: of the account, see ``named_key``.
         now_ms: the venue's clock.
     """
 
     def __init__(self, keys: tuple[str, str], now_ms: Callable[[], int]) -> None:
-        self._name, pem = credentials(*keys)
+        self._name, pem = named_key(*keys)
         private = serialization.load_pem_private_key(pem.encode(), None)
         assert isinstance(private, ec.EllipticCurvePrivateKey), "Coinbase takes ECDSA keys"
         self._public = private.public_key()

@@ -6,23 +6,22 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 from aiohttp import web
 
-from schwabot.venues.loopback import coinbase_orders as words
-from schwabot.venues.loopback.accounts import Fill, SpotAccount, decimal, fee
+from schwabot.venues.loopback import coinbase_words as words
+from schwabot.venues.loopback.accounts import Fill, SpotAccount, decimal
 from schwabot.venues.loopback.binance_public import answered
 from schwabot.venues.loopback.book import Book
 from schwabot.venues.loopback.coinbase import message
 from schwabot.venues.loopback.coinbase_keys import Tokens
 from schwabot.venues.loopback.faults import Faults
 from schwabot.venues.loopback.hub import Connection, Hub
-from schwabot.venues.loopback.listing import COINBASE, Listing
 from schwabot.venues.loopback.matching import Matching
 from schwabot.venues.loopback.sockets import Handler
 from schwabot.venues.loopback.trading import Order, Refused, Trading, Wanted, Why
+from schwabot.venues.loopback.truth import spot_truth
 
 AT = "/coinbase/api/v3/brokerage"
 USER = "user"
@@ -69,28 +68,11 @@ class NotPlaced(Exception):  # noqa: N818 - it is an answer
         self.reason, self.text = reason, text
 
 
-class QuoteFees(SpotAccount):
-    """Fees are paid in the quote currency, and what a purchase may need for them is held too."""
-
-    def _needs(self, listing: Listing, side: int, lots: int, price: int) -> tuple[str, Decimal]:
-        asset, amount = super()._needs(listing, side, lots, price)
-        return asset, amount * (1 + decimal(listing.instrument.taker_fee_bp) / 10_000) if side > 0 else amount
-
-    def fill(self, listing: Listing, side: int, lots: int, price: int, *, maker: bool) -> tuple[Decimal, str, Decimal]:
-        """See ``Account``."""
-        base, quote = listing.instrument.base, listing.instrument.quote
-        amount = listing.qty.size * lots
-        paid = amount * listing.price.size * price
-        cost = fee(listing, Fraction(paid), maker=maker)
-        self.total[base] = self.total.get(base, Decimal(0)) + side * amount
-        self.total[quote] = self.total.get(quote, Decimal(0)) - side * paid - cost
-        return cost, quote, Decimal(0)
-
-
 class CoinbasePrivate:
     """The account at Coinbase.
 
     Args:
+        venue: ccxt's id.
         books: of its products, by Coinbase's name.
         hub: where the user's channel is.
         matching: the engine, shared by all.
@@ -104,6 +86,7 @@ class CoinbasePrivate:
 
     def __init__(
         self,
+        venue: str,
         books: Mapping[str, Book],
         hub: Hub,
         matching: Matching,
@@ -114,11 +97,12 @@ class CoinbasePrivate:
         now_ns: Callable[[], int],
         order_ms: Callable[[], int],
     ) -> None:
+        self.venue = venue
         self._books, self._hub, self._faults, self._now_ms = books, hub, faults, now_ms
-        self.account = QuoteFees(dict(deposits))
+        self.account = SpotAccount(dict(deposits), fee_in_quote=True)
         listed = [book.listing for book in books.values()]
         self.trading = Trading(listed, matching, self.account, now_ns, order_ms, self._told)
-        self.user = hub.channel(COINBASE, USER)
+        self.user = hub.channel(venue, USER)
         self._tokens = Tokens(keys, now_ms)
         self._events = 0
 
@@ -132,10 +116,14 @@ class CoinbasePrivate:
         ):  # fmt: skip
             app.router.add_route(method, f"{AT}/{path}", self._signed(call))
 
+    def arrived(self, request: web.Request, body: bytes) -> None:
+        """See ``Private``: the token; how long the order takes after that is nobody's concern."""
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        request["fits"] = self._tokens.fit(token, f"{request.method} {request.host}{request.path}")
+
     def _signed(self, call: Callable[[web.Request, Any], Any]) -> Handler:
         async def handler(request: web.Request) -> web.StreamResponse:
-            token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-            if not self._tokens.fit(token, f"{request.method} {request.host}{request.path}"):
+            if not request["fits"]:
                 return web.Response(text="Unauthorized\n", status=401)
             try:
                 body = json.loads(await request.text() or "{}")
@@ -143,11 +131,9 @@ class CoinbasePrivate:
                     raise ValueError("an object is expected")
                 return answered(call(request, body))
             except CoinbaseError as error:
-                said = {"error": error.error, "error_details": error.text, "message": error.text}
-                return answered(said, error.status)
+                return words.said_no(error.error, error.text, error.status)
             except (ValueError, ArithmeticError) as error:
-                said = {"error": "INVALID_ARGUMENT", "error_details": str(error), "message": str(error)}
-                return answered(said, 400)
+                return words.said_no("INVALID_ARGUMENT", str(error), 400)
 
         return handler
 
@@ -162,8 +148,8 @@ class CoinbasePrivate:
         return True
 
     def truth(self) -> dict[str, Any]:
-        """All orders, fills and balances, for tests."""
-        return words.truth(self.trading.orders.values(), self.account)
+        """See ``Private``."""
+        return spot_truth(self.trading, self.account, words.order_id, words.trade_id, words.status_of)
 
     def _message(self, kind: str, orders: Sequence[dict[str, Any]]) -> str:
         event = {"type": kind, "orders": orders, "positions": {}}
@@ -210,7 +196,7 @@ class CoinbasePrivate:
             for order in self.trading.orders.values():
                 if order.wanted.client_id == wanted.client_id:
                     return words.placed_answer(order)
-            cut_short = self._faults.hits("partial_cancel", COINBASE, f"POST {wanted.listing.id}") is not None
+            cut_short = self._faults.hits("partial_cancel", self.venue, f"POST {wanted.listing.id}") is not None
             return words.placed_answer(self.trading.place(wanted, cut_short=cut_short))
         except (NotPlaced, Refused) as error:
             reason, text = (error.reason, error.text) if isinstance(error, NotPlaced) else _REFUSALS[error.why]
@@ -229,7 +215,7 @@ class CoinbasePrivate:
         }
 
     def _found(self, name: str) -> Order | None:
-        return next((one for one in self.trading.orders.values() if words.order_id(one) == name), None)
+        return next((one for one in self.trading.orders.values() if words.order_id(one.id) == name), None)
 
     def _cancel(self, _: web.Request, asked: Mapping[str, Any]) -> dict[str, Any]:
         results = []
@@ -265,7 +251,7 @@ class CoinbasePrivate:
         found = [
             (fill.id, order, fill)
             for order in self.trading.orders.values()
-            if _asked_for(request, order.wanted.listing.id) and (not of or words.order_id(order) in of)
+            if _asked_for(request, order.wanted.listing.id) and (not of or words.order_id(order.id) in of)
             for fill in order.fills
             if _within(request, fill.time_ms, "start_sequence_timestamp", "end_sequence_timestamp")
         ]

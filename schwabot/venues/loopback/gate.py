@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from schwabot.ticks.binance_messages import COINM, SPOT, USDM
-from schwabot.venues.loopback import kraken_words
+from schwabot.venues.loopback import coinbase_words, kraken_words
 from schwabot.venues.loopback.faults import Faults
 from schwabot.venues.loopback.listing import COINBASE, KRAKEN
 
@@ -99,7 +99,7 @@ class Words(Protocol):
         ...
 
 
-WORDS: dict[str, Words] = {KRAKEN: kraken_words}
+WORDS: dict[str, Words] = {COINBASE: coinbase_words, KRAKEN: kraken_words}
 """Of venues that have other words than Binance."""
 
 

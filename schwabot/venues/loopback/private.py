@@ -8,8 +8,9 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from schwabot.venues.loopback.binance_private import BinancePrivate
+from schwabot.venues.loopback.coinbase_private import CoinbasePrivate
 from schwabot.venues.loopback.kraken_private import KrakenPrivate
-from schwabot.venues.loopback.listing import BINANCE, KRAKEN
+from schwabot.venues.loopback.listing import BINANCE, COINBASE, KRAKEN
 from schwabot.venues.loopback.trading import Trading
 
 
@@ -32,5 +33,7 @@ class Private(Protocol):
 
 
 Account = BinancePrivate | Private
-SIDES: dict[str, Callable[..., Account]] = {**dict.fromkeys(BINANCE, BinancePrivate), KRAKEN: KrakenPrivate}
+SIDES: dict[str, Callable[..., Account]] = {
+    **dict.fromkeys(BINANCE, BinancePrivate), COINBASE: CoinbasePrivate, KRAKEN: KrakenPrivate,
+}  # fmt: skip
 """By ccxt's id of the venue; all are made with what ``BinancePrivate`` is made with."""

@@ -21,6 +21,7 @@ from schwabot.venues.loopback.binance_private import BinancePrivate
 from schwabot.venues.loopback.binance_public import BinancePublic
 from schwabot.venues.loopback.book import Book
 from schwabot.venues.loopback.coinbase import Coinbase
+from schwabot.venues.loopback.coinbase_private import CoinbasePrivate
 from schwabot.venues.loopback.faults import Faults
 from schwabot.venues.loopback.gate import PER_MINUTE, VENUE_OF, Usage, gate
 from schwabot.venues.loopback.hub import Hub
@@ -116,22 +117,9 @@ class LoopbackExchange:
                 for venue, desk in self._desks.items()
                 if venue in SIDES
             }
-            if isinstance(desk := self._desks.get(COINBASE), Coinbase):
-                from schwabot.venues.loopback.coinbase_private import CoinbasePrivate
-
-                private = CoinbasePrivate(
-                    desk.books,
-                    self.hub,
-                    matching,
-                    self.faults,
-                    keys,
-                    paid_in,
-                    self._clock(COINBASE),
-                    time.time_ns,
-                    self._order_clock(COINBASE),
-                )
-                desk.user = private.subscribe
-                self._accounts[COINBASE] = private
+            for venue, desk in self._desks.items():
+                if isinstance(desk, Coinbase) and isinstance(account := self._accounts[venue], CoinbasePrivate):
+                    desk.user = account.subscribe  # one socket for both sides
         self._usage = {
             venue: Usage(venue, PER_MINUTE[venue] if weight_per_minute is None else weight_per_minute)
             for venue in BINANCE
@@ -242,8 +230,6 @@ class LoopbackExchange:
                 account = self._accounts.get(venue)
                 binance_routes.add_routes(app, self.hub, desk, account if isinstance(account, BinancePrivate) else None)
             else:
-                if venue in self._accounts:
-                    self._accounts[venue].add_routes(app)
                 desk.add_routes(app)
         app.router.add_get("/loopback/state", self._state)
         app.router.add_post("/loopback/play", self._begin)

@@ -73,6 +73,10 @@ def credentials(venue: str, key: str = KEY, secret: str = SECRET) -> dict[str, s
     """
     if venue == "kraken":
         secret = b64encode(secret.encode()).decode()
+    if venue == "coinbase":
+        from schwabot.venues.loopback.coinbase_keys import named_key
+
+        key, secret = named_key(key, secret)
     return {"apiKey": key, "secret": secret}
 
 

@@ -5,9 +5,10 @@ Source: Coinbase, Advanced Trade API (orders, fills, accounts) and WebSocket cha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
+
+from aiohttp import web
 
 from schwabot.venues.loopback.accounts import EIGHTH, Fill, SpotAccount
 from schwabot.venues.loopback.stamps import iso
@@ -25,14 +26,36 @@ _TIMES = {
 }  # fmt: skip
 
 
-def order_id(order: Order) -> str:
+def refusal(status: int, seconds: float, words: str) -> web.Response:
+    """Too many requests: 429, and 403 for who goes on; nobody says for how long."""
+    if status == 418:
+        return web.Response(text="Too many errors", status=403)
+    return web.Response(text="Too Many Requests", status=429)
+
+
+def broken(status: int) -> web.Response:
+    """A server's error."""
+    return said_no("INTERNAL", "internal error", status)
+
+
+def said_no(error: str, text: str, status: int) -> web.Response:
+    """An answer that says no."""
+    return web.json_response({"error": error, "error_details": text, "message": text}, status=status)
+
+
+def order_id(number: int) -> str:
     """Coinbase numbers orders with UUIDs."""
-    return _uuid(0xC0, order.id)
+    return _uuid(0xC0, number)
 
 
-def trade_id(fill: Fill) -> str:
+def trade_id(number: int) -> str:
     """And fills too."""
-    return _uuid(0xF1, fill.id)
+    return _uuid(0xF1, number)
+
+
+def status_of(order: Order) -> str:
+    """Coinbase's word for what became of an order."""
+    return STATUS[order.status]
 
 
 def _uuid(kind: int, number: int) -> str:
@@ -73,9 +96,9 @@ def placed_answer(order: Order) -> dict[str, Any]:
     return {
         "success": True,
         "failure_reason": "UNKNOWN_FAILURE_REASON",
-        "order_id": order_id(order),
+        "order_id": order_id(order.id),
         "success_response": {
-            "order_id": order_id(order),
+            "order_id": order_id(order.id),
             "product_id": wanted.listing.id,
             "side": SIDES[wanted.side],
             "client_order_id": wanted.client_id,
@@ -90,13 +113,13 @@ def order_answer(order: Order) -> dict[str, Any]:
     listing = wanted.listing
     fees = _fees(order)
     return {
-        "order_id": order_id(order),
+        "order_id": order_id(order.id),
         "product_id": listing.id,
         "user_id": "loopback",
         "order_configuration": configuration(wanted),
         "side": SIDES[wanted.side],
         "client_order_id": wanted.client_id,
-        "status": STATUS[order.status],
+        "status": status_of(order),
         "time_in_force": _TIMES[wanted.time_in_force],
         "created_time": iso(order.created_ms * MS, DIGITS),
         "last_fill_time": iso(order.fills[-1].time_ms * MS, DIGITS) if order.fills else None,
@@ -138,7 +161,7 @@ def order_message(order: Order) -> dict[str, Any]:
         "leaves_quantity": listing.qty.text(wanted.lots - order.filled if order.open else 0),
         "limit_price": listing.price.text(wanted.price),
         "number_of_fills": str(len(order.fills)),
-        "order_id": order_id(order),
+        "order_id": order_id(order.id),
         "order_side": SIDES[wanted.side],
         "order_type": "Market" if wanted.kind == "MARKET" else "Limit",
         "outstanding_hold_amount": "0",
@@ -147,7 +170,7 @@ def order_message(order: Order) -> dict[str, Any]:
         "product_type": "SPOT",
         "reject_reason": "",
         "risk_managed_by": "UNKNOWN_RISK_MANAGEMENT_TYPE",
-        "status": STATUS[order.status],
+        "status": status_of(order),
         "stop_price": "",
         "time_in_force": _TIMES[wanted.time_in_force],
         "total_fees": _text(fees),
@@ -162,8 +185,8 @@ def fill_answer(order: Order, fill: Fill) -> dict[str, Any]:
     at = iso(fill.time_ms * MS, DIGITS)
     return {
         "entry_id": f"{fill.id:064x}",
-        "trade_id": trade_id(fill),
-        "order_id": order_id(order),
+        "trade_id": trade_id(fill.id),
+        "order_id": order_id(order.id),
         "trade_time": at,
         "trade_type": "FILL",
         "price": listing.price.text(fill.price),
@@ -197,36 +220,3 @@ def accounts_answer(account: SpotAccount) -> list[dict[str, Any]]:
         }
         for number, asset in enumerate(sorted(account.total), 1)
     ]
-
-
-def truth(orders: Iterable[Order], account: SpotAccount) -> dict[str, Any]:
-    """All orders, fills and balances, for tests; the names are those of Binance's truth."""
-    listed = list(orders)
-    return {
-        "orders": [
-            {
-                "orderId": order_id(one),
-                "clientOrderId": one.wanted.client_id,
-                "status": one.status,
-                "origQty": one.wanted.listing.qty.text(one.wanted.lots),
-                "executedQty": one.wanted.listing.qty.text(one.filled),
-            }
-            for one in listed
-        ],
-        "fills": [
-            {
-                "id": trade_id(fill),
-                "orderId": order_id(one),
-                "price": one.wanted.listing.price.text(fill.price),
-                "qty": one.wanted.listing.qty.text(fill.lots),
-                "commission": _text(fill.fee),
-                "commissionAsset": fill.fee_asset,
-            }
-            for one in listed
-            for fill in one.fills
-        ],
-        "balances": {
-            asset: {"free": _text(account.free(asset)), "locked": _text(account.locked.get(asset, Decimal(0)))}
-            for asset in sorted(account.total)
-        },
-    }
