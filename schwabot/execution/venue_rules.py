@@ -153,7 +153,7 @@ def _coinbase_sought(client_id: str, decided_ms: int) -> tuple[int | None, dict[
 
 
 def _coinbase_order(each: Unified) -> Unified:
-    """ccxt does not know all states and, of its stream, takes what was filled for the size. Sizes in quote are no lots."""
+    """ccxt does not know all states; in its stream the size is what was filled. Sizes in quote are no lots."""
     info = each["info"]
     found = {"status": _COINBASE_STATES.get(info.get("status"), each.get("status"))}
     if "cumulative_quantity" in info:
