@@ -247,12 +247,12 @@ def account_options(venue: str, loopback_port: int | None) -> dict[str, Any]:
     """
     if loopback_port is None:
         return revealed(venue_credentials(venue))
-    from schwabot.venues.loopback.urls import KEY, SECRET, ccxt_options
+    from schwabot.venues.loopback.urls import KEY, SECRET, ccxt_options, credentials
 
     # Keys of real accounts are not shown to it: it has its own, and its own variables for others.
     own = secret("LOOPBACK_API_KEY"), secret("LOOPBACK_SECRET")
     key, word = (KEY if own[0] is None else own[0].reveal()), (SECRET if own[1] is None else own[1].reveal())
-    return {**ccxt_options(venue, loopback_port), "apiKey": key, "secret": word}
+    return ccxt_options(venue, loopback_port) | credentials(venue, key, word)
 
 
 def _journal(settings: RunConfig, opened: ExitStack) -> Journal:
