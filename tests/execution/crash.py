@@ -103,6 +103,13 @@ PLACES = {
          lambda said: (said["result"]["XXBTZUSD"]["bids"][0][0], said["result"]["XXBTZUSD"]["asks"][0][0])),
         Decimal("0.0002"), 0.03,
     ),
+    "coinbase": Place(
+        "coinbase:BTC/USD", "POST */orders", "POST */batch_cancel", "GET */historical/*", "GET */historical/fills",
+        {"FILLED": "filled", "CANCELLED": "cancelled"},
+        ("/coinbase/api/v3/brokerage/market/product_book?product_id=BTC-USD",
+         lambda said: (said["pricebook"]["bids"][0]["price"], said["pricebook"]["asks"][0]["price"])),
+        broken=0.03,
+    ),
 }  # fmt: skip
 
 

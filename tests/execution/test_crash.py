@@ -9,7 +9,7 @@ import pytest
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL and no fork")
-@pytest.mark.parametrize(("venue", "runs"), [("binance", 20), ("kraken", 4)])
+@pytest.mark.parametrize(("venue", "runs"), [("binance", 20), ("kraken", 4), ("coinbase", 2)])
 def test_nothing_is_lost_and_nothing_sent_twice(venue: str, runs: int) -> None:
     command = [sys.executable, "-m", "tests.execution.crash", "--venue", venue, "--runs", str(runs), "--seed", "3"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)

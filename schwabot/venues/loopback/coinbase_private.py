@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -28,6 +29,8 @@ USER = "user"
 PAGE = 100
 """Orders, fills or accounts on a page where nobody says how many."""
 MOST_LOTS = 10**9
+_fits: ContextVar[bool] = ContextVar("fits")
+"""Whether the token of the request that is answered fits."""
 _KINDS = {  # kind, time in force, and that of a post-only order
     "limit_limit_gtc": ("LIMIT", "GTC", "GTX"), "limit_limit_fok": ("LIMIT", "FOK", "FOK"),
     "sor_limit_ioc": ("LIMIT", "IOC", "IOC"), "market_market_ioc": ("MARKET", "IOC", "IOC"),
@@ -119,11 +122,11 @@ class CoinbasePrivate:
     def arrived(self, request: web.Request, body: bytes) -> None:
         """See ``Private``: the token; how long the order takes after that is nobody's concern."""
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        request["fits"] = self._tokens.fit(token, f"{request.method} {request.host}{request.path}")
+        _fits.set(self._tokens.fit(token, f"{request.method} {request.host}{request.path}"))
 
     def _signed(self, call: Callable[[web.Request, Any], Any]) -> Handler:
         async def handler(request: web.Request) -> web.StreamResponse:
-            if not request["fits"]:
+            if not _fits.get():
                 return web.Response(text="Unauthorized\n", status=401)
             try:
                 body = json.loads(await request.text() or "{}")
