@@ -18,11 +18,12 @@ from typing import Any
 import pytest
 
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot.venues.loopback.coinbase_keys import named_key
 from schwabot.venues.loopback.server import LoopbackExchange
 
 CANARIES = ("canary-key-5f2d9a77e1", "canary-secret-c07be8134d")  # pragma: allowlist secret
-SHOWN = (*CANARIES, b64encode(CANARIES[1].encode()).decode())
-"""What must not be seen, the secret as Kraken hands it out, too."""
+SHOWN = (*CANARIES, b64encode(CANARIES[1].encode()).decode(), *named_key(*CANARIES)[1].splitlines()[1:-1])
+"""What must not be seen, the secret as Kraken and Coinbase hand it out, too."""
 MONEY = {"USDT": "100000", "BTC": "1"}
 VENUE, STREAM = "binanceusdm", "binanceusdm:BTC/USDT:USDT"
 COMMON = (
@@ -90,7 +91,7 @@ def test_without_confirmation_nothing_leaves(tmp_path: Path, exchange: LoopbackE
     assert not (tmp_path / "orders").exists()
 
 
-@pytest.mark.parametrize("stream", ["kraken:BTC/USDT"])
+@pytest.mark.parametrize("stream", ["kraken:BTC/USDT", "coinbase:BTC/USDT"])
 def test_orders_at_another_venue(tmp_path: Path, stream: str) -> None:
     market, venue = SyntheticFeed(SyntheticConfig(events=10**9, streams=5)), stream.partition(":")[0]
     with LoopbackExchange(market, 0, speed=4.0, deposits=MONEY, keys=CANARIES) as exchange:
