@@ -18,6 +18,7 @@ from schwabot.errors import VenueError
 from schwabot.execution.base_fees import step
 from schwabot.execution.order_tracker import CANCELED, CLOSED, EXPIRED, OPEN, REJECTED, OrderSeen, TradeSeen
 from schwabot.execution.risk import VenueLimits
+from schwabot.execution.venue_rules import rules_of
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Request
 from schwabot.secrets import learn, scrub
@@ -28,6 +29,7 @@ _STATUS = {"open": OPEN, "canceling": OPEN, "closed": CLOSED, "canceled": CANCEL
 _PAGE = 500
 _WINDOW_MS = 6 * 86_400_000
 _DEFAULT_WAIT_S, _MOST_WAIT_S = 5.0, 600.0
+_REMEMBERED = 1_000
 
 
 class Fate(Enum):
@@ -64,11 +66,11 @@ class CcxtAccount:
         venue: ccxt's id.
         instruments: that may be traded there.
         options: for ccxt's constructor: keys, addresses.
-        recv_window_ms: a signed request is void after this long.
+        recv_window_ms: a signed request is void after this long, or what the venue has for it, see ``VenueRules``.
         timeout_s: of one request.
 
     Raises:
-        VenueError: ccxt has no such venue.
+        VenueError: ccxt has no such venue, or no orders go there.
     """
 
     def __init__(
@@ -80,10 +82,13 @@ class CcxtAccount:
 
         if not hasattr(ccxt.pro, venue):
             raise VenueError(f"ccxt has no websocket venue {venue}")
-        self.venue = venue
+        self.venue, self.rules = venue, rules_of(venue)
+        self.window_ms = self.rules.window(recv_window_ms)
+        """A request can't arrive any more this long after it left."""
         self.instruments = {one.stream: one for one in instruments}
         self._ccxt = ccxt
-        inner = {"adjustForTimeDifference": True, "recvWindow": recv_window_ms, **options.get("options", {})}
+        inner = {"adjustForTimeDifference": self.rules.stamped, "recvWindow": recv_window_ms}
+        inner |= options.get("options", {})
         # ccxt's own throttle would let orders and cancels wait behind what is asked for in the background. How many
         # orders leave is the risk gate's to say, and a venue's 429 is heeded.
         given = {"enableRateLimit": False, "timeout": int(timeout_s * 1e3), **options, "options": inner}
@@ -91,9 +96,14 @@ class CcxtAccount:
             if given.get(name):
                 learn(str(given[name]))
         self._exchange: Any = getattr(ccxt.pro, venue)(given)
+        self.rules.prepare(self._exchange, recv_window_ms)
         self.entry_ticks: dict[str, float] = {}
         """Average prices of the positions in contracts, by stream, as of the last ``holdings``; 0 = not told."""
+        self.rounding: dict[str, Decimal] = {}
+        """By how much a fill may move a currency beside what it says, where the venue rounds its bookings."""
         self._by_symbol = {one.symbol: one for one in instruments}
+        self._by_order: dict[str, Instrument] = {}
+        self._ahead_ms = 0
 
     async def connect(self) -> dict[str, VenueLimits]:
         """Load the markets and set the clock; the venue's filters by stream.
@@ -101,13 +111,18 @@ class CcxtAccount:
         Raises:
             VenueError: it can't be reached, or does not list a stream.
         """
-        await self._ask(self._exchange.load_markets())
+        await self._ask(self._exchange.load_markets)
+        if not self.rules.stamped:
+            await self._ask(self._compare_clocks)
         limits = {}
         for stream, one in self.instruments.items():
             market = self._exchange.markets.get(one.symbol)
             if market is None:
                 raise VenueError(f"{self.venue} does not list {one.symbol}")
             limits[stream] = self._limits(one, market["limits"], market.get("info") or {})
+            if self.rules.rounds:
+                for name in (one.base, one.quote):  # what is traded, and its fee
+                    self.rounding[name] = 2 * step(self._exchange.currencies[name]["precision"])
         return limits
 
     async def close(self) -> None:
@@ -122,15 +137,16 @@ class CcxtAccount:
             Trouble: it was not placed, or nobody knows.
         """
         one = self.instruments[request.stream]
+        if len(request.client_id) > self.rules.id_chars:
+            raise Trouble(Fate.REFUSED, f"{self.venue} takes client ids of {self.rules.id_chars} characters at most")
         takes = request.action is Action.TAKE
-        how = {"timeInForce": "IOC"} if takes else {"postOnly": True}
+        how = self.rules.how(takes, self._exchange.milliseconds() - self._ahead_ms + self.window_ms)
         side, amount = "buy" if request.side > 0 else "sell", float(step(one.lot_size) * lots)
         price = float(step(one.tick_size) * request.price_ticks)
         answer = await self._ask(
-            self._exchange.create_order(
-                one.symbol, "limit", side, amount, price, {"clientOrderId": request.client_id, **how}
-            )
-        )
+            self._exchange.create_order, one.symbol, "limit", side, amount, price,
+            {self.rules.client_id: request.client_id, **how},
+        )  # fmt: skip
         seen = self._order(one, answer)
         if not seen.client_id:
             seen = seen._replace(client_id=request.client_id)
@@ -151,7 +167,7 @@ class CcxtAccount:
         """
         one = self.instruments[request.stream]
         params = {} if venue_id else {"clientOrderId": request.client_id}
-        answer = await self._ask(self._exchange.cancel_order(venue_id or "", one.symbol, params))
+        answer = await self._ask(self._exchange.cancel_order, venue_id or "", one.symbol, params)
         return self._order(one, answer)._replace(client_id=request.client_id)
 
     async def order(self, request: Request, venue_id: str | None) -> OrderSeen:
@@ -162,7 +178,14 @@ class CcxtAccount:
         """
         one = self.instruments[request.stream]
         params = {} if venue_id else {"clientOrderId": request.client_id}
-        return self._order(one, await self._ask(self._exchange.fetch_order(venue_id or "", one.symbol, params)))
+        if venue_id or not self.rules.lists:
+            return self._order(one, await self._ask(self._exchange.fetch_order, venue_id or "", one.symbol, params))
+        since_ms, params = self.rules.sought(request.client_id, request.ts_ns // MS)
+        for name in self.rules.lists:  # an order moves from one list to the next, never back
+            for each in await self._listed(name, one, since_ms, params):
+                if (seen := self._order(one, each)).client_id == request.client_id:
+                    return seen
+        raise Trouble(Fate.ABSENT, f"{self.venue}: no order goes by {request.client_id}")
 
     async def open_orders(self, stream: str) -> list[OrderSeen]:
         """All open orders of a stream, ours and others'.
@@ -171,7 +194,7 @@ class CcxtAccount:
             Trouble: the venue can't be asked.
         """
         one = self.instruments[stream]
-        return [self._order(one, each) for each in await self._ask(self._exchange.fetch_open_orders(one.symbol))]
+        return [self._order(one, each) for each in await self._listed("fetch_open_orders", one)]
 
     async def trades(self, stream: str, since_ns: int) -> list[TradeSeen]:
         """All fills of the account in a stream since then, oldest first.
@@ -180,9 +203,14 @@ class CcxtAccount:
             Trouble: the venue can't be asked.
         """
         one, since_ms = self.instruments[stream], since_ns // MS
+        if self.rules.offset:
+            return await self._trades_by_offset(one, since_ms)
+        if self.rules.cursor:
+            rows = map(self.rules.trade, await self._listed("fetch_my_trades", one, since_ms))
+            return sorted((self._trade(one, each) for each in rows if each is not None), key=_when)
         found: dict[str, TradeSeen] = {}
         while True:
-            page = await self._ask(self._exchange.fetch_my_trades(one.symbol, since_ms, _PAGE))
+            page = await self._ask(self._exchange.fetch_my_trades, one.symbol, since_ms, _PAGE)
             new = [trade for each in page if (trade := self._trade(one, each)).trade_id not in found]
             found |= {trade.trade_id: trade for trade in new}
             if new and len(page) >= _PAGE:
@@ -192,22 +220,50 @@ class CcxtAccount:
             else:
                 return list(found.values())
 
+    async def _trades_by_offset(self, one: Instrument, since_ms: int) -> list[TradeSeen]:
+        """Pages begin with the newest, and are of all symbols: only so is one seen to be the last."""
+        rows: list[Mapping[str, Any]] = []
+        more = True
+        while more:
+            page = await self._ask(self._exchange.fetch_my_trades, None, since_ms, None, {"ofs": len(rows)})
+            rows += page
+            more = len(page) >= self.rules.offset
+        mine = sorted((self._trade(one, each) for each in rows if each["symbol"] == one.symbol), key=_when)
+        return list({trade.trade_id: trade for trade in mine}.values())
+
+    async def _listed(
+        self, name: str, one: Instrument, since_ms: int | None = None, params: Mapping[str, Any] | None = None
+    ) -> list[Mapping[str, Any]]:  # fmt: skip
+        """One of ccxt's lists: all pages of it where each names the next, which ccxt puts into one of its rows."""
+        call, rows = getattr(self._exchange, name), list[Mapping[str, Any]]()
+        cursor: str | None = None
+        while True:
+            given = {**(params or {}), **({"cursor": cursor} if cursor else {})}
+            page = await self._ask(call, one.symbol, since_ms, self.rules.cursor or None, given)
+            rows += page
+            names = [each["info"]["cursor"] for each in page if self.rules.cursor and each["info"].get("cursor")]
+            if not names or names[0] == cursor:
+                return rows
+            cursor = names[0]
+
     async def holdings(self) -> dict[str, Decimal]:
         """Balances by currency on spot, positions in units of quantity by stream of contracts.
 
         Raises:
             Trouble: the venue can't be asked.
         """
+        if not self.rules.stamped:
+            await self._set_clock()
         held: dict[str, Decimal] = {}
         spot = [one for one in self.instruments.values() if one.is_spot]
         contracts = [one for one in self.instruments.values() if not one.is_spot]
         if spot:
-            totals = (await self._ask(self._exchange.fetch_balance())).get("total") or {}
+            totals = (await self._ask(self._exchange.fetch_balance)).get("total") or {}
             for currency in sorted({name for one in spot for name in (one.base, one.quote)}):
                 held[currency] = _exact(totals.get(currency) or 0)
         if contracts:
             held |= {one.stream: Decimal(0) for one in contracts}
-            for each in await self._ask(self._exchange.fetch_positions([one.symbol for one in contracts])):
+            for each in await self._ask(self._exchange.fetch_positions, [one.symbol for one in contracts]):
                 amount = abs(_exact(each.get("contracts") or 0))
                 one = self._by_symbol[each["symbol"]]
                 held[one.stream] += -amount if each.get("side") == "short" else amount
@@ -255,41 +311,55 @@ class CcxtAccount:
                 await asyncio.sleep(min(0.1 * 2**failures, 10.0) * random.uniform(0.5, 1.0))  # nosec
 
     def _told_order(self, each: Mapping[str, Any], tell: Callable[[OrderSeen], None]) -> None:
-        if one := self._by_symbol.get(each["symbol"]):
+        one = self._by_symbol.get(each["symbol"] or "") or self._by_order.get(str(each.get("id")))
+        if one is not None:
             tell(self._order(one, each))
 
     def _told_trade(self, each: Mapping[str, Any], tell: Callable[[TradeSeen], None]) -> None:
-        if one := self._by_symbol.get(each["symbol"]):
-            tell(self._trade(one, each))
+        if (one := self._by_symbol.get(each["symbol"])) and (known := self.rules.trade(each)) is not None:
+            tell(self._trade(one, known))
 
-    async def _ask(self, call: Any) -> Any:
-        try:
-            return await call
-        except self._ccxt.InvalidNonce as error:
-            await self._set_clock()
-            raise self._trouble(error) from None
-        except self._ccxt.BaseError as error:
-            raise self._trouble(error) from None
-        except (OSError, TimeoutError) as error:
-            raise Trouble(Fate.LOST, f"{self.venue}: {type(error).__name__}") from None
+    async def _ask(self, call: Callable[..., Any], *given: Any) -> Any:
+        left = self.rules.tries
+        while True:
+            left -= 1
+            try:
+                return await call(*given)
+            except self._ccxt.BaseError as error:
+                if re.search(self.rules.clock, _words(error)):
+                    await self._set_clock()
+                if not (left and isinstance(error, self._ccxt.InvalidNonce)):
+                    raise self._trouble(error) from None
+            except (OSError, TimeoutError) as error:
+                raise Trouble(Fate.LOST, f"{self.venue}: {type(error).__name__}") from None
 
     async def _set_clock(self) -> None:
         """Learn anew how far the venue's clock is from ours; the next such error tries again."""
-        if self._exchange.has.get("fetchTime"):
-            with suppress(self._ccxt.BaseError):
+        with suppress(self._ccxt.BaseError):
+            await self._compare_clocks()
+
+    async def _compare_clocks(self) -> None:
+        if self.rules.stamped:
+            if self._exchange.has.get("fetchTime"):
                 await self._exchange.load_time_difference()
+            return
+        said_ms = await self._exchange.fetch_time()  # rounded down, so that ours may be less ahead than this
+        self._ahead_ms = self._exchange.milliseconds() - said_ms
 
     def _trouble(self, error: Exception) -> Trouble:
-        ccxt, said = self._ccxt, str(error)
-        what = f"{self.venue}: {type(error).__name__}: {_clean(said)}"
-        if isinstance(error, ccxt.OrderNotFound) or re.search(r'"code":\s*-2011\b', said):
+        ccxt, said = self._ccxt, _words(error)
+        what = f"{self.venue}: {_clean(said)}"
+        if re.search(self.rules.absent, said):
             return Trouble(Fate.ABSENT, what)
+        for pattern, wait_s in self.rules.throttled:
+            if re.search(pattern, said):
+                return Trouble(Fate.THROTTLED, what, wait_s)
         if isinstance(error, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
-            sure = isinstance(error, ccxt.RateLimitExceeded) or re.match(rf"{self.venue} (418|429) ", said)
+            sure = isinstance(error, ccxt.RateLimitExceeded) or re.match(rf"{self.venue} (418|429) ", str(error))
             return Trouble(Fate.THROTTLED if sure else Fate.LOST, what, self._wait_s())
         if re.search("duplicat", said, re.IGNORECASE):  # it is there
             return Trouble(Fate.LOST, what)
-        if isinstance(error, ccxt.InvalidNonce):
+        if isinstance(error, ccxt.InvalidNonce) or (self.rules.refused and re.search(self.rules.refused, said)):
             return Trouble(Fate.REFUSED, what)
         # Of an error that ccxt knows by no better name than this nobody knows whether the order was taken.
         known = isinstance(error, ccxt.ExchangeError) and type(error) is not ccxt.ExchangeError
@@ -317,6 +387,11 @@ class CcxtAccount:
         )
 
     def _order(self, one: Instrument, each: Mapping[str, Any]) -> OrderSeen:
+        each = self.rules.order(each)
+        if each.get("id"):
+            self._by_order[str(each["id"])] = one
+            while len(self._by_order) > _REMEMBERED:
+                del self._by_order[next(iter(self._by_order))]
         ms = each.get("lastUpdateTimestamp") or each.get("lastTradeTimestamp") or each.get("timestamp") or 0
         return OrderSeen(
             stream=one.stream,
@@ -347,6 +422,14 @@ class CcxtAccount:
         if count != int(count):
             raise VenueError(f"{one.stream}: {what} {amount} is no whole number of {size:g}")
         return int(count)
+
+
+def _when(trade: TradeSeen) -> int:
+    return trade.ts_event_ns
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _clean(said: str) -> str:

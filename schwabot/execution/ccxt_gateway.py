@@ -27,6 +27,7 @@ from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk, Refusal
 from schwabot.execution.reconcile import Adopted, Recovered, catch_up, compare, expected, recover
 from schwabot.execution.risk import RiskGate, TradingState, VenueLimits
 from schwabot.execution.settings import GatewayConfig
+from schwabot.execution.venue_rules import rules_of
 from schwabot.records.alert import Alert, Level
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Report, Request
@@ -103,7 +104,8 @@ class CcxtGateway:
         self._loop.set_exception_handler(self._noted_only)
         self._thread.start()
         try:
-            self._wait(self._start(started_ns), self.config.start_s)
+            windows_ms = [rules_of(one.venue).window(self.config.recv_window_ms) for one in self._instruments]
+            self._wait(self._start(started_ns), self.config.start_s + max(windows_ms, default=0) / 1e3)
             self.journal.begin(self.session, self._now_ns())
             self.gate.filters(self.limits)
             self._note_risk()

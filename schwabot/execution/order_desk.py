@@ -14,14 +14,14 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from schwabot.errors import VenueError, why
 from schwabot.execution.base_fees import BaseFees
 from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
 from schwabot.execution.journal import Journal, OrderState
-from schwabot.execution.order_tracker import OrderSeen, OrderTracker, Tracked, TradeSeen
+from schwabot.execution.order_tracker import OPEN, REJECTED, OrderSeen, OrderTracker, Tracked, TradeSeen
 from schwabot.execution.settings import GatewayConfig
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Report, Request, Told
@@ -31,6 +31,9 @@ _TICK_S = 0.1
 _MARGIN_NS = SECOND // 4
 SIGNED_NS = SECOND // 4
 """An order is signed so soon after the journal says that it leaves, or not at all."""
+_HEARD_NS = SECOND // 2
+_LISTED_NS = 10 * SECOND
+"""Venues may say of an order that is newer than this that they don't know it, and mean not yet."""
 _LOOK_BACK_NS = 60 * SECOND
 
 
@@ -185,6 +188,8 @@ class OrderDesk:
             await self._failed(order, trouble)
         else:
             self.told(seen, trades)
+            if request.action is Action.TAKE and not self.account.rules.tells:
+                await self._learn_of(order)
         finally:
             self._busy.pop(request.client_id).set()
 
@@ -195,8 +200,8 @@ class OrderDesk:
             order: whose answer was lost.
             last_ns: it left at this time at the latest.
         """
-        request, pause = order.request, _pauses()
-        until_ns = last_ns + self.config.recv_window_ms * 1_000_000 + _MARGIN_NS
+        request, pause = order.request, _pauses(*self.account.rules.pause_s)
+        until_ns = last_ns + self.account.window_ms * 1_000_000 + _MARGIN_NS
         while not order.status and not order.over:
             asked_ns = self._now_ns()
             try:
@@ -210,7 +215,7 @@ class OrderDesk:
 
     async def cancel(self, order: Tracked) -> None:
         """Cancel an order and come back when it is gone."""
-        request, pause = order.request, _pauses()
+        request, pause = order.request, _pauses(*self.account.rules.pause_s)
         began_ns, said = self._now_ns(), False
         while not order.gone:
             if (busy := self._busy.get(request.client_id)) is not None:
@@ -218,6 +223,8 @@ class OrderDesk:
                 continue
             try:
                 self.told(await self.account.cancel(request, order.venue_id))
+                if not self.account.rules.tells:
+                    await self._learn_of(order)
             except Trouble:
                 await self._ask_after(order)
             if order.gone:
@@ -229,7 +236,7 @@ class OrderDesk:
 
     async def complete(self, order: Tracked) -> None:
         """Ask for the fills that the venue told of and we do not know."""
-        pause = _pauses()
+        pause = _pauses(*self.account.rules.pause_s)
         while order.missing:
             try:
                 since_ns = order.request.ts_ns - _LOOK_BACK_NS
@@ -250,7 +257,7 @@ class OrderDesk:
         while True:
             await asyncio.sleep(_TICK_S)
             asked = {name: task for name, task in asked.items() if not task.done()}
-            quiet_s = self.config.quiet_s if self._up else self.config.poll_s
+            quiet_s = max(self.config.quiet_s if self._up else self.config.poll_s, self.account.rules.poll_s)
             now_ns = self._now_ns()
             for order in self.own():
                 name, silent_s = order.request.client_id, (now_ns - order.seen_ns) / SECOND
@@ -300,6 +307,9 @@ class OrderDesk:
                 tracker.trade(trade, now_ns)
 
         self._learn(tell)
+        order = None if seen is None else self.ledger.tracker.orders.get(seen.client_id)
+        if seen is not None and seen.status == OPEN and order is not None and order.status == REJECTED:
+            self.spawn(self._cancel_late(seen))
 
     async def _ours_open(self) -> list[OrderSeen]:
         """Open orders with our prefix; those we do not follow are cancelled."""
@@ -309,7 +319,7 @@ class OrderDesk:
                 if not seen.client_id.startswith(self.config.prefix):
                     continue
                 ours.append(seen)
-                if seen.client_id not in self.ledger.tracker.orders:
+                if (order := self.ledger.tracker.orders.get(seen.client_id)) is None or order.over:
                     await self.cancel_stray(seen)
         return ours
 
@@ -321,6 +331,11 @@ class OrderDesk:
         except Trouble as trouble:
             if trouble.fate is not Fate.ABSENT:
                 raise
+
+    async def _cancel_late(self, seen: OrderSeen) -> None:
+        """An order that was given up is there after all; trading is halted."""
+        with suppress(Trouble):
+            await self.cancel_stray(seen)
 
     def _no(self, request: Request) -> str | None:
         now_ns = self._now_ns()
@@ -342,11 +357,20 @@ class OrderDesk:
             return
         self._learn(lambda tracker, now_ns: tracker.refused(client_id, str(trouble), now_ns))
 
+    async def _learn_of(self, order: Tracked) -> None:
+        """The answer does not say what became of it: wait for the account's stream a little, then ask."""
+        until_ns = self._now_ns() + _HEARD_NS
+        while self._up and not order.gone and self._now_ns() < until_ns:
+            await asyncio.sleep(0.01)
+        if not order.gone:
+            await self._ask_after(order)
+
     async def _ask_after(self, order: Tracked) -> None:
         try:
             self.told(await self.account.order(order.request, order.venue_id))
         except Trouble as trouble:
-            if trouble.fate is Fate.ABSENT and order.status:
+            new = self._now_ns() - order.request.ts_ns < _LISTED_NS
+            if trouble.fate is Fate.ABSENT and order.status and not new:
                 self._problem(f"{order.request.client_id} was at {self.account.venue}, which does not know it any more")
 
     def _learn(self, tell: Callable[[OrderTracker, int], None]) -> None:
@@ -369,9 +393,9 @@ class OrderDesk:
             self._problem(str(error) if isinstance(error, VenueError) else f"{self.account.venue}: {why(error)}")
 
 
-def _pauses() -> Iterator[float]:
-    """Seconds between questions: short at first, two at most, not in step with others'."""
-    length = 0.05
+def _pauses(least_s: float, most_s: float) -> Iterator[float]:
+    """Seconds between questions: short at first, not in step with others'."""
+    length = least_s
     while True:
         yield length * random.uniform(0.7, 1.0)  # nosec
-        length = min(2 * length, 2.0)
+        length = min(2 * length, most_s)

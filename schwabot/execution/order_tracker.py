@@ -175,13 +175,15 @@ class OrderTracker:
             return
         order.seen_ns = max(order.seen_ns, now_ns)
         order.lots = seen.lots or order.lots
+        if order.over and order.venue_id is None and seen.status == OPEN:
+            self._late(order, "it is open there, though it was refused or never arrived")
         if order.venue_id is None and seen.venue_id:
             self._known_as(order, seen.venue_id, now_ns)
         if order.over:
             if seen.filled_lots > order.filled:
                 self._late(order, f"{seen.filled_lots} lots filled, {order.filled} were told")
             return
-        if not (order.gone and seen.status == OPEN) and order.status != seen.status:
+        if seen.status and not (order.gone and seen.status == OPEN) and order.status != seen.status:
             order.status = seen.status
             self.version += 1
         order.promised = max(order.promised, seen.filled_lots)

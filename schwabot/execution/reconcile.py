@@ -68,8 +68,15 @@ def expected(journal: Journal, venue: str, instruments: Mapping[str, Instrument]
     return found
 
 
-def differences(should: Mapping[str, Decimal], held: Mapping[str, Decimal]) -> list[str]:
+def differences(
+    should: Mapping[str, Decimal], held: Mapping[str, Decimal], rounding: Mapping[str, Decimal] | None = None
+) -> list[str]:
     """What is held that should not be, and the other way round.
+
+    Args:
+        should: be held, by item.
+        held: by item.
+        rounding: how much of a difference is nobody's, where it is more than what printing costs.
 
     Example:
         >>> differences({"BTC": Decimal("1.5"), "USDT": Decimal("10")}, {"BTC": Decimal("1.4"), "USDT": Decimal("10")})
@@ -78,7 +85,7 @@ def differences(should: Mapping[str, Decimal], held: Mapping[str, Decimal]) -> l
     return [
         f"{item}: {_plain(held.get(item, Decimal(0)))} is held, by our fills it should be {_plain(amount)}"
         for item, amount in should.items()
-        if abs(held.get(item, Decimal(0)) - amount) > _NOISE
+        if abs(held.get(item, Decimal(0)) - amount) > _NOISE + (rounding or {}).get(item, Decimal(0))
     ]
 
 
@@ -232,7 +239,11 @@ def compare(account: CcxtAccount, journal: Journal, held: Mapping[str, Decimal],
     fresh = [(item, held.get(item, Decimal(0))) for item in items(account.instruments) if item not in should]
     if fresh:
         journal.count_from(account.venue, fresh, now_ns, "first look")
-    found = [f"{account.venue}: {each}" for each in differences(should, held)]
+    rounding = {}
+    for item, by in account.rounding.items():
+        if (base := journal.baseline(account.venue, item)) is not None:
+            rounding[item] = by * len(journal.fills(after=base.after_fill))
+    found = [f"{account.venue}: {each}" for each in differences(should, held, rounding)]
     journal.checked(account.venue, not found, "; ".join(found), now_ns)
     return found
 

@@ -73,7 +73,7 @@ class GatewayConfig:
 
     Attributes:
         recv_window_ms: a request that reaches the venue later than this is void there; a lost order is given up after
-            it. Venues that know no such window are waited for as long.
+            it. Some venues have a window of their own, see docs/execution.md.
         timeout_s: of one request.
         order_ttl_s: an order that did not leave this long after it was decided is not sent.
         poll_s: an open order the venue has not spoken of for this long is asked after, while its stream is down.
@@ -81,8 +81,8 @@ class GatewayConfig:
         reconcile_s: orders, fills and holdings are compared with the venue's this often.
         kill_file: trading is halted and everything cancelled when this file appears.
         cancel_after_s: open orders are cancelled when no stream has moved for this long.
-        prefix: our client ids begin with it.
-        start_s: longest time that connecting and recovering may take.
+        prefix: our client ids begin with it; three characters at most.
+        start_s: longest time that connecting and recovering may take, beside the window of a lost order.
     """
 
     recv_window_ms: int = 3_000
@@ -105,8 +105,8 @@ class GatewayConfig:
         ):  # fmt: skip
             if not low <= getattr(self, name) <= 86_400_000:
                 raise ConfigError(f"execution.gateway.{name}={getattr(self, name)}: use {low} or more")
-        if not self.prefix.isalnum():
-            raise ConfigError(f"execution.gateway.prefix={self.prefix!r}: use letters and digits")
+        if not (self.prefix.isalnum() and self.prefix.isascii() and len(self.prefix) <= 3):
+            raise ConfigError(f"execution.gateway.prefix={self.prefix!r}: use up to three letters and digits")
 
 
 @dataclass

@@ -25,6 +25,7 @@ from schwabot.execution.risk import RiskGate, TradingState
 from schwabot.execution.risk_gateway import RiskGateway
 from schwabot.execution.trade_alerts import TradeAlerts
 from schwabot.execution.venue import VenueBroker
+from schwabot.execution.venue_rules import RULES, new_session
 from schwabot.modes.backtest import BacktestEntry, write_results
 from schwabot.modes.hot_reload import open_reload
 from schwabot.modes.live_rows import check_source, open_live_desk, open_live_feed, run_rows
@@ -37,8 +38,6 @@ from schwabot.secrets import revealed, secret, venue_credentials
 from schwabot.sinks.progress import Progress
 from schwabot.training.meters import CompileEntry
 
-TRIED = ("binance", "binanceusdm", "binancecoinm")
-"""Venues whose orders were tried against an exchange that loses answers; streams of all others can be watched."""
 MOST_TOLD = 40
 """Orders of a dry run that are printed one by one."""
 SECOND = 1_000_000_000
@@ -79,7 +78,7 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             gate.filters(seen.limits)
             desk.notes += say([f"note: {line}" for line in seen.lines])
         progress = Progress(enabled=settings.sinks.progress, label=settings.mode if confirmed else "dry run")
-        session = f"{config.prefix}{time.time_ns() // 1_000_000:x}"
+        session = new_session(config.prefix, time.time_ns())
         gateway, ending, dry_s = None, Ending(None), settings.live.dry_s
         if journal is not None:
             if journal.sessions:  # a restart has positions to look after
@@ -249,12 +248,12 @@ def account_options(venue: str, loopback_port: int | None) -> dict[str, Any]:
     """
     if loopback_port is None:
         return revealed(venue_credentials(venue))
-    from schwabot.venues.loopback.urls import KEY, SECRET, ccxt_options
+    from schwabot.venues.loopback.urls import KEY, SECRET, ccxt_options, credentials
 
     # Keys of real accounts are not shown to it: it has its own, and its own variables for others.
     own = secret("LOOPBACK_API_KEY"), secret("LOOPBACK_SECRET")
     key, word = (KEY if own[0] is None else own[0].reveal()), (SECRET if own[1] is None else own[1].reveal())
-    return {**ccxt_options(venue, loopback_port), "apiKey": key, "secret": word}
+    return ccxt_options(venue, loopback_port) | credentials(venue, key, word)
 
 
 def _journal(settings: RunConfig, opened: ExitStack) -> Journal:
@@ -267,10 +266,10 @@ def _check_account(settings: RunConfig) -> None:
     """Refuse, before anything connects, what can't be traded on."""
     source, label, confirm = settings.source, account_label(settings), settings.live.confirm
     for venue in _venues(settings.policy.trade):
-        if venue not in TRIED:
+        if venue not in RULES:
             raise ConfigError(
                 f"policy.trade: orders at {venue} have not been tried where answers are lost, so mode=live does not"
-                f" send any; it trades at {either(TRIED)}, and watches streams of all others"
+                f" send any; it trades at {either(list(RULES))}, and watches streams of all others"
             )
     if not settings.policy.trade:
         raise ConfigError(f"mode=live needs to be told what it trades: add 'policy.trade=[{source.streams[0]}]'")

@@ -96,11 +96,14 @@ def check_source(settings: RunConfig) -> None:
 
 
 def open_live_feed(settings: RunConfig) -> CcxtFeed:
-    """The streams.
+    """The streams; what is traded is put among them, where the source does not name it.
 
     Raises:
-        VenueError: an exchange can't be reached.
+        VenueError: an exchange can't be reached, or does not list a stream.
     """
+    source = settings.source
+    assert isinstance(source, CcxtSource)
+    source.streams = list(dict.fromkeys([*source.streams, *settings.policy.trade]))
     feed = open_feed(settings)
     assert isinstance(feed, CcxtFeed)
     return feed

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -17,9 +18,12 @@ from typing import Any
 import pytest
 
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot.venues.loopback.coinbase_keys import named_key
 from schwabot.venues.loopback.server import LoopbackExchange
 
 CANARIES = ("canary-key-5f2d9a77e1", "canary-secret-c07be8134d")  # pragma: allowlist secret
+SHOWN = (*CANARIES, b64encode(CANARIES[1].encode()).decode(), *named_key(*CANARIES)[1].splitlines()[1:-1])
+"""What must not be seen, the secret as Kraken and Coinbase hand it out, too."""
 MONEY = {"USDT": "100000", "BTC": "1"}
 VENUE, STREAM = "binanceusdm", "binanceusdm:BTC/USDT:USDT"
 COMMON = (
@@ -43,8 +47,8 @@ def finished(folder: Path, run: subprocess.Popen[str]) -> tuple[dict[str, Any], 
     assert run.returncode in (0, 130), said
     for file in folder.parent.rglob("*"):
         text = file.read_bytes() if file.is_file() else b""
-        assert not any(one.encode() in text for one in CANARIES), file
-    assert not any(one in said for one in CANARIES)
+        assert not any(one.encode() in text for one in SHOWN), file
+    assert not any(one in said for one in SHOWN)
     return json.loads((folder / "summary.json").read_text()), said
 
 
@@ -85,6 +89,22 @@ def test_without_confirmation_nothing_leaves(tmp_path: Path, exchange: LoopbackE
     assert trading["dry_orders"] > 0
     assert account(exchange)["orders"] == []
     assert not (tmp_path / "orders").exists()
+
+
+@pytest.mark.parametrize("stream", ["kraken:BTC/USDT", "coinbase:BTC/USDT"])
+def test_orders_at_another_venue(tmp_path: Path, stream: str) -> None:
+    market, venue = SyntheticFeed(SyntheticConfig(events=10**9, streams=5)), stream.partition(":")[0]
+    with LoopbackExchange(market, 0, speed=4.0, deposits=MONEY, keys=CANARIES) as exchange:
+        wanted = f"policy.trade=[{stream}]", "policy.lots=100", "policy.max_lots=300"  # the source does not name it
+        run = start(tmp_path / "live", exchange, *wanted, "live.confirm=loopback")
+        wait_for(lambda: len(exchange.state()["accounts"][venue]["fills"]) > 3, run)
+        run.send_signal(signal.SIGINT)
+        summary, said = finished(tmp_path / "live", run)
+        trading = summary["trading"]
+        assert "the dry run is over: orders leave from now on" in said
+        assert (trading["state"], trading["nothing_open"]) == ("NORMAL", True)
+        bought = Decimal(exchange.state()["accounts"][venue]["balances"]["BTC"]["free"]) - Decimal(MONEY["BTC"])
+        assert trading["position_lots"] == {stream: int(bought / Decimal("0.00001"))}
 
 
 def test_orders_leave_the_kill_switch_stops_them_and_a_restart_does_not_go_on(

@@ -14,7 +14,7 @@ from schwabot.records.instrument import Instrument
 from schwabot.ticks.base import Feed
 from schwabot.venues.loopback.server import HOST, LoopbackExchange
 
-DEPOSITS = {"USDT": "100000", "BTC": "2"}
+DEPOSITS = {"USDT": "100000", "USD": "100000", "BTC": "2"}
 LONG = 10**12
 """Events of a synthetic market that goes on for longer than anybody will watch it."""
 
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument(
         "--deposit", action="append", default=[], metavar="ASSET=AMOUNT",
-        help="what each Binance account begins with (default: 100000 USDT and 2 BTC)",
+        help="what the account of each venue begins with (default: 100000 USDT, 100000 USD and 2 BTC)",
     )  # fmt: skip
     parser.add_argument(
         "--faults", default="[]", metavar="JSON",

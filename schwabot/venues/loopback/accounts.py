@@ -90,10 +90,19 @@ class Account(Protocol):
 
 @dataclass(slots=True)
 class SpotAccount:
-    """Balances by asset, and what of them open orders hold."""
+    """Balances by asset, and what of them open orders hold.
+
+    Args:
+        total: by asset.
+        locked: of it, by open orders.
+        fee_in_quote: fees are taken in quote currency, else from what is received.
+        places: decimals that bookings of an asset are rounded to; those of others are exact.
+    """
 
     total: dict[str, Decimal]
     locked: dict[str, Decimal] = field(default_factory=dict)
+    fee_in_quote: bool = False
+    places: dict[str, int] = field(default_factory=dict)
 
     def free(self, asset: str) -> Decimal:
         """What is not held."""
@@ -106,8 +115,14 @@ class SpotAccount:
     def _needs(self, listing: Listing, side: int, lots: int, price: int) -> tuple[str, Decimal]:
         amount = quantity(listing, lots)
         if side > 0:
-            return listing.instrument.quote, amount * listing.price.size * price
+            paid = amount * listing.price.size * price
+            more = decimal(listing.instrument.taker_fee_bp) / 10_000 if self.fee_in_quote else Decimal(0)
+            return listing.instrument.quote, paid * (1 + more)
         return listing.instrument.base, amount
+
+    def _booked(self, asset: str, amount: Decimal, rounding: str) -> Decimal:
+        places = self.places.get(asset)
+        return amount if places is None else amount.quantize(Decimal(1).scaleb(-places), rounding)
 
     def reserve(self, listing: Listing, side: int, lots: int, price: int) -> bool:
         """See ``Account``."""
@@ -123,15 +138,15 @@ class SpotAccount:
         self.locked[asset] -= amount
 
     def fill(self, listing: Listing, side: int, lots: int, price: int, *, maker: bool) -> tuple[Decimal, str, Decimal]:
-        """See ``Account``; the fee is taken from what is received."""
+        """See ``Account``."""
         base, quote = listing.instrument.base, listing.instrument.quote
         amount = quantity(listing, lots)
         paid = amount * listing.price.size * price
         self.total[base] = self.total.get(base, Decimal(0)) + side * amount
-        self.total[quote] = self.total.get(quote, Decimal(0)) - side * paid
-        asset, received = (base, amount) if side > 0 else (quote, paid)
+        self.total[quote] = self.total.get(quote, Decimal(0)) - side * self._booked(quote, paid, ROUND_HALF_EVEN)
+        asset, received = (base, amount) if side > 0 and not self.fee_in_quote else (quote, paid)
         cost = fee(listing, Fraction(received), maker=maker)
-        self.total[asset] -= cost
+        self.total[asset] -= self._booked(asset, cost, ROUND_CEILING)
         return cost, asset, Decimal(0)
 
 

@@ -30,8 +30,8 @@ SNAPSHOT = 50
 """Trades that a new subscription is told of."""
 
 
-def _message(channel: str, at_ns: int, events: str) -> str:
-    """Without its number, which goes by the socket and comes last."""
+def message(channel: str, at_ns: int, events: str) -> str:
+    """A message of a channel, without its number, which goes by the socket and comes last."""
     return f'{{"channel":"{channel}","client_id":"","timestamp":"{iso(at_ns, DIGITS)}","events":[{events}]}}'
 
 
@@ -59,6 +59,8 @@ class Coinbase:
         self._channels = {name: {kind: hub.channel(COINBASE, f"{kind}:{name}") for kind in CHANNELS} for name in books}
         self._touch = dict.fromkeys(books, (0, 0))
         self._untold: dict[str, list[Print]] = {name: [] for name in books}
+        self.user: Callable[[Connection, Mapping[str, Any]], bool] | None = None
+        """Lets a socket listen to the user's channel, where there is an account; False = it must not."""
 
     def publish(self, book: Book, row: Row) -> None:
         """A row of the market, after the book took it."""
@@ -69,12 +71,12 @@ class Coinbase:
             if (channel := channels["level2"]).listeners:
                 levels = self._levels(book, iso(event_of(row), DIGITS), before)
                 event = f'{{"type":"update","product_id":"{name}","updates":[{levels}]}}'
-                self._hub.publish(channel, book.update_id, _message("l2_data", emit_of(row), event))
+                self._hub.publish(channel, book.update_id, message("l2_data", emit_of(row), event))
             return
         if channels["market_trades"].listeners:
             self._untold[name].append(book.prints[-1])
         if (channel := channels["ticker"]).listeners:
-            text = _message("ticker", emit_of(row), _ticker(book, "update"))
+            text = message("ticker", emit_of(row), _ticker(book, "update"))
             self._hub.publish(channel, book.trade_id, text)
 
     async def run(self) -> None:
@@ -89,9 +91,9 @@ class Coinbase:
                 now_ns = self._now_ms() * MS
                 if (channel := channels["heartbeats"]).listeners:
                     event = f'{{"current_time":"{iso(now_ns, DIGITS)}","heartbeat_counter":{second}}}'
-                    self._hub.publish(channel, second, _message("heartbeats", now_ns, event))
+                    self._hub.publish(channel, second, message("heartbeats", now_ns, event))
                 if second % BATCH_S == 0 and (channel := channels["ticker_batch"]).listeners:
-                    text = _message("ticker_batch", now_ns, _ticker(self.books[name], "update"))
+                    text = message("ticker_batch", now_ns, _ticker(self.books[name], "update"))
                     self._hub.publish(channel, second, text)
 
     def _tell_trades(self, name: str) -> None:
@@ -99,7 +101,7 @@ class Coinbase:
         channel, untold = self._channels[name]["market_trades"], self._untold[name]
         if untold and channel.listeners:
             trades = ",".join(_trade(self.books[name], one) for one in reversed(untold))
-            text = _message("market_trades", self._now_ms() * MS, f'{{"type":"update","trades":[{trades}]}}')
+            text = message("market_trades", self._now_ms() * MS, f'{{"type":"update","trades":[{trades}]}}')
             self._hub.publish(channel, untold[-1].id, text)
         untold.clear()
 
@@ -182,6 +184,12 @@ class Coinbase:
             connection.send('{"type":"error","message":"expected a message of type subscribe or unsubscribe"}')
             return
         kind, names = asked.get("channel"), asked.get("product_ids") or list(self.books)
+        if kind == "user" and asked["type"] == "subscribe":
+            if self.user is None or not self.user(connection, asked):
+                connection.send('{"type":"error","message":"authentication failure"}')
+                return
+            self._say_subscriptions(connection)
+            return
         if kind not in CHANNELS or any(name not in self.books for name in names):
             text = f"the loopback exchange has no channel {kind} of {', '.join(map(str, names))}"
             connection.send(json.dumps({"type": "error", "message": text}))
@@ -193,10 +201,13 @@ class Coinbase:
             if asked["type"] == "subscribe":
                 self._snapshot(connection, kind, self.books[name])
                 self._hub.listen(connection, channel)
+        self._say_subscriptions(connection)
+
+    def _say_subscriptions(self, connection: Connection) -> None:
         there: dict[str, list[str]] = {}
         for name in sorted(connection.names):
             there.setdefault(name.partition(":")[0], []).append(name.partition(":")[2])
-        said = _message("subscriptions", self._now_ms() * MS, json.dumps({"subscriptions": there}))
+        said = message("subscriptions", self._now_ms() * MS, json.dumps({"subscriptions": there}))
         self._send(connection, said)
 
     def _snapshot(self, connection: Connection, kind: str, book: Book) -> None:
@@ -211,7 +222,7 @@ class Coinbase:
         elif kind.startswith("ticker") and book.update_id:
             event = _ticker(book, "snapshot")
         if event:
-            self._send(connection, _message(kind, self._now_ms() * MS, event))
+            self._send(connection, message(kind, self._now_ms() * MS, event))
 
     def _send(self, connection: Connection, text: str) -> None:
         assert connection.dress is not None

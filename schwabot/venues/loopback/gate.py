@@ -1,17 +1,22 @@
-"""What a request goes through before anybody reads it: Binance's weights and bans, and the faults asked for."""
+"""What a request goes through before anybody carries it out: Binance's weights and bans, and the faults asked for."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from schwabot.ticks.binance_messages import COINM, SPOT, USDM
+from schwabot.venues.loopback import coinbase_words, kraken_words
 from schwabot.venues.loopback.faults import Faults
 from schwabot.venues.loopback.listing import COINBASE, KRAKEN
+
+if TYPE_CHECKING:
+    from schwabot.venues.loopback.private import Private
 
 VENUE_OF = {"api": SPOT, "fapi": USDM, "dapi": COINM, COINBASE: COINBASE, KRAKEN: KRAKEN}
 WEIGHTS = {
@@ -76,12 +81,35 @@ def refusal(status: int, seconds: float, words: str) -> web.Response:
     )
 
 
-def gate(faults: Faults, usage: dict[str, Usage]) -> Middleware:
+def broken(status: int) -> web.Response:
+    """A server's error, in Binance's words."""
+    said = {"code": -1001, "msg": "Internal error; unable to process your request. Please try again."}
+    return web.json_response(said, status=status)
+
+
+class Words(Protocol):
+    """A venue's words for what its gate says."""
+
+    def refusal(self, status: int, seconds: float, words: str) -> web.Response:
+        """Too many requests: 429, or 418 for who goes on."""
+        ...
+
+    def broken(self, status: int) -> web.Response:
+        """A server's error."""
+        ...
+
+
+WORDS: dict[str, Words] = {COINBASE: coinbase_words, KRAKEN: kraken_words}
+"""Of venues that have other words than Binance."""
+
+
+def gate(faults: Faults, usage: dict[str, Usage], accounts: Mapping[str, Private]) -> Middleware:
     """The middleware.
 
     Args:
         faults: that were asked for.
         usage: of each venue that has limits.
+        accounts: told of each request that arrives.
     """
 
     @web.middleware
@@ -92,18 +120,19 @@ def gate(faults: Faults, usage: dict[str, Usage]) -> Middleware:
         venue = VENUE_OF.get(parts[1])
         if venue is None or request.headers.get("Upgrade", "").lower() == "websocket":
             return await handler(request)
-        await request.read()  # it has arrived, whatever becomes of who sent it
+        body = await request.read()  # it has arrived, whatever becomes of who sent it
+        if (account := accounts.get(venue)) is not None:
+            account.arrived(request, body)
+        words = WORDS.get(venue)
         subject = f"{request.method} {request.path}"
         if slow := faults.hits("slow_answer", venue, subject):
             await asyncio.sleep(slow.seconds)
         for kind, status in (("rate_limit", 429), ("ban", 418)):
             if fault := faults.hits(kind, venue, subject):
-                return refusal(status, fault.seconds, "a fault that was asked for.")
+                said = status, fault.seconds, "a fault that was asked for."
+                return refusal(*said) if words is None else words.refusal(*said)
         if fault := faults.hits("server_error", venue, subject):
-            return web.json_response(
-                {"code": -1001, "msg": "Internal error; unable to process your request. Please try again."},
-                status=fault.status,
-            )
+            return broken(fault.status) if words is None else words.broken(fault.status)
         headers = {}
         if venue in usage:
             limit, name = usage[venue], "/".join(parts[3:])

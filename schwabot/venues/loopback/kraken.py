@@ -17,6 +17,7 @@ from schwabot.records.market import Kind
 from schwabot.venues.loopback.binance_public import answered
 from schwabot.venues.loopback.book import Book, Print
 from schwabot.venues.loopback.hub import Channel, Connection, Hub
+from schwabot.venues.loopback.kraken_words import asset_id, places_of
 from schwabot.venues.loopback.listing import KRAKEN, KRAKEN_OLD, kraken_name
 from schwabot.venues.loopback.player import MS, Row
 from schwabot.venues.loopback.sockets import listen
@@ -101,8 +102,13 @@ class Kraken:
             for book in self.books.values()
             for asset in (book.listing.instrument.base, book.listing.instrument.quote)
         }
-        common = {"aclass": "currency", "decimals": 10, "display_decimals": 8, "status": "enabled"}
-        return _result({KRAKEN_OLD.get(one, one): common | {"altname": kraken_name(one)} for one in sorted(assets)})
+        common = {"aclass": "currency", "display_decimals": 8, "status": "enabled"}
+        return _result(
+            {
+                asset_id(one): common | {"altname": kraken_name(one), "decimals": places_of(one)}
+                for one in sorted(assets)
+            }
+        )
 
     async def _pairs(self, _: web.Request) -> web.Response:
         return _result({name: _pair(book) for name, book in self.books.items()})

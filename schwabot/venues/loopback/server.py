@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from decimal import Decimal, InvalidOperation
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from aiohttp import web
 
@@ -17,20 +17,21 @@ from schwabot.errors import ConfigError, VenueError, why
 from schwabot.records.market import MISSING_NS
 from schwabot.ticks.base import Feed
 from schwabot.venues.loopback import binance_routes
+from schwabot.venues.loopback.binance_private import BinancePrivate
 from schwabot.venues.loopback.binance_public import BinancePublic
 from schwabot.venues.loopback.book import Book
 from schwabot.venues.loopback.coinbase import Coinbase
+from schwabot.venues.loopback.coinbase_private import CoinbasePrivate
 from schwabot.venues.loopback.faults import Faults
 from schwabot.venues.loopback.gate import PER_MINUTE, VENUE_OF, Usage, gate
 from schwabot.venues.loopback.hub import Hub
 from schwabot.venues.loopback.kraken import Kraken
 from schwabot.venues.loopback.listing import BINANCE, COINBASE, KRAKEN, listings
+from schwabot.venues.loopback.matching import Matching
 from schwabot.venues.loopback.player import MS, Player, Row
+from schwabot.venues.loopback.private import SIDES, Account, Private
 from schwabot.venues.loopback.stamps import OrderClock
 from schwabot.venues.loopback.urls import KEY, SECRET
-
-if TYPE_CHECKING:
-    from schwabot.venues.loopback.binance_private import BinancePrivate
 
 Desk = BinancePublic | Coinbase | Kraken
 OTHERS: dict[str, type[Coinbase] | type[Kraken]] = {COINBASE: Coinbase, KRAKEN: Kraken}
@@ -48,7 +49,7 @@ class LoopbackExchange:
         names: stream of the feed -> stream it goes by here, ``venue:symbol``.
         held: the market begins with ``play()`` instead of at once.
         keep: messages of each channel to keep for ``state()``.
-        deposits: what the account of each of Binance's markets begins with, by asset, e.g. ``{"USDT": "10000"}``; None
+        deposits: what the account of each venue that has one begins with, by asset, e.g. ``{"USDT": "10000"}``; None
             = nobody can trade, and the simulator isn't compiled.
         keys: API key and secret of the account.
         weight_per_minute: limit of each of Binance's markets; None = the real ones.
@@ -96,15 +97,12 @@ class LoopbackExchange:
             kind = OTHERS.get(venue)
             self._desks[venue] = kind(there, self.hub, clock) if kind else BinancePublic(venue, there, self.hub, clock)
         self._order_clocks = {venue: OrderClock() for venue in self._desks}
-        self._accounts: dict[str, BinancePrivate] = {}
+        self._accounts: dict[str, Account] = {}
         if deposits is not None:
-            from schwabot.venues.loopback.binance_private import BinancePrivate
-            from schwabot.venues.loopback.matching import Matching
-
             paid_in = _decimals(deposits)
             matching = Matching(self.books)
             self._accounts = {
-                venue: BinancePrivate(
+                venue: SIDES[venue](
                     venue,
                     desk.books,
                     self.hub,
@@ -117,8 +115,11 @@ class LoopbackExchange:
                     self._order_clock(venue),
                 )
                 for venue, desk in self._desks.items()
-                if isinstance(desk, BinancePublic)
+                if venue in SIDES
             }
+            for venue, desk in self._desks.items():
+                if isinstance(desk, Coinbase) and isinstance(account := self._accounts[venue], CoinbasePrivate):
+                    desk.user = account.subscribe  # one socket for both sides
         self._usage = {
             venue: Usage(venue, PER_MINUTE[venue] if weight_per_minute is None else weight_per_minute)
             for venue in BINANCE
@@ -188,7 +189,7 @@ class LoopbackExchange:
             self._loop.close()
 
     async def _serve(self) -> None:
-        app = web.Application(middlewares=[gate(self.faults, self._usage)])
+        app = web.Application(middlewares=[gate(self.faults, self._usage, self._others())])
         self._add_routes(app)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
@@ -222,9 +223,12 @@ class LoopbackExchange:
             self.error = error
 
     def _add_routes(self, app: web.Application) -> None:
+        for other in self._others().values():
+            other.add_routes(app)
         for venue, desk in self._desks.items():
             if isinstance(desk, BinancePublic):
-                binance_routes.add_routes(app, self.hub, desk, self._accounts.get(venue))
+                account = self._accounts.get(venue)
+                binance_routes.add_routes(app, self.hub, desk, account if isinstance(account, BinancePrivate) else None)
             else:
                 desk.add_routes(app)
         app.router.add_get("/loopback/state", self._state)
@@ -234,6 +238,10 @@ class LoopbackExchange:
         app.router.add_delete("/loopback/faults", self._remove_faults)
         app.router.add_delete("/loopback/faults/{number:[0-9]+}", self._remove_faults)
         app.router.add_route("*", "/{tail:.*}", self._nobody)
+
+    def _others(self) -> dict[str, Private]:
+        """Accounts of other venues than Binance."""
+        return {venue: one for venue, one in self._accounts.items() if not isinstance(one, BinancePrivate)}
 
     async def _nobody(self, request: web.Request) -> web.Response:
         venue = VENUE_OF.get(request.path.split("/")[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,7 @@ _TYPES = {"binance": "spot", "binanceusdm": "linear", "binancecoinm": "inverse"}
 
 
 def ccxt_options(venue: str, port: int) -> dict[str, Any]:
-    """Constructor arguments of ccxt's exchange of that name; keys are to be added by who wants to trade.
+    """Constructor arguments of ccxt's exchange of that name; who wants to trade adds ``credentials``.
 
     Args:
         venue: ccxt's id: one of ``VENUES``.
@@ -31,7 +32,8 @@ def ccxt_options(venue: str, port: int) -> dict[str, Any]:
     if venue == "coinbase":
         return {"urls": {"api": {"rest": f"{http}/coinbase", "ws": f"{ws}/coinbase/ws"}}}
     if venue == "kraken":
-        sockets = dict.fromkeys(("public", "private", "privateV2", "publicV2", "beta"), f"{ws}/kraken/ws/v2")
+        sockets = dict.fromkeys(("public", "publicV2", "beta"), f"{ws}/kraken/ws/v2")
+        sockets |= {"private": f"{ws}/kraken/ws-auth", "privateV2": f"{ws}/kraken/ws-auth/v2"}
         rest = dict.fromkeys(("public", "private", "zendesk"), f"{http}/kraken")
         return {"urls": {"api": rest | {"ws": sockets}}}
     rest = {
@@ -60,6 +62,22 @@ def ccxt_options(venue: str, port: int) -> dict[str, Any]:
         "options": options,
         "exceptions": {"exact": _errors(_TYPES[venue])},
     }
+
+
+def credentials(venue: str, key: str = KEY, secret: str = SECRET) -> dict[str, str]:
+    """The account's key and secret in the form in which the venue hands them out.
+
+    Example:
+        >>> credentials("kraken", "key", "correct horse")
+        {'apiKey': 'key', 'secret': 'Y29ycmVjdCBob3JzZQ=='}
+    """
+    if venue == "kraken":
+        secret = b64encode(secret.encode()).decode()
+    if venue == "coinbase":
+        from schwabot.venues.loopback.coinbase_keys import named_key
+
+        key, secret = named_key(key, secret)
+    return {"apiKey": key, "secret": secret}
 
 
 @cache

@@ -1,0 +1,317 @@
+"""The gateway at Coinbase, through ccxt against the loopback exchange: what is otherwise there than at Binance."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import ccxt
+import pytest
+
+from schwabot.errors import VenueError
+from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
+from schwabot.execution.ccxt_gateway import CcxtGateway
+from schwabot.execution.journal import Journal, OrderState
+from schwabot.execution.risk import RiskGate, TradingState
+from schwabot.execution.settings import GatewayConfig, RiskConfig
+from schwabot.records.order import Action, Ending, Request, Told
+from schwabot.venues.loopback import LoopbackExchange
+from schwabot.venues.loopback.coinbase_keys import named_key
+from schwabot.venues.loopback.urls import ccxt_options
+from tests.execution.test_ccxt_gateway import Desk
+from tests.venues.making import Driven, played, until
+from tests.venues.test_coinbase_orders import BTC_USD
+
+STREAM = BTC_USD.stream
+BID, ASK = 5_999_900, 6_000_000
+LOTS = 100_000
+CONFIG = GatewayConfig(recv_window_ms=600, timeout_s=1.0, poll_s=0.2, quiet_s=0.5)
+WORDS = ("canary", "canary-5e2f83c1")
+NAME, PEM = named_key(*WORDS)
+
+
+@pytest.fixture(scope="module")
+def feed() -> Iterator[Driven]:
+    driven = Driven(BTC_USD)
+    driven.quote(BID, ASK, 10**8, 10**8)
+    yield driven
+    driven.end()
+
+
+@pytest.fixture(scope="module")
+def exchange(feed: Driven) -> Iterator[LoopbackExchange]:
+    with LoopbackExchange(feed, speed=0, deposits={"USD": "1000000", "BTC": "10"}, keys=WORDS) as up:
+        played(up, feed)
+        yield up
+        feed.end()
+
+
+class AtCoinbase(Desk):
+    """A gateway to Coinbase."""
+
+    def __init__(
+        self, exchange: LoopbackExchange, journal: Path, session: str, config: GatewayConfig = CONFIG, **keys: str
+    ) -> None:
+        self.exchange, self.session, self.one = exchange, session, BTC_USD
+        self.gate = RiskGate(RiskConfig(), [BTC_USD])
+        self.journal = Journal(journal)
+        options = {"coinbase": {**ccxt_options("coinbase", exchange.port), "apiKey": NAME, "secret": PEM, **keys}}
+        self.gateway = CcxtGateway([BTC_USD], options, self.journal, self.gate, session, config)
+        self.said, self.number = [], 0
+
+
+def test_an_order_of_every_kind(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with AtCoinbase(exchange, tmp_path / "j.db", "sbkinds") as desk:
+        assert desk.gateway.limits[STREAM].min_notional == 1.0
+        desk.ask(Action.TAKE, LOTS, ASK + 100)
+        assert desk.hear(1) == [(Told.FILL, 0, 0, LOTS, Ending.FILLED)]  # and no fee in what was bought
+        desk.ask(Action.TAKE, LOTS, BID - 100)
+        assert desk.hear(1) == [(Told.ENDED, 1, 1, 0, Ending.OUTSIDE_LIMIT)]
+        desk.ask(Action.POST, LOTS, BID - 100)
+        desk.ask(Action.CANCEL, of=2)  # at once, before the answer
+        assert desk.hear(2) == [(Told.RESTS, 2, 2, 0, None), (Told.ENDED, 2, 3, 0, Ending.CANCELLED)]
+        desk.ask(Action.POST, LOTS, BID - 100)
+        desk.ask(Action.REPLACE, LOTS + 1, BID - 200, of=4)
+        assert desk.hear(2) == [(Told.RESTS, 4, 4, 0, None), (Told.REPLACED, 4, 5, LOTS + 1, None)]
+        desk.ask(Action.POST, LOTS, ASK + 100)
+        assert desk.hear(1) == [(Told.ENDED, 6, 6, 0, Ending.REFUSED)]
+        desk.ask(Action.TAKE, 10**10, ASK)
+        assert desk.hear(1) == [(Told.ENDED, 7, 7, 0, Ending.REFUSED)]
+        desk.ask(Action.CANCEL, of=5)
+        assert desk.hear(1) == [(Told.ENDED, 5, 8, 0, Ending.CANCELLED)]
+        assert desk.gateway.check() == []
+        assert desk.states(0) == [OrderState.INTENDED, OrderState.SENT, OrderState.FILLED]
+        fill = desk.journal.fills(STREAM)[0]
+        assert (fill.fee, fill.fee_currency, fill.maker) == (Decimal("0.036"), "USD", False)
+    with AtCoinbase(exchange, tmp_path / "j.db", "sbagain") as desk:
+        assert desk.gateway.positions[STREAM] == (LOTS, ASK)
+        assert desk.gate.state is TradingState.NORMAL
+
+
+def test_fills_in_parts(exchange: LoopbackExchange, feed: Driven, tmp_path: Path) -> None:
+    """In the user's channel what was filled looks like the whole order to ccxt."""
+    with AtCoinbase(exchange, tmp_path / "j.db", "sbparts") as desk:
+        desk.ask(Action.POST, LOTS, ASK - 1)
+        assert desk.hear(1) == [(Told.RESTS, 0, 0, 0, None)]
+        feed.trade(ASK - 1, LOTS // 4, -1)
+        assert desk.hear(1) == [(Told.FILL, 0, -1, LOTS // 4, None)]
+        desk.ask(Action.CANCEL, of=0)
+        assert desk.hear(1) == [(Told.ENDED, 0, 1, 0, Ending.CANCELLED)]
+        assert desk.journal.fills(STREAM)[0].maker
+        exchange.fault("partial_cancel")
+        number = desk.ask(Action.TAKE, LOTS, ASK)
+        assert desk.hear(2) == [
+            (Told.FILL, number, -1, LOTS // 2, None), (Told.ENDED, number, number, 0, Ending.REST_CANCELLED),
+        ]  # fmt: skip
+        assert desk.gateway.check() == []
+
+
+def test_answers_that_are_lost(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with AtCoinbase(exchange, tmp_path / "j.db", "sblost") as desk:
+        exchange.fault("lost_answer", path="POST */orders")
+        exchange.fault("gap", stream="user", count=4)
+        desk.ask(Action.POST, LOTS, BID - 100)
+        assert desk.hear(1) == [(Told.RESTS, 0, 0, 0, None)]
+        assert OrderState.UNKNOWN in desk.states(0)
+        exchange.fault("lost_answer", path="POST */batch_cancel")
+        desk.ask(Action.CANCEL, of=0)
+        assert desk.hear(1) == [(Told.ENDED, 0, 1, 0, Ending.CANCELLED)]
+        exchange.heal()
+        exchange.fault("server_error", path="POST */orders")
+        began = time.monotonic()
+        desk.ask(Action.POST, LOTS, BID - 100)
+        assert desk.hear(1) == [(Told.ENDED, 2, 2, 0, Ending.REFUSED)]
+        assert time.monotonic() - began > 3.6  # its token might have let it in until then
+        assert desk.states(2)[-2:] == [OrderState.UNKNOWN, OrderState.REJECTED]
+        assert {name for name in desk.orders() if name.startswith("sblost")} == {"sblost-0"}
+
+
+def test_an_order_that_arrives_late_is_not_taken_for_lost(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    config = GatewayConfig(recv_window_ms=600, timeout_s=0.2, poll_s=0.2)
+    with AtCoinbase(exchange, tmp_path / "j.db", "sblate", config) as desk:
+        exchange.fault("slow_answer", path="POST */orders", seconds=1.0)
+        desk.ask(Action.POST, LOTS, BID - 100)
+        assert desk.hear(1) == [(Told.RESTS, 0, 0, 0, None)]
+        desk.ask(Action.CANCEL, of=0)
+        assert desk.hear(1) == [(Told.ENDED, 0, 1, 0, Ending.CANCELLED)]
+
+
+def test_an_order_that_was_given_up_and_comes_after_all(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    """Tokens are checked at the door: nothing bounds what Coinbase does then."""
+    config = GatewayConfig(recv_window_ms=100, timeout_s=0.2, poll_s=0.2)
+    with AtCoinbase(exchange, tmp_path / "j.db", "sbafter", config) as desk:
+        exchange.fault("slow_answer", path="POST */orders", seconds=4.5)
+        desk.ask(Action.POST, LOTS, BID - 100)
+        assert desk.hear(1) == [(Told.ENDED, 0, 0, 0, Ending.REFUSED)]
+        assert desk.gate.state is TradingState.NORMAL
+        until(lambda: desk.orders().get("sbafter-0") == "CANCELLED")
+        assert desk.gate.state is TradingState.HALTED
+        assert desk.gate.changes[-1].why == "sbafter-0: it is open there, though it was refused or never arrived"
+
+
+def test_tokens_end_with_the_window(exchange: LoopbackExchange) -> None:
+    """ccxt's own live for 120 s, and one for the channel is used again until it is over."""
+    client = _account(exchange, recv_window_ms=3_000)._exchange
+
+    def life_s(token: str) -> int:
+        body = token.split(".")[1]
+        said = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        assert 0 <= time.time() - said["nbf"] < 2
+        return int(said["exp"] - said["nbf"])
+
+    assert life_s(client.sign("brokerage/orders", ["v3", "private"], "POST")["headers"]["Authorization"]) == 5
+    assert life_s(client.create_ws_auth("user", [])["jwt"]) == 120
+    assert client.create_ws_auth("user", [])["jwt"] != client.create_ws_auth("user", [])["jwt"]
+
+
+def test_an_order_that_is_not_listed_yet(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with AtCoinbase(exchange, tmp_path / "j.db", "sblisted") as desk:
+        exchange.fault("gap", stream="user", count=4)
+        exchange.fault("server_error", path="GET */historical/*", status=404)
+        desk.ask(Action.TAKE, LOTS, ASK)
+        assert desk.hear(1) == [(Told.FILL, 0, 0, LOTS, Ending.FILLED)]
+        assert exchange.state()["faults"]["happened"]["server_error"]
+        assert desk.gate.state is TradingState.NORMAL
+        exchange.heal()
+
+
+def test_lists_are_read_to_their_last_page(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with AtCoinbase(exchange, tmp_path / "j.db", "sbpages") as desk:
+        for number in range(5):
+            desk.ask(Action.TAKE, LOTS + number, ASK)
+            desk.hear(1)
+    account, since_ns = _account(exchange), time.time_ns() - 10**10
+    account.rules = dataclasses.replace(account.rules, cursor=2)
+    request = Request(0, "sbpages-0", STREAM, Action.TAKE, 1, LOTS, ASK, -1, 0, time.time_ns(), BID, ASK)
+
+    async def ask() -> None:
+        await account.connect()
+        trades = await account.trades(STREAM, since_ns)
+        assert [one.lots for one in trades][-5:] == [LOTS + number for number in range(5)]
+        assert (await account.order(request, None)).lots == LOTS
+        with pytest.raises(Trouble, match="no order goes by") as error:
+            await account.order(request._replace(client_id="sbnobody"), None)
+        assert error.value.fate is Fate.ABSENT
+        await account.close()
+
+    asyncio.run(ask())
+
+
+def test_a_clock_that_is_set(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with AtCoinbase(exchange, tmp_path / "j.db", "sbclock") as desk:
+        exchange.fault("clock_skew", ms=10_000)
+        desk.ask(Action.POST, LOTS, BID - 100)
+        assert desk.hear(1) == [(Told.ENDED, 0, 0, 0, Ending.REFUSED)]
+
+        def taken() -> bool:
+            time.sleep(0.1)
+            number = desk.ask(Action.POST, LOTS, BID - 100)
+            return desk.hear(1) == [(Told.RESTS, number, number, 0, None)]
+
+        until(taken)
+        exchange.heal()  # now ours is wrong the other way
+        assert desk.gateway.kill("test", "it is over")
+
+
+def test_a_venue_whose_stream_is_cut_or_silent(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    async def cancel() -> None:
+        trading = exchange._accounts["coinbase"].trading
+        for order in trading.open_orders():
+            trading.cancel(order)
+
+    with AtCoinbase(exchange, tmp_path / "j.db", "sbsilent") as desk:
+        for number, kind in enumerate(("gap", "disconnect")):
+            desk.ask(Action.POST, LOTS, BID - 100)
+            assert desk.hear(1) == [(Told.RESTS, number, number, 0, None)]
+            exchange.fault(kind, stream="user", count=2)
+            exchange.call(cancel())
+            assert desk.hear(1) == [(Told.ENDED, number, -1, 0, Ending.CANCELLED)]
+            exchange.heal()
+
+
+def test_what_a_start_finds(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    def place(name: str, price: int, **size: str) -> None:
+        async def order() -> None:
+            account: Any = exchange._accounts["coinbase"]
+            how = {"limit_limit_gtc": {"base_size": "0.001", "limit_price": str(Decimal(price) / 100), **size}}
+            asked = {"client_order_id": name, "product_id": "BTC-USD", "side": "BUY", "order_configuration": how}
+            assert account._place(None, asked)["success"]
+
+        exchange.call(order())
+
+    with AtCoinbase(exchange, tmp_path / "j.db", "sbfirst") as desk:
+        desk.ask(Action.POST, LOTS, BID - 100)
+        desk.hear(1)
+    place("by-hand", BID - 300)
+    with AtCoinbase(exchange, tmp_path / "j.db", "sbsecond") as desk:
+        assert desk.gateway.notes[0] == "sbfirst-0: cancelled, left by an earlier run"
+        assert desk.gateway.notes[1].endswith("is not ours and stays")
+        assert desk.orders()["by-hand"] == "OPEN"
+        place("by-hand-2", ASK + 100)  # somebody else trades on our account
+        assert [one.partition(": ")[2][:4] for one in desk.gateway.check()] == ["BTC:", "USD:"]
+        assert desk.gate.state is TradingState.HALTED
+    place("sbstray", BID - 400)  # with our prefix, and in no journal
+    with AtCoinbase(exchange, tmp_path / "other.db", "sbthird") as desk:
+        assert desk.gate.changes[0].why == f"{STREAM}: order sbstray was open and is not in the journal; cancelled"
+        assert desk.orders()["sbstray"] == "CANCELLED"
+
+
+def _account(exchange: LoopbackExchange, recv_window_ms: int = 600, **keys: str) -> CcxtAccount:
+    options = {**ccxt_options("coinbase", exchange.port), "apiKey": NAME, "secret": PEM, **keys}
+    return CcxtAccount("coinbase", [BTC_USD], options, recv_window_ms)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "fate"),
+    [
+        (200, {"success": False, "failure_reason": "UNKNOWN_FAILURE_REASON", "error_response":
+               {"error": "INVALID_LIMIT_PRICE_POST_ONLY", "message": ""}}, Fate.REFUSED),
+        (200, {"success": False, "failure_reason": "UNKNOWN_FAILURE_REASON", "error_response":
+               {"error": "UNKNOWN_FAILURE_REASON", "message": "",
+                "preview_failure_reason": "PREVIEW_STOP_PRICE_ABOVE_LAST_TRADE_PRICE"}}, Fate.REFUSED),
+        (200, {"success": False, "failure_reason": "UNKNOWN_FAILURE_REASON", "error_response":
+               {"error": "UNKNOWN_FAILURE_REASON", "message": "", "error_details": "",
+                "preview_failure_reason": "UNKNOWN_PREVIEW_FAILURE_REASON"}}, Fate.LOST),
+        (400, {"error": "INVALID_ARGUMENT", "message": "x"}, Fate.REFUSED),
+        (403, {"error": "PERMISSION_DENIED", "message": "Missing required scopes"}, Fate.REFUSED),
+        (404, {"error": "NOT_FOUND", "message": "order with this orderID was not found"}, Fate.ABSENT),
+        (404, {"error": "unknown", "message": "order with this orderID was not found"}, Fate.ABSENT),
+        (429, {"error": "RESOURCE_EXHAUSTED", "message": "x"}, Fate.THROTTLED),
+        (429, {"errors": [{"id": "rate_limit_exceeded", "message": "Too many requests"}]}, Fate.THROTTLED),
+        (500, {"error": "internal", "message": "INTERNAL"}, Fate.LOST),
+        (500, {"errors": [{"id": "internal_server_error", "message": "x"}]}, Fate.LOST),
+        (401, "Unauthorized", Fate.REFUSED),
+        (429, "too many requests", Fate.THROTTLED),
+        (503, "upstream connect error", Fate.LOST),
+    ],
+)  # fmt: skip
+def test_what_answers_mean(exchange: LoopbackExchange, status: int, answer: Any, fate: Fate) -> None:
+    text = answer if isinstance(answer, str) else json.dumps(answer, separators=(",", ":"))
+    client = ccxt.coinbase()
+
+    def heard() -> None:
+        client.handle_errors(status, "", "https://x", "POST", {}, text, None if answer is text else answer, {}, "")
+        client.handle_http_status_code(status, "", "https://x", "POST", text)
+
+    with pytest.raises(ccxt.BaseError) as error:
+        heard()
+    assert _account(exchange)._trouble(error.value).fate is fate
+
+
+def test_keys_of_another_kind_are_refused_and_not_shown(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    for keys in ({"apiKey": "a-uuid", "secret": "Y2FuYXJ5" * 11}, {"secret": "-----BEGIN EC PRIVATE KEY-----\ncanary"}):
+        with pytest.raises(VenueError, match="orders need an ECDSA key") as error:
+            _account(exchange, **keys)
+        assert "canary" not in str(error.value)
+        assert error.value.__cause__ is None
+    desk = AtCoinbase(exchange, tmp_path / "j.db", "sbkeys", secret=named_key("me", "another word")[1])
+    with pytest.raises(VenueError, match="AuthenticationError"):
+        desk.__enter__()
+    assert not any(b"canary" in file.read_bytes() for file in tmp_path.iterdir())
