@@ -124,7 +124,8 @@ class CcxtAccount:
             limits[stream] = self._limits(one, market["limits"], market.get("info") or {})
             if self.rules.rounds:
                 for name in (one.base, one.quote):  # what is traded, and its fee
-                    self.rounding[name] = 2 * step(self._exchange.currencies[name]["precision"])
+                    places = (self._exchange.currencies.get(name) or {}).get("precision")
+                    self.rounding[name] = 2 * step(places or 0.0)
         return limits
 
     async def close(self) -> None:
