@@ -373,7 +373,7 @@ class Graph:
         modules = self.settings.modules
         if self.head is not None:
             modules = serve(self.head, self._checkpoint, modules, feed.instruments)
-        pipeline, of_device = open_pipeline(self.settings, feed.instruments, modules, self.head, quiet=not progress)
+        pipeline, of_device = open_pipeline(self.settings, feed, modules, self.head, quiet=not progress)
         warn_of(of_device)
         skill = skill_meter(feed.instruments, self.settings.skill, self.head, predictors, pipeline.rates)
         bar = Progress(enabled=progress, label="graph")

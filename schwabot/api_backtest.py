@@ -106,7 +106,7 @@ def backtest(
     modules = graph.settings.modules
     if graph.head is not None:
         modules = serve(graph.head, graph._checkpoint, modules, feed.instruments)
-    pipeline, of_device = open_pipeline(graph.settings, feed.instruments, modules, graph.head, quiet=not progress)
+    pipeline, of_device = open_pipeline(graph.settings, feed, modules, graph.head, quiet=not progress)
     warn_of(of_device)
     legs = legs_of(trade, feed.instruments, pipeline.rates)
     compile_kernels(feed.instruments, modules, say=progress)

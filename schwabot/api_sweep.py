@@ -20,6 +20,7 @@ from schwabot.modes.sweep_markets import Markets, changed, declared
 from schwabot.modes.sweep_slices import WHOLE, Slice, Slices
 from schwabot.modes.sweeping import Here, OpenMarkets, Swept, sweep_markets
 from schwabot.modes.trading import open_desk
+from schwabot.pipeline import Pipeline
 from schwabot.signals.compiling import compile_policy
 from schwabot.signals.declaring import Policy, Signal
 from schwabot.signals.loading import load_policy, load_signal
@@ -165,7 +166,7 @@ def sweep(
             f"over holds settings of the graph, so the source is read {space.graphs} times, and a feed is read once:"
             " give what schwabot.load takes instead of a feed"
         )
-    desk = open_desk(first, compiled, _feed(source), graph.head, quiet=True)
+    desk = open_desk(first, compiled, _feed(source), graph.head, quiet=True, kind=Pipeline)
     for note in desk.notes:
         warn_of(note)
     slices, warned = Slices((Slice(),)), list[str]()

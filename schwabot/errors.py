@@ -8,7 +8,7 @@
     ├── DeviceError (RuntimeError)           a device that was required and is not there
     ├── ClusterError (RuntimeError)          a cluster that can't be used, or lost its workers
     ├── VenueError (RuntimeError)            a venue that can't be reached, or refuses
-    ├── JournalError (RuntimeError)          a journal of orders that can't be used
+    ├── JournalError (RuntimeError)          a journal of orders that can't be used, or an account in use
     ├── StateError (ValueError)              saved state that does not fit the graph it is given to, or a graph in use
     ├── FitError (ValueError)                data that can't tell what was to be fitted
     ├── SendError (RuntimeError)             a messenger that did not take an alert
@@ -84,7 +84,7 @@ class VenueError(SchwabotError, RuntimeError):
 
 
 class JournalError(SchwabotError, RuntimeError):
-    """A journal of orders that is in use, of another version, or told something twice."""
+    """A journal of orders that is in use, of another version, or told something twice; an account in use."""
 
 
 class StateError(SchwabotError, ValueError):

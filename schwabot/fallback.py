@@ -31,6 +31,8 @@ class FallbackConfig:
         hold_s: and this long after it was left, and after it failed last, at the earliest.
         keep: share of the trouble that a success leaves.
         slow_ms: answers that take longer, where that is measured, are trouble too: twice as long is half a failure.
+        replay: answer a recording with the ghost's chain, too, as a live run does; null = if a run that had it recorded
+            it.
     """
 
     half_life_s: float = 10.0
@@ -39,6 +41,7 @@ class FallbackConfig:
     hold_s: float = 5.0
     keep: float = 0.7
     slow_ms: float = 1000.0
+    replay: bool | None = None
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""

@@ -165,6 +165,42 @@ class LivePipeline(Pipeline):
         return live, chain
 
 
+class RecordedPipeline(LivePipeline):
+    """The answers of ``LivePipeline``, the ghost's chain included, to a recording: in batches, twenty times as fast.
+
+    A batch is answered as ``Pipeline`` does. Where the chain would have had something to do in it, what is remembered
+    is put back, and its rows are answered one by one.
+
+    Example:
+        >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+        >>> feed = SyntheticFeed(SyntheticConfig(events=300))
+        >>> pipeline = RecordedPipeline(feed.instruments)
+        >>> sum(len(record.ts_recv_ns) for _, record in pipeline.answers(feed.batches(100)))
+        300
+    """
+
+    def __init__(self, *args: Any, fallback: FallbackConfig | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, fallback=fallback, **kwargs)
+        self._bound()
+
+    def step(self, ticks: Ticks, ahead: Ticks | None = None) -> StepRecord:
+        """Answer one batch; ``ahead`` is not looked at."""
+        chain = self._chain
+        if chain is None or chain.busy:
+            return super().step(ticks)
+        before = {name: tensor.clone() for name, tensor in self.state.items()}
+        record = Pipeline.step(self, ticks)
+        self._live = None  # rings may have grown, of which it would not know
+        if chain.fine_throughout(record.stream, record.signals):
+            return record
+        self._go_on_from(before)
+        return super().step(ticks)
+
+    def answers(self, chunks: Iterable[Ticks]) -> Iterator[tuple[Ticks, StepRecord]]:
+        """Answer a recording, batch by batch."""
+        return Pipeline.answers(self, chunks)
+
+
 def _joined(parts: Sequence[Ticks]) -> Ticks:
     one_by_one = [part for part in parts if isinstance(part, RowTicks)]
     if len(one_by_one) < len(parts):

@@ -1,6 +1,9 @@
 """Fees that a spot venue takes in what is traded: a position goes down by them in whole lots, before it is sold.
 
 position = what our fills and their fees came to, in lots, rounded towards nothing
+
+A fee in a coin that another stream trades is paid by that stream's position, as far as it goes; beyond that it was paid
+by what the account held before.
 """
 
 from __future__ import annotations
@@ -15,6 +18,32 @@ from schwabot.records.instrument import Instrument
 def step(size: float) -> Decimal:
     """The decimal that was meant."""
     return Decimal(repr(float(size)))
+
+
+def payer(instruments: Iterable[Instrument], fill: Fill) -> str | None:
+    """Stream whose position pays the fee of another spot stream's fill: of that coin's at the venue the first by name.
+
+    Args:
+        instruments: that are traded.
+        fill: of one of them.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> traded = [Instrument(f"binance:{name}", 0.01, 0.001) for name in ("BNB/USDT", "BTC/USDT")]
+        >>> fill = Fill("binance:BTC/USDT", "1", "a-0", "7", 1, 9, 50_000, False, Decimal("0.006"), "BNB", 0, 0)
+        >>> payer(traded, fill), payer(traded, replace(fill, fee_currency="BTC"))
+        ('binance:BNB/USDT', None)
+    """
+    spot = {one.stream: one for one in instruments if one.is_spot}
+    own, coin = spot.get(fill.stream), fill.fee_currency
+    if own is None or coin in (own.base, own.quote):
+        return None
+    return min((name for name, one in spot.items() if one.venue == own.venue and one.base == coin), default=None)
+
+
+def paid(fill: Fill, held: Decimal) -> Decimal:
+    """What a position that holds so much pays of another stream's fee; a rebate is negative."""
+    return min(fill.fee, max(held, Decimal(0)))
 
 
 class BaseFees:
@@ -54,3 +83,15 @@ class BaseFees:
         self._amount[stream] += fill.side * fill.lots * lot - fee
         believed, self._told[stream] = self._told[stream] + fill.side * fill.lots, int(self._amount[stream] // lot)
         return believed - self._told[stream]
+
+    def elsewhere(self, fill: Fill) -> tuple[str, int]:
+        """Stream of another coin that a fill's fee was taken in, and lots that are held less of it; "" = none."""
+        stream = payer(self._spot.values(), fill)
+        if stream is None:
+            return "", 0
+        self._amount[stream] -= paid(fill, self._amount[stream])
+        believed, self._told[stream] = (
+            self._told[stream],
+            int(self._amount[stream] // step(self._spot[stream].lot_size)),
+        )
+        return stream, believed - self._told[stream]

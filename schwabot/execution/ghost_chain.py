@@ -2,7 +2,7 @@
 
 Every row's answer is looked at before anybody hears of it. Where it can't be used nothing is said, as where every
 stream is routed out, and it counts against the link that gave it; a link that is left gives way before the next row.
-Links are settings of one compiled step, so that a switch builds and compiles nothing. Axis legend: V streams.
+Links are settings of one compiled step, so that a switch builds and compiles nothing. Axis legend: N rows, V streams.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 
 from schwabot.fallback import GHOST, Fallback, FallbackConfig
 from schwabot.modules.live import LiveSignal, LiveStep
-from schwabot.records.audit import FallbackEvent
+from schwabot.records.audit import FallbackEvent, SignalColumns
+from schwabot.records.market import Int32
 from schwabot_kernels.graph.cpu import KALMAN, WEIGHTED, GraphParams
 from schwabot_kernels.graph.step import SMALL, WIDE
 
@@ -75,7 +76,8 @@ class GhostChain:
         # A number of a memoryview takes a third of the time of one of an array.
         self._mid, self._phase, self._deviation = (memoryview(answer.wide[i]) for i in (_MID, _PHASE, _DEVIATION))
         self._route = memoryview(answer.small[_ROUTE])
-        self._forecast = memoryview(answer.forecasts[own.head.lanes_horizon]) if head else self._mid
+        self._horizon = own.head.lanes_horizon
+        self._forecast = memoryview(answer.forecasts[self._horizon]) if head else self._mid
         self._best: int = 0 if before is None else before._best
         self._events: list[FallbackEvent] = [] if before is None else before._events
         self.busy: bool = before is not None and before.busy
@@ -106,6 +108,24 @@ class GhostChain:
         return abs(self._deviation[stream]) <= self._off_bp and (  # a NaN is not
             not self._asked[stream] or abs(self._forecast[stream]) <= self._far_bp
         )
+
+    def fine_throughout(self, stream: Int32, said: SignalColumns) -> bool:
+        """Whether ``settle`` would have found nothing to do in any row of a batch, where the chain was not busy before.
+
+        That is where ``fine`` holds, or no stream takes part.
+
+        Args:
+            stream: of each event. Shape: [N].
+            said: the graph's answers. Shape: [N, V].
+        """
+        rows, taking = np.arange(len(stream)), said.route == 0
+        near = taking & (np.abs(said.deviation_bp) <= self._off_bp)  # a NaN is not
+        here = taking[rows, stream]
+        fine = np.where(here, near[rows, stream], near.any(axis=1) | ~taking.any(axis=1))
+        asked = here & np.array(self._asked)[stream]
+        if asked.any():
+            fine &= ~asked | (np.abs(said.forecasts_bp[rows, stream, self._horizon]) <= self._far_bp)
+        return bool(fine.all())
 
     def settle(self, ts_ns: int, stream: int, said: LiveSignal) -> LiveSignal:
         """Look at an answer closely, count it, and let another link serve from the next row on where that is due.

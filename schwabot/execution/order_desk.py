@@ -76,11 +76,11 @@ class Ledger:
                     self._refused.append(Refusal(now_ns, move.client_id, move.what))
             fees = []
             for fill in tracker.fills:
-                if lots := self.fees.lots(fill):
-                    number = tracker.orders[fill.client_id].request.number
-                    fees.append(
-                        Report(Told.FEE, number, now_ns, -1, lots, fill.price_ticks, ts_event_ns=fill.ts_event_ns)
-                    )
+                other, more = self.fees.elsewhere(fill)
+                for stream, price, lots in (("", fill.price_ticks, self.fees.lots(fill)), (other, 0, more)):
+                    number, at_ns = tracker.orders[fill.client_id].request.number, fill.ts_event_ns
+                    if lots:
+                        fees.append(Report(Told.FEE, number, now_ns, -1, lots, price, ts_event_ns=at_ns, stream=stream))
             self._out += tracker.reports + fees
             problems = tracker.problems + failure
             tracker.moves, tracker.fills, tracker.reports, tracker.problems = [], [], [], []

@@ -7,11 +7,11 @@ The first look at an account is where counting begins. On spot, what was there t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
-from schwabot.execution.base_fees import step
+from schwabot.execution.base_fees import paid, payer, step
 from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.journal import Fill, Journal, OrderState
 from schwabot.execution.order_desk import SECOND, SIGNED_NS, Ledger, OrderDesk
@@ -90,7 +90,11 @@ def differences(
 
 
 def position(
-    journal: Journal, one: Instrument, held: Mapping[str, Decimal], entry_ticks: float = 0.0
+    journal: Journal,
+    one: Instrument,
+    held: Mapping[str, Decimal],
+    entry_ticks: float = 0.0,
+    traded_too: Iterable[Instrument] = (),
 ) -> tuple[Adopted, Decimal]:
     """What a policy begins with, and what is held or owed beside its whole lots.
 
@@ -101,12 +105,19 @@ def position(
         one: the instrument.
         held: at its venue, see ``CcxtAccount.holdings``.
         entry_ticks: average price by the venue's word; 0 = it says none, and what our fills came to counts.
+        traded_too: others that are traded; fees of their fills may be paid in this one's lots.
     """
     item = one.base if one.is_spot else one.stream
     base = journal.baseline(one.venue, item)
-    fills = journal.fills(one.stream, after=base.after_fill if base else 0)
-    traded = sum((change(one, fill, item) for fill in fills), Decimal(0))
-    amount = traded if one.is_spot else held.get(item, Decimal(0))
+    after_fill, together = base.after_fill if base else 0, [one, *traded_too]
+    fills, amount = journal.fills(one.stream, after=after_fill), Decimal(0)
+    for fill in journal.fills(after=after_fill) if one.is_spot else ():
+        if fill.stream == one.stream:
+            amount += change(one, fill, item)
+        elif payer(together, fill) == one.stream:
+            amount -= paid(fill, amount)
+    if not one.is_spot:
+        amount = held.get(item, Decimal(0))
     lots, entry = 0, 0.0
     for fill in fills:
         after = lots + fill.side * fill.lots
@@ -189,7 +200,7 @@ async def recover(
     notes.append(holdings_text(account.venue, held))
     unexplained += compare(account, journal, held, now_ns())
     found = {
-        stream: position(journal, one, held, account.entry_ticks.get(stream, 0.0))
+        stream: position(journal, one, held, account.entry_ticks.get(stream, 0.0), account.instruments.values())
         for stream, one in account.instruments.items()
     }
     positions = {stream: one for stream, (one, _) in found.items() if one.lots or one.entry_ticks}

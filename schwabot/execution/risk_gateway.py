@@ -257,7 +257,8 @@ class RiskGateway:
             fee_bp = leg.instrument.maker_fee_bp if report.maker else leg.instrument.taker_fee_bp
             leg.trade(side, report.lots, report.price_ticks, fee_bp)
         elif report.told is Told.FEE:  # in place of the fee in money, which was booked with the fill
-            leg.trade(-1 if report.lots > 0 else 1, abs(report.lots), report.price_ticks, 0.0)
+            leg, price = (self._legs[report.stream], 0) if report.stream else (leg, report.price_ticks)
+            leg.trade(-1 if report.lots > 0 else 1, abs(report.lots), price or (leg.bid + leg.ask) * 0.5, 0.0)
         if report.told in (Told.FILL, Told.FEE):
             leg.mark()
             self._tell_equity(report.ts_ns)

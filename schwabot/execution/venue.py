@@ -272,7 +272,11 @@ class VenueBroker(SimulatedBroker):
         if not is_open and report.told not in (Told.FILL, Told.FEE):
             return  # told already
         sent = state.orders_log[number].tolist()
-        leg, side = sent[ORDER_LEG], sent[ORDER_SIDE]
+        leg, side, price_ticks = sent[ORDER_LEG], sent[ORDER_SIDE], report.price_ticks
+        if report.stream:
+            leg, room = self._streams.index(report.stream), self.recorder.builder.room
+            touch = int(state.legs[leg, TOUCH_ROW])
+            price_ticks = int(room.bid[touch] + room.ask[touch]) // 2 if touch >= 0 else round(state.entry[leg])
         if state.legs[leg, REPORTS_OPEN] == state.reports.shape[1]:
             self._state = state = grown(state)
         legs = state.legs
@@ -281,14 +285,15 @@ class VenueBroker(SimulatedBroker):
             legs[leg, IN_FLIGHT] += 1
         told = state.reports[leg, (legs[leg, REPORT_AT] + legs[leg, REPORTS_OPEN]) % state.reports.shape[1]]
         legs[leg, REPORTS_OPEN] += 1
-        self._learn_arrival(report, leg, now_ns)
         if report.told is Told.FEE:
-            self._move(leg, row, -report.lots, report.price_ticks)
+            self._move(leg, row, -report.lots, price_ticks)
+        else:
+            self._learn_arrival(report, leg, now_ns)
         told[P_TIME] = now_ns
         told[P_KIND], told[P_SLOT], told[P_NUMBER] = report.told, sent[ORDER_SLOT], number
         told[P_REQUEST] = report.request if report.request >= 0 else number
         told[P_SIDE], told[P_MAKER], told[P_TOUCH] = side, report.maker, sent[ORDER_ASK if side > 0 else ORDER_BID]
-        told[P_LOTS], told[P_PRICE] = report.lots, report.price_ticks
+        told[P_LOTS], told[P_PRICE] = report.lots, price_ticks
         stamp_ns = report.ts_event_ns
         event_ns = None if stamp_ns is None else self._on_our_clock(self._streams[leg], stamp_ns)
         told[P_EVENT] = report.ts_ns if event_ns is None else event_ns

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from schwabot.config import RunConfig, either
 from schwabot.errors import ConfigError
+from schwabot.execution.account_lock import AccountLock
 from schwabot.execution.account_look import look
 from schwabot.execution.ccxt_gateway import NOT_CONFIRMED, CcxtGateway
 from schwabot.execution.conversion import conversion
@@ -54,7 +55,7 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
     Raises:
         ConfigError: a source that is not live, a confirmation of another account, a key that is missing, or a setting
             that can't be used.
-        JournalError: another process trades with this journal, or it can't be used.
+        JournalError: another process trades with this journal or on this account, or it can't be used.
         VenueError: an exchange can't be reached, or refuses the account.
     """
     check_source(settings)
@@ -63,11 +64,15 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
     policy, policy_s = while_compiling(lambda: open_policy(settings))
     with KillSignal() as stop, ExitStack() as opened:
         confirmed = settings.live.confirm is not None
+        options = {
+            venue: account_options(venue, settings.live.loopback_port) for venue in _venues(settings.policy.trade)
+        }
+        for venue, keys in options.items() if confirmed else ():
+            opened.enter_context(AccountLock(venue, keys, journal_of(settings)))
         journal = _journal(settings, opened) if confirmed else None  # first: what was sent before can't arrive for long
         feed = opened.enter_context(open_live_feed(settings))
         desk, graph_s = open_live_desk(settings, policy, feed)
         parameters, traded = desk.parameters(settings), _traded(desk)
-        options = {venue: account_options(venue, settings.live.loopback_port) for venue in _venues(desk.legs)}
         conversion(feed.instruments, traded)  # refused before any venue is asked
         recorder, config = desk.recorder(settings), settings.execution.gateway
         gate = RiskGate(settings.execution.risk, traded)

@@ -149,7 +149,7 @@ def run_rows(
     assert isinstance(pipeline, LivePipeline)
     pipeline.on_row, pipeline.fallback = on_row, settings.fallback
     meters = [*meters, FeedMeter(feed)]
-    recorder = Recorder(feed.instruments, settings.record) if settings.record.out else None
+    recorder = Recorder(feed.instruments, settings.record, ghost_chain=True) if settings.record.out else None
     if recorder is not None:
         meters.append(RecorderEntry(recorder, feed))
     sinks, day = sinks_of(settings, progress, GpuTelemetry(None)), DayReport(broker)

@@ -11,6 +11,7 @@ import torch
 
 from schwabot.config import RunConfig
 from schwabot.errors import DeviceError
+from schwabot.live_pipeline import RecordedPipeline
 from schwabot.modes.opening import (
     compile_kernels,
     describe,
@@ -26,11 +27,12 @@ from schwabot.modules.device_check import why_not
 from schwabot.modules.forecast import ForecastHead
 from schwabot.modules.settings import ModulesConfig
 from schwabot.pipeline import Pipeline
-from schwabot.records.instrument import Instrument
 from schwabot.sinks.base import RunHeader
-from schwabot.tensors.device import ON_CPU, resolve_device
+from schwabot.tensors.device import ON_CPU, resolve_device, told
 from schwabot.ticks.base import Feed
 from schwabot.training.heads import serve
+
+ROW_BY_ROW = "the ghost's chain of a live run answers this, and it is there alone; fallback.replay=false leaves it out"
 
 
 @dataclass
@@ -82,7 +84,7 @@ def open_graph(
     head: ForecastHead | None = None,
     *,
     quiet: bool = False,
-    kind: type[Pipeline] = Pipeline,
+    kind: type[Pipeline] | None = None,
 ) -> OpenedGraph:
     """Open the source and build the graph that the settings ask for.
 
@@ -91,7 +93,8 @@ def open_graph(
         feed: the source, if it is open already.
         head: the forecast, if it is loaded already; otherwise that of ``checkpoint``.
         quiet: say no notes; they are kept.
-        kind: of pipeline; another than ``Pipeline`` is one for the CPU.
+        kind: of pipeline; another than ``Pipeline`` is one for the CPU. None = the one that answers as whoever
+            recorded the source.
 
     Raises:
         ConfigError: a stream that is not there, or a checkpoint that can't be used.
@@ -105,10 +108,7 @@ def open_graph(
         head = ForecastHead.load(settings.checkpoint)
     if head is not None:
         modules = serve(head, settings.checkpoint or "head", modules, feed.instruments)
-    if kind is Pipeline:
-        pipeline, of_device = open_pipeline(settings, feed.instruments, modules, head, quiet=quiet)
-    else:
-        pipeline, of_device = kind(feed.instruments, modules, settings.latency, head=head), None
+    pipeline, of_device = open_pipeline(settings, feed, modules, head, quiet=quiet, kind=kind)
     notes = notes_of(feed, of_device)
     if not quiet:
         say(notes)
@@ -117,20 +117,22 @@ def open_graph(
 
 def open_pipeline(
     settings: RunConfig,
-    instruments: tuple[Instrument, ...],
+    feed: Feed,
     modules: ModulesConfig,
     head: ForecastHead | None = None,
     *,
     quiet: bool = False,
+    kind: type[Pipeline] | None = None,
 ) -> tuple[Pipeline, str | None]:
     """The graph on the device that the settings ask for, if it says there what it says on the CPU.
 
     Args:
-        settings: of the run; of them ``device`` and ``latency``.
-        instruments: V instruments.
+        settings: of the run; of them ``device``, ``latency`` and ``fallback``.
+        feed: the source.
         modules: settings of the graph, the head's among them.
         head: the trained forecast that it serves.
         quiet: say nothing where compiling takes long.
+        kind: see ``open_graph``.
 
     Returns:
         The graph in its first state, and the note that says why it is on the CPU where another device was asked for or
@@ -139,6 +141,18 @@ def open_pipeline(
     Raises:
         DeviceError: a device that is required and can't run this graph.
     """
+    instruments, chained = feed.instruments, settings.fallback.replay
+    if chained is None:
+        chained = getattr(feed, "ghost_chain", False)
+    if kind is None and chained:
+        recorded, _ = while_compiling(
+            lambda: RecordedPipeline(instruments, modules, settings.latency, head=head, fallback=settings.fallback),
+            say=not quiet,
+        )
+        asked = settings.device
+        return recorded, None if asked.kind == "cpu" else told(asked, ROW_BY_ROW, seen=torch.cuda.is_available())
+    if kind is not None and kind is not Pipeline:
+        return kind(instruments, modules, settings.latency, head=head), None
     device, note = resolve_device(settings.device)
 
     def on(device: torch.device) -> Pipeline:

@@ -115,6 +115,7 @@ def _live_feed(settings: RunConfig, source: CcxtSource) -> Feed:
             settings.fallback,
             seconds=settings.live.seconds,
             events=settings.live.events,
+            keep_late=settings.record.out is not None,
         )
     except VenueError as error:
         if (port := settings.live.loopback_port) is None:

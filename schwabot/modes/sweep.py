@@ -22,6 +22,7 @@ from schwabot.modes.sweep_slices import WHOLE, Slices, slices_of
 from schwabot.modes.sweeping import Bench, Here, OpenMarkets, Swept, identity, sweep_markets
 from schwabot.modes.trading import Desk, open_desk, open_policy
 from schwabot.modules.forecast import ForecastHead
+from schwabot.pipeline import Pipeline
 from schwabot.records.instrument import Instrument
 from schwabot.signals.compiling import CompiledPolicy
 from schwabot.simulation.report import write_report
@@ -74,7 +75,7 @@ class _Job:
         device, note = resolve_device(settings.device)
         desk = None
         if slices.parts[0].name == WHOLE:
-            desk = open_desk(graphs[0], policy, feed)
+            desk = open_desk(graphs[0], policy, feed, kind=Pipeline)
             head, notes, device = desk.head, desk.notes, desk.device
         else:
             head = ForecastHead.load(settings.checkpoint) if settings.checkpoint else None

@@ -17,6 +17,7 @@ from schwabot.modes.opening import open_feed, while_compiling
 from schwabot.modes.sweep_slices import WHOLE, Slice, Slices
 from schwabot.modes.trading import Desk, open_desk, open_policy
 from schwabot.modules.settings import ModulesConfig
+from schwabot.pipeline import Pipeline
 from schwabot.records.market import Kind
 from schwabot.signals.compiling import CompiledPolicy, key_of
 from schwabot.signals.parameters import Parameter
@@ -260,7 +261,7 @@ class Markets:
         policy = self._policies[legs]
         desk, self._desk = self._desk if market == WHOLE and graph == 0 else None, None
         if desk is None:
-            desk = open_desk(settings, policy, self._open_feed(settings), self._head, quiet=True)
+            desk = open_desk(settings, policy, self._open_feed(settings), self._head, quiet=True, kind=Pipeline)
             for note in desk.notes:
                 if note.startswith(ON_CPU):
                     self._warn(note)

@@ -64,7 +64,7 @@ def open_policy(settings: RunConfig) -> CompiledPolicy:
 
 def open_desk(
     settings: RunConfig, policy: CompiledPolicy, feed: Feed | None = None, head: ForecastHead | None = None, *,
-    quiet: bool = False, kind: type[Pipeline] = Pipeline,
+    quiet: bool = False, kind: type[Pipeline] | None = None,
 ) -> Desk:  # fmt: skip
     """Open the source, build the graph, choose what is traded.
 

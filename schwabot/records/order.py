@@ -89,10 +89,11 @@ class Report:
         request: number of the request that this answers, -1 = none: a fill of a resting order, or what the venue did by
             itself.
         lots: filled; of ``REPLACED``: open now; of ``FEE``: taken.
-        price_ticks: of the fill; of ``REPLACED``: the new limit; of ``FEE``: of the fill it was taken of.
+        price_ticks: of the fill; of ``REPLACED``: the new limit; of ``FEE``: of the fill it was taken of, 0 = the mid.
         maker: the fill added liquidity.
         ending: why the order is gone with this, None while it goes on.
         ts_event_ns: the venue's own time of it, on our clock where that is known, else ``ts_ns``.
+        stream: of ``FEE``: whose lots they are, where that is not the order's; "" = the order's.
     """
 
     told: Told
@@ -104,3 +105,4 @@ class Report:
     maker: bool = False
     ending: Ending | None = None
     ts_event_ns: int | None = None
+    stream: str = ""

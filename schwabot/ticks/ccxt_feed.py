@@ -57,6 +57,7 @@ class CcxtFeed:
         fallback: when REST stands in for a websocket, and when that is taken back.
         seconds: end after so long; None = never.
         events: end after so many rows; None = never.
+        keep_late: keep trades that were told too late to be rows for ``take_late``.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -72,6 +73,7 @@ class CcxtFeed:
         *,
         seconds: float | None = None,
         events: int | None = None,
+        keep_late: bool = True,
     ) -> None:
         settings.check()
         self.settings = settings
@@ -104,7 +106,7 @@ class CcxtFeed:
                 known or {},
                 self._receipt,
                 self._queue.put,
-                self._keep_late,
+                self._keep_late if keep_late else lambda row: None,
                 self._told.append,
                 router,
             )

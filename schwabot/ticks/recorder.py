@@ -83,6 +83,7 @@ class Recorder:
     Args:
         instruments: V instruments of the feed.
         config: where to, and how often files are finished.
+        ghost_chain: a run that answers with the ghost's chain of fallbacks writes it.
 
     Raises:
         ConfigError: a folder that is in the way, or a setting that can't be used.
@@ -100,12 +101,13 @@ class Recorder:
         4
     """
 
-    def __init__(self, instruments: tuple[Instrument, ...], config: RecordConfig) -> None:
+    def __init__(self, instruments: tuple[Instrument, ...], config: RecordConfig, *, ghost_chain: bool = False) -> None:
         self._root = config.check_out()
         self._config = config
         self._lock = _locked(self._root)
         self._instruments = instruments
         self._writer = self._store(self._root)
+        self._writer.ghost_chain |= ghost_chain
         self._late: StoreWriter | None = None
         self._before = self._writer.ends()
         self._rows = 0

@@ -111,6 +111,8 @@ class StoreFeed:
             if gap.stream in index and gap.last_ns >= self._start_ns and gap.first_ns < self._end_ns
         )
         """Where rows are known to be missing."""
+        self.ghost_chain = catalogue.ghost_chain
+        """Whether a run that answers with the ghost's chain of fallbacks wrote it."""
         self.notes = [*_gap_notes(self.gaps), *self.trading_notes]
         """What a reader of the results has to know, in words."""
         self._read = 0

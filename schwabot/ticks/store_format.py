@@ -66,12 +66,14 @@ class Catalogue:
         files: in reading order.
         levels: book levels K, 0 = none.
         gaps: where rows are known to be missing, in the order in which that was learnt.
+        ghost_chain: a run that answers with the ghost's chain of fallbacks wrote it.
     """
 
     instruments: tuple[Instrument, ...]
     files: tuple[StoredFile, ...]
     levels: int = 0
     gaps: tuple[Gap, ...] = ()
+    ghost_chain: bool = False
 
 
 def folder_of(instrument: Instrument, ts_ns: int) -> str:
@@ -174,6 +176,7 @@ def write_catalogue(root: Path, catalogue: Catalogue) -> None:
         "instruments": [asdict(instrument) for instrument in catalogue.instruments],
         "files": [asdict(file) for file in catalogue.files],
         "gaps": [asdict(gap) for gap in catalogue.gaps],
+        "ghost_chain": catalogue.ghost_chain,
     }
     temporary = root / f".{CATALOGUE}.{os.getpid()}.tmp"
     temporary.write_text(json.dumps(content, indent=1))
@@ -227,6 +230,7 @@ def read_catalogue(root: Path | StorePlace) -> Catalogue:
             files=tuple(StoredFile(**one) for one in content["files"]),
             levels=content["levels"],
             gaps=tuple(Gap(**one) for one in content.get("gaps", ())),  # stores of before have none
+            ghost_chain=content.get("ghost_chain", False),
         )
     except (KeyError, TypeError) as error:
         raise SchemaError(f"an entry is missing or unknown ({error}); convert again", file=path) from error

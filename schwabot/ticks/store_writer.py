@@ -147,6 +147,8 @@ class StoreWriter:
         self.files: list[StoredFile] = []
         self.gaps: list[Gap] = []
         """Where rows are missing: written with the next files."""
+        self.ghost_chain = self._kept.ghost_chain
+        """Whether a run that answers with the ghost's chain of fallbacks writes it, or did."""
 
     def __enter__(self) -> Self:
         return self
@@ -217,6 +219,7 @@ class StoreWriter:
             files=(*self._kept.files, *self.files),
             levels=self._levels,
             gaps=(*self._kept.gaps, *self.gaps),
+            ghost_chain=self.ghost_chain,
         )
         write_catalogue(self.root, catalogue)
         # What the catalogue does not list is replaced, or was left by a writer that was killed.

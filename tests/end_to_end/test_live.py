@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from schwabot.execution.account_lock import AccountLock
+from schwabot.modes.live import account_options
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback.coinbase_keys import named_key
 from schwabot.venues.loopback.server import LoopbackExchange
@@ -173,6 +175,26 @@ def test_what_is_refused_before_anything_connects(
         main([*COMMON, "live.loopback_port=1", f"hydra.run.dir={tmp_path / 'run'}", *arguments])
     assert stopped.value.code in (1, 2)
     assert said in capsys.readouterr().err
+
+
+def test_two_runs_on_one_account_whatever_their_journals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from schwabot.run import main
+
+    monkeypatch.chdir(tmp_path)
+    arguments = [*COMMON, "live.loopback_port=1", f"hydra.run.dir={tmp_path / 'run'}", "live.confirm=loopback"]
+    with (
+        AccountLock(VENUE, account_options(VENUE, 1), Path("first.db")),
+        pytest.raises(SystemExit),
+    ):
+        main([*arguments, "execution.journal=second.db"])
+    said = capsys.readouterr().err
+    assert f"the account at {VENUE} is traded on by process {os.getpid()} of yours since 20" in said
+    assert not (tmp_path / "second.db").exists()
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "python -m schwabot.venues.loopback --port 1` running" in capsys.readouterr().err, "nobody holds it now"
 
 
 def test_a_source_that_is_not_live(capsys: pytest.CaptureFixture[str]) -> None:

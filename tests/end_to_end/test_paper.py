@@ -15,6 +15,8 @@ from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback.server import LoopbackExchange
 
 COMMON = "policy.parameters={enter_bp: 0.005}", "live.measure_latency=false", "sinks.figures=false"
+SWITCHING = "modules.ghost_bridge.off_bp=0.3", "fallback.half_life_s=0.5", "fallback.hold_s=0.2"
+"""Limits so narrow that links of the ghost's chain are left, and soon taken back."""
 
 
 def run(folder: Path, *arguments: str) -> dict[str, Any]:
@@ -34,8 +36,12 @@ def test_paper_is_a_backtest_of_what_was_received(tmp_path: Path) -> None:
         live = run(
             tmp_path / "paper", "mode=paper", "source=ccxt", "+experiment=loopback", "live.seconds=6",
             f"live.loopback_port={exchange.port}", f"record.out={tmp_path / 'store'}", *COMMON,
+            *SWITCHING,
         )  # fmt: skip
-    again = run(tmp_path / "again", "mode=backtest", "source=store", f"source.path={tmp_path / 'store'}", *COMMON)
+    again = run(
+        tmp_path / "again", "mode=backtest", "source=store", f"source.path={tmp_path / 'store'}", *COMMON, *SWITCHING
+    )
+    assert again["fallbacks"] > 1, "the ghost's chain is replayed, and was needed"
     assert live["events"] == again["events"] == live["store"]["rows"] > 500
     late = sum(one["backfilled"] for one in live["feed"].values() if isinstance(one, dict))
     assert StoreFeed(StoreConfig(path=str(tmp_path / "store.late"))).expected_events == late > 3, "known, and no rows"

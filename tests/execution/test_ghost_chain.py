@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from schwabot.execution.ghost_chain import GhostChain
 from schwabot.fallback import FallbackConfig
-from schwabot.live_pipeline import LivePipeline
+from schwabot.live_pipeline import LivePipeline, RecordedPipeline
 from schwabot.modules.forecast import ForecastHead, role_of
 from schwabot.modules.graph import Graph
 from schwabot.modules.live import LiveStep
@@ -284,6 +284,27 @@ def test_a_row_without_an_answer_is_one_without_a_stream() -> None:
     same = "ghost_bp", "deviation_bp", "forecast_bp", "forecasts_bp", "snr", "bits", "voltage", "lane", "pays_fees"
     for name in same:
         assert np.array_equal(np.unique(said[name]), np.unique(without[name]), equal_nan=True), name
+
+
+@pytest.mark.parametrize("batch", [60, 10_000])
+@pytest.mark.parametrize("headed", [True, False])
+def test_a_recording_is_answered_as_it_was_live(headed: bool, batch: int) -> None:
+    """Links fail in the middle of batches, again and again; most batches have nothing to look at."""
+    market = SyntheticFeed(SyntheticConfig(events=2_500))
+    ticks, instruments, modules = next(market.batches(10_000)), market.instruments, modules_with(off_bp=0.3)
+    own = making.head(instruments) if headed else None
+    live, again = (kind(instruments, modules, head=own, fallback=QUICK) for kind in (LivePipeline, RecordedPipeline))
+    told, said = run(live, ticks)
+    replayed, repeated = run(again, ticks, batch)
+    assert replayed == told
+    assert len(told) > 4
+    for name in SignalColumns.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(repeated, name), getattr(said, name), err_msg=name, strict=True)
+    assert live.state.keys() == again.state.keys()
+    for name, tensor in live.state.items():
+        if name != "pipeline.batches":
+            np.testing.assert_array_equal(again.state[name], tensor, err_msg=name)
+    equal(replace(live.finish(), batch=0), replace(again.finish(), batch=0))
 
 
 @settings(max_examples=30)

@@ -226,6 +226,43 @@ def test_what_can_not_be_explained() -> None:
     assert (len(tracker.orders), len(tracker.fills)) == (1, 1)
 
 
+def test_a_fee_in_another_coin_that_is_traded_is_paid_by_its_position(tmp_path: Path) -> None:
+    """As far as that goes: what the account held before pays the rest."""
+    coin = Instrument("binance:BNB/USDT", tick_size=0.01, lot_size=0.001)
+    traded = [Instrument(STREAM, 0.01, 0.01), coin, Instrument("kraken:BNB/USDT", 0.01, 0.001)]
+    journal, problems = Journal(tmp_path / "j.db"), list[str]()
+    journal.begin("a", 1)
+    ledger = Ledger(journal, problems.append, traded)
+    ledger.intend(asked(0, Action.TAKE, 9), 5)
+    ledger.intend(asked(1, Action.TAKE, 9)._replace(stream=coin.stream), 5)
+
+    def hear(number: int, trade_id: str, lots: int, fee: str, currency: str = "BNB") -> list[tuple[str, int, int, str]]:
+        with ledger.change(6) as tracker:
+            stream, venue_id = (STREAM, coin.stream)[number], str(70 + number)
+            tracker.order(seen(number, venue_id, "open", 9, 0)._replace(stream=stream), 6)
+            said = trade(venue_id, trade_id, lots)._replace(stream=stream, fee=Decimal(fee), fee_currency=currency)
+            tracker.trade(said, 6)
+        return [(one.told.name, one.number, one.lots, one.stream) for one in ledger.take()]
+
+    def after_a_restart() -> tuple[int, Decimal]:
+        found, spare = position(journal, coin, {}, 0.0, traded)
+        return found.lots, spare
+
+    assert hear(0, "a", 1, "0.0015") == [("FILL", 0, 1, "")], "nothing is held: what was there before paid"
+    assert hear(1, "b", 5, "0.0002") == [("FILL", 1, 5, ""), ("FEE", 1, 1, "")]
+    assert hear(0, "c", 1, "0.0011") == [("FILL", 0, 1, ""), ("FEE", 0, 1, coin.stream)]
+    assert after_a_restart() == (3, Decimal("0.0007"))
+    assert hear(0, "d", 1, "0.0006") == [("FILL", 0, 1, "")]
+    assert after_a_restart() == (3, Decimal("0.0001"))
+    assert hear(0, "e", 1, "7", "USDT") == [("FILL", 0, 1, "")]
+    assert hear(0, "f", 1, "0.01") == [("FILL", 0, 1, ""), ("FEE", 0, 3, coin.stream)]
+    assert after_a_restart() == (0, Decimal(0))
+    assert hear(1, "g", 1, "0.0005") == [("FILL", 1, 1, ""), ("FEE", 1, 1, "")]
+    assert after_a_restart() == (0, Decimal("0.0005"))
+    assert not problems
+    journal.close()
+
+
 def test_a_fee_in_what_is_traded_takes_whole_lots(tmp_path: Path) -> None:
     spot = Instrument(STREAM, tick_size=0.01, lot_size=0.01)
     journal, problems = Journal(tmp_path / "j.db"), list[str]()

@@ -269,6 +269,23 @@ def test_a_refused_replace_leaves_its_order_alone() -> None:
     assert gated.said[1].startswith("position: ")
 
 
+def test_a_fee_in_lots_of_another_stream_leaves_its_position_at_the_mid() -> None:
+    venue, other = Venue(), Instrument("binance:BNB/USDT", tick_size=0.5, lot_size=0.25)
+    gated = RiskGateway(venue, RiskGate(LOOSE, [SPOT, other]), [SPOT, other], lambda: 10**9)
+    gated.adopt(other.stream, 3, 99.0)
+    gated.observe(quote(0), Signals)  # type: ignore[arg-type]
+    gated.observe(quote(1, bid=109), Signals)  # type: ignore[arg-type]
+    gated.send(asked(0, Action.TAKE, lots=4, price=100))
+    worth = gated._legs[other.stream].worth
+    venue.said = [
+        Report(Told.FILL, 0, 1, lots=4, price_ticks=100, ending=Ending.FILLED),
+        Report(Told.FEE, 0, 1, lots=1, stream=other.stream),
+    ]
+    gated.reports()
+    assert (gated.position(SPOT.stream), gated.position(other.stream)) == (4, 2)
+    assert gated._legs[other.stream].worth == worth
+
+
 def test_what_is_told_of_an_order_that_is_over() -> None:
     venue = Venue()
     gated = RiskGateway(venue, RiskGate(LOOSE, [SPOT]), [SPOT], lambda: 10**9)

@@ -248,6 +248,33 @@ def test_fills_in_parts_and_a_venue_that_ends_an_order_by_itself() -> None:
         told.hear(Report(Told.FILL, 2, 9, lots=1, price_ticks=price))
 
 
+def test_a_fee_in_lots_of_another_stream_leaves_equity_as_it_is() -> None:
+    feed, gateway = SyntheticFeed(SYNTHETIC), Silent()
+    legs = [feed.instruments[0].stream, feed.instruments[2].stream]
+    market = MarketRecorder(compile_policy(threshold, [], 2), feed.instruments, legs, CONFIG)
+    broker = VenueBroker(market, {"enter_bp": 0.01}, gateway, "t")
+    broker.adopt(legs[0], 5, 6_000_000.0)
+    live, rows, first = LivePipeline(feed.instruments, on_row=broker.row), feed.batches(20), None
+    while first is None:
+        live.step(next(rows))
+        first = next((one for one in gateway.sent if one.stream == legs[1]), None)
+    assert first.action is Action.TAKE
+    counts, state, scale = broker._state.counts, broker._state, int(broker.rules.scale[0])
+    cash, flight = counts[0, CASH], state.legs[:, s.IN_FLIGHT].copy()
+    other = counts[1].copy()
+    gateway.said = [Report(Told.FEE, first.number, 7, lots=2, ts_event_ns=3, stream=legs[0])]
+    live.step(next(rows))
+    touch = broker._moves[-1]
+    room, row = broker.recorder.builder.room, broker._moves[-1, 1]
+    assert touch[[0, 2]].tolist() == [0, -2]
+    own = np.flatnonzero((room.leg[:row] == 0) & (room.kind[:row] == Kind.QUOTE))[-1]
+    assert touch[3] == (room.bid[own] + room.ask[own]) // 2
+    assert (counts[0, POSITION], counts[0, CASH]) == (3, cash + 2 * touch[3] * scale)
+    np.testing.assert_array_equal(counts[1, [POSITION, CASH]], other[[POSITION, CASH]])
+    np.testing.assert_array_equal(state.legs[:, s.IN_FLIGHT], flight)
+    assert state.orders_log[first.number, s.ORDER_ARRIVAL_NS] == -1, "it says nothing of when the order arrived"
+
+
 def test_a_fill_counts_the_same_before_and_after_its_orders_end() -> None:
     books = []
     for late in (False, True):

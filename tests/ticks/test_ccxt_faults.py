@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from schwabot.config import CcxtSource, LiveConfig, RunConfig
+from schwabot.modes.opening import open_feed
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Kind
+from schwabot.ticks.ccxt_feed import CcxtFeed
 from schwabot.ticks.recorder import RecordConfig, Recorder
 from schwabot.ticks.store import StoreConfig, StoreFeed
 from schwabot.venues.loopback import LoopbackExchange
-from tests.ticks.living import SPOT, USDM, Received, Watched, listeners, live, market
+from tests.ticks.living import QUICK, SPOT, USDM, Received, Watched, listeners, live, market
 from tests.venues.making import Driven, played, until
 
 
@@ -177,6 +180,29 @@ def test_late_trades_that_nobody_takes_in_time_are_counted_and_told(monkeypatch:
             (told,) = (one for one in watched.events if one.component == f"feed.{SPOT}.late")
             assert told.reason == "2 trades that were told too late were lost: 3 waited to be taken"
             assert feed.summary()[SPOT]["late_lost"] == 2
+            driven.end()
+
+
+@pytest.mark.parametrize("out", [None, "somewhere"])
+def test_late_trades_are_kept_where_they_are_recorded_alone(out: str | None) -> None:
+    driven = Driven(Instrument(SPOT, 0.01, 1e-5))
+    driven.quote(1_000, 1_001)
+    with LoopbackExchange(driven, speed=0) as exchange:
+        played(exchange, driven)
+        source = CcxtSource(streams=[SPOT], **(QUICK | {"silence_s": 30.0, "idle_s": 0.05}))
+        settings = RunConfig(
+            "paper", source=source, live=LiveConfig(loopback_port=exchange.port), record=RecordConfig(out=out)
+        )
+        feed = open_feed(settings)
+        assert isinstance(feed, CcxtFeed)
+        with feed:
+            watched = Watched(feed)
+            watched.until(lambda: listeners(exchange) == 2)
+            exchange.fault("gap", stream="*@trade", after=1, count=5)
+            for lots in range(1, 8):
+                driven.trade(1_001, lots, 1)
+            watched.until(lambda: feed.summary()[SPOT]["backfilled"] == 5)
+            assert len(feed._late) == (0 if out is None else 5)
             driven.end()
 
 
