@@ -180,8 +180,8 @@ class OrderDesk:
             leaves_ns = self._now_ns()
             self._learn(lambda tracker, _: tracker.sent(request.client_id))
             if (stood_ns := self._now_ns() - leaves_ns) > SIGNED_NS:
-                no = f"this machine stood still for {stood_ns / SECOND:.1f} s"
-                self._learn(lambda tracker, now_ns: tracker.refused(request.client_id, no, now_ns))
+                why_not = f"this machine stood still for {stood_ns / SECOND:.1f} s"
+                self._learn(lambda tracker, now_ns: tracker.refused(request.client_id, why_not, now_ns))
                 return
             seen, trades = await self.account.place(request, order.lots)
         except Trouble as trouble:

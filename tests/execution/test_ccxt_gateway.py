@@ -19,7 +19,7 @@ from schwabot.execution.journal import OrderState
 from schwabot.execution.kill_signal import KillSignal
 from schwabot.execution.risk import TradingState
 from schwabot.execution.settings import GatewayConfig
-from schwabot.records.order import Action, Ending, Told
+from schwabot.records.order import Action, Ending, Request, Told
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback import LoopbackExchange
 from schwabot.venues.loopback.urls import KEY, ccxt_options

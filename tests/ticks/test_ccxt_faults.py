@@ -183,8 +183,9 @@ def test_late_trades_that_nobody_takes_in_time_are_counted_and_told(monkeypatch:
             driven.end()
 
 
-@pytest.mark.parametrize("out", [None, "somewhere"])
-def test_late_trades_are_kept_where_they_are_recorded_alone(out: str | None) -> None:
+@pytest.mark.parametrize("recorded", [False, True])
+def test_late_trades_are_kept_where_they_are_recorded_alone(recorded: bool, tmp_path: Path) -> None:
+    out = str(tmp_path / "store") if recorded else None
     driven = Driven(Instrument(SPOT, 0.01, 1e-5))
     driven.quote(1_000, 1_001)
     with LoopbackExchange(driven, speed=0) as exchange:
