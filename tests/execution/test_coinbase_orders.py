@@ -147,13 +147,20 @@ def test_an_order_that_was_given_up_and_comes_after_all(exchange: LoopbackExchan
     """Tokens are checked at the door: nothing bounds what Coinbase does then."""
     config = GatewayConfig(recv_window_ms=100, timeout_s=0.2, poll_s=0.2)
     with AtCoinbase(exchange, tmp_path / "j.db", "sbafter", config) as desk:
-        exchange.fault("slow_answer", path="POST */orders", seconds=4.5)
-        desk.ask(Action.POST, LOTS, BID - 100)
-        assert desk.hear(1) == [(Told.ENDED, 0, 0, 0, Ending.REFUSED)]
+        exchange.fault("slow_answer", path="POST */orders", seconds=4.5, count=2)
+        for number, price in enumerate((BID - 100, BID - 200)):
+            desk.ask(Action.POST, LOTS, price)
+            until(lambda number=number: OrderState.UNKNOWN in desk.states(number))
+        told = [(Told.ENDED, number, number, 0, Ending.REFUSED) for number in (0, 1)]
+        assert sorted(desk.hear(2), key=str) == told
         assert desk.gate.state is TradingState.NORMAL
-        until(lambda: desk.orders().get("sbafter-0") == "CANCELLED")
+        exchange.fault("gap", stream="user")  # nobody tells of the first
+        until(lambda: desk.orders().get("sbafter-1") == "CANCELLED")
         assert desk.gate.state is TradingState.HALTED
-        assert desk.gate.changes[-1].why == "sbafter-0: it is open there, though it was refused or never arrived"
+        assert desk.gate.changes[-1].why == "sbafter-1: it is open there, though it was refused or never arrived"
+        assert desk.orders()["sbafter-0"] == "OPEN"
+        assert desk.gateway.kill("test", "nothing stays")
+        assert desk.orders()["sbafter-0"] == "CANCELLED"
 
 
 def test_tokens_end_with_the_window(exchange: LoopbackExchange) -> None:
@@ -180,6 +187,13 @@ def test_an_order_that_is_not_listed_yet(exchange: LoopbackExchange, tmp_path: P
         assert exchange.state()["faults"]["happened"]["server_error"]
         assert desk.gate.state is TradingState.NORMAL
         exchange.heal()
+
+
+def test_what_the_answer_does_not_say_is_asked_for(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with AtCoinbase(exchange, tmp_path / "j.db", "sbasked", GatewayConfig(recv_window_ms=600)) as desk:
+        exchange.fault("gap", stream="user", count=2)
+        desk.ask(Action.TAKE, LOTS, ASK)
+        assert desk.hear(1, 3.0) == [(Told.FILL, 0, 0, LOTS, Ending.FILLED)]
 
 
 def test_lists_are_read_to_their_last_page(exchange: LoopbackExchange, tmp_path: Path) -> None:
