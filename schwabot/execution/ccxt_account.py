@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from schwabot.errors import VenueError
@@ -30,6 +31,7 @@ _PAGE = 500
 _WINDOW_MS = 6 * 86_400_000
 _DEFAULT_WAIT_S, _MOST_WAIT_S = 5.0, 600.0
 _REMEMBERED = 1_000
+_PATIENCE_S = 30.0
 
 
 class Fate(Enum):
@@ -122,7 +124,8 @@ class CcxtAccount:
             limits[stream] = self._limits(one, market["limits"], market.get("info") or {})
             if self.rules.rounds:
                 for name in (one.base, one.quote):  # what is traded, and its fee
-                    self.rounding[name] = 2 * step(self._exchange.currencies[name]["precision"])
+                    places = (self._exchange.currencies.get(name) or {}).get("precision")
+                    self.rounding[name] = 2 * step(places or 0.0)
         return limits
 
     async def close(self) -> None:
@@ -225,7 +228,8 @@ class CcxtAccount:
         rows: list[Mapping[str, Any]] = []
         more = True
         while more:
-            page = await self._ask(self._exchange.fetch_my_trades, None, since_ms, None, {"ofs": len(rows)})
+            ask = partial(self._ask, self._exchange.fetch_my_trades, None, since_ms, None, {"ofs": len(rows)})
+            page = await patiently(ask)  # a page that fails does not cost those before it
             rows += page
             more = len(page) >= self.rules.offset
         mine = sorted((self._trade(one, each) for each in rows if each["symbol"] == one.symbol), key=_when)
@@ -422,6 +426,18 @@ class CcxtAccount:
         if count != int(count):
             raise VenueError(f"{one.stream}: {what} {amount} is no whole number of {size:g}")
         return int(count)
+
+
+async def patiently(ask: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """Ask again while a venue is busy or out of reach; what it refuses, it refuses."""
+    for pause in (0.2, 0.5, 1.0, 2.0, 4.0):
+        try:
+            return await ask()
+        except Trouble as trouble:
+            if trouble.fate not in (Fate.LOST, Fate.THROTTLED) or trouble.wait_s > _PATIENCE_S:
+                raise
+            await asyncio.sleep(max(pause, trouble.wait_s))
+    return await ask()
 
 
 def _when(trade: TradeSeen) -> int:

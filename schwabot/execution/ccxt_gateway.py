@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from schwabot.errors import StateError, VenueError, why
-from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
+from schwabot.execution.ccxt_account import CcxtAccount, Trouble, patiently
 from schwabot.execution.journal import Journal, RiskNote
 from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk, Refusal
 from schwabot.execution.reconcile import Adopted, Recovered, catch_up, compare, expected, recover
@@ -399,15 +399,3 @@ class CcxtGateway:
             if not found or found == last:
                 return found
         return []
-
-
-async def patiently(ask: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    """Ask again while a venue is busy or out of reach; what it refuses, it refuses."""
-    for pause in (0.2, 0.5, 1.0, 2.0, 4.0):
-        try:
-            return await ask()
-        except Trouble as trouble:
-            if trouble.fate not in (Fate.LOST, Fate.THROTTLED):
-                raise
-            await asyncio.sleep(max(pause, trouble.wait_s))
-    return await ask()

@@ -247,10 +247,11 @@ class OrderDesk:
     async def sweep(self) -> None:
         """Look after orders that the venue does not speak of, for ever."""
         asked: dict[str, asyncio.Task[None]] = {}
+        asked_ns = 0
         while True:
             await asyncio.sleep(_TICK_S)
             asked = {name: task for name, task in asked.items() if not task.done()}
-            quiet_s = max(self.config.quiet_s if self._up else self.config.poll_s, self.account.rules.poll_s)
+            quiet_s = self.config.quiet_s if self._up else self.config.poll_s
             now_ns = self._now_ns()
             for order in self.own():
                 name, silent_s = order.request.client_id, (now_ns - order.seen_ns) / SECOND
@@ -260,8 +261,8 @@ class OrderDesk:
                     asked[name] = self.spawn(self.complete(order))
                 elif not order.status and silent_s > self.config.order_ttl_s + self.config.timeout_s:
                     asked[name] = self.spawn(self.resolve(order, now_ns))
-                elif order.status and silent_s > quiet_s:
-                    order.seen_ns = now_ns
+                elif order.status and silent_s > quiet_s and (now_ns - asked_ns) / SECOND >= self.account.rules.poll_s:
+                    order.seen_ns = asked_ns = now_ns
                     asked[name] = self.spawn(self._ask_after(order))
 
     async def cancel_all(self, deadline_ns: int) -> list[str]:

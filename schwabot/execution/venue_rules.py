@@ -61,7 +61,7 @@ class VenueRules:
         refused: the venue did not carry it out; without one ccxt's own kinds of errors say so.
         throttled: too many requests: pattern, and seconds to leave the venue alone.
         pause_s: between two questions about the same, at first and at most.
-        poll_s: least time between two questions about an open order while the account's stream is down.
+        poll_s: least time between two questions about open orders that the venue does not speak of.
     """
 
     stamped: bool = True

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,19 @@ def test_more_fills_than_a_page_has(exchange: LoopbackExchange) -> None:
     assert len({one.trade_id for one in found}) == len(found)
     stamps = [one.ts_event_ns for one in found]
     assert stamps == sorted(stamps)
+
+
+def test_open_orders_are_asked_for_one_by_one(exchange: LoopbackExchange, desk: Desk) -> None:
+    account = desk.gateway._desks["kraken"].account
+    account.rules = replace(account.rules, poll_s=0.6)  # Kraken counts questions
+    bid, _ = desk.touch
+    for price in (bid - 100, bid - 200, bid - 300):
+        desk.ask(Action.POST, 100, price)
+    desk.hear(3)
+    exchange.fault("slow_answer", path="POST */QueryOrders", count=0)
+    before = exchange.faults.happened.get("slow_answer", 0)
+    time.sleep(CONFIG.quiet_s + 1.0)
+    assert 1 <= exchange.faults.happened["slow_answer"] - before <= 2
 
 
 def test_the_kill_switch(exchange: LoopbackExchange, desk: Desk) -> None:
