@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import dataclasses
 import json
 import time
 from collections.abc import Iterator
@@ -14,12 +16,12 @@ import ccxt
 import pytest
 
 from schwabot.errors import VenueError
-from schwabot.execution.ccxt_account import CcxtAccount, Fate
+from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
 from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.journal import Journal, OrderState
 from schwabot.execution.risk import RiskGate, TradingState
 from schwabot.execution.settings import GatewayConfig, RiskConfig
-from schwabot.records.order import Action, Ending, Told
+from schwabot.records.order import Action, Ending, Request, Told
 from schwabot.venues.loopback import LoopbackExchange
 from schwabot.venues.loopback.coinbase_keys import named_key
 from schwabot.venues.loopback.urls import ccxt_options
@@ -145,13 +147,20 @@ def test_an_order_that_was_given_up_and_comes_after_all(exchange: LoopbackExchan
     """Tokens are checked at the door: nothing bounds what Coinbase does then."""
     config = GatewayConfig(recv_window_ms=100, timeout_s=0.2, poll_s=0.2)
     with AtCoinbase(exchange, tmp_path / "j.db", "sbafter", config) as desk:
-        exchange.fault("slow_answer", path="POST */orders", seconds=4.5)
-        desk.ask(Action.POST, LOTS, BID - 100)
-        assert desk.hear(1) == [(Told.ENDED, 0, 0, 0, Ending.REFUSED)]
+        exchange.fault("slow_answer", path="POST */orders", seconds=4.5, count=2)
+        for number, price in enumerate((BID - 100, BID - 200)):
+            desk.ask(Action.POST, LOTS, price)
+            until(lambda number=number: OrderState.UNKNOWN in desk.states(number))
+        told = [(Told.ENDED, number, number, 0, Ending.REFUSED) for number in (0, 1)]
+        assert sorted(desk.hear(2), key=str) == told
         assert desk.gate.state is TradingState.NORMAL
-        until(lambda: desk.orders().get("sbafter-0") == "CANCELLED")
+        exchange.fault("gap", stream="user")  # nobody tells of the first
+        until(lambda: desk.orders().get("sbafter-1") == "CANCELLED")
         assert desk.gate.state is TradingState.HALTED
-        assert desk.gate.changes[-1].why == "sbafter-0: it is open there, though it was refused or never arrived"
+        assert desk.gate.changes[-1].why == "sbafter-1: it is open there, though it was refused or never arrived"
+        assert desk.orders()["sbafter-0"] == "OPEN"
+        assert desk.gateway.kill("test", "nothing stays")
+        assert desk.orders()["sbafter-0"] == "CANCELLED"
 
 
 def test_tokens_end_with_the_window(exchange: LoopbackExchange) -> None:
@@ -167,6 +176,46 @@ def test_tokens_end_with_the_window(exchange: LoopbackExchange) -> None:
     assert life_s(client.sign("brokerage/orders", ["v3", "private"], "POST")["headers"]["Authorization"]) == 5
     assert life_s(client.create_ws_auth("user", [])["jwt"]) == 120
     assert client.create_ws_auth("user", [])["jwt"] != client.create_ws_auth("user", [])["jwt"]
+
+
+def test_an_order_that_is_not_listed_yet(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with AtCoinbase(exchange, tmp_path / "j.db", "sblisted") as desk:
+        exchange.fault("gap", stream="user", count=4)
+        exchange.fault("server_error", path="GET */historical/*", status=404)
+        desk.ask(Action.TAKE, LOTS, ASK)
+        assert desk.hear(1) == [(Told.FILL, 0, 0, LOTS, Ending.FILLED)]
+        assert exchange.state()["faults"]["happened"]["server_error"]
+        assert desk.gate.state is TradingState.NORMAL
+        exchange.heal()
+
+
+def test_what_the_answer_does_not_say_is_asked_for(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with AtCoinbase(exchange, tmp_path / "j.db", "sbasked", GatewayConfig(recv_window_ms=600)) as desk:
+        exchange.fault("gap", stream="user", count=2)
+        desk.ask(Action.TAKE, LOTS, ASK)
+        assert desk.hear(1, 3.0) == [(Told.FILL, 0, 0, LOTS, Ending.FILLED)]
+
+
+def test_lists_are_read_to_their_last_page(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with AtCoinbase(exchange, tmp_path / "j.db", "sbpages") as desk:
+        for number in range(5):
+            desk.ask(Action.TAKE, LOTS + number, ASK)
+            desk.hear(1)
+    account, since_ns = _account(exchange), time.time_ns() - 10**10
+    account.rules = dataclasses.replace(account.rules, cursor=2)
+    request = Request(0, "sbpages-0", STREAM, Action.TAKE, 1, LOTS, ASK, -1, 0, time.time_ns(), BID, ASK)
+
+    async def ask() -> None:
+        await account.connect()
+        trades = await account.trades(STREAM, since_ns)
+        assert [one.lots for one in trades][-5:] == [LOTS + number for number in range(5)]
+        assert (await account.order(request, None)).lots == LOTS
+        with pytest.raises(Trouble, match="no order goes by") as error:
+            await account.order(request._replace(client_id="sbnobody"), None)
+        assert error.value.fate is Fate.ABSENT
+        await account.close()
+
+    asyncio.run(ask())
 
 
 def test_a_clock_that_is_set(exchange: LoopbackExchange, tmp_path: Path) -> None:

@@ -132,7 +132,8 @@ class CoinbasePrivate:
                 body = json.loads(await request.text() or "{}")
                 if not isinstance(body, dict):
                     raise ValueError("an object is expected")
-                return answered(call(request, body))
+                said = call(request, body)
+                return said if isinstance(said, web.Response) else answered(said)
             except CoinbaseError as error:
                 return words.said_no(error.error, error.text, error.status)
             except (ValueError, ArithmeticError) as error:
@@ -231,11 +232,9 @@ class CoinbasePrivate:
             results.append({"success": there, "failure_reason": reason, "order_id": name})
         return {"results": results}
 
-    def _order(self, request: web.Request, _: Any) -> dict[str, Any]:
+    def _order(self, request: web.Request, _: Any) -> dict[str, Any] | web.Response:
         order = self._found(request.match_info["order"])
-        if order is None:
-            raise CoinbaseError("NOT_FOUND", "order with this orderID was not found", 404)
-        return {"order": words.order_answer(order)}
+        return words.unknown_order() if order is None else {"order": words.order_answer(order)}
 
     def _orders(self, request: web.Request, _: Any) -> dict[str, Any]:
         """The newest first."""

@@ -34,8 +34,15 @@ def refusal(status: int, seconds: float, words: str) -> web.Response:
 
 
 def broken(status: int) -> web.Response:
-    """A server's error."""
+    """A server's error; 404 = what is asked for is not in its lists yet."""
+    if status == 404:
+        return unknown_order()
     return said_no("INTERNAL", "internal error", status)
+
+
+def unknown_order() -> web.Response:
+    """An order that is not there, or not yet."""
+    return said_no("NOT_FOUND", "order with this orderID was not found", 404)
 
 
 def said_no(error: str, text: str, status: int) -> web.Response:
