@@ -51,8 +51,8 @@ from schwabot.sinks.console import ConsoleSink
 from schwabot.sinks.gpu_telemetry import GpuTelemetry
 from schwabot.sinks.progress import Progress
 from schwabot.ticks.base import Feed
-from schwabot.ticks.ccxt_feed import to_ticks
 from schwabot.ticks.live_queue import LiveQueue
+from schwabot.ticks.rows import RowTicks
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 
 P50_US, P99_US = 60.0, 300.0
@@ -92,13 +92,13 @@ class Queued:
 
     def batches(self, max_events: int = 65_536) -> Iterator[Ticks]:
         for first in range(0, WARM, 1_000):
-            yield to_ticks(self.instruments, list(self._rows[first : first + 1_000]))
+            yield RowTicks.of(self.instruments, list(self._rows[first : first + 1_000]))
         for number, row in enumerate(self._rows[WARM:], WARM):
             self._queue.put(row)
             if self._paced:
                 time.sleep(PACE_S)
             self.taken[number] = now()
-            yield to_ticks(self.instruments, self._queue.take(max_events, 1.0))
+            yield RowTicks.of(self.instruments, self._queue.take(max_events, 1.0))
             self.done[number] = now()
 
 
@@ -174,6 +174,7 @@ def took(market: Market, *, paced: bool) -> Took:
             gated.observe(row, signals)
             broker.row(row, signals)
             decided[feed.row] = now()
+            broker.rehearse(row, gated.rehearse)
             if feed.row < WARM:
                 ghosts[feed.row] = signals.ghost_bp[0]
             feed.row += 1
@@ -185,7 +186,7 @@ def took(market: Market, *, paced: bool) -> Took:
             feed, pipeline, header, clock=LiveClock(), broker=AtOnce(broker, KEEP_ROWS), sinks=sinks, progress=quiet
         )
         journal.close()
-    replayed = Pipeline(instruments).step(to_ticks(instruments, rows[:WARM]))
+    replayed = Pipeline(instruments).step(RowTicks.of(instruments, rows[:WARM]))
     if not np.array_equal(ghosts, replayed.signals.ghost_bp, equal_nan=True):
         raise RedError("the live rows have other ghosts than a replay")
     at = np.array(venue.rows)

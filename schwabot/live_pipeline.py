@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,12 +27,12 @@ from schwabot.pipeline import Pipeline
 from schwabot.records.audit import SignalColumns, StepRecord
 from schwabot.records.market import Float64, Int8, Kind, Row, Ticks
 from schwabot.ticks.merge import concat
+from schwabot.ticks.rows import RowTicks, rows_of
 from schwabot_kernels.graph.step import SMALL, WIDE
 
 OnRow = Callable[[Row, SignalColumns], None]
 """Told of a quote or trade and the graph's answer to it: arrays [1] and [1, V] that the next row overwrites."""
 _DEPTH = int(Kind.DEPTH)  # looked up once: a member of an enum is a call of Python code
-_READ = attrgetter(*Row._fields[:-1])
 _SIGNAL = {"mid": "mid_bp", "half": "half_spread_bp", "deviation": "deviation_bp", "phase": "phase_bp",
            "forecast": "forecast_bp"}  # fmt: skip
 """Fields of ``SignalColumns`` that ``WIDE`` and ``SMALL`` call otherwise."""
@@ -111,8 +110,7 @@ class LivePipeline(Pipeline):
         live, chain = self._bound()
         heard = _Heard(ticks, [], [], [], [], [])
         on_row, one, clock, answer = self.on_row, self._one, self.clock, live.answer
-        columns = map(np.ndarray.tolist, _READ(ticks))
-        for values in zip(*columns, strict=True):
+        for values in ticks.rows if isinstance(ticks, RowTicks) else rows_of(ticks):
             recv, event, emit, stream, kind, *rest = values
             venue_ns, latency_ns = clock.step(stream, kind, recv, event, emit)
             heard.ts_venue_ns.append(venue_ns)
@@ -134,7 +132,7 @@ class LivePipeline(Pipeline):
     def _told(self, heard: Sequence[_Heard]) -> tuple[Ticks, StepRecord]:
         """The rows that were heard as one batch, and the record of them."""
         live, chain = self._bound()
-        ticks = concat([part.ticks for part in heard]) if len(heard) > 1 else heard[0].ticks
+        ticks = _joined([part.ticks for part in heard])
         numbers = [said for part in heard for said in part.numbers]
         wide, small, forecasts = (
             np.array([values for part in heard for values in getattr(part, name)], like.dtype).reshape(
@@ -165,6 +163,13 @@ class LivePipeline(Pipeline):
                 [np.zeros(1, _kind(name)) for name in _NUMBERS],
             )  # fmt: skip
         return live, chain
+
+
+def _joined(parts: Sequence[Ticks]) -> Ticks:
+    one_by_one = [part for part in parts if isinstance(part, RowTicks)]
+    if len(one_by_one) < len(parts):
+        return concat(parts)
+    return RowTicks.of(parts[0].instruments, [row for part in one_by_one for row in part.rows])
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from math import isnan
+from typing import NamedTuple
 
 from schwabot.errors import ConfigError
 from schwabot.execution.settings import LANES, RiskConfig
@@ -97,6 +97,21 @@ class VenueLimits:
     max_open_orders: int = 0
 
 
+class _Terms(NamedTuple):
+    """What every request of a stream is held against."""
+
+    per_lot: float
+    """Quantity of a lot times the contract's value; of an inverse contract this is in quote currency."""
+    tick_size: float
+    inverse: bool
+    is_spot: bool
+    min_lots: int
+    max_lots: int
+    min_notional: float
+    max_open_orders: int
+    most_lots: int | None
+
+
 @dataclass(slots=True)
 class View:
     """What the gate looks at beside the request.
@@ -158,11 +173,11 @@ class RiskGate:
     ) -> None:  # fmt: skip
         listed = instruments.values() if isinstance(instruments, Mapping) else instruments
         self._instruments = {one.stream: one for one in listed}
-        self._spot = {one.stream for one in listed if one.is_spot}
-        self._lock = threading.Lock()
-        self.limits(config)
+        self._lock, self._changing = threading.Lock(), threading.Lock()
         self._venue = dict(venue or {})
         self.changes: list[StateChange] = []
+        self._state = TradingState.NORMAL
+        self.limits(config)
         self.refused: dict[Reason, int] = {}
         self._tokens, self._refilled_ns = float(config.order_burst), 0
         self._peak: float | None = None
@@ -190,6 +205,7 @@ class RiskGate:
         self.check_limits(config)
         with self._lock:
             self.config = config
+            self._prepare()
 
     def check_limits(self, config: RiskConfig) -> None:
         """Refuse limits that can't be used; change nothing.
@@ -203,7 +219,24 @@ class RiskGate:
 
     def filters(self, venue: Mapping[str, VenueLimits]) -> None:
         """Learn the venues' filters, by stream."""
-        self._venue.update(venue)
+        with self._lock:
+            self._venue.update(venue)
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """Look up what every request of a stream is held against."""
+        config = self.config
+        self._min_lane = int(LANES[config.min_lane])
+        self._terms = {
+            name: _Terms(
+                one.lot_size * one.contract_value, one.tick_size, one.inverse, one.is_spot, max(venue.min_lots, 1),
+                venue.max_lots, venue.min_notional,
+                min(config.max_open_orders, venue.max_open_orders or config.max_open_orders),
+                config.max_lots.get(name),
+            )
+            for name, one in self._instruments.items()
+            for venue in [self._venue.get(name, _NO_LIMITS)]
+        }  # fmt: skip
 
     def escalate(self, state: TradingState, who: str, why: str, ts_ns: int) -> bool:
         """Go to a stricter state; a milder one changes nothing. Returns whether it changed."""
@@ -220,12 +253,7 @@ class RiskGate:
     @property
     def state(self) -> TradingState:
         """What may pass: the strictest since somebody said that all may, so no thread undoes another one's change."""
-        strictest = TradingState.NORMAL
-        for change in reversed(self.changes):
-            if change.state is TradingState.NORMAL:
-                break
-            strictest = max(strictest, change.state)
-        return strictest
+        return self._state
 
     @property
     def day(self) -> tuple[int, float]:
@@ -239,7 +267,9 @@ class RiskGate:
         self._carried = (day, lost)
 
     def _set(self, state: TradingState, who: str, why: str, ts_ns: int) -> None:
-        self.changes.append(StateChange(state, who, why, ts_ns))
+        with self._changing:
+            self.changes.append(StateChange(state, who, why, ts_ns))
+            self._state = state if state is TradingState.NORMAL else max(self._state, state)
 
     def equity(self, equity: float, ts_ns: int) -> None:
         """Learn what positions and cash are worth now; too large a loss ends what opens positions."""
@@ -271,95 +301,87 @@ class RiskGate:
         if request.action is _CANCEL:
             return APPROVED
         with self._lock:  # one set of limits for the whole request
-            answer = self._check(request, view)
-        if isinstance(answer, Refused):
-            self.refused[answer.reason] = self.refused.get(answer.reason, 0) + 1
-        else:
-            self._tokens -= 1.0
-        return answer
+            refused = self._against(request, view) or self._too_fast(view.now_ns)
+        if refused is not None:
+            self.refused[refused.reason] = self.refused.get(refused.reason, 0) + 1
+            return refused
+        self._tokens -= 1.0
+        return APPROVED
 
-    def _check(self, request: Request, view: View) -> Approved | Refused:
-        instrument = self._instruments.get(request.stream)
-        if instrument is None:
+    def rehearse(self, request: Request, view: View) -> Refused | None:
+        """What ``check`` would say, but for the rate of orders; it counts for nothing."""
+        with self._lock:
+            return self._against(request, view)
+
+    def _against(self, request: Request, view: View) -> Refused | None:
+        """What speaks against it, apart from the rate of orders."""
+        # One function, and nothing looked up that can be known before: an order waits while this runs.
+        terms = self._terms.get(request.stream)
+        if terms is None:
             return Refused(Reason.UNKNOWN_STREAM, f"{request.stream} is not traded")
-        if self.state is _HALTED:
+        state, config, side, lots, now_ns = self._state, self.config, request.side, request.lots, view.now_ns
+        if state is _HALTED:
             return Refused(Reason.HALTED, f"trading is halted: {self.changes[-1].why}")
-        venue = self._venue.get(request.stream, _NO_LIMITS)
-        side, lots = request.side, request.lots
+        per_lot, tick_size, inverse, is_spot, min_lots, most_order, min_notional, most_open, most = terms
         same, other = (view.buy_lots, view.sell_lots) if side > 0 else (view.sell_lots, view.buy_lots)
-        worst = side * view.position_lots + same + max(lots, view.changed_lots)
-        reduces = worst <= 0
-        if self.state is _REDUCING and not reduces:
+        changed = view.changed_lots
+        worst = side * view.position_lots + same + (lots if lots > changed else changed)
+        if state is _REDUCING and worst > 0:
             return Refused(Reason.REDUCING, f"only orders that make a position smaller: {self.changes[-1].why}")
-        return (
-            self._stale(view)
-            or _filtered(instrument, venue, request)
-            or self._opens_too_many(venue, request, view)
-            or self._collared(request, view)
-            or (None if reduces else self._too_much(instrument, request, view, worst, other))
-            or self._too_fast(view.now_ns)
-            or APPROVED
-        )
-
-    def _stale(self, view: View) -> Refused | None:
-        for name, seen_ns, limit_s in (
-            ("quote", view.quote_ns, self.config.quote_age_s),
-            ("feed", view.feed_ns, self.config.feed_age_s),
-        ):
-            if seen_ns is None:
-                return Refused(Reason.STALE, f"no {name} yet")
-            if (age_s := (view.now_ns - seen_ns) * 1e-9) > limit_s:
-                return Refused(Reason.STALE, f"the {name} is {age_s:.3g} s old, at most {limit_s:g} s is allowed")
-        return None
-
-    def _opens_too_many(self, venue: VenueLimits, request: Request, view: View) -> Refused | None:
-        limit = min(self.config.max_open_orders, venue.max_open_orders or self.config.max_open_orders)
-        if request.action is not _REPLACE and view.open_orders >= limit:
+        quote_ns, feed_ns = view.quote_ns, view.feed_ns
+        if quote_ns is None or (now_ns - quote_ns) * 1e-9 > config.quote_age_s:
+            return _stale("quote", quote_ns, now_ns, config.quote_age_s)
+        if feed_ns is None or (now_ns - feed_ns) * 1e-9 > config.feed_age_s:
+            return _stale("feed", feed_ns, now_ns, config.feed_age_s)
+        if lots < min_lots:
+            return Refused(Reason.MIN_QUANTITY, f"{lots} lots, the venue wants {min_lots} or more")
+        if most_order and lots > most_order:
+            return Refused(Reason.MAX_QUANTITY, f"{lots} lots, the venue takes {most_order} at most")
+        price = request.price_ticks
+        worth = lots * per_lot * (1.0 if inverse else price * tick_size)
+        if worth < min_notional:
+            return Refused(Reason.MIN_NOTIONAL, f"an order of {worth:g}, the venue wants {min_notional:g} or more")
+        if view.open_orders >= most_open and request.action is not _REPLACE:
             return Refused(Reason.OPEN_ORDERS, f"{view.open_orders} orders of {request.stream} are open already")
-        return None
-
-    def _collared(self, request: Request, view: View) -> Refused | None:
-        if isnan(view.fair_ticks):
+        fair = view.fair_ticks
+        if fair != fair:
             return Refused(Reason.COLLAR, "there is no ghost to hold the price against")
-        off_bp = 1e4 * request.side * (request.price_ticks / view.fair_ticks - 1.0)
-        if off_bp > self.config.collar_bp:
-            what = f"price is {off_bp:.1f} bp beyond the ghost, at most {self.config.collar_bp:g} bp is allowed"
+        off_bp = 1e4 * side * (price / fair - 1.0)
+        if off_bp > config.collar_bp:
+            what = f"price is {off_bp:.1f} bp beyond the ghost, at most {config.collar_bp:g} bp is allowed"
             return Refused(Reason.COLLAR, what)
-        return None
-
-    def _too_much(
-        self, instrument: Instrument, request: Request, view: View, worst: int, other: int
-    ) -> Refused | None:  # fmt: skip
-        config, stream = self.config, request.stream
-        if view.lane < LANES[config.min_lane]:
-            return Refused(Reason.LANE, f"lane {Lane(view.lane).name}, at least {config.min_lane} is needed")
-        if request.side < 0 and worst > 0 and not config.short_spot and stream in self._spot:
-            return Refused(Reason.POSITION, f"{stream} could come to {-worst} lots: spot is not sold short")
-        if worst > (most := config.max_lots.get(stream, worst)):
-            return Refused(Reason.POSITION, f"{stream} could come to {worst} lots, at most {most} is allowed")
-        price = max(request.price_ticks, view.ask_ticks)
-        opposite = max(other - request.side * view.position_lots, 0)
-        order, could = (
-            view.rate * notional(instrument, request.lots, price),
-            view.rate * notional(instrument, worst, price),
-        )
-        total = view.others_notional + max(could, view.rate * notional(instrument, opposite, price))
-        if isnan(total):
-            return Refused(Reason.STALE, "no quote yet of a stream that converts a currency")
-        if order > config.max_order_notional:
-            return _above(Reason.ORDER_NOTIONAL, "an order of", order, config.max_order_notional)
-        if could > config.max_notional:
-            return _above(Reason.NOTIONAL, f"{stream} could come to", could, config.max_notional)
-        if total > config.max_total_notional:
-            return _above(Reason.TOTAL_NOTIONAL, "all positions could come to", total, config.max_total_notional)
+        if worst > 0:  # it does not only make a position smaller
+            if view.lane < self._min_lane:
+                return Refused(Reason.LANE, f"lane {Lane(view.lane).name}, at least {config.min_lane} is needed")
+            if side < 0 and is_spot and not config.short_spot:
+                what = f"{request.stream} could come to {-worst} lots: spot is not sold short"
+                return Refused(Reason.POSITION, what)
+            if most is not None and worst > most:
+                what = f"{request.stream} could come to {worst} lots, at most {most} is allowed"
+                return Refused(Reason.POSITION, what)
+            ask, rate = view.ask_ticks, view.rate
+            worth_at = 1.0 if inverse else (price if price > ask else ask) * tick_size
+            opposite = other - side * view.position_lots
+            order, could = rate * (lots * per_lot * worth_at), rate * (worst * per_lot * worth_at)
+            total = view.others_notional + (could if worst > opposite else rate * (opposite * per_lot * worth_at))
+            if total != total:
+                return Refused(Reason.STALE, "no quote yet of a stream that converts a currency")
+            if order > config.max_order_notional:
+                return _above(Reason.ORDER_NOTIONAL, "an order of", order, config.max_order_notional)
+            if could > config.max_notional:
+                return _above(Reason.NOTIONAL, f"{request.stream} could come to", could, config.max_notional)
+            if total > config.max_total_notional:
+                return _above(Reason.TOTAL_NOTIONAL, "all positions could come to", total, config.max_total_notional)
         return None
 
     def _too_fast(self, now_ns: int) -> Refused | None:
         config = self.config
-        passed_s = max(now_ns - self._refilled_ns, 0) * 1e-9
-        self._tokens = min(self._tokens + passed_s * config.max_orders_per_s, float(config.order_burst))
-        self._refilled_ns = max(now_ns, self._refilled_ns)
-        if self._tokens < 1.0:
+        tokens, refilled_ns, most_tokens = self._tokens, self._refilled_ns, config.order_burst
+        if now_ns > refilled_ns:
+            tokens += (now_ns - refilled_ns) * 1e-9 * config.max_orders_per_s
+            self._refilled_ns = now_ns
+        self._tokens = tokens = tokens if tokens < most_tokens else float(most_tokens)
+        if tokens < 1.0:
             return Refused(Reason.RATE, f"more than {config.max_orders_per_s:g} orders a second")
         return None
 
@@ -382,12 +404,8 @@ def _above(reason: Reason, what: str, value: float, limit: float) -> Refused:
     return Refused(reason, f"{what} {value:g}, at most {limit:g} is allowed")
 
 
-def _filtered(instrument: Instrument, venue: VenueLimits, request: Request) -> Refused | None:
-    if request.lots < max(venue.min_lots, 1):
-        return Refused(Reason.MIN_QUANTITY, f"{request.lots} lots, the venue wants {max(venue.min_lots, 1)} or more")
-    if venue.max_lots and request.lots > venue.max_lots:
-        return Refused(Reason.MAX_QUANTITY, f"{request.lots} lots, the venue takes {venue.max_lots} at most")
-    worth = notional(instrument, request.lots, request.price_ticks)
-    if worth < venue.min_notional:
-        return Refused(Reason.MIN_NOTIONAL, f"an order of {worth:g}, the venue wants {venue.min_notional:g} or more")
-    return None
+def _stale(name: str, seen_ns: int | None, now_ns: int, limit_s: float) -> Refused:
+    if seen_ns is None:
+        return Refused(Reason.STALE, f"no {name} yet")
+    age_s = (now_ns - seen_ns) * 1e-9
+    return Refused(Reason.STALE, f"the {name} is {age_s:.3g} s old, at most {limit_s:g} s is allowed")

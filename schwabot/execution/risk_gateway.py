@@ -181,6 +181,11 @@ class RiskGateway:
         leg.lane = int(signals.lane[0, v])
         leg.fair = (leg.bid + leg.ask) * 0.5 * exp(float(signals.deviation_bp[0, v]) * 1e-4)
 
+    def rehearse(self, request: Request) -> None:
+        """Look at a request as ``send`` does, and forget it, see ``VenueBroker.rehearse``."""
+        leg = self._legs[request.stream]
+        self.gate.rehearse(request, self._view(request, leg, self._now_ns()))
+
     @property
     def feed_ns(self) -> int | None:
         """Receive time of the last row of any stream, None = none yet."""
@@ -227,30 +232,21 @@ class RiskGateway:
         return told
 
     def _view(self, request: Request, leg: _Leg, now_ns: int) -> View:
-        changed = leg.open.get(request.of) if request.action is _REPLACE else None
-        if request.action is _REPLACE and changed is None:
-            raise StateError(f"request {request.number} replaces order {request.of}, which is not open")
-        off = (changed.worst, changed.side) if changed else (0, 0)
+        buy, sell, changed = leg.lots(1), leg.lots(-1), 0
+        if request.action is _REPLACE:
+            order = leg.open.get(request.of)
+            if order is None:
+                raise StateError(f"request {request.number} replaces order {request.of}, which is not open")
+            changed = order.worst
+            buy, sell = (buy - changed, sell) if order.side > 0 else (buy, sell - changed)
+        others = 0.0
+        for other in self._rows:
+            if (other.position or other.open) and other is not leg:
+                others += self._converted(other, other.worst_notional())
         return View(
-            now_ns=now_ns,
-            quote_ns=leg.quote_ns,
-            feed_ns=self._feed_ns,
-            bid_ticks=leg.bid,
-            ask_ticks=leg.ask,
-            fair_ticks=leg.fair,
-            lane=leg.lane,
-            position_lots=leg.position,
-            buy_lots=leg.lots(1) - (off[0] if off[1] > 0 else 0),
-            sell_lots=leg.lots(-1) - (off[0] if off[1] < 0 else 0),
-            changed_lots=off[0],
-            open_orders=len(leg.open),
-            others_notional=sum(
-                self._converted(other, worst)
-                for other in self._rows
-                if other is not leg and (worst := other.worst_notional())
-            ),
-            rate=self._converted(leg, 1.0),
-        )
+            now_ns, leg.quote_ns, self._feed_ns, leg.bid, leg.ask, leg.fair, leg.lane, leg.position, buy, sell, changed,
+            len(leg.open), others, self._converted(leg, 1.0) if leg.hops else 1.0,
+        )  # fmt: skip
 
     def _learn(self, report: Report) -> None:
         number = report.number

@@ -105,6 +105,7 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
         def on_row(row: Row, signals: SignalColumns) -> None:
             gated.observe(row, signals)
             broker.row(row, signals)
+            broker.rehearse(row, gated.rehearse)
 
         entry = LiveEntry(label, gate, dry, gateway, ending, lambda: {leg: gated.position(leg) for leg in desk.legs})
         alerts = TradeAlerts(broker, gated, gateway, progress.note)

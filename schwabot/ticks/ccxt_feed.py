@@ -29,6 +29,7 @@ from schwabot.ticks.ccxt_settings import CcxtConfig
 from schwabot.ticks.ccxt_venue import Venue
 from schwabot.ticks.feed_meter import LagHistogram
 from schwabot.ticks.live_queue import LiveQueue, Row
+from schwabot.ticks.rows import RowTicks
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -192,7 +193,7 @@ class CcxtFeed:
 
         The last hundred thousand of them are kept; who takes them is told of the others by an event.
         """
-        ticks = to_ticks(self._instruments, _taken(self._late))
+        ticks = RowTicks.of(self._instruments, _taken(self._late))
         for v, lost in enumerate(self._late_lost):
             if count := lost - self._late_told[v]:
                 self._late_told[v] = lost
@@ -229,9 +230,9 @@ class CcxtFeed:
                     return
                 rows = self._queue.take(most, wait_s)
                 self._yielded += len(rows)
-                ticks, taken_ns = to_ticks(self._instruments, rows), self.now_ns()
-                yield ticks
-                self._lags.add((taken_ns - ticks.ts_recv_ns) / 1e9)
+                taken_ns = self.now_ns()
+                yield RowTicks.of(self._instruments, rows)
+                self._lags.add([(taken_ns - row[0]) / 1e9 for row in rows])
         finally:
             self.close()
 
@@ -353,30 +354,3 @@ def _taken(waiting: deque[Item]) -> list[Item]:
     while waiting:
         found.append(waiting.popleft())
     return found
-
-
-def to_ticks(instruments: tuple[Instrument, ...], rows: list[Row]) -> Ticks:
-    """Rows as columns.
-
-    Example:
-        >>> ticks = to_ticks((Instrument("x:A/B", 0.1, 1.0),), [(5, 4, 4, 0, 0, 10, 11, 1, 2, 0, 0, 0)])
-        >>> ticks.ts_recv_ns.tolist(), ticks.ask_ticks.tolist(), ticks.side.dtype.name
-        ([5], [11], 'int8')
-    """
-    columns = np.array(rows, np.int64).reshape(len(rows), 12).T
-    recv, event, emit, stream, kind, bid, ask, bid_lots, ask_lots, price, qty, side = np.ascontiguousarray(columns)
-    return Ticks(
-        instruments=instruments,
-        ts_recv_ns=recv,
-        ts_event_ns=event,
-        ts_emit_ns=emit,
-        stream=stream.astype(np.int32),
-        kind=kind.astype(np.int8),
-        bid_ticks=bid,
-        ask_ticks=ask,
-        bid_lots=bid_lots,
-        ask_lots=ask_lots,
-        price_ticks=price,
-        qty_lots=qty,
-        side=side.astype(np.int8),
-    )

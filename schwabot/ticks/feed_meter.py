@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from math import log10
 from typing import Any, Protocol
 
 import numpy as np
 
 from schwabot.records.audit import StepRecord
-from schwabot.records.market import Float64, Int64, Ticks
+from schwabot.records.market import Ticks
 
 
 class Summarised(Protocol):
@@ -43,23 +44,25 @@ class LagHistogram:
     Example:
         >>> lags = LagHistogram(); lags.quantile(0.5) is None
         True
-        >>> lags.add(np.array([1e-3, 2e-3, 4e-3])); 1.9 < 1e3 * lags.quantile(0.5) < 2.1
+        >>> lags.add([1e-3, 2e-3, 4e-3]); 1.9 < 1e3 * lags.quantile(0.5) < 2.1
         True
     """
 
     _PER_DECADE = 115
 
     def __init__(self) -> None:
-        self._counts: Int64 = np.zeros(9 * self._PER_DECADE, np.int64)
+        self._counts = [0] * (9 * self._PER_DECADE)
 
-    def add(self, lags_s: Float64) -> None:
-        """Count times. [N] s."""
-        at = np.log10(np.maximum(lags_s, 1e-6) / 1e-6) * self._PER_DECADE
-        self._counts += np.bincount(np.minimum(at.astype(np.int64), len(self._counts) - 1), minlength=len(self._counts))
+    def add(self, lags_s: Iterable[float]) -> None:
+        """Count times, s: mostly one, so without arrays."""
+        counts, per_decade = self._counts, self._PER_DECADE
+        for lag_s in lags_s:
+            at = int(log10(lag_s * 1e6) * per_decade) if lag_s > 1e-6 else 0
+            counts[min(at, len(counts) - 1)] += 1
 
     def quantile(self, q: float) -> float | None:
         """The time below which a share q of them lies, s; None where there are none."""
-        total = int(self._counts.sum())
+        total = sum(self._counts)
         if not total:
             return None
         at = int(np.searchsorted(np.cumsum(self._counts), q * total))

@@ -346,6 +346,18 @@ def test_currencies_are_added_up_in_one() -> None:
     assert gate.state is TradingState.REDUCING
 
 
+def test_a_rehearsal_says_the_same_and_counts_for_nothing() -> None:
+    gate = RiskGate(replace(LOOSE, order_burst=1, max_orders_per_s=1e-3), [SPOT])
+    for _ in range(3):
+        assert gate.rehearse(asked(), VIEW) is None
+        assert gate.rehearse(asked(lots=0), VIEW).reason is Reason.MIN_QUANTITY  # type: ignore[union-attr]
+    assert gate.refused == {}
+    assert gate.check(asked(), VIEW) is APPROVED
+    assert gate.check(asked(), VIEW).reason is Reason.RATE  # type: ignore[union-attr]
+    gate.escalate(TradingState.HALTED, "test", "enough", 1)
+    assert gate.rehearse(asked(), VIEW).what == "trading is halted: enough"  # type: ignore[union-attr]
+
+
 def test_limits_are_replaced_while_orders_go_on() -> None:
     gate = RiskGate(replace(LOOSE, order_burst=3, max_orders_per_s=1e-3), [SPOT])
     assert gate.check(asked(), VIEW) is APPROVED

@@ -12,7 +12,7 @@ from schwabot.execution.risk import RiskGate
 from schwabot.execution.risk_gateway import RiskGateway
 from schwabot.execution.settings import RiskConfig
 from schwabot.execution.simulated import SimulatedBroker
-from schwabot.execution.venue import VenueBroker
+from schwabot.execution.venue import REHEARSED_ROWS, VenueBroker
 from schwabot.live_pipeline import LivePipeline
 from schwabot.records.audit import SignalColumns
 from schwabot.records.market import Kind, Row
@@ -146,11 +146,14 @@ def test_what_a_backtest_comes_to(policy: Policy) -> None:
         exchange.now_ns, exchange.row = row.ts_recv_ns, venue.recorder.builder.rows
         gated.observe(row, signals)
         venue.row(row, signals)
+        venue.rehearse(row, lambda request: rehearsed.append(gated.rehearse(request)))
 
+    rehearsed: list[None] = []
     live = LivePipeline(feed.instruments, on_row=on_row)
     for ticks in feed.batches(20):
         live.step(ticks)
     venue.finish()
+    assert len(rehearsed) > venue.recorder.builder.rows // REHEARSED_ROWS - 10
     assert gated.gate.refused == {}
     assert gated.position(feed.instruments[2].stream) == venue._state.counts[0, POSITION]
     wanted, found = backtest.outcome(), venue.outcome()
