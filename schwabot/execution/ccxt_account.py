@@ -316,8 +316,13 @@ class CcxtAccount:
 
     def _told_order(self, each: Mapping[str, Any], tell: Callable[[OrderSeen], None]) -> None:
         one = self._by_symbol.get(each["symbol"] or "") or self._by_order.get(str(each.get("id")))
-        if one is not None:
-            tell(self._order(one, each))
+        if one is None:
+            return
+        try:
+            seen = self._order(one, each)
+        except VenueError:  # no whole lots: somebody else's, sized in quote; of ours, asking would say the same
+            return
+        tell(seen)
 
     def _told_trade(self, each: Mapping[str, Any], tell: Callable[[TradeSeen], None]) -> None:
         if (one := self._by_symbol.get(each["symbol"])) and (known := self.rules.trade(each)) is not None:

@@ -143,7 +143,7 @@ def _coinbase_prepare(client: Any, recv_window_ms: int) -> None:
     except Exception:  # noqa: BLE001 - ccxt and what it signs with fail in any way; nothing of the key may be shown
         raise VenueError(
             "coinbase: orders need an ECDSA key: COINBASE_API_KEY=organizations/…/apiKeys/… and its private key, which"
-            " begins with -----BEGIN EC PRIVATE KEY-----, as COINBASE_SECRET"
+            " begins with -----BEGIN EC, as COINBASE_SECRET"
         ) from None
 
 

@@ -19,6 +19,7 @@ from schwabot.errors import VenueError
 from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
 from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.journal import Journal, OrderState
+from schwabot.execution.order_tracker import OrderSeen
 from schwabot.execution.risk import RiskGate, TradingState
 from schwabot.execution.settings import GatewayConfig, RiskConfig
 from schwabot.records.order import Action, Ending, Request, Told
@@ -319,8 +320,21 @@ def test_what_answers_mean(exchange: LoopbackExchange, status: int, answer: Any,
     assert _account(exchange)._trouble(error.value).fate is fate
 
 
+def test_what_somebody_else_sized_in_quote_is_left_out(exchange: LoopbackExchange) -> None:
+    account, told = _account(exchange), list[OrderSeen]()
+    filled = 0.000297920684505
+    info = {"cumulative_quantity": str(filled), "status": "FILLED"}
+    for size in (filled, 0.0003):
+        seen = {"symbol": "BTC/USD", "id": "x", "amount": size, "filled": size, "status": "closed", "info": info}
+        account._told_order(seen, told.append)
+    assert [(one.lots, one.filled_lots) for one in told] == [(0, 30_000)]
+    asked = {"filled": filled, "amount": filled, "status": "closed", "info": {"size_in_quote": True}}
+    assert account._order(BTC_USD, asked).filled_lots == 0
+    assert account.rules.trade(asked) is None
+
+
 def test_keys_of_another_kind_are_refused_and_not_shown(exchange: LoopbackExchange, tmp_path: Path) -> None:
-    for keys in ({"apiKey": "a-uuid", "secret": "Y2FuYXJ5" * 11}, {"secret": "-----BEGIN EC PRIVATE KEY-----\ncanary"}):
+    for keys in ({"apiKey": "a-uuid"}, {"secret": f"{PEM[:31]}\ncanary"}):  # pragma: allowlist secret
         with pytest.raises(VenueError, match="orders need an ECDSA key") as error:
             _account(exchange, **keys)
         assert "canary" not in str(error.value)
