@@ -148,7 +148,7 @@ class CcxtAccount:
         price = float(step(one.tick_size) * request.price_ticks)
         answer = await self._ask(
             self._exchange.create_order, one.symbol, "limit", side, amount, price,
-            {self.rules.client_id: request.client_id, **how},
+            {self.rules.client_id: request.client_id, **how}, tries=1,
         )  # fmt: skip
         seen = self._order(one, answer)
         if not seen.client_id:
@@ -328,8 +328,8 @@ class CcxtAccount:
         if (one := self._by_symbol.get(each["symbol"])) and (known := self.rules.trade(each)) is not None:
             tell(self._trade(one, known))
 
-    async def _ask(self, call: Callable[..., Any], *given: Any) -> Any:
-        left = self.rules.tries
+    async def _ask(self, call: Callable[..., Any], *given: Any, tries: int | None = None) -> Any:
+        left = self.rules.tries if tries is None else tries
         while True:
             left -= 1
             try:

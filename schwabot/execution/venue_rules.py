@@ -56,7 +56,8 @@ class VenueRules:
         offset: rows of a page of fills, where pages are asked for by their offset; 0 = by time.
         cursor: rows of a page of any list, where each page names the next; 0 = it does not.
         rounds: every booking is rounded to the decimals of its currency, so balances differ from what fills say.
-        tries: how often a request is sent that a later one has overtaken, which the venue refuses unread.
+        tries: how often a question or a cancel is sent that a later request has overtaken, which the venue refuses
+            unread; an order is sent once.
         clock: errors after which the venue's clock is compared with ours.
         absent: what a request is about is not there.
         refused: the venue did not carry it out; without one ccxt's own kinds of errors say so.
