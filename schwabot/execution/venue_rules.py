@@ -5,6 +5,7 @@ A venue without a row gets no orders: what it does when answers are lost was not
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -85,6 +86,18 @@ class VenueRules:
     throttled: tuple[tuple[str, float], ...] = ()
     pause_s: tuple[float, float] = (0.05, 2.0)
     poll_s: float = 0.0
+
+
+def _kraken_prepare(client: Any, recv_window_ms: int) -> None:
+    """Nothing but a look at the secret, which signs only as it is shown by Kraken.
+
+    Raises:
+        VenueError: it is no base64 text.
+    """
+    try:
+        b64decode(client.secret or "", validate=True)
+    except ValueError:
+        raise VenueError("kraken: KRAKEN_SECRET is the private key as Kraken shows it, all of it: base64") from None
 
 
 def _kraken_how(takes: bool, void_ms: int) -> dict[str, Any]:
@@ -178,6 +191,7 @@ RULES: dict[str, VenueRules] = {
         # It wants 2 s at least and 60 s at most; its clock tells whole seconds, so one more may have passed already.
         window=lambda recv_window_ms: min(max(recv_window_ms, 3_000), 58_000) + 1_000,
         how=_kraken_how,
+        prepare=_kraken_prepare,
         id_chars=18,
         lists=("fetch_open_orders", "fetch_closed_orders"),
         tells=False,
