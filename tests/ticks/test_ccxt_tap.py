@@ -23,11 +23,13 @@ class Heard:
         self.found: list[Found] = []
         self.ended: list[str] = []
         self.unread: list[Exception] = []
+        self.holes: list[tuple[int, int]] = []
         self.tap = Tap(
             on_message=lambda: None,
             on_found=lambda client, found: self.found.extend(found),
             on_ended=lambda client, reason: self.ended.append(reason),
             on_unread=lambda client, error: self.unread.append(error),
+            on_hole=lambda client, first, last: self.holes.append((first, last)),
             on_client=lambda client: None,
         )
 
