@@ -180,7 +180,7 @@ def test_tokens_end_with_the_window(exchange: LoopbackExchange) -> None:
 
 
 def test_an_order_that_is_not_listed_yet(exchange: LoopbackExchange, tmp_path: Path) -> None:
-    with AtCoinbase(exchange, tmp_path / "j.db", "sblisted") as desk:
+    with AtCoinbase(exchange, tmp_path / "j.db", "sblisted", dataclasses.replace(CONFIG, listed_s=10.0)) as desk:
         exchange.fault("gap", stream="user", count=4)
         exchange.fault("server_error", path="GET */historical/*", status=404)
         desk.ask(Action.TAKE, LOTS, ASK)
