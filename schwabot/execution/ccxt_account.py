@@ -107,6 +107,11 @@ class CcxtAccount:
         self._by_order: dict[str, Instrument] = {}
         self._ahead_ms = 0
 
+    def at_venue(self, ts_ns: int) -> int:
+        """A time of our clock by the venue's, as far apart as they were when they were compared last."""
+        ahead_ms = (self._exchange.options.get("timeDifference") or 0) if self.rules.stamped else self._ahead_ms
+        return ts_ns - int(ahead_ms) * MS
+
     async def connect(self) -> dict[str, VenueLimits]:
         """Load the markets and set the clock; the venue's filters by stream.
 
@@ -183,7 +188,7 @@ class CcxtAccount:
         params = {} if venue_id else {"clientOrderId": request.client_id}
         if venue_id or not self.rules.lists:
             return self._order(one, await self._ask(self._exchange.fetch_order, venue_id or "", one.symbol, params))
-        since_ms, params = self.rules.sought(request.client_id, request.ts_ns // MS)
+        since_ms, params = self.rules.sought(request.client_id, self.at_venue(request.ts_ns) // MS)
         for name in self.rules.lists:  # an order moves from one list to the next, never back
             for each in await self._listed(name, one, since_ms, params):
                 if (seen := self._order(one, each)).client_id == request.client_id:
@@ -200,7 +205,7 @@ class CcxtAccount:
         return [self._order(one, each) for each in await self._listed("fetch_open_orders", one)]
 
     async def trades(self, stream: str, since_ns: int) -> list[TradeSeen]:
-        """All fills of the account in a stream since then, oldest first.
+        """All fills of the account in a stream since then, by the venue's clock, oldest first.
 
         Raises:
             Trouble: the venue can't be asked.

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from schwabot.errors import StateError, VenueError, why
-from schwabot.execution.ccxt_account import CcxtAccount, Trouble, patiently
+from schwabot.execution import order_desk
+from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble, patiently
 from schwabot.execution.journal import Journal, RiskNote
 from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk, Refusal
 from schwabot.execution.reconcile import Adopted, Recovered, catch_up, compare, expected, recover
@@ -40,6 +41,8 @@ HUNG_S = 45.0
 """Cancelling everything takes ``KILL_S`` at most, in which the guard says nothing."""
 NOTE_NS = 10_000_000_000
 """What the day has lost is noted this often, and whenever orders moved."""
+MOST_UNCOMPARED = 5
+"""A person hears of it when what is held could not be compared so many times in a row."""
 EARLIER = " (in an earlier run)"
 DAY_NS = 86_400_000_000_000
 
@@ -87,6 +90,7 @@ class CcxtGateway:
         self._ends = self._wound_down = False
         self._beat_ns: int | None = None
         self._blind: set[str] = set()
+        self._uncompared: dict[str, int] = {}
         self._noted = 0
         self.feed_ns: Callable[[], int | None] = lambda: None
         """Receive time of the last row of any stream, where somebody knows; without it nothing is cancelled for age."""
@@ -173,7 +177,7 @@ class CcxtGateway:
             return False
 
     def wind_down(self, wait_s: float = KILL_S) -> bool:
-        """The run ends: nothing leaves any more, everything of ours is cancelled, and that is confirmed.
+        """The run ends: nothing leaves any more, everything of ours is cancelled, that is confirmed, and fills are in.
 
         Args:
             wait_s: how long to wait for the confirmation.
@@ -188,7 +192,10 @@ class CcxtGateway:
             self._wound_down = bool(self._wait(self._cancel_all("the end of the run"), wait_s))
         if not self._wound_down:
             self._say(NOT_CONFIRMED, Level.ERROR)
-        return self._wound_down
+            return False
+        with suppress(VenueError):  # what is owed by then was told
+            self._wait(self._settle(), order_desk.OWED_S + 5.0)
+        return True
 
     @property
     def nothing_open(self) -> bool:
@@ -290,6 +297,7 @@ class CcxtGateway:
             for stream, spare in recovered.spare.items():
                 self._ledger.fees.begin(stream, self.positions[stream].lots if stream in self.positions else 0, spare)
             self.notes += recovered.notes
+            self.notes += recovered.unexplained
             for what in recovered.unexplained:
                 self._halt(what)
         run = [self._checks(), self._guard()]
@@ -318,6 +326,9 @@ class CcxtGateway:
         what = f"may still be open: {', '.join(open_still)}" if open_still else "nothing of ours is open"
         self.journal.note(f"everything is cancelled: {what}", self._now_ns())
         return not open_still
+
+    async def _settle(self) -> None:
+        await asyncio.gather(*(desk.settle() for desk in self._desks.values()))
 
     async def _guard(self) -> None:
         """Look for the kill file, and cancel everything once trading is halted, whoever did it."""
@@ -362,11 +373,15 @@ class CcxtGateway:
 
     async def _check_all(self) -> list[str]:
         found = []
-        for desk in self._desks.values():
+        for venue, desk in self._desks.items():
             try:
                 found += await self._check(desk)
+                self._uncompared[venue] = 0
             except Trouble as trouble:
+                self._uncompared[venue] = count = self._uncompared.get(venue, 0) + 1
                 self.journal.note(f"not compared: {trouble}", self._now_ns())
+                if count % MOST_UNCOMPARED == 0:
+                    self._say(f"what is held at {venue} was not compared {count} times in a row: {trouble}")
             except sqlite3.Error as error:
                 found.append(f"{self.journal.path} can't be used: {error}")
         for what in found:
@@ -381,7 +396,11 @@ class CcxtGateway:
                     self.journal.adjust(account.venue, item, by, self._now_ns(), why)
 
     async def _check(self, desk: OrderDesk) -> list[str]:
-        """What differs, twice in a row while nothing moved; nothing where orders move all the time."""
+        """What differs, twice in a row while nothing moved.
+
+        Raises:
+            Trouble: nothing could be compared.
+        """
         found: list[str] = []
         for again in range(6):
             if again:
@@ -398,4 +417,4 @@ class CcxtGateway:
             last, found = found, compare(desk.account, self.journal, held, self._now_ns())
             if not found or found == last:
                 return found
-        return []
+        raise Trouble(Fate.LOST, f"{desk.account.venue}: orders moved, or lacked an answer or fills, all the time")

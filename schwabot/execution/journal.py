@@ -112,7 +112,7 @@ class OpenRequest(NamedTuple):
 
 
 class Baseline(NamedTuple):
-    """What a venue held of something when counting began."""
+    """What a venue held of something when counting began, by its clock."""
 
     amount: Decimal
     ts_ns: int

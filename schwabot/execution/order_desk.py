@@ -35,6 +35,8 @@ _HEARD_NS = SECOND // 2
 _LISTED_NS = 10 * SECOND
 """Venues may say of an order that is newer than this that they don't know it, and mean not yet."""
 _LOOK_BACK_NS = 60 * SECOND
+OWED_S = 15.0
+"""Fills the venue told of and does not list for this long are a problem."""
 
 
 class Refusal(NamedTuple):
@@ -141,6 +143,7 @@ class OrderDesk:
         self.account, self.ledger, self.config = account, ledger, config
         self._must_not, self._problem, self._now_ns = must_not, problem, now_ns
         self._busy: dict[str, asyncio.Event] = {}
+        self._owed: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._hold_ns = 0
         self._up = False
@@ -235,17 +238,36 @@ class OrderDesk:
             await asyncio.sleep(next(pause))
 
     async def complete(self, order: Tracked) -> None:
-        """Ask for the fills that the venue told of and we do not know."""
-        pause = _pauses(*self.account.rules.pause_s)
+        """Ask for the fills that the venue told of and we do not know; what it does not list is a problem, told once.
+
+        Each time it is asked for what is twice as far back: the clock that the order was decided by may have been set.
+        """
+        request, pause = order.request, _pauses(*self.account.rules.pause_s)
+        began_ns, back_ns, trouble_is = self._now_ns(), _LOOK_BACK_NS, ""
         while order.missing:
             try:
-                since_ns = order.request.ts_ns - _LOOK_BACK_NS
-                for trade in await self.account.trades(order.request.stream, since_ns):
+                since_ns = max(self.account.at_venue(request.ts_ns) - back_ns, 0)
+                for trade in await self.account.trades(request.stream, since_ns):
                     if trade.venue_id == order.venue_id:
                         self.told(None, [trade])
-            except Trouble:
-                pass
+            except Trouble as trouble:
+                trouble_is = f": {trouble}"
+            else:
+                back_ns, trouble_is = 2 * back_ns, ""
+            if order.missing and self._now_ns() - began_ns > OWED_S * SECOND:
+                if request.client_id not in self._owed:
+                    self._owed.add(request.client_id)
+                    self._problem(
+                        f"{request.client_id}: {self.account.venue} told of {order.promised} lots filled, and lists"
+                        f" {order.filled} of them after {OWED_S:g} s{trouble_is}"
+                    )
+                return
             await asyncio.sleep(next(pause))
+
+    async def settle(self) -> None:
+        """Wait for fills of orders that are gone, until they are known or it was told that they are not."""
+        while any(one.missing and one.request.client_id not in self._owed for one in self.own()):
+            await asyncio.sleep(_TICK_S)
 
     async def watch(self) -> None:
         """Listen to the venue, for ever."""

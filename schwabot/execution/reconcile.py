@@ -7,6 +7,7 @@ The first look at an account is where counting begins. On spot, what was there t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
@@ -178,11 +179,13 @@ async def recover(
             tracker.ask(request._replace(action=as_order, of=-1, number=number), now_ns())
             if venue_id is not None:
                 tracker.order(OrderSeen(request.stream, request.client_id, venue_id, "", 0, 0, 0), now_ns())
-    for order in ledger.tracker.open_orders():
+    left = ledger.tracker.open_orders()
+    for order in left:
         sent_ns = journal.sent_ns(order.request.client_id)
         await desk.resolve(order, started_ns if sent_ns is None else min(started_ns, sent_ns + SIGNED_NS))
         await desk.cancel(order)
-        await desk.complete(order)
+    await asyncio.gather(*(desk.complete(order) for order in left))
+    for order in left:
         notes.append(
             f"{order.request.client_id}: {journal.states(order.request.client_id)[-1]}, left by an earlier run"
         )
@@ -249,7 +252,7 @@ def compare(account: CcxtAccount, journal: Journal, held: Mapping[str, Decimal],
     should = expected(journal, account.venue, account.instruments)
     fresh = [(item, held.get(item, Decimal(0))) for item in items(account.instruments) if item not in should]
     if fresh:
-        journal.count_from(account.venue, fresh, now_ns, "first look")
+        journal.count_from(account.venue, fresh, account.at_venue(now_ns), "first look")
     rounding = {}
     for item, by in account.rounding.items():
         if (base := journal.baseline(account.venue, item)) is not None:
