@@ -20,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from schwabot.errors import StateError, VenueError, why
+from schwabot.errors import JournalError, StateError, VenueError, why
 from schwabot.execution import order_desk
 from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble, patiently
 from schwabot.execution.journal import Journal, RiskNote
@@ -31,7 +31,7 @@ from schwabot.execution.settings import GatewayConfig
 from schwabot.execution.venue_rules import rules_of
 from schwabot.records.alert import Alert, Level
 from schwabot.records.instrument import Instrument
-from schwabot.records.order import Report, Request
+from schwabot.records.order import Action, Report, Request
 from schwabot.secrets import scrub
 
 KILL_S = 30.0
@@ -63,6 +63,7 @@ class CcxtGateway:
 
     Raises:
         ConfigError: a setting that can't be used.
+        JournalError: on entering: orders may be open where nobody would look, or fills can't be read any more.
         VenueError: on entering: a venue can't be reached, or refuses.
     """
 
@@ -103,6 +104,8 @@ class CcxtGateway:
 
     def __enter__(self) -> CcxtGateway:
         # Whatever an earlier process sent left before the journal was ours, and arrives within the window after that.
+        self._look_at_other_streams()
+        self.journal.reads(self._instruments)
         started_ns = self._now_ns() if self.journal.has_begun else min(self._now_ns(), self.journal.alone_ns)
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(self._noted_only)
@@ -229,6 +232,31 @@ class CcxtGateway:
         if self.gate.state is TradingState.HALTED:
             return f"trading is halted: {self.gate.changes[-1].why}"
         return "the run ends" if self._ends else None
+
+    def _look_at_other_streams(self) -> None:
+        """Refuse to leave orders of an earlier run alone; say what it held that is not traded now."""
+        traded = {one.stream for one in self._instruments}
+        left = [
+            one.request
+            for one in self.journal.open_requests()
+            if one.request.stream not in traded and one.request.action is not Action.CANCEL
+        ]
+        if left:
+            orders = ", ".join(
+                f"{one.client_id} ({'buy' if one.side > 0 else 'sell'} {one.lots:,} lots of {one.stream})"
+                for one in left
+            )
+            streams = ",".join(sorted({f'"{one.stream}"' for one in left}))
+            raise JournalError(
+                f"{self.journal.path}: an earlier run ended without knowing what became of {orders}, and this one would"
+                f" not look: start once with 'policy.trade=[{streams}]', live.seconds=1 is enough, which looks them up"
+                " and cancels them"
+            )
+        self.notes += [
+            f"{stream}: {lots:+,} lots by the fills of earlier runs, and not traded now: nobody looks after them"
+            for stream, lots in self.journal.lots().items()
+            if lots and stream not in traded
+        ]
 
     def _take_up_risk(self) -> None:
         """Go on with the state that the last run ended in, and with what it lost today."""

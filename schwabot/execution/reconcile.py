@@ -59,13 +59,15 @@ def change(one: Instrument, fill: Fill, item: str) -> Decimal:
 
 
 def expected(journal: Journal, venue: str, instruments: Mapping[str, Instrument]) -> dict[str, Decimal]:
-    """What should be held, of everything whose counting has begun."""
-    found = {}
+    """What should be held, of everything whose counting has begun; fills of streams that are not traded now count."""
+    found, known = {}, {**journal.instruments(), **instruments}
     for item in items(instruments):
         if (base := journal.baseline(venue, item)) is None:
             continue
-        fills = (fill for fill in journal.fills(after=base.after_fill) if fill.stream in instruments)
-        found[item] = base.amount + sum((change(instruments[fill.stream], fill, item) for fill in fills), Decimal(0))
+        moved = [(one, fill) for fill in journal.fills(after=base.after_fill) if (one := known.get(fill.stream))]
+        found[item] = base.amount + sum(
+            (change(one, fill, item) for one, fill in moved if one.venue == venue), Decimal(0)
+        )
     return found
 
 
@@ -185,10 +187,8 @@ async def recover(
         await desk.resolve(order, started_ns if sent_ns is None else min(started_ns, sent_ns + SIGNED_NS))
         await desk.cancel(order)
     await asyncio.gather(*(desk.complete(order) for order in left))
-    for order in left:
-        notes.append(
-            f"{order.request.client_id}: {journal.states(order.request.client_id)[-1]}, left by an earlier run"
-        )
+    names = [order.request.client_id for order in left]
+    notes += [f"{name}: {journal.states(name)[-1]}, left by an earlier run" for name in names]
     for stream in account.instruments:
         for seen in await account.open_orders(stream):
             if not seen.client_id.startswith(config.prefix):

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from schwabot.execution.journal import OrderState
+from schwabot.errors import JournalError
+from schwabot.execution.journal import Fill, Journal, OrderState
 from schwabot.execution.risk import TradingState
 from schwabot.execution.settings import GatewayConfig
-from schwabot.records.order import Action, Ending, Told
+from schwabot.records.instrument import Instrument
+from schwabot.records.order import Action, Ending, Request, Told
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback import LoopbackExchange
 from schwabot.venues.loopback.urls import KEY
-from tests.execution.desks import CONFIG, SECRET, Desk
-from tests.venues.making import until
+from tests.execution.desks import SECRET, SPOT, Desk
+from tests.venues.making import SPOT as BTC
+from tests.venues.making import Driven, played, until
 
 PERP = "binanceusdm:BTC/USDT:USDT"
+ETH = Instrument("binance:ETH/USDT", 0.01, 1e-4)
 
 
 @pytest.fixture
@@ -88,3 +93,50 @@ def test_holdings_that_nobody_compares_are_told(exchange: LoopbackExchange, tmp_
         assert desk.gateway.check() == []
         assert desk.gate.state is TradingState.NORMAL
         assert not said
+
+
+def test_orders_that_were_left_where_nobody_trades_now_are_not_left_alone(
+    exchange: LoopbackExchange, tmp_path: Path
+) -> None:
+    with Desk(exchange, tmp_path / "j.db", "sbleft", PERP) as desk:
+        bid, ask = desk.touch
+        desk.ask(Action.TAKE, 2, ask + 100)
+        desk.ask(Action.POST, 3, bid - 100)
+        desk.hear(2)
+    with pytest.raises(JournalError, match=rf"sbleft-1 \(buy 3 lots of {PERP}\).*policy.trade=\[\"{PERP}\"\]'"):
+        Desk(exchange, tmp_path / "j.db", "sbother", SPOT).__enter__()
+    with Desk(exchange, tmp_path / "j.db", "sbback", PERP) as desk:
+        assert desk.orders()["sbleft-1"] == "CANCELED"
+    with Desk(exchange, tmp_path / "j.db", "sbthen", SPOT) as desk:
+        assert desk.gateway.notes[0] == (
+            f"{PERP}: +2 lots by the fills of earlier runs, and not traded now: nobody looks after them"
+        )
+
+
+def test_fills_of_another_stream_moved_the_same_currency(tmp_path: Path) -> None:
+    driven = Driven(BTC, ETH)
+    with LoopbackExchange(driven, speed=0, deposits={"USDT": "100000"}, keys=(KEY, SECRET)) as exchange:
+        for stream in (0, 1):
+            driven.quote(100_000, 100_010, 10_000, 10_000, stream)
+        played(exchange, driven)
+        for number, stream in enumerate((BTC.stream, ETH.stream, BTC.stream)):
+            with Desk(exchange, tmp_path / "j.db", f"sbday{number}", stream) as desk:
+                assert desk.gate.state is TradingState.NORMAL
+                desk.ask(Action.TAKE, 2_000, desk.touch[1])
+                assert desk.hear(1)[0][-1] is Ending.FILLED
+                assert desk.gateway.check() == []
+        driven.end()
+
+
+def test_fills_are_not_read_with_other_lots(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.db")
+    journal.reads([BTC])
+    other = Instrument(BTC.stream, BTC.tick_size, 10 * BTC.lot_size)
+    journal.reads([other])  # there are no fills yet
+    journal.begin("a", 5)
+    journal.intend(Request(0, "a-0", BTC.stream, Action.TAKE, 1, 3, 100, -1, 0, 5, 99, 100), 6)
+    journal.fill(Fill(BTC.stream, "1", "a-0", "7", 1, 3, 100, False, Decimal(0), "USDT", 7, 8))
+    with pytest.raises(JournalError, match="in ticks of 0.01 and lots of 0.0001, which are 0.01 and 1e-05 now"):
+        journal.reads([BTC])
+    assert journal.lots() == {BTC.stream: 3}
+    journal.close()
