@@ -23,7 +23,7 @@ from typing import Any
 from schwabot.errors import JournalError, StateError, VenueError, why
 from schwabot.execution import order_desk
 from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble, patiently
-from schwabot.execution.journal import Journal, RiskNote
+from schwabot.execution.journal import Journal, OrderState, RiskNote
 from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk, Refusal
 from schwabot.execution.reconcile import Adopted, Recovered, catch_up, compare, expected, recover
 from schwabot.execution.risk import RiskGate, TradingState, VenueLimits
@@ -60,6 +60,7 @@ class CcxtGateway:
         now_ns: time now.
         resume: why to trade although an earlier run was halted, or lost its limit of the day; None = such a run's
             state goes on.
+        accept: why what is held on entering is right, whatever our fills say, and to trade; None = what differs halts.
 
     Raises:
         ConfigError: a setting that can't be used.
@@ -70,7 +71,7 @@ class CcxtGateway:
     def __init__(
         self, instruments: Sequence[Instrument], options: Mapping[str, Mapping[str, Any]], journal: Journal,
         gate: RiskGate, session: str, config: GatewayConfig | None = None, now_ns: Callable[[], int] = time.time_ns,
-        resume: str | None = None,
+        resume: str | None = None, accept: str | None = None,
     ) -> None:  # fmt: skip
         self.config = config or GatewayConfig()
         self.config.check()
@@ -87,11 +88,12 @@ class CcxtGateway:
         """What was found on entering."""
         self.said: deque[Alert] = deque(maxlen=100)
         """What happened since that a person should hear of."""
-        self._now_ns, self._options, self._resume = now_ns, options, resume
+        self._now_ns, self._options, self._resume, self._accepts = now_ns, options, resume or accept, accept
         self._ends = self._wound_down = False
         self._beat_ns: int | None = None
         self._blind: set[str] = set()
         self._uncompared: dict[str, int] = {}
+        self._differs: dict[str, list[str]] = {}
         self._noted = 0
         self.feed_ns: Callable[[], int | None] = lambda: None
         """Receive time of the last row of any stream, where somebody knows; without it nothing is cancelled for age."""
@@ -180,7 +182,7 @@ class CcxtGateway:
             return False
 
     def wind_down(self, wait_s: float = KILL_S) -> bool:
-        """The run ends: nothing leaves any more, everything of ours is cancelled, that is confirmed, and fills are in.
+        """The run ends: nothing leaves any more, all of ours is cancelled and confirmed; what is held is compared.
 
         Args:
             wait_s: how long to wait for the confirmation.
@@ -198,7 +200,13 @@ class CcxtGateway:
             return False
         with suppress(VenueError):  # what is owed by then was told
             self._wait(self._settle(), order_desk.OWED_S + 5.0)
+            self._wait(self._check_all(), wait_s)
         return True
+
+    @property
+    def differs(self) -> list[str]:
+        """What was not as it should be, or could not be seen, when what is held was compared last."""
+        return [what for each in self._differs.values() for what in each]
 
     @property
     def nothing_open(self) -> bool:
@@ -326,8 +334,10 @@ class CcxtGateway:
                 self._ledger.fees.begin(stream, self.positions[stream].lots if stream in self.positions else 0, spare)
             self.notes += recovered.notes
             self.notes += recovered.unexplained
-            for what in recovered.unexplained:
+            for what in recovered.unexplained if self._accepts is None else ():
                 self._halt(what)
+        if self._accepts is not None:
+            await self._accept_start(self._accepts)
         run = [self._checks(), self._guard()]
         for desk in self._desks.values():
             run += [desk.watch(), desk.sweep()]
@@ -403,9 +413,11 @@ class CcxtGateway:
         found = []
         for venue, desk in self._desks.items():
             try:
-                found += await self._check(desk)
+                self._differs[venue] = await self._check(desk)
+                found += self._differs[venue]
                 self._uncompared[venue] = 0
             except Trouble as trouble:
+                self._differs[venue] = [f"what is held at {venue} could not be compared: {trouble}"]
                 self._uncompared[venue] = count = self._uncompared.get(venue, 0) + 1
                 self.journal.note(f"not compared: {trouble}", self._now_ns())
                 if count % MOST_UNCOMPARED == 0:
@@ -418,10 +430,24 @@ class CcxtGateway:
 
     async def _accept(self, why: str) -> None:
         for desk in self._desks.values():
-            account, held = desk.account, await desk.account.holdings()
+            account = desk.account
+            for stream in account.instruments:
+                await catch_up(account, self.journal, stream, self._now_ns(), desk.told)
+            held = await account.holdings()
             for item, amount in expected(self.journal, account.venue, account.instruments).items():
                 if (by := held.get(item, Decimal(0)) - amount) != 0:
                     self.journal.adjust(account.venue, item, by, self._now_ns(), why)
+
+    async def _accept_start(self, why: str) -> None:
+        """What is held is right, and so is how the orders of earlier runs ended: none of them is open any more."""
+        await self._accept(why)
+        what = f"what is held was accepted: {why}"
+        for one in self.journal.open_requests():
+            self.journal.move(
+                one.request.client_id, OrderState.DONE, self._now_ns(), filled_lots=one.filled_lots, what=what
+            )
+        self.journal.note(what, self._now_ns())
+        self.notes.append(what)
 
     async def _check(self, desk: OrderDesk) -> list[str]:
         """What differs, twice in a row while nothing moved.

@@ -27,6 +27,7 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Report, Request, Told
 
 SECOND = 1_000_000_000
+ACCEPT = "if what is held is right, start with live.accept=REASON"
 _TICK_S = 0.1
 _MARGIN_NS = SECOND // 4
 SIGNED_NS = SECOND // 4
@@ -254,15 +255,20 @@ class OrderDesk:
                 trouble_is = f": {trouble}"
             else:
                 back_ns, trouble_is = 2 * back_ns, ""
-            if order.missing and self._now_ns() - began_ns > OWED_S * SECOND:
-                if request.client_id not in self._owed:
-                    self._owed.add(request.client_id)
-                    self._problem(
-                        f"{request.client_id}: {self.account.venue} told of {order.promised} lots filled, and lists"
-                        f" {order.filled} of them after {OWED_S:g} s{trouble_is}"
-                    )
+            if self._now_ns() - began_ns > OWED_S * SECOND:
+                self._tell_owed(order, trouble_is)
                 return
             await asyncio.sleep(next(pause))
+
+    def _tell_owed(self, order: Tracked, trouble: str) -> None:
+        client_id = order.request.client_id
+        if not order.missing or client_id in self._owed:
+            return
+        self._owed.add(client_id)
+        self._problem(
+            f"{client_id}: {self.account.venue} told of {order.promised} lots filled, and lists {order.filled} of them"
+            f" after {OWED_S:g} s{trouble} ({ACCEPT})"
+        )
 
     async def settle(self) -> None:
         """Wait for fills of orders that are gone, until they are known or it was told that they are not."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from schwabot.execution.base_fees import paid, payer, step
 from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.journal import Fill, Journal, OrderState
-from schwabot.execution.order_desk import SECOND, SIGNED_NS, Ledger, OrderDesk
+from schwabot.execution.order_desk import ACCEPT, SECOND, SIGNED_NS, Ledger, OrderDesk
 from schwabot.execution.order_tracker import OrderSeen, TradeSeen
 from schwabot.execution.settings import GatewayConfig
 from schwabot.records.instrument import Instrument
@@ -101,7 +101,7 @@ def position(
 ) -> tuple[Adopted, Decimal]:
     """What a policy begins with, and what is held or owed beside its whole lots.
 
-    On spot it is what our fills came to, of a contract all that is held.
+    On spot it is what our fills came to, and no more than is there; of a contract all that is held.
 
     Args:
         journal: of the fills.
@@ -119,8 +119,9 @@ def position(
             amount += change(one, fill, item)
         elif payer(together, fill) == one.stream:
             amount -= paid(fill, amount)
-    if not one.is_spot:
-        amount = held.get(item, Decimal(0))
+    lot, has = step(one.lot_size), held.get(item, Decimal(0))
+    if not one.is_spot or amount - max(has, Decimal(0)) >= lot:
+        amount = max(has, Decimal(0)) if one.is_spot else has
     lots, entry = 0, 0.0
     for fill in fills:
         after = lots + fill.side * fill.lots
@@ -129,7 +130,6 @@ def position(
         elif abs(after) > abs(lots):
             entry = (abs(lots) * entry + fill.lots * fill.price_ticks) / abs(after)
         lots = after
-    lot = step(one.lot_size)
     whole = int(amount // lot)
     known = entry_ticks or (entry if whole == lots or one.is_spot else 0.0)
     return Adopted(whole, known), amount % lot  # both go by the amount rounded towards 0
@@ -257,9 +257,9 @@ def compare(account: CcxtAccount, journal: Journal, held: Mapping[str, Decimal],
     for item, by in account.rounding.items():
         if (base := journal.baseline(account.venue, item)) is not None:
             rounding[item] = by * len(journal.fills(after=base.after_fill))
-    found = [f"{account.venue}: {each}" for each in differences(should, held, rounding)]
+    found = differences(should, held, rounding)
     journal.checked(account.venue, not found, "; ".join(found), now_ns)
-    return found
+    return [f"{account.venue}: {each} ({ACCEPT})" for each in found]
 
 
 def holdings_text(venue: str, held: Mapping[str, Decimal]) -> str:

@@ -22,6 +22,7 @@ from schwabot.execution.conversion import conversion
 from schwabot.execution.dry_run import DryRun
 from schwabot.execution.journal import Journal
 from schwabot.execution.kill_signal import KillSignal
+from schwabot.execution.order_desk import ACCEPT
 from schwabot.execution.risk import RiskGate, TradingState
 from schwabot.execution.risk_gateway import RiskGateway
 from schwabot.execution.trade_alerts import TradeAlerts
@@ -88,8 +89,8 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
         if journal is not None:
             if journal.sessions:  # a restart has positions to look after
                 dry_s = 0.0
-            resume = settings.live.resume
-            gateway = CcxtGateway(traded, options, journal, gate, session, config, feed.now_ns, resume)
+            resume, accept = settings.live.resume, settings.live.accept
+            gateway = CcxtGateway(traded, options, journal, gate, session, config, feed.now_ns, resume, accept)
             opened.enter_context(gateway)
             ending = opened.enter_context(Ending(gateway))
             desk.notes += say([f"note: {note}" for note in gateway.notes])
@@ -222,9 +223,14 @@ class LiveEntry:
                 "refused": {str(reason): count for reason, count in self._gate.refused.items()},
                 "position_lots": self.positions(),
                 "nothing_open": self.ending.nothing_open,
+                "differs": self.differs(),
                 "journal": None if self._gateway is None else str(self._gateway.journal.path.absolute()),
             }
         }
+
+    def differs(self) -> list[str]:
+        """What is held otherwise than by our fills, or could not be compared."""
+        return [] if self._gateway is None else self._gateway.differs
 
     def positions(self) -> dict[str, int]:
         """Lots held now, by stream."""
@@ -324,14 +330,13 @@ def _last_words(entry: LiveEntry, gate: RiskGate, label: str) -> list[str]:
     if entry.dry:
         return [f"note: this was a dry run, nothing was sent; live.confirm={label} trades on account {label}"]
     held = ", ".join(f"{lots:+,} lots of {stream}" for stream, lots in entry.positions().items() if lots)
-    lines = [f"note: still held: {held}"] if held else []
+    lines = [f"note: still held{', by our fills' if entry.differs() else ''}: {held}"] if held else []
+    lines += [f"warning: {what}" for what in entry.differs()]
     if not entry.ending.nothing_open:
         lines.append(f"warning: {NOT_CONFIRMED}")
     if gate.state is not TradingState.NORMAL:
         change = gate.changes[-1]
         until = "" if gate.state is TradingState.HALTED else ", or the next day,"
-        lines.append(
-            f"warning: trading is {gate.state.name}, by {change.who}: {change.why}; the next start needs"
-            f" live.resume=REASON{until} to trade again"
-        )
+        again = "" if ACCEPT in change.why else f"; the next start needs live.resume=REASON{until} to trade again"
+        lines.append(f"warning: trading is {gate.state.name}, by {change.who}: {change.why}{again}")
     return lines

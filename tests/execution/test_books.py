@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -11,6 +12,7 @@ import pytest
 
 from schwabot.errors import JournalError
 from schwabot.execution.journal import Fill, Journal, OrderState
+from schwabot.execution.order_desk import ACCEPT
 from schwabot.execution.risk import TradingState
 from schwabot.execution.settings import GatewayConfig
 from schwabot.records.instrument import Instrument
@@ -73,8 +75,13 @@ def test_fills_that_are_not_listed_halt_and_are_waited_for_at_the_end(
     fills, order.fills = order.fills, []
     with Desk(exchange, tmp_path / "j.db", "sbstill", PERP) as desk:  # it does not wait for ever
         assert desk.gate.state is TradingState.HALTED
-        assert any(note == f"{said.partition(': binanceusdm: ')[0]}" for note in desk.gateway.notes)
+        assert f"{said.partition(': binanceusdm: ')[0]} ({ACCEPT})" in desk.gateway.notes
         assert desk.journal.open_requests()
+    shutil.copy(tmp_path / "j.db", tmp_path / "accepted.db")
+    with Desk(exchange, tmp_path / "accepted.db", "sbsaid", PERP, accept="I looked at it") as desk:
+        assert desk.gate.state is TradingState.NORMAL
+        assert not desk.journal.open_requests()
+        assert desk.gateway.positions[PERP].lots == 2
     order.fills = fills
     with Desk(exchange, tmp_path / "j.db", "sbfound", PERP) as desk:
         assert not desk.journal.open_requests()
@@ -136,7 +143,44 @@ def test_fills_are_not_read_with_other_lots(tmp_path: Path) -> None:
     journal.begin("a", 5)
     journal.intend(Request(0, "a-0", BTC.stream, Action.TAKE, 1, 3, 100, -1, 0, 5, 99, 100), 6)
     journal.fill(Fill(BTC.stream, "1", "a-0", "7", 1, 3, 100, False, Decimal(0), "USDT", 7, 8))
-    with pytest.raises(JournalError, match="in ticks of 0.01 and lots of 0.0001, which are 0.01 and 1e-05 now"):
+    with pytest.raises(JournalError, match=r"in ticks of 0\.01 and lots of 0\.0001, which are 0\.01 and 1e-05 now"):
         journal.reads([BTC])
     assert journal.lots() == {BTC.stream: 3}
     journal.close()
+
+
+def booked(exchange: LoopbackExchange, asset: str, amount: str) -> None:
+    """Somebody moves money, or trades by hand."""
+
+    async def book() -> None:
+        exchange._accounts["binance"].account.total[asset] += Decimal(amount)
+
+    exchange.call(book())
+
+
+def test_what_is_held_can_be_accepted(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with Desk(exchange, tmp_path / "j.db", "sbold") as desk:
+        desk.ask(Action.TAKE, 1_000, desk.touch[1] + 100)
+        desk.hear(2)
+        booked(exchange, "USDT", "5")
+        assert desk.gateway.wind_down()
+        assert len(desk.gateway.differs) == 1
+        assert desk.gateway.differs[0].startswith("binance: USDT: ")
+        assert desk.gateway.differs[0].endswith("(if what is held is right, start with live.accept=REASON)")
+        assert desk.gate.state is TradingState.HALTED
+    with Desk(exchange, tmp_path / "j.db", "sbmore", accept="a deposit") as desk:
+        assert desk.gate.state is TradingState.NORMAL
+        assert desk.gateway.check() == []
+        assert desk.gateway.positions[SPOT].lots == 999
+    booked(exchange, "BTC", "-100.008")  # what was there before, and most of what was bought
+    with Desk(exchange, tmp_path / "j.db", "sbhalt") as desk:
+        assert desk.gate.state is TradingState.HALTED
+        assert desk.gateway.notes[-1].startswith("binance: BTC: 0.00199 is held, by our fills it should be 100.00999")
+    with Desk(exchange, tmp_path / "j.db", "sbsold", accept="sold by hand") as desk:
+        assert desk.gateway.positions[SPOT].lots == 199
+        assert desk.gateway.notes[-1] == "what is held was accepted: sold by hand"
+    with Desk(exchange, tmp_path / "j.db", "sbthen") as desk:
+        assert desk.gate.state is TradingState.NORMAL
+        assert desk.gateway.positions[SPOT].lots == 199
+        assert desk.gateway.wind_down()
+        assert desk.gateway.differs == []
