@@ -259,6 +259,7 @@ class OrderDesk:
                 self._tell_owed(order, trouble_is)
                 return
             await asyncio.sleep(next(pause))
+        self._owed.discard(request.client_id)
 
     def _tell_owed(self, order: Tracked, trouble: str) -> None:
         client_id = order.request.client_id
