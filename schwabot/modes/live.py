@@ -330,7 +330,7 @@ def _last_words(entry: LiveEntry, gate: RiskGate, label: str) -> list[str]:
     if entry.dry:
         return [f"note: this was a dry run, nothing was sent; live.confirm={label} trades on account {label}"]
     held = ", ".join(f"{lots:+,} lots of {stream}" for stream, lots in entry.positions().items() if lots)
-    lines = [f"note: still held{', by our fills' if entry.differs() else ''}: {held}"] if held else []
+    lines = [f"note: still held{', by our books' if entry.differs() else ''}: {held}"] if held else []
     lines += [f"warning: {what}" for what in entry.differs()]
     if not entry.ending.nothing_open:
         lines.append(f"warning: {NOT_CONFIRMED}")
