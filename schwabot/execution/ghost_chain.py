@@ -239,8 +239,9 @@ class GhostChain:
         self._best = self._choose(fair, centre_bp)
         self._begin(fair[self._best], SURE_BP2)
         self._serve(VENUE)
-        names = self._streams[best], self._streams[self._best]
-        self._events.append(FallbackEvent(ts_ns, "ghost.best_venue", *names, why))
+        if self._best != best:  # none is near the median, and it is still the best of them
+            names = self._streams[best], self._streams[self._best]
+            self._events.append(FallbackEvent(ts_ns, "ghost.best_venue", *names, why))
         return why
 
     def _blank(self, said: LiveSignal) -> LiveSignal:

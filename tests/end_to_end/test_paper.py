@@ -48,7 +48,7 @@ def test_paper_is_a_backtest_of_what_was_received(tmp_path: Path) -> None:
     assert live["store"]["gaps"] > 3
     assert live["paper"]["fills"] > 3
     assert live["paper"] == again["backtest"]
-    for table in ("signals", "fills", "shortfall", "trades", "equity", "arbitrage", "lag_decisions", "drift"):
+    for table in ("signals", "fills", "shortfall", "trades", "equity", "arbitrage", "lag_decisions", "drift", "memory"):
         found, wanted = (pq.read_table(tmp_path / name / f"{table}.parquet") for name in ("paper", "again"))
         assert found.equals(wanted), table
     assert live["streams"] == again["streams"]

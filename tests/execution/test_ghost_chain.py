@@ -298,6 +298,7 @@ def test_a_recording_is_answered_as_it_was_live(headed: bool, batch: int) -> Non
     replayed, repeated = run(again, ticks, batch)
     assert replayed == told
     assert len(told) > 4
+    assert all(before != after for before, after in switches(told)), "a stream that stays is no switch"
     for name in SignalColumns.__dataclass_fields__:
         np.testing.assert_array_equal(getattr(repeated, name), getattr(said, name), err_msg=name, strict=True)
     assert live.state.keys() == again.state.keys()

@@ -25,6 +25,7 @@ from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback import LoopbackExchange
 from schwabot.venues.loopback.urls import KEY, SECRET, ccxt_options
 from schwabot_kernels.simulate.records import POSITION
+from schwabot_kernels.simulate.state import ORDER_ACTION, ORDERS_SENT
 from tests.execution.test_venue import all_four
 
 STREAM = "binancecoinm:BTC/USD:BTC"
@@ -58,8 +59,13 @@ def test_its_books_are_the_exchanges(tmp_path: Path) -> None:
 
             while not book.update_id:
                 time.sleep(0.01)
-            until = time.monotonic() + 2.5
-            while time.monotonic() < until:
+
+            def enough() -> bool:
+                asked = set(broker._state.orders_log[: int(broker._state.logged[ORDERS_SENT]), ORDER_ACTION].tolist())
+                return asked == set(Action) and len(broker.fills) > 3
+
+            began_s = time.monotonic()
+            while (lasts_s := time.monotonic() - began_s) < 2.5 or (lasts_s < 20.0 and not enough()):
                 row()
             exchange.heal()
             assert gateway.kill("test", "enough")
