@@ -320,7 +320,9 @@ class CcxtAccount:
                 await asyncio.sleep(min(0.1 * 2**failures, 10.0) * random.uniform(0.5, 1.0))  # nosec
 
     def _told_order(self, each: Mapping[str, Any], tell: Callable[[OrderSeen], None]) -> None:
-        one = self._by_symbol.get(each["symbol"] or "") or self._by_order.get(str(each.get("id")))
+        # Numbers of orders may be those of a symbol: they say whose it is only where the message names none.
+        symbol = each["symbol"]
+        one = self._by_symbol.get(symbol) if symbol else self._by_order.get(str(each.get("id")))
         if one is None:
             return
         try:

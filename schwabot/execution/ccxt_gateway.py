@@ -114,7 +114,8 @@ class CcxtGateway:
         self._thread.start()
         try:
             windows_ms = [rules_of(one.venue).window(self.config.recv_window_ms) for one in self._instruments]
-            self._wait(self._start(started_ns), self.config.start_s + max(windows_ms, default=0) / 1e3)
+            lost_s = max(windows_ms, default=0) / 1e3 + self.config.listed_s
+            self._wait(self._start(started_ns), self.config.start_s + lost_s)
             self.journal.begin(self.session, self._now_ns())
             self.gate.filters(self.limits)
             self._note_risk()

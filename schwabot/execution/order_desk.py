@@ -33,8 +33,6 @@ _MARGIN_NS = SECOND // 4
 SIGNED_NS = SECOND // 4
 """An order is signed so soon after the journal says that it leaves, or not at all."""
 _HEARD_NS = SECOND // 2
-_LISTED_NS = 10 * SECOND
-"""Venues may say of an order that is newer than this that they don't know it, and mean not yet."""
 _LOOK_BACK_NS = 60 * SECOND
 OWED_S = 15.0
 """Fills the venue told of and does not list for this long are a problem."""
@@ -147,6 +145,8 @@ class OrderDesk:
         self._owed: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._hold_ns = 0
+        # A venue may say of a new order that it does not know it, and mean not yet.
+        self._listed_ns = int(config.listed_s * SECOND) if account.rules.lists else 0
         self._up = False
 
     def begin(self, request: Request) -> None:
@@ -205,13 +205,15 @@ class OrderDesk:
             last_ns: it left at this time at the latest.
         """
         request, pause = order.request, _pauses(*self.account.rules.pause_s)
-        until_ns = last_ns + self.account.window_ms * 1_000_000 + _MARGIN_NS
+        until_ns = last_ns + self.account.window_ms * 1_000_000 + _MARGIN_NS + self._listed_ns
         while not order.status and not order.over:
             asked_ns = self._now_ns()
             try:
                 self.told(await self.account.order(request, order.venue_id))
             except Trouble as trouble:
                 if trouble.fate is Fate.ABSENT and asked_ns > until_ns:
+                    if order.venue_id is not None or order.filled:  # it was there
+                        self._problem(self._forgotten(order))
                     self._learn(lambda tracker, now_ns: tracker.refused(request.client_id, "never arrived", now_ns))
                     return
             pause_s, left_s = next(pause), (until_ns - self._now_ns()) / SECOND
@@ -399,9 +401,12 @@ class OrderDesk:
         try:
             self.told(await self.account.order(order.request, order.venue_id))
         except Trouble as trouble:
-            new = self._now_ns() - order.request.ts_ns < _LISTED_NS
+            new = self._now_ns() - order.request.ts_ns < self._listed_ns
             if trouble.fate is Fate.ABSENT and order.status and not new:
-                self._problem(f"{order.request.client_id} was at {self.account.venue}, which does not know it any more")
+                self._problem(self._forgotten(order))
+
+    def _forgotten(self, order: Tracked) -> str:
+        return f"{order.request.client_id} was at {self.account.venue}, which does not know it any more"
 
     def _learn(self, tell: Callable[[OrderTracker, int], None]) -> None:
         now_ns = self._now_ns()

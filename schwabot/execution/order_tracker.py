@@ -207,7 +207,10 @@ class OrderTracker:
         self.moves.append(Move(client_id, OrderState.SENT, None, 0, ""))
 
     def unknown(self, client_id: str, what: str) -> None:
-        """The answer to an order was lost."""
+        """The answer to an order was lost; nothing, where something else has told of the order by now."""
+        order = self.orders[client_id]
+        if order.over or order.status or order.filled:
+            return
         self.moves.append(Move(client_id, OrderState.UNKNOWN, None, 0, what))
 
     def refused(self, client_id: str, what: str, now_ns: int) -> None:

@@ -173,7 +173,7 @@ class RiskGate:
     ) -> None:  # fmt: skip
         listed = instruments.values() if isinstance(instruments, Mapping) else instruments
         self._instruments = {one.stream: one for one in listed}
-        self._lock, self._changing = threading.Lock(), threading.Lock()
+        self._lock, self._changing = threading.Lock(), threading.RLock()  # a signal may change it meanwhile
         self._venue = dict(venue or {})
         self.changes: list[StateChange] = []
         self._state = TradingState.NORMAL

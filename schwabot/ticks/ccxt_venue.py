@@ -89,6 +89,7 @@ class Venue:
             on_found=self._take,
             on_ended=self._ended,
             on_unread=self._unread,
+            on_hole=self._hole,
             on_client=self._connected,
         )
 
@@ -254,15 +255,17 @@ class Venue:
             channel.wake.clear()
             reason = await failure_of(channel.watch)
             if reason is None:
-                channel.backoff.reset()
                 if channel.renewed:
                     channel.renewed = False
                     self._after_reconnect(channel)
-                with suppress(TimeoutError):
+                try:
                     await asyncio.wait_for(channel.wake.wait(), RENEW_S)
+                except TimeoutError:
+                    channel.backoff.reset()  # only now: one that is lost as soon as it is there was no success
+                    continue
             else:
                 self._lost(channel, reason)
-                await asyncio.sleep(channel.backoff.next_s())
+            await asyncio.sleep(channel.backoff.next_s())
 
     def _connected(self, client: Any) -> None:
         channel = _SUBSCRIBING.get()
@@ -290,11 +293,21 @@ class Venue:
 
     def _unread(self, client: Any, error: Exception) -> None:
         """What ccxt can't read may be half of an order book: begin anew."""
-        for channel in self._channels:
-            if channel.client is client:
-                for symbol in channel.symbols:
-                    self.rows[symbol].counts.drop("malformed", f"{self.name}:{symbol}: ccxt: {why(error)}")
+        self._count(client, "malformed", f"ccxt: {why(error)}")
         _disconnect(client, f"a message can't be read: {why(error)}")
+
+    def _hole(self, client: Any, first: int, last: int) -> None:
+        """What was missed may be a change of an order book, which stays wrong without it: begin anew."""
+        lost = f"1 numbered message was lost, number {first}"
+        if last > first:
+            lost = f"{last - first + 1} numbered messages were lost, number {first} to {last}"
+        self._count(client, "lost", lost)
+        _disconnect(client, lost)
+
+    def _count(self, client: Any, reason: str, message: str) -> None:
+        """Count a drop on every stream of a connection."""
+        for symbol in dict.fromkeys(one for there in self._channels if there.client is client for one in there.symbols):
+            self.rows[symbol].counts.drop(reason, f"{self.name}:{symbol}: {message}")
 
     def _lost(self, channel: Channel, reason: str) -> None:
         if self._closing:
@@ -339,6 +352,8 @@ class Venue:
             self._heard(line, now_s)
             if kind != "trade":
                 line.touch = touch_of(kind, value)
+            if kind == "book":
+                line.crossed.heard(line.touch is not None and line.touch[0] > line.touch[1], now_s)
             row = line.rows.trade(value, now_s) if kind == "trade" else quote_row(line.rows, kind, value)
             if row is not None:
                 if row[2] != MISSING_NS:
@@ -382,6 +397,9 @@ class Venue:
                 elif line.delay.is_behind:
                     self._restart(line, f"{line.delay.behind_s:.1f} s behind")
                     line.delay.restarted()
+                elif line.crossed.is_stuck(now_s):
+                    self._restart(line, "its order book stays crossed")
+                    line.crossed.restarted()
                 if line.lost_s is None:
                     line.fallback.worked(FEED[0], now_ns)
                 elif line.fallback.now != FEED[0] or now_s - line.lost_s >= self._settings.poll_after_s:

@@ -16,7 +16,7 @@ from schwabot.venues.loopback.urls import KEY, ccxt_options, credentials
 from tests.venues.making import until
 
 SPOT = "binance:BTC/USDT"
-CONFIG = GatewayConfig(recv_window_ms=600, timeout_s=1.0, poll_s=0.2, quiet_s=0.5)
+CONFIG = GatewayConfig(recv_window_ms=600, timeout_s=1.0, poll_s=0.2, quiet_s=0.5, listed_s=0.3)
 SECRET = "canary-b1946ac92492d2347c6235b4d2611184"  # pragma: allowlist secret
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -14,11 +15,14 @@ from typing import Any
 import pytest
 
 from schwabot.errors import ConfigError, StateError, VenueError
+from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.journal import OrderState
 from schwabot.execution.kill_signal import KillSignal
+from schwabot.execution.order_tracker import CANCELED, OPEN, OrderSeen
 from schwabot.execution.risk import TradingState
 from schwabot.execution.settings import GatewayConfig
+from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Ending, Request, Told
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback import LoopbackExchange
@@ -299,6 +303,20 @@ def test_an_order_does_not_leave_after_the_machine_stood_still(exchange: Loopbac
         assert desk.hear(1) == [(Told.ENDED, 0, 0, 0, Ending.REFUSED)]
         assert "sbstood-0" not in desk.orders()
         assert "stood still" in desk.gateway.take_refused()[0].what
+
+
+def test_a_strangers_order_of_the_same_number_is_not_ours() -> None:
+    async def told() -> list[OrderSeen]:
+        account = CcxtAccount("binance", [Instrument(SPOT, 0.01, 1e-5)], {"apiKey": KEY, "secret": SECRET})
+        found: list[OrderSeen] = []
+        each = {"id": "777", "status": "open", "amount": "0.001", "filled": "0", "info": {}, "timestamp": 1}
+        account._told_order({**each, "clientOrderId": "sb-1", "symbol": "BTC/USDT"}, found.append)
+        account._told_order({**each, "clientOrderId": "web", "symbol": "ETH/USDT", "status": "closed"}, found.append)
+        account._told_order({**each, "clientOrderId": "sb-1", "symbol": None, "status": "canceled"}, found.append)
+        await account.close()
+        return found
+
+    assert [(seen.client_id, seen.status) for seen in asyncio.run(told())] == [("sb-1", OPEN), ("sb-1", CANCELED)]
 
 
 def test_venues_that_refuse_say_why_and_keep_secrets(exchange: LoopbackExchange, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from tests.venues.test_coinbase_orders import BTC_USD
 STREAM = BTC_USD.stream
 BID, ASK = 5_999_900, 6_000_000
 LOTS = 100_000
-CONFIG = GatewayConfig(recv_window_ms=600, timeout_s=1.0, poll_s=0.2, quiet_s=0.5)
+CONFIG = GatewayConfig(recv_window_ms=600, timeout_s=1.0, poll_s=0.2, quiet_s=0.5, listed_s=0.3)
 WORDS = ("canary", "canary-5e2f83c1")
 NAME, PEM = named_key(*WORDS)
 
@@ -135,7 +135,7 @@ def test_answers_that_are_lost(exchange: LoopbackExchange, tmp_path: Path) -> No
 
 
 def test_an_order_that_arrives_late_is_not_taken_for_lost(exchange: LoopbackExchange, tmp_path: Path) -> None:
-    config = GatewayConfig(recv_window_ms=600, timeout_s=0.2, poll_s=0.2)
+    config = GatewayConfig(recv_window_ms=600, timeout_s=0.2, poll_s=0.2, listed_s=0.3)
     with AtCoinbase(exchange, tmp_path / "j.db", "sblate", config) as desk:
         exchange.fault("slow_answer", path="POST */orders", seconds=1.0)
         desk.ask(Action.POST, LOTS, BID - 100)
@@ -146,7 +146,7 @@ def test_an_order_that_arrives_late_is_not_taken_for_lost(exchange: LoopbackExch
 
 def test_an_order_that_was_given_up_and_comes_after_all(exchange: LoopbackExchange, tmp_path: Path) -> None:
     """Tokens are checked at the door: nothing bounds what Coinbase does then."""
-    config = GatewayConfig(recv_window_ms=100, timeout_s=0.2, poll_s=0.2)
+    config = GatewayConfig(recv_window_ms=100, timeout_s=0.2, poll_s=0.2, listed_s=0.3)
     with AtCoinbase(exchange, tmp_path / "j.db", "sbafter", config) as desk:
         exchange.fault("slow_answer", path="POST */orders", seconds=4.5, count=2)
         for number, price in enumerate((BID - 100, BID - 200)):
@@ -180,7 +180,7 @@ def test_tokens_end_with_the_window(exchange: LoopbackExchange) -> None:
 
 
 def test_an_order_that_is_not_listed_yet(exchange: LoopbackExchange, tmp_path: Path) -> None:
-    with AtCoinbase(exchange, tmp_path / "j.db", "sblisted") as desk:
+    with AtCoinbase(exchange, tmp_path / "j.db", "sblisted", dataclasses.replace(CONFIG, listed_s=10.0)) as desk:
         exchange.fault("gap", stream="user", count=4)
         exchange.fault("server_error", path="GET */historical/*", status=404)
         desk.ask(Action.TAKE, LOTS, ASK)
@@ -191,7 +191,7 @@ def test_an_order_that_is_not_listed_yet(exchange: LoopbackExchange, tmp_path: P
 
 
 def test_what_the_answer_does_not_say_is_asked_for(exchange: LoopbackExchange, tmp_path: Path) -> None:
-    with AtCoinbase(exchange, tmp_path / "j.db", "sbasked", GatewayConfig(recv_window_ms=600)) as desk:
+    with AtCoinbase(exchange, tmp_path / "j.db", "sbasked", GatewayConfig(recv_window_ms=600, listed_s=0.3)) as desk:
         exchange.fault("gap", stream="user", count=2)
         desk.ask(Action.TAKE, LOTS, ASK)
         assert desk.hear(1, 3.0) == [(Told.FILL, 0, 0, LOTS, Ending.FILLED)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -373,6 +374,20 @@ def test_a_rehearsal_says_the_same_and_counts_for_nothing() -> None:
     assert gate.check(asked(), VIEW).reason is Reason.RATE  # type: ignore[union-attr]
     gate.escalate(TradingState.HALTED, "test", "enough", 1)
     assert gate.rehearse(asked(), VIEW).what == "trading is halted: enough"  # type: ignore[union-attr]
+
+
+def test_a_halt_that_comes_while_the_state_changes_on_the_same_thread() -> None:
+    gate = RiskGate(LOOSE, [SPOT])
+
+    def interrupted() -> None:
+        with gate._changing:  # as where a signal meets the thread that goes to REDUCING
+            gate.escalate(TradingState.HALTED, "SIGUSR1", "now", 1)
+
+    thread = threading.Thread(target=interrupted, daemon=True)
+    thread.start()
+    thread.join(5.0)
+    assert not thread.is_alive()
+    assert gate.state is TradingState.HALTED
 
 
 def test_limits_are_replaced_while_orders_go_on() -> None:
