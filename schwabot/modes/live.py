@@ -6,15 +6,17 @@ live.confirm=ACCOUNT   recovery ─▶ a dry run of live.dry_s ─▶ orders lea
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from schwabot.config import RunConfig, either
-from schwabot.errors import ConfigError
+from schwabot.errors import ConfigError, VenueError
 from schwabot.execution.account_lock import AccountLock
 from schwabot.execution.account_look import look
 from schwabot.execution.ccxt_gateway import NOT_CONFIRMED, CcxtGateway
@@ -30,8 +32,11 @@ from schwabot.execution.venue_rules import RULES, new_session
 from schwabot.modes.backtest import BacktestEntry, write_results
 from schwabot.modes.hot_reload import open_reload
 from schwabot.modes.live_rows import check_source, open_live_desk, open_live_feed, run_rows
+from schwabot.modes.notifying import tell_now
 from schwabot.modes.opening import say, while_compiling
+from schwabot.modes.row_watch import RowWatch
 from schwabot.modes.trading import Desk, open_policy
+from schwabot.records.alert import Level
 from schwabot.records.audit import SignalColumns, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Row, Ticks
@@ -114,8 +119,14 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
 
         entry = LiveEntry(label, gate, dry, gateway, ending, lambda: {leg: gated.position(leg) for leg in desk.legs})
         alerts = TradeAlerts(broker, gated, gateway, progress.note)
+        hung = Hung(settings, gate, ending, lambda: _last_words(entry, gate, label))
+
+        def ends() -> bool:
+            return stop.ends.is_set() or feed.progress() >= 1.0
+
+        watched = opened.enter_context(RowWatch(on_row, hung.stuck, ends, hung.leave))
         summary = run_rows(
-            settings, run_dir, started_s, desk, broker, on_row,
+            settings, run_dir, started_s, desk, broker, watched,
             meters=[
                 CompileEntry(policy_s + graph_s + broker_s), BacktestEntry(broker, desk, parameters, "live"), entry,
             ],
@@ -167,6 +178,12 @@ class Ending:
             self.nothing_open = False  # an interrupted wait has confirmed nothing
             self.nothing_open = self._gateway.wind_down()
 
+    def close(self) -> None:
+        """Leave the venues and close the journal, where nobody else will."""
+        if self._gateway is not None:
+            with suppress(VenueError):
+                self._gateway.__exit__()
+
     def __enter__(self) -> Self:
         return self
 
@@ -178,6 +195,44 @@ class Ending:
             if self._gateway is not None:
                 open_still = not self._gateway.nothing_open
                 say([f"warning: {NOT_CONFIRMED}" if open_still else "note: nothing of ours is open"])
+
+
+class Hung:
+    """What is done, on another thread, about a run whose main thread does not answer a row any more.
+
+    Args:
+        settings: of the run.
+        gate: is halted, upon which the gateway cancels what is open.
+        ending: of the run.
+        words: that a run ends with.
+    """
+
+    def __init__(
+        self, settings: RunConfig, gate: RiskGate, ending: Ending, words: Callable[[], list[str]]
+    ) -> None:  # fmt: skip
+        self._settings, self._gate, self._ending, self._words = settings, gate, ending, words
+
+    def stuck(self, age_s: float) -> None:
+        """A row is not answered for so long: halt, and tell."""
+        why = f"a row has not been answered for {age_s:.0f} s: the policy hangs, or the journal's disk does"
+        self._gate.escalate(TradingState.HALTED, "watch", why, time.time_ns())
+        self._tell(f"trading is halted, and what is open is cancelled: watch: {why}")
+
+    def leave(self) -> None:
+        """The run is to end, and can't in good order: cancel what is open, say what is held, end the process."""
+        try:
+            self._ending.end()
+            say(self._words())
+            self._tell("the policy does not come back: the run ends without a summary; what was not written is lost")
+            self._ending.close()
+            sys.stderr.flush()
+        finally:
+            os._exit(1)  # nothing else ends a process whose main thread is in compiled code
+
+    def _tell(self, text: str) -> None:
+        say([f"error: {text}"])
+        if self._settings.notify.to:
+            tell_now(self._settings, Level.ERROR, "halt", text)
 
 
 class LiveEntry:

@@ -6,10 +6,13 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr
+from contextlib import closing, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +24,20 @@ from schwabot.venues.loopback.server import LoopbackExchange
 
 SPOT, PERP = "binance:BTC/USDT", "binanceusdm:BTC/USDT:USDT"
 POLICY = '''"""A policy that rests one bid far below the touch, and leaves it there."""
-from schwabot.signals import BUY, Parameter, nothing, policy, post
+from schwabot.signals import BUY, Parameter, nothing, policy, post, take
 
 
-@policy(lots=Parameter(1, low=1))
+@policy(lots=Parameter(1, low=1), takes=Parameter(0, low=0), spins=Parameter(0, low=0, high=1))
 def rest(s, e, p):
-    """Post, once nothing of ours is open or under way."""
-    if s.in_flight > 0 or s.buy_lots > 0:
+    """Post, once nothing of ours is open or under way; then take, and loop for ever, if that is wanted."""
+    if s.in_flight > 0:
+        return nothing()
+    if s.buy_lots > 0:
+        if s.fills < p.takes:
+            return take(BUY, p.lots)
+        n = p.spins
+        while n > 0:
+            n = (n * 7 + 1) % 1000003 + 1
         return nothing()
     return post(BUY, p.lots, e.bid_ticks - 4000)
 '''
@@ -165,3 +175,34 @@ def test_a_run_that_ends_by_an_error_leaves_nothing_open(
     assert str(store) in capsys.readouterr().err
     assert "error" in summary(tmp_path)
     assert statuses(exchange)[before:] == ["CANCELED"]
+
+
+def halted_by(journal: Path) -> str:
+    """Who changed the state of trading last."""
+    with closing(sqlite3.connect(journal)) as other:
+        found: str = other.execute("SELECT who FROM risk ORDER BY rowid DESC LIMIT 1").fetchone()[0]
+    return found
+
+
+def test_a_policy_that_loops_for_ever_stops_neither_the_kill_switch_nor_the_end(
+    exchange: LoopbackExchange, settings: list[str], tmp_path: Path
+) -> None:
+    before, journal = len(statuses(exchange)), tmp_path / "orders" / "loopback.db"
+    run = subprocess.Popen(
+        [sys.executable, "-m", "schwabot.run", *settings, "live.confirm=loopback", "policy.takes=1", "policy.spins=1",
+         "execution.gateway.cancel_after_s=600"], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        until(lambda: statuses(exchange)[before:] == ["NEW", "FILLED"], COMPILED_S)
+        time.sleep(0.5)  # it hears of the fill, and loops
+        run.send_signal(signal.SIGUSR1)
+        until(lambda: statuses(exchange)[before:] == ["CANCELED", "FILLED"], 3.0)
+        until(lambda: halted_by(journal) == "SIGUSR1", 3.0)
+        run.send_signal(signal.SIGTERM)
+        until(lambda: run.poll() is not None)
+    finally:
+        run.kill()
+        _, said = run.communicate()
+    assert run.returncode == 1, said
+    assert "error: the policy does not come back: the run ends without a summary" in said
+    assert f"note: still held: +1 lots of {PERP}" in said
