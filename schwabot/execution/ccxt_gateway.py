@@ -38,6 +38,8 @@ GUARD_S = 0.2
 NOT_CONFIRMED = "the venues have not confirmed that nothing of ours is open: look there"
 HUNG_S = 45.0
 """Cancelling everything takes ``KILL_S`` at most, in which the guard says nothing."""
+AGAIN_NS = 60_000_000_000
+"""That a venue wants to be left alone is said so often."""
 NOTE_NS = 10_000_000_000
 """What the day has lost is noted this often, and whenever orders moved."""
 EARLIER = " (in an earlier run)"
@@ -87,6 +89,7 @@ class CcxtGateway:
         self._ends = self._wound_down = False
         self._beat_ns: int | None = None
         self._blind: set[str] = set()
+        self._left_alone: dict[str, int] = {}
         self._noted = 0
         self.feed_ns: Callable[[], int | None] = lambda: None
         """Receive time of the last row of any stream, where somebody knows; without it nothing is cancelled for age."""
@@ -332,6 +335,7 @@ class CcxtGateway:
                     confirmed = await self._cancel_all(f"{change.who}: {change.why}")
                 confirmed = confirmed and halted
                 self._cancel_if_blind()
+                self._say_if_left_alone()
                 moved = self._ledger.tracker.version != version or now_ns - noted_ns > NOTE_NS
                 if moved or len(self.gate.changes) != self._noted:
                     self._note_risk()
@@ -354,6 +358,17 @@ class CcxtGateway:
         for desk, order in new:
             self._blind.add(order.request.client_id)
             desk.spawn(desk.cancel(order))
+
+    def _say_if_left_alone(self) -> None:
+        """Venues that want no requests, once a minute."""
+        for venue, desk in self._desks.items():
+            now_ns, wait_s = self._now_ns(), desk.account.wait_s
+            if wait_s and now_ns - self._left_alone.get(venue, -AGAIN_NS) >= AGAIN_NS:
+                self._left_alone[venue] = now_ns
+                self._say(
+                    f"{venue} wants no requests for {wait_s:.0f} s: until then no order leaves, nothing is compared,"
+                    " and a cancel is tried once"
+                )
 
     async def _checks(self) -> None:
         while True:
