@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -89,15 +89,15 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             desk.notes += say([f"note: {line}" for line in seen.lines])
         progress = Progress(enabled=settings.sinks.progress, label=settings.mode if confirmed else "dry run")
         session = new_session(config.prefix, time.time_ns())
-        gateway, ending, dry_s = None, Ending(None), settings.live.dry_s
+        gateway, dry_s = None, settings.live.dry_s
         if journal is not None:
             if journal.sessions:  # a restart has positions to look after
                 dry_s = 0.0
             resume = settings.live.resume
             gateway = CcxtGateway(traded, options, journal, gate, session, config, feed.now_ns, resume)
             opened.enter_context(gateway)
-            ending = opened.enter_context(Ending(gateway))
             desk.notes += say([f"note: {note}" for note in gateway.notes])
+        ending = opened.enter_context(Ending(gateway))
         stop.meets(lambda who, why: _halt(gate, gateway, who, why))
         until_ns = feed.now_ns() + round(dry_s * SECOND)
         tell, by_stream = Few(progress.note, MOST_TOLD), {one.stream: one for one in traded}
@@ -117,9 +117,10 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             broker.row(row, signals)
             broker.rehearse(row, gated.rehearse)
 
-        entry = LiveEntry(label, gate, dry, gateway, ending, lambda: {leg: gated.position(leg) for leg in desk.legs})
+        entry = LiveEntry(label, gate, dry, gateway, ending, gated, desk.legs)
+        ending.words = lambda: _last_words(entry, gate, label)
         alerts = TradeAlerts(broker, gated, gateway, progress.note)
-        hung = Hung(settings, gate, ending, lambda: _last_words(entry, gate, label))
+        hung = Hung(settings, gate, ending)
 
         def ends() -> bool:
             return stop.ends.is_set() or feed.progress() >= 1.0
@@ -128,7 +129,7 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
         summary = run_rows(
             settings, run_dir, started_s, desk, broker, watched,
             meters=[
-                CompileEntry(policy_s + graph_s + broker_s), BacktestEntry(broker, desk, parameters, "live"), entry,
+                entry, CompileEntry(policy_s + graph_s + broker_s), BacktestEntry(broker, desk, parameters, "live"),
             ],
             changes=changes,
             progress=progress,
@@ -137,8 +138,10 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             puts=(lambda changed: gate.limits(changed.execution.risk),),
             at_end=ending.end,
         )  # fmt: skip
-    write_results(settings, run_dir, desk, broker, parameters, summary, "live")
-    say(_last_words(entry, gate, label))
+    try:
+        write_results(settings, run_dir, desk, broker, parameters, summary, "live")
+    finally:
+        say(ending.words())
     return summary
 
 
@@ -169,6 +172,8 @@ class Ending:
 
     def __init__(self, gateway: CcxtGateway | None) -> None:
         self._gateway = gateway
+        self.words: Callable[[], list[str]] = list
+        """What is said at last, however the run ends."""
         self.nothing_open: bool | None = None
         """Whether the venues have confirmed that nothing of ours is open; None = nobody asked."""
 
@@ -190,11 +195,11 @@ class Ending:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.nothing_open is None:  # not in good order, so nobody else says it
+        try:
             self.end()
-            if self._gateway is not None:
-                open_still = not self._gateway.nothing_open
-                say([f"warning: {NOT_CONFIRMED}" if open_still else "note: nothing of ours is open"])
+        finally:
+            if error is not None:  # not in good order, so nobody else says it
+                say((["note: nothing of ours is open"] if self.nothing_open else []) + self.words())
 
 
 class Hung:
@@ -204,13 +209,10 @@ class Hung:
         settings: of the run.
         gate: is halted, upon which the gateway cancels what is open.
         ending: of the run.
-        words: that a run ends with.
     """
 
-    def __init__(
-        self, settings: RunConfig, gate: RiskGate, ending: Ending, words: Callable[[], list[str]]
-    ) -> None:  # fmt: skip
-        self._settings, self._gate, self._ending, self._words = settings, gate, ending, words
+    def __init__(self, settings: RunConfig, gate: RiskGate, ending: Ending) -> None:
+        self._settings, self._gate, self._ending = settings, gate, ending
 
     def stuck(self, age_s: float) -> None:
         """A row is not answered for so long: halt, and tell."""
@@ -222,7 +224,7 @@ class Hung:
         """The run is to end, and can't in good order: cancel what is open, say what is held, end the process."""
         try:
             self._ending.end()
-            say(self._words())
+            say(self._ending.words())
             self._tell("the policy does not come back: the run ends without a summary; what was not written is lost")
             self._ending.close()
             sys.stderr.flush()
@@ -244,15 +246,16 @@ class LiveEntry:
         dry: that told of what was not sent.
         gateway: to the venues; None = a dry run.
         ending: of the run.
-        positions: lots held now, by stream.
+        gated: knows what is held.
+        legs: streams that are traded.
     """
 
     def __init__(
-        self, label: str, gate: RiskGate, dry: DryRun, gateway: CcxtGateway | None, ending: Ending,
-        positions: Callable[[], Mapping[str, int]],
+        self, label: str, gate: RiskGate, dry: DryRun, gateway: CcxtGateway | None, ending: Ending, gated: RiskGateway,
+        legs: Sequence[str],
     ) -> None:  # fmt: skip
-        self._label, self._gate, self._dry, self._gateway, self._positions = label, gate, dry, gateway, positions
-        self.ending = ending
+        self._label, self._gate, self._dry, self._gateway, self._gated = label, gate, dry, gateway, gated
+        self.ending, self._legs = ending, legs
 
     @property
     def dry(self) -> bool:
@@ -263,7 +266,13 @@ class LiveEntry:
         """Nothing: all is known at the end."""
 
     def summary(self) -> Mapping[str, Any]:
-        """``trading``: the account, what was refused, the states the risk gate went through, what is held."""
+        """``trading``: the account, what was refused, the states the risk gate went through, what is held.
+
+        A run that failed, or was told to end twice, has cancelled nothing yet: it is done here, so that this is true.
+        """
+        with suppress(KeyboardInterrupt):  # nobody waits for the confirmation any more
+            self.ending.end()
+        self._gated.reports()  # what was told since the last row
         return {
             "trading": {
                 "account": self._label,
@@ -283,7 +292,7 @@ class LiveEntry:
 
     def positions(self) -> dict[str, int]:
         """Lots held now, by stream."""
-        return dict(self._positions())
+        return {leg: self._gated.position(leg) for leg in self._legs}
 
 
 def account_label(settings: RunConfig) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -165,16 +166,42 @@ def test_a_run_that_ends_by_an_error_leaves_nothing_open(
     store, before = tmp_path / "store", len(statuses(exchange))
 
     def act() -> None:
-        until(lambda: statuses(exchange)[before:] == ["NEW"] and (store / "_store.json").exists(), COMPILED_S)
+        until(lambda: "FILLED" in statuses(exchange)[before:] and (store / "_store.json").exists(), COMPILED_S)
         shutil.rmtree(store)
         store.touch()  # from now on no file can be written there
 
+    given = [*settings, "live.confirm=loopback", "policy.takes=1", f"record.out={store}", "record.rotate_s=0.2"]
     with Meanwhile(act, interrupt=False), pytest.raises(SystemExit) as stopped:
-        main([*settings, "live.confirm=loopback", f"record.out={store}", "record.rotate_s=0.2", "live.seconds=30"])
+        main([*given, "live.seconds=30"])
     assert stopped.value.code not in (0, 130)
-    assert str(store) in capsys.readouterr().err
-    assert "error" in summary(tmp_path)
-    assert statuses(exchange)[before:] == ["CANCELED"]
+    said, found = capsys.readouterr().err, summary(tmp_path)
+    assert f"error: {store}" in said
+    assert "note: nothing of ours is open" in said
+    assert re.search(f"note: still held: .[0-9]+ lots of {PERP}", said)
+    assert "error" in found
+    assert found["trading"]["nothing_open"] is True
+    assert found["trading"]["position_lots"][PERP] != 0
+    assert statuses(exchange)[before:] == ["CANCELED", "FILLED"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk that any Linux has")
+def test_a_run_whose_folder_is_full_says_what_is_held(
+    exchange: LoopbackExchange, settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, before = tmp_path / "run", len(statuses(exchange))
+
+    def act() -> None:
+        until(lambda: "FILLED" in statuses(exchange)[before:], COMPILED_S)
+        (folder / "summary.json.part").symlink_to("/dev/full")  # which refuses what is written as a full disk does
+
+    with Meanwhile(act, interrupt=True), pytest.raises(SystemExit) as stopped:
+        main([*settings, "live.confirm=loopback", "policy.takes=1"])
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert f"error: {folder}: No space left on device" in said
+    assert "note: nothing of ours is open" in said
+    assert re.search(f"note: still held: .[0-9]+ lots of {PERP}", said)
+    assert "Traceback" not in said
 
 
 def halted_by(journal: Path) -> str:
@@ -205,4 +232,4 @@ def test_a_policy_that_loops_for_ever_stops_neither_the_kill_switch_nor_the_end(
         _, said = run.communicate()
     assert run.returncode == 1, said
     assert "error: the policy does not come back: the run ends without a summary" in said
-    assert f"note: still held: +1 lots of {PERP}" in said
+    assert re.search(f"note: still held: .[0-9]+ lots of {PERP}", said)
