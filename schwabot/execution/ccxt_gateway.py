@@ -22,6 +22,7 @@ from typing import Any
 
 from schwabot.errors import StateError, VenueError, why
 from schwabot.execution.ccxt_account import CcxtAccount, Trouble, patiently
+from schwabot.execution.dry_run import order_text
 from schwabot.execution.journal import Journal, RiskNote
 from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk, Refusal
 from schwabot.execution.reconcile import Adopted, Recovered, catch_up, compare, expected, recover
@@ -35,7 +36,6 @@ from schwabot.secrets import scrub
 
 KILL_S = 30.0
 GUARD_S = 0.2
-NOT_CONFIRMED = "the venues have not confirmed that nothing of ours is open: look there"
 HUNG_S = 45.0
 """Cancelling everything takes ``KILL_S`` at most, in which the guard says nothing."""
 AGAIN_NS = 60_000_000_000
@@ -190,13 +190,27 @@ class CcxtGateway:
         with suppress(VenueError):
             self._wound_down = bool(self._wait(self._cancel_all("the end of the run"), wait_s))
         if not self._wound_down:
-            self._say(NOT_CONFIRMED, Level.ERROR)
+            self._say(self.not_confirmed, Level.ERROR)
         return self._wound_down
 
     @property
     def nothing_open(self) -> bool:
         """Whether ``wind_down`` had every venue's confirmation."""
         return self._wound_down
+
+    @property
+    def not_confirmed(self) -> str:
+        """What to say where the venues have not confirmed it: which orders to look for there."""
+        ours = [one for desk in self._desks.values() for one in desk.own() if not one.gone]
+        by_stream = {one.stream: one for one in self._instruments}
+        said = [f"{one.request.client_id}, {order_text(by_stream[one.request.stream], one.request)}" for one in ours]
+        which = f" for {'; '.join(said)}" if said else ""
+        return f"the venues have not confirmed that nothing of ours is open: look there{which}"
+
+    @property
+    def not_sent(self) -> int:
+        """Orders that were refused before they left: too old by then, or their venue wanted none, or a halt came."""
+        return self._ledger.not_sent
 
     def check(self, wait_s: float = KILL_S) -> list[str]:
         """Compare with the venues now; what differs halts trading and is returned."""

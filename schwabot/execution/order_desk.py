@@ -65,6 +65,8 @@ class Ledger:
         self._lock = threading.RLock()
         self._out: list[Report] = []
         self._refused: deque[Refusal] = deque(maxlen=100)
+        self.not_sent = 0
+        """Orders that were refused before they left."""
 
     @contextmanager
     def change(self, now_ns: int) -> Iterator[OrderTracker]:
@@ -174,15 +176,14 @@ class OrderDesk:
         """Send an order, once; come back when its fate is known."""
         request = order.request
         if (no := self._no(request)) is not None:
-            self._learn(lambda tracker, now_ns: tracker.refused(request.client_id, no, now_ns))
+            self._hold_back(order, no)
             return
         self._busy[request.client_id] = asyncio.Event()
         try:
             leaves_ns = self._now_ns()
             self._learn(lambda tracker, _: tracker.sent(request.client_id))
             if (stood_ns := self._now_ns() - leaves_ns) > SIGNED_NS:
-                why_not = f"this machine stood still for {stood_ns / SECOND:.1f} s"
-                self._learn(lambda tracker, now_ns: tracker.refused(request.client_id, why_not, now_ns))
+                self._hold_back(order, f"this machine stood still for {stood_ns / SECOND:.1f} s")
                 return
             seen, trades = await self.account.place(request, order.lots)
         except Trouble as trouble:
@@ -347,6 +348,10 @@ class OrderDesk:
         with suppress(Trouble):
             await self.cancel_stray(seen)
 
+    def _hold_back(self, order: Tracked, why_not: str) -> None:
+        self.ledger.not_sent += 1
+        self._learn(lambda tracker, now_ns: tracker.refused(order.request.client_id, why_not, now_ns))
+
     def _no(self, request: Request) -> str | None:
         now_ns = self._now_ns()
         if (no := self._must_not()) is not None:
@@ -378,7 +383,8 @@ class OrderDesk:
             self.told(await self.account.order(order.request, order.venue_id))
         except Trouble as trouble:
             new = self._now_ns() - order.request.ts_ns < _LISTED_NS
-            if trouble.fate is Fate.ABSENT and order.status and not new:
+            if trouble.fate is Fate.ABSENT and order.status and not (new or order.forgotten):
+                order.forgotten = True  # said once
                 self._problem(f"{order.request.client_id} was at {self.account.venue}, which does not know it any more")
 
     def _learn(self, tell: Callable[[OrderTracker, int], None]) -> None:

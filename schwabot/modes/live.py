@@ -19,7 +19,7 @@ from schwabot.config import RunConfig, either
 from schwabot.errors import ConfigError, VenueError
 from schwabot.execution.account_lock import AccountLock
 from schwabot.execution.account_look import look
-from schwabot.execution.ccxt_gateway import NOT_CONFIRMED, CcxtGateway
+from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.conversion import conversion
 from schwabot.execution.dry_run import DryRun
 from schwabot.execution.journal import Journal
@@ -284,11 +284,17 @@ class LiveEntry:
                     for one in self._gate.changes
                 ],
                 "refused": {str(reason): count for reason, count in self._gate.refused.items()},
+                "not_sent": 0 if self._gateway is None else self._gateway.not_sent,
                 "position_lots": self.positions(),
                 "nothing_open": self.ending.nothing_open,
                 "journal": None if self._gateway is None else str(self._gateway.journal.path.absolute()),
             }
         }
+
+    @property
+    def not_confirmed(self) -> str:
+        """See ``CcxtGateway``."""
+        return "" if self._gateway is None else self._gateway.not_confirmed
 
     def positions(self) -> dict[str, int]:
         """Lots held now, by stream."""
@@ -390,7 +396,7 @@ def _last_words(entry: LiveEntry, gate: RiskGate, label: str) -> list[str]:
     held = ", ".join(f"{lots:+,} lots of {stream}" for stream, lots in entry.positions().items() if lots)
     lines = [f"note: still held: {held}"] if held else []
     if not entry.ending.nothing_open:
-        lines.append(f"warning: {NOT_CONFIRMED}")
+        lines.append(f"warning: {entry.not_confirmed}")
     if gate.state is not TradingState.NORMAL:
         change = gate.changes[-1]
         until = "" if gate.state is TradingState.HALTED else ", or the next day,"

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,28 @@ def cancel_by_hand(exchange: LoopbackExchange) -> None:
             trading.cancel(order)
 
     exchange.call(cancel())
+
+
+def test_an_order_that_the_venue_forgot_is_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=400))
+    monkeypatch.setattr(order_desk, "_LISTED_NS", 0)
+    with LoopbackExchange(feed, speed=0.0, deposits={"USDT": "10000000"}, keys=(KEY, SECRET)) as exchange:
+        until(lambda: exchange.ended)
+
+        async def forget() -> None:
+            trading = exchange._accounts["binance"].trading
+            trading.orders.clear()
+            trading._open.clear()
+
+        with Desk(exchange, tmp_path / "j.db", "sbforgot") as desk:
+            desk.ask(Action.POST, 100, desk.touch[0] - 100)
+            desk.hear(1)
+            exchange.call(forget())
+            until(lambda: desk.gate.state is TradingState.HALTED)
+            time.sleep(1.0)
+        with closing(sqlite3.connect(tmp_path / "j.db")) as journal:
+            (said,) = journal.execute("SELECT COUNT(*) FROM log WHERE what LIKE 'sbforgot-0 was at%'").fetchone()
+        assert said == 1
 
 
 def test_a_venue_that_cancels_while_its_stream_is_silent(exchange: LoopbackExchange, tmp_path: Path) -> None:
