@@ -204,7 +204,7 @@ class CcxtGateway:
         ours = [one for desk in self._desks.values() for one in desk.own() if not one.gone]
         by_stream = {one.stream: one for one in self._instruments}
         said = [f"{one.request.client_id}, {order_text(by_stream[one.request.stream], one.request)}" for one in ours]
-        which = f" for {'; '.join(said)}" if said else ""
+        which = f" for {'; '.join(said)}" if said else ", though all that we know of is over"
         return f"the venues have not confirmed that nothing of ours is open: look there{which}"
 
     @property
