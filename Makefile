@@ -16,7 +16,7 @@ help:
 	@echo "make test       install, then every example in a docstring and the tests"
 	@echo "make coverage   the tests again, with a coverage floor"
 	@echo "make test-all   the slow tests too"
-	@echo "make crash      200 processes killed while their orders fly (ARGS='--runs 1000 --seed 2')"
+	@echo "make crash      200 processes killed at each venue while their orders fly (ARGS='--venue kraken --seed 2')"
 	@echo "make lint       ruff, mypy, import contract, bandit, secret scan"
 	@echo "make audit      known vulnerabilities of the locked packages (asks the network)"
 	@echo "make bench      speed against the peers; make peers builds their environments"

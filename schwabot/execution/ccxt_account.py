@@ -155,7 +155,7 @@ class CcxtAccount:
         price = float(step(one.tick_size) * request.price_ticks)
         answer = await self._ask(
             self._exchange.create_order, one.symbol, "limit", side, amount, price,
-            {self.rules.client_id: request.client_id, **how},
+            {self.rules.client_id: request.client_id, **how}, tries=1,
         )  # fmt: skip
         seen = self._order(one, answer)
         if not seen.client_id:
@@ -331,8 +331,13 @@ class CcxtAccount:
 
     def _told_order(self, each: Mapping[str, Any], tell: Callable[[OrderSeen], None]) -> None:
         one = self._by_symbol.get(each["symbol"] or "") or self._by_order.get(str(each.get("id")))
-        if one is not None:
-            tell(self._order(one, each))
+        if one is None:
+            return
+        try:
+            seen = self._order(one, each)
+        except VenueError:  # no whole lots: somebody else's, sized in quote; of ours, asking would say the same
+            return
+        tell(seen)
 
     def _told_trade(self, each: Mapping[str, Any], tell: Callable[[TradeSeen], None]) -> None:
         if (one := self._by_symbol.get(each["symbol"])) and (known := self.rules.trade(each)) is not None:
@@ -343,10 +348,12 @@ class CcxtAccount:
         if wait_s := self.wait_s:
             raise Trouble(Fate.THROTTLED, f"{self.venue} wants no requests for {wait_s:.1f} s more", wait_s)
 
-    async def _ask(self, call: Callable[..., Any], *given: Any, at_once: bool = False) -> Any:
+    async def _ask(
+        self, call: Callable[..., Any], *given: Any, tries: int | None = None, at_once: bool = False
+    ) -> Any:  # fmt: skip
         if not at_once:
             self._heed()
-        left = self.rules.tries
+        left = self.rules.tries if tries is None else tries
         while True:
             left -= 1
             try:

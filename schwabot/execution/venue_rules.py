@@ -5,6 +5,7 @@ A venue without a row gets no orders: what it does when answers are lost was not
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -55,7 +56,8 @@ class VenueRules:
         offset: rows of a page of fills, where pages are asked for by their offset; 0 = by time.
         cursor: rows of a page of any list, where each page names the next; 0 = it does not.
         rounds: every booking is rounded to the decimals of its currency, so balances differ from what fills say.
-        tries: how often a request is sent that a later one has overtaken, which the venue refuses unread.
+        tries: how often a question or a cancel is sent that a later request has overtaken, which the venue refuses
+            unread; an order is sent once.
         clock: errors after which the venue's clock is compared with ours.
         absent: what a request is about is not there.
         refused: the venue did not carry it out; without one ccxt's own kinds of errors say so.
@@ -85,6 +87,18 @@ class VenueRules:
     throttled: tuple[tuple[str, float], ...] = ()
     pause_s: tuple[float, float] = (0.05, 2.0)
     poll_s: float = 0.0
+
+
+def _kraken_prepare(client: Any, recv_window_ms: int) -> None:
+    """Nothing but a look at the secret, which signs only as it is shown by Kraken.
+
+    Raises:
+        VenueError: it is no base64 text.
+    """
+    try:
+        b64decode(client.secret or "", validate=True)
+    except ValueError:
+        raise VenueError("kraken: KRAKEN_SECRET is the private key as Kraken shows it, all of it: base64") from None
 
 
 def _kraken_how(takes: bool, void_ms: int) -> dict[str, Any]:
@@ -143,7 +157,7 @@ def _coinbase_prepare(client: Any, recv_window_ms: int) -> None:
     except Exception:  # noqa: BLE001 - ccxt and what it signs with fail in any way; nothing of the key may be shown
         raise VenueError(
             "coinbase: orders need an ECDSA key: COINBASE_API_KEY=organizations/…/apiKeys/… and its private key, which"
-            " begins with -----BEGIN EC PRIVATE KEY-----, as COINBASE_SECRET"
+            " begins with -----BEGIN EC, as COINBASE_SECRET"
         ) from None
 
 
@@ -178,6 +192,7 @@ RULES: dict[str, VenueRules] = {
         # It wants 2 s at least and 60 s at most; its clock tells whole seconds, so one more may have passed already.
         window=lambda recv_window_ms: min(max(recv_window_ms, 3_000), 58_000) + 1_000,
         how=_kraken_how,
+        prepare=_kraken_prepare,
         id_chars=18,
         lists=("fetch_open_orders", "fetch_closed_orders"),
         tells=False,

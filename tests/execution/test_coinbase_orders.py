@@ -19,6 +19,7 @@ from schwabot.errors import VenueError
 from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
 from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.journal import Journal, OrderState
+from schwabot.execution.order_tracker import OrderSeen
 from schwabot.execution.risk import RiskGate, TradingState
 from schwabot.execution.settings import GatewayConfig, RiskConfig
 from schwabot.records.order import Action, Ending, Request, Told
@@ -147,13 +148,20 @@ def test_an_order_that_was_given_up_and_comes_after_all(exchange: LoopbackExchan
     """Tokens are checked at the door: nothing bounds what Coinbase does then."""
     config = GatewayConfig(recv_window_ms=100, timeout_s=0.2, poll_s=0.2)
     with AtCoinbase(exchange, tmp_path / "j.db", "sbafter", config) as desk:
-        exchange.fault("slow_answer", path="POST */orders", seconds=4.5)
-        desk.ask(Action.POST, LOTS, BID - 100)
-        assert desk.hear(1) == [(Told.ENDED, 0, 0, 0, Ending.REFUSED)]
+        exchange.fault("slow_answer", path="POST */orders", seconds=4.5, count=2)
+        for number, price in enumerate((BID - 100, BID - 200)):
+            desk.ask(Action.POST, LOTS, price)
+            until(lambda number=number: OrderState.UNKNOWN in desk.states(number))
+        told = [(Told.ENDED, number, number, 0, Ending.REFUSED) for number in (0, 1)]
+        assert sorted(desk.hear(2), key=str) == told
         assert desk.gate.state is TradingState.NORMAL
-        until(lambda: desk.orders().get("sbafter-0") == "CANCELLED")
+        exchange.fault("gap", stream="user")  # nobody tells of the first
+        until(lambda: desk.orders().get("sbafter-1") == "CANCELLED")
         assert desk.gate.state is TradingState.HALTED
-        assert desk.gate.changes[-1].why == "sbafter-0: it is open there, though it was refused or never arrived"
+        assert desk.gate.changes[-1].why == "sbafter-1: it is open there, though it was refused or never arrived"
+        assert desk.orders()["sbafter-0"] == "OPEN"
+        assert desk.gateway.kill("test", "nothing stays")
+        assert desk.orders()["sbafter-0"] == "CANCELLED"
 
 
 def test_tokens_end_with_the_window(exchange: LoopbackExchange) -> None:
@@ -180,6 +188,13 @@ def test_an_order_that_is_not_listed_yet(exchange: LoopbackExchange, tmp_path: P
         assert exchange.state()["faults"]["happened"]["server_error"]
         assert desk.gate.state is TradingState.NORMAL
         exchange.heal()
+
+
+def test_what_the_answer_does_not_say_is_asked_for(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with AtCoinbase(exchange, tmp_path / "j.db", "sbasked", GatewayConfig(recv_window_ms=600)) as desk:
+        exchange.fault("gap", stream="user", count=2)
+        desk.ask(Action.TAKE, LOTS, ASK)
+        assert desk.hear(1, 3.0) == [(Told.FILL, 0, 0, LOTS, Ending.FILLED)]
 
 
 def test_lists_are_read_to_their_last_page(exchange: LoopbackExchange, tmp_path: Path) -> None:
@@ -305,8 +320,21 @@ def test_what_answers_mean(exchange: LoopbackExchange, status: int, answer: Any,
     assert _account(exchange)._trouble(error.value).fate is fate
 
 
+def test_what_somebody_else_sized_in_quote_is_left_out(exchange: LoopbackExchange) -> None:
+    account, told = _account(exchange), list[OrderSeen]()
+    filled = 0.000297920684505
+    info = {"cumulative_quantity": str(filled), "status": "FILLED"}
+    for size in (filled, 0.0003):
+        seen = {"symbol": "BTC/USD", "id": "x", "amount": size, "filled": size, "status": "closed", "info": info}
+        account._told_order(seen, told.append)
+    assert [(one.lots, one.filled_lots) for one in told] == [(0, 30_000)]
+    asked = {"filled": filled, "amount": filled, "status": "closed", "info": {"size_in_quote": True}}
+    assert account._order(BTC_USD, asked).filled_lots == 0
+    assert account.rules.trade(asked) is None
+
+
 def test_keys_of_another_kind_are_refused_and_not_shown(exchange: LoopbackExchange, tmp_path: Path) -> None:
-    for keys in ({"apiKey": "a-uuid", "secret": "Y2FuYXJ5" * 11}, {"secret": "-----BEGIN EC PRIVATE KEY-----\ncanary"}):
+    for keys in ({"apiKey": "a-uuid"}, {"secret": f"{PEM[:31]}\ncanary"}):  # pragma: allowlist secret
         with pytest.raises(VenueError, match="orders need an ECDSA key") as error:
             _account(exchange, **keys)
         assert "canary" not in str(error.value)

@@ -17,6 +17,7 @@ from schwabot.errors import ConfigError, VenueError
 from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
 from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.journal import OrderState
+from schwabot.execution.order_tracker import OrderSeen, TradeSeen
 from schwabot.execution.risk import TradingState
 from schwabot.execution.settings import GatewayConfig
 from schwabot.execution.venue_rules import RULES
@@ -149,6 +150,19 @@ def test_answers_that_are_lost(exchange: LoopbackExchange, desk: Desk) -> None:
     assert [name for name in desk.orders() if name.startswith("sbk-")] == ["sbk-0", "sbk-1"]
 
 
+def test_answers_that_say_nothing(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    config = GatewayConfig(poll_s=60.0, quiet_s=60.0)
+    with Desk(exchange, tmp_path / "j.db", "sbnothing", STREAM, config) as desk:
+        bid, ask = desk.touch
+        exchange.fault("gap", stream="user", count=0)  # so nobody tells what became of an order
+        desk.ask(Action.TAKE, 100, ask + 100)
+        assert desk.hear(1, 3.0) == [(Told.FILL, 0, 0, 100, Ending.FILLED)]
+        desk.ask(Action.POST, 100, bid - 100)
+        desk.ask(Action.CANCEL, of=1)
+        assert desk.hear(2, 3.0) == [(Told.RESTS, 1, 1, 0, None), (Told.ENDED, 1, 2, 0, Ending.CANCELLED)]
+    exchange.heal()
+
+
 def test_an_order_that_waits_at_the_venue(exchange: LoopbackExchange, tmp_path: Path) -> None:
     config = GatewayConfig(timeout_s=0.2, poll_s=0.2)
     with Desk(exchange, tmp_path / "j.db", "sbwait", STREAM, config) as desk:
@@ -199,13 +213,16 @@ def test_requests_that_overtake_each_other(exchange: LoopbackExchange) -> None:
             private(exchange)._nonce = last = account._exchange.milliseconds() + 100
             account._exchange.options["lastNonce"] = last - by
 
-        behind(1)
         seen, _ = await account.place(asked(exchange, "sbnonce-0", 100_000), 100)
+        behind(1)
+        with pytest.raises(Trouble, match="EAPI:Invalid nonce") as error:
+            await account.place(asked(exchange, "sbnonce-1", 100_000), 100)  # an order is sent once
+        assert error.value.fate is Fate.REFUSED
+        behind(1)
         await account.cancel(asked(exchange, "", 0), seen.venue_id)
         behind(50)
-        with pytest.raises(Trouble, match="EAPI:Invalid nonce") as error:
-            await account.place(asked(exchange, "sbnonce-1", 100_000), 100)
-        assert error.value.fate is Fate.REFUSED
+        with pytest.raises(Trouble, match="EAPI:Invalid nonce"):
+            await account.open_orders(STREAM)
         await asyncio.sleep(0.15)
 
     with_account(exchange, work)
@@ -293,10 +310,28 @@ def test_wrong_keys_and_long_names(exchange: LoopbackExchange, tmp_path: Path) -
 
     with pytest.raises(Trouble, match="18 characters"):
         with_account(exchange, work)
+    with pytest.raises(VenueError, match="KRAKEN_SECRET is the private key") as error:
+        CcxtAccount("kraken", [], {"apiKey": "key", "secret": "canary-no-base64"})
+    assert "canary" not in str(error.value)
     with pytest.raises(ConfigError, match="prefix"):
         GatewayConfig(prefix="mine").check()
     with pytest.raises(VenueError, match="have not been tried"):
         CcxtAccount("bitstamp", [], {})
+
+
+def test_what_its_stream_leaves_out_is_read_from_its_own_words(exchange: LoopbackExchange) -> None:
+    account = CcxtAccount("kraken", [exchange.books[0].listing.instrument], {})
+    ccxt, orders, fills = account._exchange, list[OrderSeen](), list[TradeSeen]()
+    whole = {"exec_type": "pending_new", "order_id": "O1", "cl_ord_id": "sb-1", "order_userref": 0, "symbol": "BTC/USD",
+             "order_qty": 0.01, "order_status": "pending_new", "timestamp": "2026-01-01T00:00:00.000000Z"}  # fmt: skip
+    end = {"exec_type": "canceled", "order_id": "O1", "order_userref": 0, "order_status": "canceled", "cum_qty": 0.004,
+           "cum_cost": 240.0, "avg_price": 60_000.0, "timestamp": "2026-01-01T00:00:01.000000Z"}  # fmt: skip
+    for row in (whole, end):
+        account._told_order(ccxt.parse_ws_order(row), orders.append)
+        account._told_trade(ccxt.parse_ws_trade(row), fills.append)
+    seen = [(one.client_id, one.venue_id, one.status, one.lots, one.filled_lots) for one in orders]
+    assert seen == [("sb-1", "O1", "open", 1000, 0), ("", "O1", "canceled", 0, 400)]
+    assert fills == []
 
 
 @pytest.mark.parametrize(

@@ -119,25 +119,23 @@ def test_names_are_used_once(exchange: LoopbackExchange) -> None:
     assert len(exchange.state()["accounts"]["coinbase"]["orders"]) == 1
 
 
-@pytest.mark.parametrize(
-    ("size", "price", "more", "reason"),
-    [
-        (0.01, 60_000.0, {"postOnly": True}, "INVALID_LIMIT_PRICE_POST_ONLY"),
-        (0.02, 60_000.0, {"timeInForce": "FOK"}, "INVALID_NO_LIQUIDITY"),
-        (0.00001, 59_000.0, {}, "INVALID_QUOTE_SIZE_TOO_SMALL"),
-        (0.01, 59_000.0, {"side": "HOLD"}, "INVALID_SIDE"),
-        (0.01, 59_000.0, {"product_id": "NOPE"}, "INVALID_PRODUCT_ID"),
-        (0.01, 59_000.0, {"order_configuration": {"twap_limit_gtd": {}}}, "UNSUPPORTED_ORDER_CONFIGURATION"),
-        (0.01, 59_000.0, {"order_configuration": {"sor_limit_ioc": {"base_size": "1e-9"}}}, "INVALID_SIZE_PRECISION"),
-        (0.01, 59_000.0, {"client_order_id": ""}, "client_order_id is required"),
-    ],
-)
-def test_bad_orders_are_refused(
-    exchange: LoopbackExchange, size: float, price: float, more: dict[str, Any], reason: str
-) -> None:
+BAD: list[tuple[float, float, dict[str, Any], str]] = [
+    (0.01, 60_000.0, {"postOnly": True}, "INVALID_LIMIT_PRICE_POST_ONLY"),
+    (0.02, 60_000.0, {"timeInForce": "FOK"}, "INVALID_NO_LIQUIDITY"),
+    (0.00001, 59_000.0, {}, "INVALID_QUOTE_SIZE_TOO_SMALL"),
+    (0.01, 59_000.0, {"side": "HOLD"}, "INVALID_SIDE"),
+    (0.01, 59_000.0, {"product_id": "NOPE"}, "INVALID_PRODUCT_ID"),
+    (0.01, 59_000.0, {"order_configuration": {"twap_limit_gtd": {}}}, "UNSUPPORTED_ORDER_CONFIGURATION"),
+    (0.01, 59_000.0, {"order_configuration": {"sor_limit_ioc": {"base_size": "1e-9"}}}, "INVALID_SIZE_PRECISION"),
+    (0.01, 59_000.0, {"client_order_id": ""}, "client_order_id is required"),
+]
+
+
+def test_bad_orders_are_refused(exchange: LoopbackExchange) -> None:
     async def work(client: Any) -> None:
-        with pytest.raises(ccxt.pro.ExchangeError, match=reason):
-            await client.create_order(S, "limit", "buy", size, price, named("x") | more)
+        for size, price, more, reason in BAD:
+            with pytest.raises(ccxt.pro.ExchangeError, match=reason):
+                await client.create_order(S, "limit", "buy", size, price, named("x") | more)
 
     with_ccxt(exchange, "coinbase", work, **KEYS)
     assert not exchange.state()["accounts"]["coinbase"]["orders"]
@@ -180,7 +178,7 @@ def test_tokens_are_checked(exchange: LoopbackExchange) -> None:
             await socket.send_json({"type": "subscribe", "channel": "user", "product_ids": [], "jwt": token(exchange)})
             assert await socket.receive_json() == {"type": "error", "message": "authentication failure"}
 
-    with_ccxt(exchange, "coinbase", work, apiKey="organizations/x", secret=PEM)
+    with_ccxt(exchange, "coinbase", work, **KEYS | {"apiKey": "organizations/x"})  # pragma: allowlist secret
 
 
 def test_lists_come_in_pages_the_newest_first(exchange: LoopbackExchange) -> None:

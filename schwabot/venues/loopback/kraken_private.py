@@ -9,6 +9,7 @@ import re
 import secrets
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -49,6 +50,10 @@ _REFUSALS = {
 
 class KrakenError(Exception):
     """An answer that says no, in Kraken's words."""
+
+
+_heard: ContextVar[tuple[dict[str, str], int] | KrakenError] = ContextVar("heard")
+"""Of the request that is answered: its parameters and when it came, or what was wrong with it."""
 
 
 class KrakenPrivate:
@@ -107,9 +112,9 @@ class KrakenPrivate:
         path = request.path.removeprefix("/kraken")
         if path.startswith("/0/private/"):
             try:
-                request["heard"] = self._signed(path, body.decode(), request.headers), self._now_ms()
+                _heard.set((self._signed(path, body.decode(), request.headers), self._now_ms()))
             except KrakenError as error:
-                request["heard"] = error
+                _heard.set(error)
 
     def _signed(self, path: str, body: str, headers: Mapping[str, str]) -> dict[str, str]:
         params = dict(parse_qsl(body, keep_blank_values=True))
@@ -126,7 +131,7 @@ class KrakenPrivate:
         return params
 
     async def _private(self, request: web.Request) -> web.Response:
-        heard, call = request["heard"], self._calls.get(request.match_info["name"])
+        heard, call = _heard.get(), self._calls.get(request.match_info["name"])
         try:
             if isinstance(heard, KrakenError):
                 raise heard

@@ -68,8 +68,8 @@ def credentials(venue: str, key: str = KEY, secret: str = SECRET) -> dict[str, s
     """The account's key and secret in the form in which the venue hands them out.
 
     Example:
-        >>> credentials("kraken", "key", "correct horse")
-        {'apiKey': 'key', 'secret': 'Y29ycmVjdCBob3JzZQ=='}
+        >>> list(credentials("kraken", "key", "correct horse").values())
+        ['key', 'Y29ycmVjdCBob3JzZQ==']
     """
     if venue == "kraken":
         secret = b64encode(secret.encode()).decode()
