@@ -20,25 +20,27 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from schwabot.errors import JournalError, StateError, VenueError, why
+from schwabot.errors import StateError, VenueError, why
 from schwabot.execution import order_desk
 from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble, patiently
+from schwabot.execution.dry_run import order_text
 from schwabot.execution.journal import Journal, OrderState, RiskNote
 from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk, Refusal
-from schwabot.execution.reconcile import Adopted, Recovered, catch_up, compare, expected, recover
+from schwabot.execution.reconcile import Adopted, Recovered, catch_up, compare, elsewhere, expected, recover
 from schwabot.execution.risk import RiskGate, TradingState, VenueLimits
 from schwabot.execution.settings import GatewayConfig
 from schwabot.execution.venue_rules import rules_of
 from schwabot.records.alert import Alert, Level
 from schwabot.records.instrument import Instrument
-from schwabot.records.order import Action, Report, Request
+from schwabot.records.order import Report, Request
 from schwabot.secrets import scrub
 
 KILL_S = 30.0
 GUARD_S = 0.2
-NOT_CONFIRMED = "the venues have not confirmed that nothing of ours is open: look there"
 HUNG_S = 45.0
 """Cancelling everything takes ``KILL_S`` at most, in which the guard says nothing."""
+AGAIN_NS = 60_000_000_000
+"""That a venue wants to be left alone is said so often."""
 NOTE_NS = 10_000_000_000
 """What the day has lost is noted this often, and whenever orders moved."""
 MOST_UNCOMPARED = 5
@@ -94,6 +96,7 @@ class CcxtGateway:
         self._blind: set[str] = set()
         self._uncompared: dict[str, int] = {}
         self._differs: dict[str, list[str]] = {}
+        self._left_alone: dict[str, int] = {}
         self._noted = 0
         self.feed_ns: Callable[[], int | None] = lambda: None
         """Receive time of the last row of any stream, where somebody knows; without it nothing is cancelled for age."""
@@ -106,7 +109,7 @@ class CcxtGateway:
 
     def __enter__(self) -> CcxtGateway:
         # Whatever an earlier process sent left before the journal was ours, and arrives within the window after that.
-        self._look_at_other_streams()
+        self.notes += elsewhere(self.journal, self._instruments)
         self.journal.reads(self._instruments)
         started_ns = self._now_ns() if self.journal.has_begun else min(self._now_ns(), self.journal.alone_ns)
         self._loop = asyncio.new_event_loop()
@@ -197,7 +200,7 @@ class CcxtGateway:
         with suppress(VenueError):
             self._wound_down = bool(self._wait(self._cancel_all("the end of the run"), wait_s))
         if not self._wound_down:
-            self._say(NOT_CONFIRMED, Level.ERROR)
+            self._say(self.not_confirmed, Level.ERROR)
             return False
         with suppress(VenueError):  # what is owed by then was told
             self._wait(self._settle(), order_desk.OWED_S + 5.0)
@@ -213,6 +216,20 @@ class CcxtGateway:
     def nothing_open(self) -> bool:
         """Whether ``wind_down`` had every venue's confirmation."""
         return self._wound_down
+
+    @property
+    def not_confirmed(self) -> str:
+        """What to say where the venues have not confirmed it: which orders to look for there."""
+        ours = [one for desk in self._desks.values() for one in desk.own() if not one.gone]
+        by_stream = {one.stream: one for one in self._instruments}
+        said = [f"{one.request.client_id}, {order_text(by_stream[one.request.stream], one.request)}" for one in ours]
+        which = f" for {'; '.join(said)}" if said else ", though all that we know of is over"
+        return f"the venues have not confirmed that nothing of ours is open: look there{which}"
+
+    @property
+    def not_sent(self) -> int:
+        """Orders that were refused before they left: too old by then, or their venue wanted none, or a halt came."""
+        return self._ledger.not_sent
 
     def check(self, wait_s: float = KILL_S) -> list[str]:
         """Compare with the venues now; what differs halts trading and is returned."""
@@ -241,31 +258,6 @@ class CcxtGateway:
         if self.gate.state is TradingState.HALTED:
             return f"trading is halted: {self.gate.changes[-1].why}"
         return "the run ends" if self._ends else None
-
-    def _look_at_other_streams(self) -> None:
-        """Refuse to leave orders of an earlier run alone; say what it held that is not traded now."""
-        traded = {one.stream for one in self._instruments}
-        left = [
-            one.request
-            for one in self.journal.open_requests()
-            if one.request.stream not in traded and one.request.action is not Action.CANCEL
-        ]
-        if left:
-            orders = ", ".join(
-                f"{one.client_id} ({'buy' if one.side > 0 else 'sell'} {one.lots:,} lots of {one.stream})"
-                for one in left
-            )
-            streams = ",".join(sorted({f'"{one.stream}"' for one in left}))
-            raise JournalError(
-                f"{self.journal.path}: an earlier run ended without knowing what became of {orders}, and this one would"
-                f" not look: start once with 'policy.trade=[{streams}]', live.seconds=1 is enough, which looks them up"
-                " and cancels them"
-            )
-        self.notes += [
-            f"{stream}: {lots:+,} lots by the fills of earlier runs, and not traded now: nobody looks after them"
-            for stream, lots in self.journal.lots().items()
-            if lots and stream not in traded
-        ]
 
     def _take_up_risk(self) -> None:
         """Go on with the state that the last run ended in, and with what it lost today."""
@@ -382,6 +374,7 @@ class CcxtGateway:
                     confirmed = await self._cancel_all(f"{change.who}: {change.why}")
                 confirmed = confirmed and halted
                 self._cancel_if_blind()
+                self._say_if_left_alone()
                 moved = self._ledger.tracker.version != version or now_ns - noted_ns > NOTE_NS
                 if moved or len(self.gate.changes) != self._noted:
                     self._note_risk()
@@ -404,6 +397,17 @@ class CcxtGateway:
         for desk, order in new:
             self._blind.add(order.request.client_id)
             desk.spawn(desk.cancel(order))
+
+    def _say_if_left_alone(self) -> None:
+        """Venues that want no requests, once a minute."""
+        for venue, desk in self._desks.items():
+            now_ns, wait_s = self._now_ns(), desk.account.wait_s
+            if wait_s and now_ns - self._left_alone.get(venue, -AGAIN_NS) >= AGAIN_NS:
+                self._left_alone[venue] = now_ns
+                self._say(
+                    f"{venue} wants no requests for {wait_s:.0f} s: until then no order leaves, nothing is compared,"
+                    " and a cancel is tried once"
+                )
 
     async def _checks(self) -> None:
         while True:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
+from schwabot.errors import JournalError
 from schwabot.execution.base_fees import paid, payer, step
 from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.journal import Fill, Journal, OrderState
@@ -21,6 +22,7 @@ from schwabot.execution.settings import GatewayConfig
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action
 
+_SIDE = {1: "buy", -1: "sell"}
 _NOISE = Decimal("1e-7")
 """Venues print balances to eight decimals and round each fee by itself."""
 
@@ -208,6 +210,32 @@ async def recover(
     }
     positions = {stream: one for stream, (one, _) in found.items() if one.lots or one.entry_ticks}
     return Recovered(positions, notes, unexplained, {stream: spare for stream, (_, spare) in found.items()})
+
+
+def elsewhere(journal: Journal, instruments: Iterable[Instrument]) -> list[str]:
+    """What earlier runs held of streams that are not traded now.
+
+    Raises:
+        JournalError: orders may be open there, where nobody would look.
+    """
+    traded = {one.stream for one in instruments}
+    asked = [one.request for one in journal.open_requests() if one.request.action is not Action.CANCEL]
+    left = [one for one in asked if one.stream not in traded]
+    if left:
+        orders = ", ".join(
+            f"{one.client_id} ({_SIDE.get(one.side, 'move')} {one.lots:,} lots of {one.stream})" for one in left
+        )
+        streams = ",".join(sorted({f'"{one.stream}"' for one in left}))
+        raise JournalError(
+            f"{journal.path}: an earlier run ended without knowing what became of {orders}; this one would not look:"
+            f" start once with 'policy.trade=[{streams}]', live.seconds=1 is enough, which looks them up and cancels"
+            " them"
+        )
+    return [
+        f"{stream}: {lots:+,} lots by the fills of earlier runs, and not traded now: nobody looks after them"
+        for stream, lots in journal.lots().items()
+        if lots and stream not in traded
+    ]
 
 
 async def catch_up(
