@@ -83,6 +83,7 @@ class Tracked:
         over: told as gone.
         change: cancel or replace under way.
         seen_ns: when the venue last spoke of it.
+        forgotten: the venue knew it, and does not any more.
     """
 
     request: Request
@@ -98,6 +99,7 @@ class Tracked:
     change: Request | None = None
     what: str = ""
     seen_ns: int = 0
+    forgotten: bool = False
     ts_event_ns: int = 0
     trades: set[str] = field(default_factory=set)
 

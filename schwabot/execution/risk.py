@@ -287,7 +287,7 @@ class RiskGate:
             ("drawdown", self._peak - equity, self.config.max_drawdown),
         ):
             if loss > limit:
-                why = f"{name} is {loss:.2f}, at most {limit:.2f} is allowed"
+                why = f"{name} is {loss:g}, at most {limit:g} is allowed"
                 self.escalate(TradingState.REDUCING, "risk", why, ts_ns)
                 return
 

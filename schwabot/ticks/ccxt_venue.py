@@ -33,6 +33,8 @@ TRADES_KNOWN = 20
 """Trades to hear before their absence means anything."""
 LATE_S = 0.3
 """A trade that is missing for this long is asked for by REST: before, it may only be out of order."""
+APART_NS = 2_000_000_000
+"""Clocks that are closer than this are the same: some venues tell whole seconds, and an answer takes its time."""
 
 _SUBSCRIBING: ContextVar[Channel | None] = ContextVar("channel", default=None)
 
@@ -81,6 +83,7 @@ class Venue:
         self._channels: list[Channel] = []
         self._exchange: Any = None
         self._closing = False
+        self._ahead_ns = 0
         self.tap = Tap(
             on_message=receipt.arrived,
             on_found=self._take,
@@ -112,12 +115,26 @@ class Venue:
             ) from None
         except Exception as error:
             raise VenueError(f"{self.name}: its markets can't be loaded: {why(error)}") from error
+        await self._compare_clocks()
         for symbol in self._symbols:
             known = self._known.get(f"{self.name}:{symbol}")
             market = market_of(self.name, markets, symbol)
             found = instrument_of(self.name, market, self._exchange.precisionMode, known)
             self.instruments.append(found)
             self.notes += differences(found, known)
+
+    async def _compare_clocks(self) -> None:
+        """See how far the machine's clock is from the venue's; one that can't be asked now is taken to be right."""
+        if not self._exchange.has["fetchTime"]:
+            return
+        began_ns = time.time_ns()
+        with suppress(Exception):  # of ccxt and of the network, in any way
+            said_ms = await asyncio.wait_for(self._exchange.fetch_time(), self._settings.answer_s)
+            ahead_ns = (began_ns + time.time_ns()) // 2 - int(said_ms) * 1_000_000
+            if abs(ahead_ns) > APART_NS:
+                self._ahead_ns = ahead_ns
+                how = "ahead of" if ahead_ns > 0 else "behind"
+                self.notes.append(f"{self.name}: this machine's clock is {abs(ahead_ns) / 1e9:.0f} s {how} the venue's")
 
     async def round_trip_s(self, times: int) -> float:
         """Median time from a request to its answer, of the cheapest request there is.
@@ -156,7 +173,9 @@ class Venue:
         """
         began_ns = self._receipt.now_ns()
         for one in self.instruments:
-            self.rows[one.symbol] = StreamRows(index[one.stream], one, self._receipt, began_ns, self._put_late)
+            self.rows[one.symbol] = StreamRows(
+                index[one.stream], one, self._receipt, began_ns, self._put_late, self._ahead_ns
+            )
             self._repairs[one.symbol] = Repair(self._backoff())
         has = self._exchange.has
         whole = [self._symbols]

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from schwabot.errors import ConfigError, StateError, VenueError
+from schwabot.execution import order_desk
 from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.journal import OrderState
@@ -169,6 +171,41 @@ def test_too_many_requests_and_old_decisions(exchange: LoopbackExchange, tmp_pat
         assert desk.hear(1) == [(Told.ENDED, 0, 4, 0, Ending.CANCELLED)]
 
 
+def test_a_venue_that_bans_is_left_alone(
+    exchange: LoopbackExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = GatewayConfig(recv_window_ms=600, timeout_s=1.0, poll_s=0.1, quiet_s=0.1, reconcile_s=0.1)
+    monkeypatch.setattr(order_desk, "MOST_PAUSE_S", 0.4)
+
+    def bans() -> int:
+        found: int = exchange.state()["faults"]["happened"].get("ban", 0)
+        return found
+
+    with Desk(exchange, tmp_path / "j.db", "sbban", config=config) as desk:
+        bid, _ = desk.touch
+        desk.ask(Action.POST, 100, bid - 100)
+        desk.hear(1)
+        before = bans()
+        exchange.fault("ban", path="*", seconds=500, count=0)
+        until(lambda: bool(desk.gateway.said))
+        assert desk.gateway.said[0].text.startswith("binance wants no requests for 500 s")
+        time.sleep(0.6)
+        assert bans() <= before + 2  # what was on its way already
+        desk.ask(Action.POST, 100, bid - 100)
+        assert desk.hear(1) == [(Told.ENDED, 1, 1, 0, Ending.REFUSED)]
+        assert OrderState.SENT not in desk.states(1)
+        desk.ask(Action.CANCEL, of=0)  # cancels pass, once
+        until(lambda: bans() > before)
+        time.sleep(0.3)
+        asked = bans()
+        time.sleep(0.3)
+        assert bans() == asked <= before + 3
+        assert not desk.gateway.kill("test", "enough", 1.0)
+        assert asked + 2 <= bans() <= asked + 8  # the order's cancel and what is open, every 0.4 s
+        exchange.heal()
+        until(lambda: desk.orders()["sbban-0"] == "CANCELED")
+
+
 def test_a_clock_that_is_set(exchange: LoopbackExchange, tmp_path: Path) -> None:
     with Desk(exchange, tmp_path / "j.db", "sbclock") as desk:
         bid, _ = desk.touch
@@ -193,6 +230,27 @@ def cancel_by_hand(exchange: LoopbackExchange) -> None:
             trading.cancel(order)
 
     exchange.call(cancel())
+
+
+def test_an_order_that_the_venue_forgot_is_told_of_once(tmp_path: Path) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=400))
+    with LoopbackExchange(feed, speed=0.0, deposits={"USDT": "10000000"}, keys=(KEY, SECRET)) as exchange:
+        until(lambda: exchange.ended)
+
+        async def forget() -> None:
+            trading = exchange._accounts["binance"].trading
+            trading.orders.clear()
+            trading._open.clear()
+
+        with Desk(exchange, tmp_path / "j.db", "sbforgot") as desk:
+            desk.ask(Action.POST, 100, desk.touch[0] - 100)
+            desk.hear(1)
+            exchange.call(forget())
+            until(lambda: desk.gate.state is TradingState.HALTED)
+            time.sleep(1.0)
+        with closing(sqlite3.connect(tmp_path / "j.db")) as journal:
+            (said,) = journal.execute("SELECT COUNT(*) FROM log WHERE what LIKE 'sbforgot-0 was at%'").fetchone()
+        assert said == 1
 
 
 def test_a_venue_that_cancels_while_its_stream_is_silent(exchange: LoopbackExchange, tmp_path: Path) -> None:

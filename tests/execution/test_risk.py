@@ -101,7 +101,7 @@ def test_states_go_up_by_themselves_and_down_only_when_told() -> None:
     assert gate.state is TradingState.NORMAL
     gate.equity(89.0, 3)
     assert gate.state is TradingState.REDUCING
-    assert gate.changes[-1].why == "drawdown is 11.00, at most 10.00 is allowed"
+    assert gate.changes[-1].why == "drawdown is 11, at most 10 is allowed"
     gate.equity(200.0, 4)
     assert gate.state is TradingState.REDUCING
     assert gate.check(asked(side=-1, lots=4, price=99), long) is APPROVED

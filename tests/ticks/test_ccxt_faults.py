@@ -45,6 +45,7 @@ def test_a_connection_that_is_cut_for_a_moment_is_a_gap_of_the_recording(tmp_pat
 
 
 COINBASE = Instrument("coinbase:BTC/USD", 0.01, 1e-5)
+USDM_ONE = Instrument(USDM, 0.1, 0.001)
 
 
 def test_a_quiet_market_is_told_from_a_websocket_that_stands_still() -> None:
@@ -263,6 +264,24 @@ def test_late_trades_are_kept_where_they_are_recorded_alone(recorded: bool, tmp_
             watched.until(lambda: feed.summary()[SPOT]["backfilled"] == 5)
             assert len(feed._late) == (0 if out is None else 5)
             driven.end()
+
+
+def test_a_venue_whose_clock_is_behind_loses_no_trades() -> None:
+    driven = Driven(USDM_ONE)
+    driven.quote(1_000, 1_001)
+    with LoopbackExchange(driven, speed=0) as exchange:
+        played(exchange, driven)
+        exchange.fault("clock_skew", ms=-90_000, count=0)
+        with live(exchange, [USDM], idle_s=0.05) as feed:
+            assert [note for note in feed.notes if "clock" in note] == [
+                "binanceusdm: this machine's clock is 90 s ahead of the venue's"
+            ]
+            watched = Watched(feed)
+            watched.until(lambda: listeners(exchange) == 2)
+            driven.trade(1_001, 5, 1)
+            watched.until(lambda: feed.summary()[USDM]["received"] or feed.dropped)
+            assert not feed.dropped
+        driven.end()
 
 
 def test_a_clock_that_is_set_back_is_told_and_what_was_dropped_is_read_at_any_time() -> None:
