@@ -329,8 +329,7 @@ class CcxtAccount:
                 raise
             except Exception as error:  # noqa: BLE001 - ccxt fails in any way when a socket closes at the wrong moment
                 on_line(False)
-                if isinstance(error, self._ccxt.BaseError):
-                    self._learnt(error)
+                self._learnt(error)
                 failures += 1
                 await asyncio.sleep(max(min(0.1 * 2**failures, 10.0) * random.uniform(0.5, 1.0), self.wait_s))  # nosec
 
@@ -355,9 +354,7 @@ class CcxtAccount:
         if wait_s := self.wait_s:
             raise Trouble(Fate.THROTTLED, f"{self.venue} wants no requests for {wait_s:.1f} s more", wait_s)
 
-    async def _ask(
-        self, call: Callable[..., Any], *given: Any, tries: int | None = None, at_once: bool = False
-    ) -> Any:  # fmt: skip
+    async def _ask(self, call: Callable[..., Any], *given: Any, tries: int | None = None, at_once: bool = False) -> Any:
         if not at_once:
             self._heed()
         left = self.rules.tries if tries is None else tries

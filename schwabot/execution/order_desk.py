@@ -257,19 +257,20 @@ class OrderDesk:
         request, pause = order.request, _pauses(*self.account.rules.pause_s)
         began_ns, back_ns, trouble_is = self._now_ns(), _LOOK_BACK_NS, ""
         while order.missing:
+            pause_s = next(pause)
             try:
                 since_ns = max(self.account.at_venue(request.ts_ns) - back_ns, 0)
                 for trade in await self.account.trades(request.stream, since_ns):
                     if trade.venue_id == order.venue_id:
                         self.told(None, [trade])
             except Trouble as trouble:
-                trouble_is = f": {trouble}"
+                trouble_is, pause_s = f": {trouble}", max(pause_s, trouble.wait_s)  # a ban says nothing of fills
             else:
                 back_ns, trouble_is = 2 * back_ns, ""
             if self._now_ns() - began_ns > OWED_S * SECOND:
                 self._tell_owed(order, trouble_is)
                 return
-            await asyncio.sleep(next(pause))
+            await asyncio.sleep(pause_s)
         self._owed.discard(request.client_id)
 
     def _tell_owed(self, order: Tracked, trouble: str) -> None:

@@ -206,6 +206,19 @@ def test_a_venue_that_bans_is_left_alone(
         until(lambda: desk.orders()["sbban-0"] == "CANCELED")
 
 
+def test_fills_that_a_venue_owes_while_it_wants_no_requests(
+    exchange: LoopbackExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order_desk, "OWED_S", 0.3)
+    with Desk(exchange, tmp_path / "j.db", "sbowes", PERP) as desk:
+        exchange.fault("gap", stream="user", count=4)
+        exchange.fault("rate_limit", path="GET */userTrades", seconds=1)
+        desk.ask(Action.TAKE, 2, desk.touch[1] + 100)
+        assert desk.hear(1) == [(Told.FILL, 0, 0, 2, Ending.FILLED)]
+        assert desk.gate.state is TradingState.NORMAL
+        exchange.heal()
+
+
 def test_a_clock_that_is_set(exchange: LoopbackExchange, tmp_path: Path) -> None:
     with Desk(exchange, tmp_path / "j.db", "sbclock") as desk:
         bid, _ = desk.touch
