@@ -166,8 +166,8 @@ def test_tokens_are_checked(exchange: LoopbackExchange) -> None:
     for bad in (
         "", "a.b.c", token(exchange)[:-3] + "AAA", token(exchange, named_key(KEY, "another")[1]),
         token(exchange, sub="organizations/x"), token(exchange, uri=f"POST 127.0.0.1:{exchange.port}{AT}/orders"),
-        token(exchange, nbf=now - 10, exp=now - 1), token(exchange, nbf=now + 5), token(exchange, exp=now + 121),
-        token(exchange, uri=None),
+        token(exchange, nbf=now - 10, exp=now - 1), token(exchange, nbf=now + 5),
+        token(exchange, nbf=now, exp=now + 121), token(exchange, uri=None),
     ):  # fmt: skip
         assert ask(exchange, bad) == 401, bad
 
