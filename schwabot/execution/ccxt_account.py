@@ -238,17 +238,16 @@ class CcxtAccount:
     async def _listed(
         self, name: str, one: Instrument, since_ms: int | None = None, params: Mapping[str, Any] | None = None
     ) -> list[Mapping[str, Any]]:  # fmt: skip
-        """One of ccxt's lists: all pages of it where each names the next, which ccxt puts into one of its rows."""
-        call, rows = getattr(self._exchange, name), list[Mapping[str, Any]]()
-        cursor: str | None = None
+        """One of ccxt's lists: all pages of it where each names the next."""
+        call, rows, cursor = getattr(self._exchange, name), list[Mapping[str, Any]](), ""
         while True:
-            given = {**(params or {}), **({"cursor": cursor} if cursor else {})}
-            page = await self._ask(call, one.symbol, since_ms, self.rules.cursor or None, given)
-            rows += page
-            names = [each["info"]["cursor"] for each in page if self.rules.cursor and each["info"].get("cursor")]
-            if not names or names[0] == cursor:
+            following: list[str] = []
+            page = {"next": following, **({"cursor": cursor} if cursor else {})} if self.rules.cursor else {}
+            ask = partial(self._ask, call, one.symbol, since_ms, self.rules.cursor or None, {**(params or {}), **page})
+            rows += await (patiently(ask) if cursor else ask())  # a page that fails does not cost those before it
+            if not following or following[0] in ("", cursor):
                 return rows
-            cursor = names[0]
+            cursor = following[0]
 
     async def holdings(self) -> dict[str, Decimal]:
         """Balances by currency on spot, positions in units of quantity by stream of contracts.
@@ -339,7 +338,7 @@ class CcxtAccount:
                     await self._set_clock()
                 if not (left and isinstance(error, self._ccxt.InvalidNonce)):
                     raise self._trouble(error) from None
-            except (OSError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - ccxt fails in any way where an answer is not as it expects
                 raise Trouble(Fate.LOST, f"{self.venue}: {type(error).__name__}") from None
 
     async def _set_clock(self) -> None:

@@ -6,7 +6,7 @@ A venue without a row gets no orders: what it does when answers are lost was not
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -54,7 +54,8 @@ class VenueRules:
         order: puts right what ccxt makes of the venue's word on an order.
         trade: the same of a fill; None = it is none.
         offset: rows of a page of fills, where pages are asked for by their offset; 0 = by time.
-        cursor: rows of a page of any list, where each page names the next; 0 = it does not.
+        cursor: rows of a page of any list, where the parameter ``next`` is a list that the next page's cursor is put
+            into; 0 = lists have no such pages.
         rounds: every booking is rounded to the decimals of its currency, so balances differ from what fills say.
         tries: how often a question or a cancel is sent that a later request has overtaken, which the venue refuses
             unread; an order is sent once.
@@ -131,6 +132,26 @@ def _coinbase_window(recv_window_ms: int) -> int:
     return _coinbase_life_s(recv_window_ms) * 1_000 + recv_window_ms
 
 
+def _coinbase_page(call: Callable[[dict[str, Any]], Awaitable[Any]]) -> Callable[[dict[str, Any]], Awaitable[Any]]:
+    """A page of a list, asked for by the names of Coinbase's reference, which ccxt's are not.
+
+    The next one's cursor is taken from the answer as it came. ccxt puts it into the first row: it fails where there is
+    none, and drops both where that row is of another product.
+    """
+
+    async def ask(given: dict[str, Any]) -> Any:
+        following = given.pop("next", [])
+        if "product_id" in given:
+            given["product_ids"] = given.pop("product_id")
+        said = await call(given)
+        cursor = said.pop("cursor", "")
+        if said.get("orders") or said.get("fills"):  # whatever an empty page says, it is the last
+            following.append(cursor)
+        return said
+
+    return ask
+
+
 def _coinbase_prepare(client: Any, recv_window_ms: int) -> None:
     """Tokens by the venue's clock that end with the window, where ccxt's live for two minutes.
 
@@ -149,6 +170,8 @@ def _coinbase_prepare(client: Any, recv_window_ms: int) -> None:
         return subscribe(*what)
 
     client.jwt, client.create_ws_auth = dated, afresh
+    for name in ("v3PrivateGetBrokerageOrdersHistoricalBatch", "v3PrivateGetBrokerageOrdersHistoricalFills"):
+        setattr(client, name, _coinbase_page(getattr(client, name)))
     client.options["fetchBalance"] = "v3PrivateGetBrokerageAccounts"
     try:
         if "organizations/" not in client.apiKey:
