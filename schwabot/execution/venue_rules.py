@@ -12,11 +12,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from schwabot.errors import VenueError
+from schwabot.execution.turns import Turns
 
 Unified = Mapping[str, Any]
 """An order or a fill as ccxt has it, with the venue's own words in ``info``."""
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _LOCKED_OUT_S = 600.0
+_TURN_S = 1.0
+_RANKS = {"CancelOrder": 0, "AddOrder": 1}
 _AROUND_MS = 600_000
 _COINBASE_STATES = {
     "PENDING": "open", "QUEUED": "open", "CANCEL_QUEUED": "open", "EDIT_QUEUED": "open", "EXPIRED": "expired",
@@ -90,7 +93,9 @@ class VenueRules:
 
 
 def _kraken_prepare(client: Any, recv_window_ms: int) -> None:
-    """Nothing but a look at the secret, which signs only as it is shown by Kraken.
+    """One signed request at a time, cancels first: connections overtake each other, and nonces must not.
+
+    The secret signs only as it is shown by Kraken.
 
     Raises:
         VenueError: it is no base64 text.
@@ -99,6 +104,15 @@ def _kraken_prepare(client: Any, recv_window_ms: int) -> None:
         b64decode(client.secret or "", validate=True)
     except ValueError:
         raise VenueError("kraken: KRAKEN_SECRET is the private key as Kraken shows it, all of it: base64") from None
+    turns, fetch = Turns(_TURN_S), client.fetch2
+
+    async def in_turn(path: str, api: Any = "public", *how: Any) -> Any:
+        if "private" not in api:
+            return await fetch(path, api, *how)
+        async with turns.take(_RANKS.get(path, 2)):
+            return await fetch(path, api, *how)
+
+    client.fetch2 = in_turn
 
 
 def _kraken_how(takes: bool, void_ms: int) -> dict[str, Any]:
@@ -200,7 +214,7 @@ RULES: dict[str, VenueRules] = {
         trade=_kraken_trade,
         offset=50,
         rounds=True,
-        tries=3,
+        tries=2,
         clock="[Dd]eadline",
         absent="^OrderNotFound|EOrder:(Unknown|Invalid) order",
         refused="E(Order|Trade|Query|API|Account|Auth|Session):|EGeneral:(Invalid arguments|Permission denied|Unknown)"

@@ -20,10 +20,12 @@ from schwabot.execution.journal import OrderState
 from schwabot.execution.order_tracker import OrderSeen, TradeSeen
 from schwabot.execution.risk import TradingState
 from schwabot.execution.settings import GatewayConfig
+from schwabot.execution.turns import Turns
 from schwabot.execution.venue_rules import RULES
 from schwabot.records.order import Action, Ending, Request, Told
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback import LoopbackExchange
+from schwabot.venues.loopback.kraken_private import BAD_NONCES
 from schwabot.venues.loopback.urls import KEY, ccxt_options, credentials
 from tests.execution.desks import CONFIG, SECRET, Desk
 from tests.venues.making import until
@@ -207,27 +209,74 @@ def test_a_clock_that_is_set(exchange: LoopbackExchange, desk: Desk) -> None:
     assert desk.hear(1) == [(Told.RESTS, 1, 1, 0, None)]
 
 
-def test_requests_that_overtake_each_other(exchange: LoopbackExchange) -> None:
+def test_requests_do_not_overtake_each_other(exchange: LoopbackExchange) -> None:
+    async def work(account: CcxtAccount) -> list[str]:
+        seen, _ = await account.place(asked(exchange, "sbnonce-0", 100_000), 100)
+        fetch, arrived, delays = account._exchange.fetch, list[str](), iter((0.04, 0.03, 0.02, 0.01))
+
+        async def slower_at_first(url: str, *how: Any) -> Any:
+            await asyncio.sleep(next(delays, 0.0))
+            arrived.append(url.rpartition("/")[2])
+            return await fetch(url, *how)
+
+        account._exchange.fetch = slower_at_first
+        await asyncio.gather(
+            account.open_orders(STREAM),
+            account.trades(STREAM, time.time_ns()),
+            account.place(asked(exchange, "sbnonce-1", 100_000), 100),
+            account.cancel(asked(exchange, "", 0), seen.venue_id),
+        )
+        return arrived
+
+    account = private(exchange)
+    account._bad_nonces.clear()
+    assert with_account(exchange, work) == ["OpenOrders", "CancelOrder", "AddOrder", "TradesHistory"]
+    assert account._bad_nonces == []
+    cancel_by_hand(exchange)
+
+
+def test_a_turn_ends() -> None:
+    async def work() -> None:
+        turns, done = Turns(0.02), list[str]()
+
+        async def one(name: str, s: float) -> None:
+            async with turns.take(0):
+                await asyncio.sleep(s)
+                done.append(name)
+
+        slow, left, last = (asyncio.create_task(one(*given)) for given in (("slow", 0.1), ("left", 0.0), ("last", 0.0)))
+        await asyncio.sleep(0)
+        left.cancel()
+        await asyncio.gather(slow, last)
+        await one("after", 0.0)
+        assert done == ["last", "slow", "after"]
+
+    asyncio.run(work())
+
+
+def test_nonces_that_others_use(exchange: LoopbackExchange) -> None:
+    there = private(exchange)
+
     async def work(account: CcxtAccount) -> None:
         def behind(by: int) -> None:
-            private(exchange)._nonce = last = account._exchange.milliseconds() + 100
+            there._nonce = last = account._exchange.milliseconds() + 100
             account._exchange.options["lastNonce"] = last - by
 
-        seen, _ = await account.place(asked(exchange, "sbnonce-0", 100_000), 100)
         behind(1)
         with pytest.raises(Trouble, match="EAPI:Invalid nonce") as error:
-            await account.place(asked(exchange, "sbnonce-1", 100_000), 100)  # an order is sent once
+            await account.place(asked(exchange, "sbnonce-2", 100_000), 100)  # an order is sent once
         assert error.value.fate is Fate.REFUSED
         behind(1)
-        await account.cancel(asked(exchange, "", 0), seen.venue_id)
+        assert await account.open_orders(STREAM) == []
+        there._bad_nonces = [account._exchange.milliseconds()] * BAD_NONCES
         behind(50)
-        with pytest.raises(Trouble, match="EAPI:Invalid nonce"):
+        with pytest.raises(Trouble, match="EGeneral:Temporary lockout") as error:
             await account.open_orders(STREAM)
-        await asyncio.sleep(0.15)
+        assert error.value.wait_s == 600.0
 
     with_account(exchange, work)
-    names = [order["clientOrderId"] for order in exchange.state()["accounts"]["kraken"]["orders"]]
-    assert (names.count("sbnonce-0"), names.count("sbnonce-1")) == (1, 0)
+    there._locked_ms, there._nonce, there._bad_nonces = 0, 0, []
+    assert "sbnonce-2" not in [order["clientOrderId"] for order in exchange.state()["accounts"]["kraken"]["orders"]]
 
 
 def test_more_fills_than_a_page_has(exchange: LoopbackExchange) -> None:

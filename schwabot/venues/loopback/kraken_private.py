@@ -38,6 +38,9 @@ PAGE = 50
 LEAST_COST = Decimal("0.5")
 DEADLINE_MS = (2_000, 60_000)
 TOKEN_S = 900
+BAD_NONCES = 8
+"""In a minute: the next one locks the key out. Kraken does not say how many it bears."""
+LOCKOUT_S = 900
 _CLIENT_ID = re.compile(r"[ -~]{1,18}|[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _REFUSALS = {
     Why.DUPLICATE: "EGeneral:Invalid arguments:cl_ord_id",
@@ -87,6 +90,8 @@ class KrakenPrivate:
         self.trading = Trading(listed, matching, self.account, now_ns, order_ms, self._told)
         self.user = hub.channel(venue, USER)
         self._nonce = 0
+        self._bad_nonces: list[int] = []
+        self._locked_ms = 0
         self._sequence = 0
         self._tokens: set[str] = set()
         self._calls: dict[str, Callable[[Params, int], Any]] = {
@@ -125,7 +130,13 @@ class KrakenPrivate:
         signature = hmac.new(self._secret.encode(), path.encode() + digest, hashlib.sha512).digest()
         if not hmac.compare_digest(headers.get("API-Sign", ""), b64encode(signature).decode()):
             raise KrakenError("EAPI:Invalid signature")
+        now_ms = self._now_ms()
+        if now_ms < self._locked_ms:
+            raise KrakenError("EGeneral:Temporary lockout")
         if not nonce.isdecimal() or int(nonce) <= self._nonce:
+            self._bad_nonces = [ms for ms in self._bad_nonces if ms > now_ms - 60_000] + [now_ms]
+            if len(self._bad_nonces) > BAD_NONCES:
+                self._locked_ms = now_ms + LOCKOUT_S * 1_000
             raise KrakenError("EAPI:Invalid nonce")
         self._nonce = int(nonce)
         return params
