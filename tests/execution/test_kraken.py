@@ -209,6 +209,26 @@ def test_a_clock_that_is_set(exchange: LoopbackExchange, desk: Desk) -> None:
     assert desk.hear(1) == [(Told.RESTS, 1, 1, 0, None)]
 
 
+def test_a_deadline_does_not_move_with_our_clock(exchange: LoopbackExchange) -> None:
+    async def work(account: CcxtAccount) -> list[float]:
+        how, given, began = account.rules.how, list[float](), time.time()
+
+        def heard(takes: bool, void_ms: int) -> dict[str, Any]:
+            given.append(void_ms / 1e3 - began)
+            return how(takes, void_ms)
+
+        account.rules = replace(account.rules, how=heard)
+        milliseconds = account._exchange.milliseconds
+        account._exchange.milliseconds = lambda: milliseconds() + 5_000
+        await account.place(asked(exchange, "sbset", 100_000), 100)
+        return given
+
+    (void_s,) = with_account(exchange, work)
+    private(exchange)._nonce = 0  # nonces are by the clock that was set
+    assert 2.0 < void_s <= WINDOW_S + 0.5
+    cancel_by_hand(exchange)
+
+
 def test_requests_do_not_overtake_each_other(exchange: LoopbackExchange) -> None:
     async def work(account: CcxtAccount) -> list[str]:
         seen, _ = await account.place(asked(exchange, "sbnonce-0", 100_000), 100)
