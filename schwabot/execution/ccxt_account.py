@@ -161,7 +161,7 @@ class CcxtAccount:
             for each in answer.get("trades") or []
             if each.get("id") and each.get("fee") and (takes or each.get("takerOrMaker"))
         ]
-        return seen._replace(status=seen.status or OPEN), trades
+        return seen._replace(status=seen.status or (OPEN if self.rules.accepts else "")), trades
 
     async def cancel(self, request: Request, venue_id: str | None) -> OrderSeen:
         """Cancel an order.
@@ -417,6 +417,7 @@ class CcxtAccount:
             lots=self._count(one, each.get("amount") or 0, one.lot_size, "quantity"),
             filled_lots=self._count(one, each.get("filled") or 0, one.lot_size, "quantity"),
             ts_event_ns=int(ms) * MS,
+            what=each.get("why") or "",
         )
 
     def _trade(self, one: Instrument, each: Mapping[str, Any], *, taker: bool = False) -> TradeSeen:

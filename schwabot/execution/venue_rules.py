@@ -19,6 +19,7 @@ Unified = Mapping[str, Any]
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _LOCKED_OUT_S = 600.0
 _TURN_S = 1.0
+_WOULD_TAKE = "Post only order"
 _RANKS = {"CancelOrder": 0, "AddOrder": 1}
 _AROUND_MS = 600_000
 _COINBASE_STATES = {
@@ -54,6 +55,7 @@ class VenueRules:
         lists: ccxt's lists that find an order by its client id, asked in turn; empty = it is asked for by it.
         sought: where it is looked for in them: since when, and other parameters, given the id and when it was decided.
         tells: the answer to an order or a cancel says what became of it; else the account's stream does, or is asked.
+        accepts: the answer to an order that names no state says that it was accepted; else it may be refused yet.
         order: puts right what ccxt makes of the venue's word on an order.
         trade: the same of a fill; None = it is none.
         offset: rows of a page of fills, where pages are asked for by their offset; 0 = by time.
@@ -78,6 +80,7 @@ class VenueRules:
     lists: tuple[str, ...] = ()
     sought: Callable[[str, int], tuple[int | None, dict[str, Any]]] = _by_name
     tells: bool = True
+    accepts: bool = True
     order: Callable[[Unified], Unified] = _as_it_is
     trade: Callable[[Unified], Unified | None] = _as_it_is
     offset: int = 0
@@ -122,9 +125,16 @@ def _kraken_how(takes: bool, void_ms: int) -> dict[str, Any]:
 
 
 def _kraken_order(each: Unified) -> Unified:
-    """Our id is not the ``userref`` that ccxt takes for it; of its stream ccxt does not read what was filled."""
+    """Our id is not the ``userref`` that ccxt takes for it; of its stream ccxt does not read what was filled.
+
+    What is pending may be refused yet, and a post-only order that would take is: Kraken cancels it.
+    """
     info = each["info"]
     found = {"clientOrderId": info.get("cl_ord_id")}
+    if "pending" in (info.get("status"), info.get("exec_type", "").removesuffix("_new")):
+        found["status"] = None
+    elif each.get("status") == "canceled" and info.get("reason") == _WOULD_TAKE:
+        found |= {"status": "rejected", "why": _WOULD_TAKE}
     if "exec_type" in info:
         found |= {"amount": info.get("order_qty"), "filled": info.get("cum_qty")}
     return {**each, **found}
@@ -210,6 +220,7 @@ RULES: dict[str, VenueRules] = {
         id_chars=18,
         lists=("fetch_open_orders", "fetch_closed_orders"),
         tells=False,
+        accepts=False,
         order=_kraken_order,
         trade=_kraken_trade,
         offset=50,

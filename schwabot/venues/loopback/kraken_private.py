@@ -26,7 +26,7 @@ from schwabot.venues.loopback.hub import Connection, Hub
 from schwabot.venues.loopback.matching import Matching
 from schwabot.venues.loopback.sockets import listen
 from schwabot.venues.loopback.stamps import iso
-from schwabot.venues.loopback.trading import Order, Refused, Trading, Wanted, Why
+from schwabot.venues.loopback.trading import WOULD_TAKE, Order, Refused, Trading, Wanted, Why
 from schwabot.venues.loopback.truth import spot_truth
 
 Params = Mapping[str, str]
@@ -46,7 +46,6 @@ _REFUSALS = {
     Why.DUPLICATE: "EGeneral:Invalid arguments:cl_ord_id",
     Why.TOO_MANY: "EOrder:Orders limit exceeded",
     Why.FUNDS: "EOrder:Insufficient funds",
-    Why.WOULD_TAKE: "EOrder:Post only order",
     Why.NO_MARKET: "EService:Market in cancel_only mode",
 }
 
@@ -201,7 +200,7 @@ class KrakenPrivate:
         wanted = self._wanted(params, at_ms)
         cut_short = self._faults.hits("partial_cancel", self.venue, f"POST {wanted.listing.id}") is not None
         try:
-            order = self.trading.place(wanted, cut_short=cut_short)
+            order = self.trading.place(wanted, cut_short=cut_short, cancels=True)
         except Refused as error:
             raise KrakenError(_REFUSALS[error.why]) from None
         return {"descr": {"order": words.description(order)}, "txid": [words.text_id("O", order.id)]}
@@ -296,8 +295,9 @@ class KrakenPrivate:
         if not self.user.listeners:
             return
         rows = []
-        if what == "NEW":
-            rows = [words.whole_order(order, "pending_new"), words.order_change(order, "new")]
+        if what in ("NEW", "PENDING"):
+            rows = [words.whole_order(order, "pending_new")]
+            rows += [words.order_change(order, "new")] if what == "NEW" else []
         elif fill is not None:
             rows = [words.trade_message(order, fill)]
             rows += [words.order_change(order, "filled")] if order.status == "FILLED" else []
@@ -315,7 +315,10 @@ class KrakenPrivate:
         def trade_id(number: int) -> str:
             return words.text_id("T", number)
 
-        return spot_truth(self.trading, self.account, order_id, trade_id, words.status_of)
+        def status(order: Order) -> str:  # which says what it comes to
+            return "rejected" if order.status == WOULD_TAKE else words.status_of(order)
+
+        return spot_truth(self.trading, self.account, order_id, trade_id, status)
 
 
 def _named(orders: Iterable[Order], params: Params) -> list[Order]:
