@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
@@ -105,7 +106,7 @@ class CcxtAccount:
         """By how much a fill may move a currency beside what it says, where the venue rounds its bookings."""
         self._by_symbol = {one.symbol: one for one in instruments}
         self._by_order: dict[str, Instrument] = {}
-        self._ahead_ms = 0
+        self._clock = 0, 0.0  # what the venue's said, and when, by one of ours that nobody sets
 
     async def connect(self) -> dict[str, VenueLimits]:
         """Load the markets and set the clock; the venue's filters by stream.
@@ -143,7 +144,7 @@ class CcxtAccount:
         if len(request.client_id) > self.rules.id_chars:
             raise Trouble(Fate.REFUSED, f"{self.venue} takes client ids of {self.rules.id_chars} characters at most")
         takes = request.action is Action.TAKE
-        how = self.rules.how(takes, self._exchange.milliseconds() - self._ahead_ms + self.window_ms)
+        how = self.rules.how(takes, self._venue_ms() + self.window_ms)
         side, amount = "buy" if request.side > 0 else "sell", float(step(one.lot_size) * lots)
         price = float(step(one.tick_size) * request.price_ticks)
         answer = await self._ask(
@@ -160,7 +161,7 @@ class CcxtAccount:
             for each in answer.get("trades") or []
             if each.get("id") and each.get("fee") and (takes or each.get("takerOrMaker"))
         ]
-        return seen._replace(status=seen.status or OPEN), trades
+        return seen._replace(status=seen.status or (OPEN if self.rules.accepts else "")), trades
 
     async def cancel(self, request: Request, venue_id: str | None) -> OrderSeen:
         """Cancel an order.
@@ -351,8 +352,14 @@ class CcxtAccount:
             if self._exchange.has.get("fetchTime"):
                 await self._exchange.load_time_difference()
             return
-        said_ms = await self._exchange.fetch_time()  # rounded down, so that ours may be less ahead than this
-        self._ahead_ms = self._exchange.milliseconds() - said_ms
+        said_ms = await self._exchange.fetch_time()  # rounded down, and some time ago: it is later there than this says
+        self._clock = said_ms, time.monotonic()
+
+    def _venue_ms(self) -> int:
+        if self.rules.stamped:
+            return int(self._exchange.milliseconds())
+        said_ms, at_s = self._clock
+        return said_ms + int((time.monotonic() - at_s) * 1e3)
 
     def _trouble(self, error: Exception) -> Trouble:
         ccxt, said = self._ccxt, _words(error)
@@ -409,6 +416,7 @@ class CcxtAccount:
             lots=self._count(one, each.get("amount") or 0, one.lot_size, "quantity"),
             filled_lots=self._count(one, each.get("filled") or 0, one.lot_size, "quantity"),
             ts_event_ns=int(ms) * MS,
+            what=each.get("why") or "",
         )
 
     def _trade(self, one: Instrument, each: Mapping[str, Any], *, taker: bool = False) -> TradeSeen:

@@ -12,11 +12,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from schwabot.errors import VenueError
+from schwabot.execution.turns import Turns
 
 Unified = Mapping[str, Any]
 """An order or a fill as ccxt has it, with the venue's own words in ``info``."""
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _LOCKED_OUT_S = 600.0
+_TURN_S = 1.0
+_WOULD_TAKE = "Post only order"
+_RANKS = {"CancelOrder": 0, "AddOrder": 1}
 _AROUND_MS = 600_000
 _COINBASE_STATES = {
     "PENDING": "open", "QUEUED": "open", "CANCEL_QUEUED": "open", "EDIT_QUEUED": "open", "EXPIRED": "expired",
@@ -51,6 +55,7 @@ class VenueRules:
         lists: ccxt's lists that find an order by its client id, asked in turn; empty = it is asked for by it.
         sought: where it is looked for in them: since when, and other parameters, given the id and when it was decided.
         tells: the answer to an order or a cancel says what became of it; else the account's stream does, or is asked.
+        accepts: the answer to an order that names no state says that it was accepted; else it may be refused yet.
         order: puts right what ccxt makes of the venue's word on an order.
         trade: the same of a fill; None = it is none.
         offset: rows of a page of fills, where pages are asked for by their offset; 0 = by time.
@@ -76,6 +81,7 @@ class VenueRules:
     lists: tuple[str, ...] = ()
     sought: Callable[[str, int], tuple[int | None, dict[str, Any]]] = _by_name
     tells: bool = True
+    accepts: bool = True
     order: Callable[[Unified], Unified] = _as_it_is
     trade: Callable[[Unified], Unified | None] = _as_it_is
     offset: int = 0
@@ -91,7 +97,9 @@ class VenueRules:
 
 
 def _kraken_prepare(client: Any, recv_window_ms: int) -> None:
-    """Nothing but a look at the secret, which signs only as it is shown by Kraken.
+    """One signed request at a time, cancels first: connections overtake each other, and nonces must not.
+
+    The secret signs only as it is shown by Kraken.
 
     Raises:
         VenueError: it is no base64 text.
@@ -100,6 +108,15 @@ def _kraken_prepare(client: Any, recv_window_ms: int) -> None:
         b64decode(client.secret or "", validate=True)
     except ValueError:
         raise VenueError("kraken: KRAKEN_SECRET is the private key as Kraken shows it, all of it: base64") from None
+    turns, fetch = Turns(_TURN_S), client.fetch2
+
+    async def in_turn(path: str, api: Any = "public", *how: Any) -> Any:
+        if "private" not in api:
+            return await fetch(path, api, *how)
+        async with turns.take(_RANKS.get(path, 2)):
+            return await fetch(path, api, *how)
+
+    client.fetch2 = in_turn
 
 
 def _kraken_how(takes: bool, void_ms: int) -> dict[str, Any]:
@@ -109,9 +126,16 @@ def _kraken_how(takes: bool, void_ms: int) -> dict[str, Any]:
 
 
 def _kraken_order(each: Unified) -> Unified:
-    """Our id is not the ``userref`` that ccxt takes for it; of its stream ccxt does not read what was filled."""
+    """Our id is not the ``userref`` that ccxt takes for it; of its stream ccxt does not read what was filled.
+
+    What is pending may be refused yet, and a post-only order that would take is: Kraken cancels it.
+    """
     info = each["info"]
     found = {"clientOrderId": info.get("cl_ord_id")}
+    if "pending" in (info.get("status"), info.get("exec_type", "").removesuffix("_new")):
+        found["status"] = None
+    elif each.get("status") == "canceled" and info.get("reason") == _WOULD_TAKE:
+        found |= {"status": "rejected", "why": _WOULD_TAKE}
     if "exec_type" in info:
         found |= {"amount": info.get("order_qty"), "filled": info.get("cum_qty")}
     return {**each, **found}
@@ -219,11 +243,12 @@ RULES: dict[str, VenueRules] = {
         id_chars=18,
         lists=("fetch_open_orders", "fetch_closed_orders"),
         tells=False,
+        accepts=False,
         order=_kraken_order,
         trade=_kraken_trade,
         offset=50,
         rounds=True,
-        tries=3,
+        tries=2,
         clock="[Dd]eadline",
         absent="^OrderNotFound|EOrder:(Unknown|Invalid) order",
         refused="E(Order|Trade|Query|API|Account|Auth|Session):|EGeneral:(Invalid arguments|Permission denied|Unknown)"
