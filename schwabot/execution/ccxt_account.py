@@ -33,6 +33,7 @@ _WINDOW_MS = 6 * 86_400_000
 _DEFAULT_WAIT_S, _MOST_WAIT_S = 5.0, 600.0
 _REMEMBERED = 1_000
 _PATIENCE_S = 30.0
+_APART_S = 60.0
 
 
 class Fate(Enum):
@@ -117,6 +118,11 @@ class CcxtAccount:
         await self._ask(self._exchange.load_markets)
         if not self.rules.stamped:
             await self._ask(self._compare_clocks)
+        if abs(ahead_s := self._ahead_ms() / 1e3) > _APART_S:
+            raise VenueError(
+                f"{self.venue}: this machine's clock is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'}"
+                " the venue's; set it, and start again"
+            )
         limits = {}
         for stream, one in self.instruments.items():
             market = self._exchange.markets.get(one.symbol)
@@ -184,7 +190,7 @@ class CcxtAccount:
         params = {} if venue_id else {"clientOrderId": request.client_id}
         if venue_id or not self.rules.lists:
             return self._order(one, await self._ask(self._exchange.fetch_order, venue_id or "", one.symbol, params))
-        since_ms, params = self.rules.sought(request.client_id, request.ts_ns // MS)
+        since_ms, params = self.rules.sought(request.client_id, request.ts_ns // MS - self._ahead_ms())
         for name in self.rules.lists:  # an order moves from one list to the next, never back
             for each in await self._listed(name, one, since_ms, params):
                 if (seen := self._order(one, each)).client_id == request.client_id:
@@ -355,9 +361,13 @@ class CcxtAccount:
         said_ms = await self._exchange.fetch_time()  # rounded down, and some time ago: it is later there than this says
         self._clock = said_ms, time.monotonic()
 
+    def _ahead_ms(self) -> int:
+        """How far our clock is ahead of the venue's."""
+        return int(self._exchange.milliseconds()) - self._venue_ms()
+
     def _venue_ms(self) -> int:
         if self.rules.stamped:
-            return int(self._exchange.milliseconds())
+            return int(self._exchange.milliseconds() - (self._exchange.options.get("timeDifference") or 0))
         said_ms, at_s = self._clock
         return said_ms + int((time.monotonic() - at_s) * 1e3)
 

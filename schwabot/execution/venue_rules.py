@@ -53,7 +53,8 @@ class VenueRules:
         id_chars: of a client id, at most.
         prepare: readies ccxt's client, given ``recv_window_ms``.
         lists: ccxt's lists that find an order by its client id, asked in turn; empty = it is asked for by it.
-        sought: where it is looked for in them: since when, and other parameters, given the id and when it was decided.
+        sought: where it is looked for in them: since when, and other parameters, given the id and when it was decided,
+            by the venue's clock.
         tells: the answer to an order or a cancel says what became of it; else the account's stream does, or is asked.
         accepts: the answer to an order that names no state says that it was accepted; else it may be refused yet.
         order: puts right what ccxt makes of the venue's word on an order.

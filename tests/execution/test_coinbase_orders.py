@@ -238,6 +238,25 @@ def test_a_clock_that_is_set(exchange: LoopbackExchange, tmp_path: Path) -> None
         assert desk.gateway.kill("test", "it is over")
 
 
+@pytest.mark.parametrize("apart_s", [900, -900])
+def test_clocks_that_are_far_apart(exchange: LoopbackExchange, apart_s: int) -> None:
+    """No run begins; one that has begun finds its orders all the same."""
+    by_hand(exchange, f"apart{apart_s}", BID - 300)
+    account = _account(exchange)
+    account._exchange.milliseconds = lambda: time.time_ns() // 10**6 + apart_s * 1_000
+    decided_ns = time.time_ns() + apart_s * 10**9
+    request = Request(0, f"apart{apart_s}", STREAM, Action.POST, 1, LOTS, BID, -1, 0, decided_ns, BID, ASK)
+
+    async def ask() -> None:
+        way = "ahead of" if apart_s > 0 else "behind"
+        with pytest.raises(VenueError, match=rf"coinbase: this machine's clock is (899|900|901) s {way} the venue's"):
+            await account.connect()
+        assert (await account.order(request, None)).lots == LOTS
+        await account.close()
+
+    asyncio.run(ask())
+
+
 def test_a_venue_whose_stream_is_cut_or_silent(exchange: LoopbackExchange, tmp_path: Path) -> None:
     async def cancel() -> None:
         trading = exchange._accounts["coinbase"].trading
