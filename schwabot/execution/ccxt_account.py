@@ -158,6 +158,8 @@ class CcxtAccount:
             {self.rules.client_id: request.client_id, **how}, tries=1,
         )  # fmt: skip
         seen = self._order(one, answer)
+        if not seen.venue_id:
+            raise Trouble(Fate.LOST, f"{self.venue}: the answer to {request.client_id} names no order")
         if not seen.client_id:
             seen = seen._replace(client_id=request.client_id)
         trades = [

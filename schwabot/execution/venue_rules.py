@@ -226,8 +226,9 @@ def _coinbase_order(each: Unified) -> Unified:
 
 
 def _coinbase_trade(each: Unified) -> Unified | None:
-    """Fills of orders that were sized in quote are not ours, and not whole lots."""
-    return None if each["info"].get("size_in_quote") else each
+    """Fills of orders that were sized in quote are not ours, and not whole lots; reversals and corrections are none."""
+    info = each["info"]
+    return None if info.get("size_in_quote") or info.get("trade_type", "FILL") != "FILL" else each
 
 
 _BINANCE = VenueRules(absent=r'^OrderNotFound|"code":\s*-2011\b')

@@ -346,6 +346,31 @@ def test_what_somebody_else_sized_in_quote_is_left_out(exchange: LoopbackExchang
     assert account.rules.trade(asked) is None
 
 
+def test_a_fill_that_was_taken_back_is_none(exchange: LoopbackExchange) -> None:
+    kinds = ("FILL", "REVERSAL", "CORRECTION", "SYNTHETIC")
+    fills: list[Any] = [_account(exchange).rules.trade({"info": {"trade_type": kind}}) for kind in kinds]
+    assert [one is not None for one in fills] == [True, False, False, False]
+
+
+def test_an_answer_without_a_number_is_lost(exchange: LoopbackExchange) -> None:
+    """ccxt makes an order of one that says no and not why."""
+    account = _account(exchange)
+    request = Request(0, "sbnone-0", STREAM, Action.POST, 1, LOTS, BID, -1, 0, time.time_ns(), BID, ASK)
+
+    async def says_no(_: Any) -> dict[str, Any]:
+        return {"success": False, "failure_reason": "UNKNOWN_FAILURE_REASON"}
+
+    async def ask() -> None:
+        await account.connect()
+        account._exchange.v3PrivatePostBrokerageOrders = says_no
+        with pytest.raises(Trouble, match="the answer to sbnone-0 names no order") as error:
+            await account.place(request, LOTS)
+        assert error.value.fate is Fate.LOST
+        await account.close()
+
+    asyncio.run(ask())
+
+
 def test_keys_of_another_kind_are_refused_and_not_shown(exchange: LoopbackExchange, tmp_path: Path) -> None:
     for keys in ({"apiKey": "a-uuid"}, {"secret": f"{KEYS['secret'][:31]}\ncanary"}):  # pragma: allowlist secret
         with pytest.raises(VenueError, match="orders need an ECDSA key") as error:
