@@ -175,6 +175,37 @@ def test_an_order_that_is_not_listed_yet(exchange: LoopbackExchange, tmp_path: P
         exchange.heal()
 
 
+def happened(exchange: LoopbackExchange, kind: str) -> int:
+    times: int = exchange.state()["faults"]["happened"].get(kind, 0)
+    return times
+
+
+def test_an_order_that_coinbase_does_not_know_any_more(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    config = GatewayConfig(recv_window_ms=600, quiet_s=0.2, order_ttl_s=60.0)
+    with Desk(exchange, tmp_path / "j.db", "sbforgot", STREAM, config) as desk:
+        desk.ask(Action.POST, LOTS, BID - 100)
+        desk.hear(1)
+        exchange.fault("server_error", path="GET */historical/0*", status=404, count=0)
+        before = happened(exchange, "server_error")
+        until(lambda: happened(exchange, "server_error") > before)
+        assert desk.gate.state is TradingState.NORMAL  # it may not be in the lists yet
+        desk.ask(Action.POST, LOTS, BID - 100, age_s=11.0)
+        until(lambda: desk.gate.state is TradingState.HALTED)
+        assert desk.gate.changes[-1].why == "sbforgot-1 was at coinbase, which does not know it any more"
+        exchange.heal()
+
+
+def test_what_became_of_an_order_is_heard_and_not_asked_for(exchange: LoopbackExchange, tmp_path: Path) -> None:
+    with Desk(exchange, tmp_path / "j.db", "sbheard", STREAM) as desk:
+        exchange.fault("slow_answer", path="GET */historical/0*", count=0)
+        before = happened(exchange, "slow_answer")
+        for _ in range(4):
+            desk.ask(Action.TAKE, LOTS, ASK)
+        desk.hear(4)
+        assert happened(exchange, "slow_answer") - before < 2
+        exchange.heal()
+
+
 def test_what_the_answer_does_not_say_is_asked_for(exchange: LoopbackExchange, tmp_path: Path) -> None:
     with Desk(exchange, tmp_path / "j.db", "sbasked", STREAM, GatewayConfig(recv_window_ms=600)) as desk:
         exchange.fault("gap", stream="user", count=2)
