@@ -153,6 +153,8 @@ class LiveConfig:
         dry_s: mode=live: so long at the first start of an account orders are only printed, and the graph gets to know
             the market meanwhile; a restart goes on at once.
         resume: mode=live: why to trade again after an earlier run was halted, or lost its limit of the day.
+        accept: mode=live: why what is held now is right, whatever our fills say, e.g. after a deposit or a trade by
+            hand; trades again after a halt, too. For one start: the next difference may be another one.
     """
 
     seconds: float | None = None
@@ -164,6 +166,7 @@ class LiveConfig:
     confirm: str | None = None
     dry_s: float = 10.0
     resume: str | None = None
+    accept: str | None = None
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""
@@ -175,8 +178,9 @@ class LiveConfig:
             raise ConfigError(f"live.dry_s={self.dry_s} is out of range: use 0 to 86400")
         if self.account is not None and not re.fullmatch(r"[\w-]{1,64}", self.account):
             raise ConfigError(f"live.account={self.account!r}: use letters, digits, - and _")
-        if self.resume is not None and not self.resume.strip():
-            raise ConfigError("live.resume= is empty: say why trading may go on")
+        for name in ("resume", "accept"):
+            if (reason := getattr(self, name)) is not None and not reason.strip():
+                raise ConfigError(f"live.{name}= is empty: say why trading may go on")
         if self.keep_rows < 1_000:
             raise ConfigError(f"live.keep_rows={self.keep_rows} is out of range: use 1000 or more")
         if self.loopback_port is not None and not 1 <= self.loopback_port <= 65_535:
@@ -272,7 +276,7 @@ class RunConfig:
             raise ConfigError(
                 f"mode=live trades nothing by default: add policy.name={DEFAULT_POLICY}, or another policy"
             )
-        for name in ("confirm", "account", "resume"):
+        for name in ("confirm", "account", "resume", "accept"):
             if self.mode != "live" and (given := getattr(self.live, name)):
                 raise ConfigError(f"live.{name}={given} does nothing in mode={self.mode}: add mode=live")
         if self.mode != "live" and self.execution != ExecutionConfig():

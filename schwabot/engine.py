@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import FrameType, TracebackType
 from typing import Any, Protocol, Self
@@ -247,8 +248,14 @@ def run(
         summary: dict[str, Any] = {"mode": header.mode, "device": header.device} | tally.summary(clocks)
         summary["dropped"] = dict(feed.dropped)
         summary["dropped_examples"] = list(getattr(feed, "examples", ()))
+        failed: list[OSError] = []  # one file that can't be written does not cost the others
         for meter in meters:
-            summary |= meter.summary()
+            try:
+                summary |= meter.summary()
+            except OSError as error:
+                failed.append(error)
+        if failed:
+            state.setdefault("error", scrub(str(failed[0])))
         summary |= {
             "wall_s": time.perf_counter() - started_s,
             "loop_s": done_s - loop_s,
@@ -257,7 +264,12 @@ def run(
             "notes": [*header.notes, *warned],
         } | state
         for sink in opened:
-            sink.close(summary)
+            try:
+                sink.close(summary)
+            except OSError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
         return summary
 
     # Closing happens under the same guard: a Ctrl-C that comes while files are written must not lose them.
@@ -285,7 +297,8 @@ def run(
             state["interrupted"] = True
         except BaseException as error:
             state["error"] = scrub(str(error)) or type(error).__name__
-            close()
+            with suppress(OSError):  # the first error is the one to tell of
+                close()
             raise
         if not tally.events.sum() and not state["interrupted"]:
             state["notes"] = [*header.notes, *warned, "note: the source holds no quotes and no trades"]

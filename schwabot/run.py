@@ -24,6 +24,7 @@ def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType 
 if __name__ == "__main__":
     sys.excepthook = _hook
 
+import errno
 import os
 import time
 from collections.abc import Sequence
@@ -51,6 +52,7 @@ from schwabot.sinks.heartbeat import beat
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
 _started_s: list[float] = []
 register()
 
@@ -148,11 +150,13 @@ def _compose(config: DictConfig) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:  # caught here, because Hydra reports exceptions that leave a job
-        if error.filename is None:
+        if error.filename is None and error.errno not in _DISK:
             raise
-        inside = run_dir in Path(os.fsdecode(error.filename)).absolute().parents
+        file = Path(os.fsdecode(error.filename or run_dir))  # what does not know its file is written there
+        inside = error.errno not in _DISK and run_dir in file.absolute().parents
         hint = "; is hydra.run.dir a folder you can write to?" if inside else ""
-        _fail(ConfigError(f"{os.fsdecode(error.filename)}: {error.strerror}{hint}"), error)
+        what = os.strerror(error.errno) if error.errno in _DISK else error.strerror
+        _fail(ConfigError(f"{file}: {what}{hint}"), error)
     if summary.get("interrupted"):
         raise SystemExit(INTERRUPTED)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -264,6 +265,25 @@ def test_bad_input_ends_the_run_but_not_the_files(edge: int | None) -> None:
     read = [ticks for _, ticks in zip(range(2), SyntheticFeed(CONFIG).batches(500), strict=False)]
     assert kept.summary["events"] == sum(int((ticks.kind != Kind.DEPTH).sum()) for ticks in read)
     assert kept.summary["events"] == sum(len(record.ts_recv_ns) for record in kept.records)
+
+
+class Full(Kept):
+    """Finds its disk full at the end."""
+
+    def close(self, summary: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "records.parquet")
+
+
+@pytest.mark.parametrize("error", [None, CrossedQuoteError("bid 5 above ask 4")])
+def test_a_file_that_can_not_be_written_does_not_cost_the_others(error: Exception | None) -> None:
+    kept = Kept()
+    feed = SyntheticFeed(CONFIG) if error is None else Troubled(CONFIG, error)
+    header = RunHeader(Path(), "replay", "cpu", "test", feed.instruments)
+    with pytest.raises(OSError if error is None else CrossedQuoteError):
+        engine.run(
+            feed, Pipeline(feed.instruments), header, clock=ReplayClock(), sinks=[Full(), kept], batch_events=500
+        )
+    assert kept.summary is not None
 
 
 def test_watched_feed_is_the_feed() -> None:

@@ -88,6 +88,13 @@ def test_differences_are_told_and_what_is_taken_out_goes_back() -> None:
         ("- a\n- b", "it holds no settings"),
         ("notify: {burst: 1", "it is no YAML"),
         ("notify.burst: 1\nnotify.burst: 2", "it is no YAML"),
+        (
+            "execution.risk.max_lots: null",
+            "max_lots: null is no value, write one such as {a: 1, b: 2}, or",
+        ),
+        ("execution.risk.max_lots: 5", "execution.risk.max_lots: write one such as {a: 1, b: 2}"),
+        ("notify.kinds: null", "notify.kinds: null is no value, write one such as [a, b], or take the line out"),
+        ("notify.kinds: halt", "notify.kinds: write one such as [a, b]"),
     ],
 )
 def test_what_can_not_be_used_is_refused_whole_and_says_why(text: str, why: str) -> None:
@@ -95,6 +102,27 @@ def test_what_can_not_be_used_is_refused_whole_and_says_why(text: str, why: str)
     assert isinstance(found, Rejected)
     assert why in found.why
     assert "hooks.slack.com" not in found.why
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "it is empty, which would set back execution.risk.max_notional: write {} if that is what you want"),
+        ("# execution.risk.max_notional: 9", "it is empty, which would set back execution.risk.max_notional"),
+        ("null", "it is empty, which would set back execution.risk.max_notional"),
+        ("execution.risk: null", "execution.risk is empty, which would set back execution.risk.max_notional: write"),
+        ("notify.burst: 7\nexecution:\n  risk:\n    # max_notional: 9\n", "execution.risk is empty, which would set"),
+    ],
+)
+def test_what_may_be_half_a_file_does_not_set_limits_back(text: str, why: str) -> None:
+    tight = applied("execution.risk.max_notional: 9").settings
+    found = reloaded(START, tight, text)
+    assert isinstance(found, Rejected)
+    assert why in found.why
+    back = (("execution.risk.max_notional", "9.0", "5000.0"),)
+    for said in ("{}", "execution.risk: {}", "execution.risk.max_orders_per_s: 5", "notify:\n"):
+        assert applied(said, tight).changes == back
+    assert applied(text).changes in ((), (("notify.burst", "5", "7"),)), "where it sets nothing back it is in order"
 
 
 # the file
@@ -130,6 +158,33 @@ def test_a_file_is_read_when_it_has_changed_and_stands(tmp_path: Path) -> None:
     path.write_text("soon")
     now_s[0] += EVERY_S / 2
     assert [file.changed(), file.changed()] == [None, None], "not looked at more often than that"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"\x00\xff", "it is not text in UTF-8"),
+        ("notify.burst: 7".encode("utf-16"), "it is not text in UTF-8"),
+        ("folder", "Is a directory"),
+    ],
+)
+def test_a_file_that_can_not_be_read_is_told_once(content: Any, why: str, tmp_path: Path) -> None:
+    now_s, path = [0.0], tmp_path / "live.yaml"
+    path.write_text("notify.burst: 7")
+    settings = replace(START, reload=str(path))
+    changes = HotReload(settings, SettingsFile(path, lambda: now_s.__setitem__(0, now_s[0] + 1.0) or now_s[0]))
+    assert [one.changes for one in changes.take(0)] == [(("notify.burst", "5", "7"),)]
+    if content == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    told = [event for _ in range(4) for event in changes.take(1)]
+    assert [event.refused for event in told] == [f"it can't be read: {why}"]
+    if path.is_dir():
+        path.rmdir()
+    path.write_text("notify.burst: 8")
+    assert [event.changes for _ in range(4) for event in changes.take(2)] == [(("notify.burst", "7", "8"),)]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

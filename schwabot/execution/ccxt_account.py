@@ -108,6 +108,16 @@ class CcxtAccount:
         self._by_symbol = {one.symbol: one for one in instruments}
         self._by_order: dict[str, Instrument] = {}
         self._clock = 0, 0.0  # what the venue's said, and when, by one of ours that nobody sets
+        self._until_s = 0.0
+
+    @property
+    def wait_s(self) -> float:
+        """How much longer the venue wants to be left alone."""
+        return max(self._until_s - time.monotonic(), 0.0)
+
+    def at_venue(self, ts_ns: int) -> int:
+        """A time of our clock by the venue's, as far apart as they were when they were compared last."""
+        return ts_ns - self._ahead_ms() * MS
 
     async def connect(self) -> dict[str, VenueLimits]:
         """Load the markets and set the clock; the venue's filters by stream.
@@ -172,14 +182,14 @@ class CcxtAccount:
         return seen._replace(status=seen.status or (OPEN if self.rules.accepts else "")), trades
 
     async def cancel(self, request: Request, venue_id: str | None) -> OrderSeen:
-        """Cancel an order.
+        """Cancel an order, also while the venue wants to be left alone.
 
         Raises:
             Trouble: it was not cancelled, is not there, or nobody knows.
         """
         one = self.instruments[request.stream]
         params = {} if venue_id else {"clientOrderId": request.client_id}
-        answer = await self._ask(self._exchange.cancel_order, venue_id or "", one.symbol, params)
+        answer = await self._ask(self._exchange.cancel_order, venue_id or "", one.symbol, params, at_once=True)
         return self._order(one, answer)._replace(client_id=request.client_id)
 
     async def order(self, request: Request, venue_id: str | None) -> OrderSeen:
@@ -192,24 +202,28 @@ class CcxtAccount:
         params = {} if venue_id else {"clientOrderId": request.client_id}
         if venue_id or not self.rules.lists:
             return self._order(one, await self._ask(self._exchange.fetch_order, venue_id or "", one.symbol, params))
-        since_ms, params = self.rules.sought(request.client_id, request.ts_ns // MS - self._ahead_ms())
+        since_ms, params = self.rules.sought(request.client_id, self.at_venue(request.ts_ns) // MS)
         for name in self.rules.lists:  # an order moves from one list to the next, never back
             for each in await self._listed(name, one, since_ms, params):
                 if (seen := self._order(one, each)).client_id == request.client_id:
                     return seen
         raise Trouble(Fate.ABSENT, f"{self.venue}: no order goes by {request.client_id}")
 
-    async def open_orders(self, stream: str) -> list[OrderSeen]:
+    async def open_orders(self, stream: str, *, at_once: bool = False) -> list[OrderSeen]:
         """All open orders of a stream, ours and others'.
+
+        Args:
+            stream: of the orders.
+            at_once: also while the venue wants to be left alone.
 
         Raises:
             Trouble: the venue can't be asked.
         """
         one = self.instruments[stream]
-        return [self._order(one, each) for each in await self._listed("fetch_open_orders", one)]
+        return [self._order(one, each) for each in await self._listed("fetch_open_orders", one, at_once=at_once)]
 
     async def trades(self, stream: str, since_ns: int) -> list[TradeSeen]:
-        """All fills of the account in a stream since then, oldest first.
+        """All fills of the account in a stream since then, by the venue's clock, oldest first.
 
         Raises:
             Trouble: the venue can't be asked.
@@ -245,14 +259,16 @@ class CcxtAccount:
         return list({trade.trade_id: trade for trade in mine}.values())
 
     async def _listed(
-        self, name: str, one: Instrument, since_ms: int | None = None, params: Mapping[str, Any] | None = None
+        self, name: str, one: Instrument, since_ms: int | None = None, params: Mapping[str, Any] | None = None, *,
+        at_once: bool = False,
     ) -> list[Mapping[str, Any]]:  # fmt: skip
         """One of ccxt's lists: all pages of it where each names the next."""
         call, rows, cursor = getattr(self._exchange, name), list[Mapping[str, Any]](), ""
         while True:
             following: list[str] = []
-            page = {"next": following, **({"cursor": cursor} if cursor else {})} if self.rules.cursor else {}
-            ask = partial(self._ask, call, one.symbol, since_ms, self.rules.cursor or None, {**(params or {}), **page})
+            given = {**(params or {}), **({"cursor": cursor} if cursor else {})}
+            given |= {"next": following} if self.rules.cursor else {}
+            ask = partial(self._ask, call, one.symbol, since_ms, self.rules.cursor or None, given, at_once=at_once)
             rows += await (patiently(ask) if cursor else ask())  # a page that fails does not cost those before it
             if not following or following[0] in ("", cursor):
                 return rows
@@ -265,6 +281,7 @@ class CcxtAccount:
             Trouble: the venue can't be asked.
         """
         if not self.rules.stamped:
+            self._heed()
             await self._set_clock()
         held: dict[str, Decimal] = {}
         spot = [one for one in self.instruments.values() if one.is_spot]
@@ -317,13 +334,16 @@ class CcxtAccount:
                 on_line(True)
             except VenueError:
                 raise
-            except Exception:  # noqa: BLE001 - ccxt's own code fails in any way when a socket closes at the wrong moment
+            except Exception as error:  # noqa: BLE001 - ccxt fails in any way when a socket closes at the wrong moment
                 on_line(False)
+                self._learnt(error)
                 failures += 1
-                await asyncio.sleep(min(0.1 * 2**failures, 10.0) * random.uniform(0.5, 1.0))  # nosec
+                await asyncio.sleep(max(min(0.1 * 2**failures, 10.0) * random.uniform(0.5, 1.0), self.wait_s))  # nosec
 
     def _told_order(self, each: Mapping[str, Any], tell: Callable[[OrderSeen], None]) -> None:
-        one = self._by_symbol.get(each["symbol"] or "") or self._by_order.get(str(each.get("id")))
+        # Numbers of orders may be those of a symbol: they say whose it is only where the message names none.
+        symbol = each["symbol"]
+        one = self._by_symbol.get(symbol) if symbol else self._by_order.get(str(each.get("id")))
         if one is None:
             return
         try:
@@ -336,7 +356,14 @@ class CcxtAccount:
         if (one := self._by_symbol.get(each["symbol"])) and (known := self.rules.trade(each)) is not None:
             tell(self._trade(one, known))
 
-    async def _ask(self, call: Callable[..., Any], *given: Any, tries: int | None = None) -> Any:
+    def _heed(self) -> None:
+        """Refuse to ask a venue that wants to be left alone: a ban gets longer by it."""
+        if wait_s := self.wait_s:
+            raise Trouble(Fate.THROTTLED, f"{self.venue} wants no requests for {wait_s:.1f} s more", wait_s)
+
+    async def _ask(self, call: Callable[..., Any], *given: Any, tries: int | None = None, at_once: bool = False) -> Any:
+        if not at_once:
+            self._heed()
         left = self.rules.tries if tries is None else tries
         while True:
             left -= 1
@@ -346,7 +373,7 @@ class CcxtAccount:
                 if re.search(self.rules.clock, _words(error)):
                     await self._set_clock()
                 if not (left and isinstance(error, self._ccxt.InvalidNonce)):
-                    raise self._trouble(error) from None
+                    raise self._learnt(error) from None
             except Exception as error:  # noqa: BLE001 - ccxt fails in any way where an answer is not as it expects
                 raise Trouble(Fate.LOST, f"{self.venue}: {type(error).__name__}") from None
 
@@ -372,6 +399,12 @@ class CcxtAccount:
             return int(self._exchange.milliseconds() - (self._exchange.options.get("timeDifference") or 0))
         said_ms, at_s = self._clock
         return said_ms + int((time.monotonic() - at_s) * 1e3)
+
+    def _learnt(self, error: Exception) -> Trouble:
+        """What an error means; a venue that wants to be left alone is, from now on."""
+        trouble = self._trouble(error)
+        self._until_s = max(self._until_s, time.monotonic() + trouble.wait_s)
+        return trouble
 
     def _trouble(self, error: Exception) -> Trouble:
         ccxt, said = self._ccxt, _words(error)

@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from schwabot.errors import StateError, VenueError, why
-from schwabot.execution.ccxt_account import CcxtAccount, Trouble, patiently
-from schwabot.execution.journal import Journal, RiskNote
+from schwabot.execution import order_desk
+from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble, patiently
+from schwabot.execution.dry_run import order_text
+from schwabot.execution.journal import Journal, OrderState, RiskNote
 from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk, Refusal
-from schwabot.execution.reconcile import Adopted, Recovered, catch_up, compare, expected, recover
+from schwabot.execution.reconcile import Adopted, Recovered, catch_up, compare, elsewhere, expected, recover
 from schwabot.execution.risk import RiskGate, TradingState, VenueLimits
 from schwabot.execution.settings import GatewayConfig
 from schwabot.execution.venue_rules import rules_of
@@ -35,11 +37,14 @@ from schwabot.secrets import scrub
 
 KILL_S = 30.0
 GUARD_S = 0.2
-NOT_CONFIRMED = "the venues have not confirmed that nothing of ours is open: look there"
 HUNG_S = 45.0
 """Cancelling everything takes ``KILL_S`` at most, in which the guard says nothing."""
+AGAIN_NS = 60_000_000_000
+"""That a venue wants to be left alone is said so often."""
 NOTE_NS = 10_000_000_000
 """What the day has lost is noted this often, and whenever orders moved."""
+MOST_UNCOMPARED = 5
+"""A person hears of it when what is held could not be compared so many times in a row."""
 EARLIER = " (in an earlier run)"
 DAY_NS = 86_400_000_000_000
 
@@ -57,16 +62,18 @@ class CcxtGateway:
         now_ns: time now.
         resume: why to trade although an earlier run was halted, or lost its limit of the day; None = such a run's
             state goes on.
+        accept: why what is held on entering is right, whatever our fills say, and to trade; None = what differs halts.
 
     Raises:
         ConfigError: a setting that can't be used.
+        JournalError: on entering: orders may be open where nobody would look, or fills can't be read any more.
         VenueError: on entering: a venue can't be reached, or refuses.
     """
 
     def __init__(
         self, instruments: Sequence[Instrument], options: Mapping[str, Mapping[str, Any]], journal: Journal,
         gate: RiskGate, session: str, config: GatewayConfig | None = None, now_ns: Callable[[], int] = time.time_ns,
-        resume: str | None = None,
+        resume: str | None = None, accept: str | None = None,
     ) -> None:  # fmt: skip
         self.config = config or GatewayConfig()
         self.config.check()
@@ -83,10 +90,13 @@ class CcxtGateway:
         """What was found on entering."""
         self.said: deque[Alert] = deque(maxlen=100)
         """What happened since that a person should hear of."""
-        self._now_ns, self._options, self._resume = now_ns, options, resume
+        self._now_ns, self._options, self._resume, self._accepts = now_ns, options, resume or accept, accept
         self._ends = self._wound_down = False
         self._beat_ns: int | None = None
         self._blind: set[str] = set()
+        self._uncompared: dict[str, int] = {}
+        self._differs: dict[str, list[str]] = {}
+        self._left_alone: dict[str, int] = {}
         self._noted = 0
         self.feed_ns: Callable[[], int | None] = lambda: None
         """Receive time of the last row of any stream, where somebody knows; without it nothing is cancelled for age."""
@@ -99,13 +109,16 @@ class CcxtGateway:
 
     def __enter__(self) -> CcxtGateway:
         # Whatever an earlier process sent left before the journal was ours, and arrives within the window after that.
+        self.notes += elsewhere(self.journal, self._instruments)
+        self.journal.reads(self._instruments)
         started_ns = self._now_ns() if self.journal.has_begun else min(self._now_ns(), self.journal.alone_ns)
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(self._noted_only)
         self._thread.start()
         try:
             windows_ms = [rules_of(one.venue).window(self.config.recv_window_ms) for one in self._instruments]
-            self._wait(self._start(started_ns), self.config.start_s + max(windows_ms, default=0) / 1e3)
+            lost_s = max(windows_ms, default=0) / 1e3 + self.config.listed_s
+            self._wait(self._start(started_ns), self.config.start_s + lost_s)
             self.journal.begin(self.session, self._now_ns())
             self.gate.filters(self.limits)
             self._note_risk()
@@ -173,7 +186,7 @@ class CcxtGateway:
             return False
 
     def wind_down(self, wait_s: float = KILL_S) -> bool:
-        """The run ends: nothing leaves any more, everything of ours is cancelled, and that is confirmed.
+        """The run ends: nothing leaves any more, all of ours is cancelled and confirmed; what is held is compared.
 
         Args:
             wait_s: how long to wait for the confirmation.
@@ -187,13 +200,36 @@ class CcxtGateway:
         with suppress(VenueError):
             self._wound_down = bool(self._wait(self._cancel_all("the end of the run"), wait_s))
         if not self._wound_down:
-            self._say(NOT_CONFIRMED, Level.ERROR)
-        return self._wound_down
+            self._say(self.not_confirmed, Level.ERROR)
+            return False
+        with suppress(VenueError):  # what is owed by then was told
+            self._wait(self._settle(), order_desk.OWED_S + 5.0)
+            self._wait(self._check_all(), wait_s)
+        return True
+
+    @property
+    def differs(self) -> list[str]:
+        """What was not as it should be, or could not be seen, when what is held was compared last."""
+        return [what for each in self._differs.values() for what in each]
 
     @property
     def nothing_open(self) -> bool:
         """Whether ``wind_down`` had every venue's confirmation."""
         return self._wound_down
+
+    @property
+    def not_confirmed(self) -> str:
+        """What to say where the venues have not confirmed it: which orders to look for there."""
+        ours = [one for desk in self._desks.values() for one in desk.own() if not one.gone]
+        by_stream = {one.stream: one for one in self._instruments}
+        said = [f"{one.request.client_id}, {order_text(by_stream[one.request.stream], one.request)}" for one in ours]
+        which = f" for {'; '.join(said)}" if said else ", though all that we know of is over"
+        return f"the venues have not confirmed that nothing of ours is open: look there{which}"
+
+    @property
+    def not_sent(self) -> int:
+        """Orders that were refused before they left: too old by then, or their venue wanted none, or a halt came."""
+        return self._ledger.not_sent
 
     def check(self, wait_s: float = KILL_S) -> list[str]:
         """Compare with the venues now; what differs halts trading and is returned."""
@@ -290,8 +326,11 @@ class CcxtGateway:
             for stream, spare in recovered.spare.items():
                 self._ledger.fees.begin(stream, self.positions[stream].lots if stream in self.positions else 0, spare)
             self.notes += recovered.notes
-            for what in recovered.unexplained:
+            self.notes += recovered.unexplained
+            for what in recovered.unexplained if self._accepts is None else ():
                 self._halt(what)
+        if self._accepts is not None:
+            await self._accept_start(self._accepts)
         run = [self._checks(), self._guard()]
         for desk in self._desks.values():
             run += [desk.watch(), desk.sweep()]
@@ -319,6 +358,9 @@ class CcxtGateway:
         self.journal.note(f"everything is cancelled: {what}", self._now_ns())
         return not open_still
 
+    async def _settle(self) -> None:
+        await asyncio.gather(*(desk.settle() for desk in self._desks.values()))
+
     async def _guard(self) -> None:
         """Look for the kill file, and cancel everything once trading is halted, whoever did it."""
         confirmed, noted_ns, version = False, 0, 0
@@ -332,6 +374,7 @@ class CcxtGateway:
                     confirmed = await self._cancel_all(f"{change.who}: {change.why}")
                 confirmed = confirmed and halted
                 self._cancel_if_blind()
+                self._say_if_left_alone()
                 moved = self._ledger.tracker.version != version or now_ns - noted_ns > NOTE_NS
                 if moved or len(self.gate.changes) != self._noted:
                     self._note_risk()
@@ -355,6 +398,17 @@ class CcxtGateway:
             self._blind.add(order.request.client_id)
             desk.spawn(desk.cancel(order))
 
+    def _say_if_left_alone(self) -> None:
+        """Venues that want no requests, once a minute."""
+        for venue, desk in self._desks.items():
+            now_ns, wait_s = self._now_ns(), desk.account.wait_s
+            if wait_s and now_ns - self._left_alone.get(venue, -AGAIN_NS) >= AGAIN_NS:
+                self._left_alone[venue] = now_ns
+                self._say(
+                    f"{venue} wants no requests for {wait_s:.0f} s: until then no order leaves, nothing is compared,"
+                    " and a cancel is tried once"
+                )
+
     async def _checks(self) -> None:
         while True:
             await asyncio.sleep(self.config.reconcile_s)
@@ -362,11 +416,17 @@ class CcxtGateway:
 
     async def _check_all(self) -> list[str]:
         found = []
-        for desk in self._desks.values():
+        for venue, desk in self._desks.items():
             try:
-                found += await self._check(desk)
+                self._differs[venue] = await self._check(desk)
+                found += self._differs[venue]
+                self._uncompared[venue] = 0
             except Trouble as trouble:
+                self._differs[venue] = [f"what is held at {venue} could not be compared: {trouble}"]
+                self._uncompared[venue] = count = self._uncompared.get(venue, 0) + 1
                 self.journal.note(f"not compared: {trouble}", self._now_ns())
+                if count % MOST_UNCOMPARED == 0:
+                    self._say(f"what is held at {venue} was not compared {count} times in a row: {trouble}")
             except sqlite3.Error as error:
                 found.append(f"{self.journal.path} can't be used: {error}")
         for what in found:
@@ -375,13 +435,31 @@ class CcxtGateway:
 
     async def _accept(self, why: str) -> None:
         for desk in self._desks.values():
-            account, held = desk.account, await desk.account.holdings()
+            account = desk.account
+            for stream in account.instruments:
+                await catch_up(account, self.journal, stream, self._now_ns(), desk.told)
+            held = await account.holdings()
             for item, amount in expected(self.journal, account.venue, account.instruments).items():
                 if (by := held.get(item, Decimal(0)) - amount) != 0:
                     self.journal.adjust(account.venue, item, by, self._now_ns(), why)
 
+    async def _accept_start(self, why: str) -> None:
+        """What is held is right, and so is how the orders of earlier runs ended: none of them is open any more."""
+        await self._accept(why)
+        what = f"what is held was accepted: {why}"
+        for one in self.journal.open_requests():
+            self.journal.move(
+                one.request.client_id, OrderState.DONE, self._now_ns(), filled_lots=one.filled_lots, what=what
+            )
+        self.journal.note(what, self._now_ns())
+        self.notes.append(what)
+
     async def _check(self, desk: OrderDesk) -> list[str]:
-        """What differs, twice in a row while nothing moved; nothing where orders move all the time."""
+        """What differs, twice in a row while nothing moved.
+
+        Raises:
+            Trouble: nothing could be compared.
+        """
         found: list[str] = []
         for again in range(6):
             if again:
@@ -398,4 +476,4 @@ class CcxtGateway:
             last, found = found, compare(desk.account, self.journal, held, self._now_ns())
             if not found or found == last:
                 return found
-        return []
+        raise Trouble(Fate.LOST, f"{desk.account.venue}: orders moved, or lacked an answer or fills, all the time")

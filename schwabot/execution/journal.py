@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from schwabot.errors import JournalError
+from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Request
 
-VERSION = 1
+VERSION = 2
 _SCHEMA = """
 CREATE TABLE sessions (name TEXT PRIMARY KEY, began_ns INTEGER NOT NULL, ended_ns INTEGER);
 CREATE TABLE requests (
@@ -49,6 +50,7 @@ CREATE TABLE baselines (
 );
 CREATE TABLE checks (ts_ns INTEGER NOT NULL, venue TEXT NOT NULL, fine INTEGER NOT NULL, what TEXT NOT NULL);
 CREATE TABLE log (ts_ns INTEGER NOT NULL, what TEXT NOT NULL);
+CREATE TABLE grids (stream TEXT PRIMARY KEY, tick_size TEXT NOT NULL, lot_size TEXT NOT NULL);
 CREATE TABLE risk (
     ts_ns INTEGER NOT NULL, state TEXT NOT NULL, who TEXT NOT NULL, why TEXT NOT NULL, day INTEGER NOT NULL,
     lost REAL NOT NULL
@@ -112,7 +114,7 @@ class OpenRequest(NamedTuple):
 
 
 class Baseline(NamedTuple):
-    """What a venue held of something when counting began."""
+    """What a venue held of something when counting began, by its clock."""
 
     amount: Decimal
     ts_ns: int
@@ -278,6 +280,36 @@ class Journal:
                 full.execute(
                     "INSERT INTO baselines VALUES (?, ?, ?, ?, ?, ?)", (venue, item, str(amount), ts_ns, after, why)
                 )
+
+    def reads(self, instruments: Iterable[Instrument]) -> None:
+        """Keep what ticks and lots of these are.
+
+        Raises:
+            JournalError: they were others when fills were written.
+        """
+        known = self.instruments()
+        for one in instruments:
+            before = known.get(one.stream, one)
+            if (before.tick_size, before.lot_size) != (one.tick_size, one.lot_size) and self.fills(one.stream):
+                raise JournalError(
+                    f"{self.path} has fills of {one.stream} in ticks of {before.tick_size:g} and lots of"
+                    f" {before.lot_size:g}, which are {one.tick_size:g} and {one.lot_size:g} now: name another"
+                    " execution.journal, which begins with what is held"
+                )
+            with self._lock:
+                values = one.stream, repr(float(one.tick_size)), repr(float(one.lot_size))
+                self._full.execute("INSERT OR REPLACE INTO grids VALUES (?, ?, ?)", values)
+
+    def instruments(self) -> dict[str, Instrument]:
+        """All that were ever traded, by stream: what their ticks and lots are, and no more."""
+        with self._reading:
+            rows = self._read.execute("SELECT * FROM grids").fetchall()
+        return {stream: Instrument(stream, float(tick), float(lot)) for stream, tick, lot in rows}
+
+    def lots(self) -> dict[str, int]:
+        """What the fills of all sessions came to, by stream; fees that were taken in lots aside."""
+        with self._reading:
+            return dict(self._read.execute("SELECT stream, sum(side * lots) FROM fills GROUP BY stream").fetchall())
 
     def open_requests(self) -> list[OpenRequest]:
         """Requests of all sessions that have no end, oldest first."""

@@ -27,14 +27,17 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Report, Request, Told
 
 SECOND = 1_000_000_000
+ACCEPT = "if what is held is right, start with live.accept=REASON"
 _TICK_S = 0.1
 _MARGIN_NS = SECOND // 4
 SIGNED_NS = SECOND // 4
 """An order is signed so soon after the journal says that it leaves, or not at all."""
 _HEARD_NS = SECOND // 2
-_LISTED_NS = 10 * SECOND
-"""Venues may say of an order that is newer than this that they don't know it, and mean not yet."""
+MOST_PAUSE_S = 5.0
+"""All that is open is to be cancelled: a venue that wants to be left alone for longer is asked this often."""
 _LOOK_BACK_NS = 60 * SECOND
+OWED_S = 15.0
+"""Fills the venue told of and does not list for this long are a problem."""
 
 
 class Refusal(NamedTuple):
@@ -63,6 +66,8 @@ class Ledger:
         self._lock = threading.RLock()
         self._out: list[Report] = []
         self._refused: deque[Refusal] = deque(maxlen=100)
+        self.not_sent = 0
+        """Orders that were refused before they left."""
 
     @contextmanager
     def change(self, now_ns: int) -> Iterator[OrderTracker]:
@@ -141,8 +146,10 @@ class OrderDesk:
         self.account, self.ledger, self.config = account, ledger, config
         self._must_not, self._problem, self._now_ns = must_not, problem, now_ns
         self._busy: dict[str, asyncio.Event] = {}
+        self._owed: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._hold_ns = 0
+        # A venue may say of a new order that it does not know it, and mean not yet.
+        self._listed_ns = int(config.listed_s * SECOND) if account.rules.lists else 0
         self._up = False
 
     def begin(self, request: Request) -> None:
@@ -173,15 +180,14 @@ class OrderDesk:
         """Send an order, once; come back when its fate is known."""
         request = order.request
         if (no := self._no(request)) is not None:
-            self._learn(lambda tracker, now_ns: tracker.refused(request.client_id, no, now_ns))
+            self._hold_back(order, no)
             return
         self._busy[request.client_id] = asyncio.Event()
         try:
             leaves_ns = self._now_ns()
             self._learn(lambda tracker, _: tracker.sent(request.client_id))
             if (stood_ns := self._now_ns() - leaves_ns) > SIGNED_NS:
-                why_not = f"this machine stood still for {stood_ns / SECOND:.1f} s"
-                self._learn(lambda tracker, now_ns: tracker.refused(request.client_id, why_not, now_ns))
+                self._hold_back(order, f"this machine stood still for {stood_ns / SECOND:.1f} s")
                 return
             seen, trades = await self.account.place(request, order.lots)
         except Trouble as trouble:
@@ -202,51 +208,86 @@ class OrderDesk:
             last_ns: it left at this time at the latest.
         """
         request, pause = order.request, _pauses(*self.account.rules.pause_s)
-        until_ns = last_ns + self.account.window_ms * 1_000_000 + _MARGIN_NS
+        until_ns = last_ns + self.account.window_ms * 1_000_000 + _MARGIN_NS + self._listed_ns
         while not order.status and not order.over:
             asked_ns = self._now_ns()
             try:
                 self.told(await self.account.order(request, order.venue_id))
             except Trouble as trouble:
                 if trouble.fate is Fate.ABSENT and asked_ns > until_ns:
+                    if order.venue_id is not None or order.filled:  # it was there
+                        self._problem(self._forgotten(order))
                     self._learn(lambda tracker, now_ns: tracker.refused(request.client_id, "never arrived", now_ns))
                     return
             pause_s, left_s = next(pause), (until_ns - self._now_ns()) / SECOND
             await asyncio.sleep(left_s + 0.01 if 0.0 < left_s < pause_s else pause_s)
 
-    async def cancel(self, order: Tracked) -> None:
-        """Cancel an order and come back when it is gone."""
+    async def cancel(self, order: Tracked, most_pause_s: float = float("inf")) -> None:
+        """Cancel an order and come back when it is gone; a venue that wants to be left alone is tried once, then it is.
+
+        Args:
+            order: that is open.
+            most_pause_s: it is left alone for so long at most.
+        """
         request, pause = order.request, _pauses(*self.account.rules.pause_s)
         began_ns, said = self._now_ns(), False
         while not order.gone:
             if (busy := self._busy.get(request.client_id)) is not None:
                 await busy.wait()
                 continue
+            wait_s = next(pause)
             try:
                 self.told(await self.account.cancel(request, order.venue_id))
                 if not self.account.rules.tells:
                     await self._learn_of(order)
-            except Trouble:
+            except Trouble as trouble:
+                wait_s = max(wait_s, min(trouble.wait_s, most_pause_s))
                 await self._ask_after(order)
             if order.gone:
                 return
             if not said and self._now_ns() - began_ns > 30 * SECOND:
                 self._problem(f"{request.client_id} can't be cancelled for 30 s")
                 said = True
-            await asyncio.sleep(next(pause))
+            await asyncio.sleep(wait_s)
 
     async def complete(self, order: Tracked) -> None:
-        """Ask for the fills that the venue told of and we do not know."""
-        pause = _pauses(*self.account.rules.pause_s)
+        """Ask for the fills that the venue told of and we do not know; what it does not list is a problem, told once.
+
+        Each time it is asked for what is twice as far back: the clock that the order was decided by may have been set.
+        """
+        request, pause = order.request, _pauses(*self.account.rules.pause_s)
+        began_ns, back_ns, trouble_is = self._now_ns(), _LOOK_BACK_NS, ""
         while order.missing:
+            pause_s = next(pause)
             try:
-                since_ns = order.request.ts_ns - _LOOK_BACK_NS
-                for trade in await self.account.trades(order.request.stream, since_ns):
+                since_ns = max(self.account.at_venue(request.ts_ns) - back_ns, 0)
+                for trade in await self.account.trades(request.stream, since_ns):
                     if trade.venue_id == order.venue_id:
                         self.told(None, [trade])
-            except Trouble:
-                pass
-            await asyncio.sleep(next(pause))
+            except Trouble as trouble:
+                trouble_is, pause_s = f": {trouble}", max(pause_s, trouble.wait_s)  # a ban says nothing of fills
+            else:
+                back_ns, trouble_is = 2 * back_ns, ""
+            if self._now_ns() - began_ns > OWED_S * SECOND:
+                self._tell_owed(order, trouble_is)
+                return
+            await asyncio.sleep(pause_s)
+        self._owed.discard(request.client_id)
+
+    def _tell_owed(self, order: Tracked, trouble: str) -> None:
+        client_id = order.request.client_id
+        if not order.missing or client_id in self._owed:
+            return
+        self._owed.add(client_id)
+        self._problem(
+            f"{client_id}: {self.account.venue} told of {order.promised} lots filled, and lists {order.filled} of them"
+            f" after {OWED_S:g} s{trouble} ({ACCEPT})"
+        )
+
+    async def settle(self) -> None:
+        """Wait for fills of orders that are gone, until they are known or it was told that they are not."""
+        while any(one.missing and one.request.client_id not in self._owed for one in self.own()):
+            await asyncio.sleep(_TICK_S)
 
     async def watch(self) -> None:
         """Listen to the venue, for ever."""
@@ -285,8 +326,9 @@ class OrderDesk:
         """
         left: list[str] = []
         while self._now_ns() < deadline_ns:
+            pause_s = _TICK_S
             left_s = max((deadline_ns - self._now_ns()) / SECOND, 0.1)
-            tasks = [asyncio.create_task(self.cancel(order)) for order in self.own()]
+            tasks = [asyncio.create_task(self.cancel(order, MOST_PAUSE_S)) for order in self.own()]
             if tasks:
                 _, late = await asyncio.wait(tasks, timeout=left_s)
                 for task in late:
@@ -294,10 +336,10 @@ class OrderDesk:
             try:
                 left = [one.client_id for one in await self._ours_open()]
             except Trouble as trouble:
-                left = [str(trouble)]
+                left, pause_s = [str(trouble)], max(pause_s, min(trouble.wait_s, MOST_PAUSE_S))
             if not left and not any(not one.gone for one in self.own()):
                 return []
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(pause_s)
         return left or [one.request.client_id for one in self.own()]
 
     def told(self, seen: OrderSeen | None, trades: list[TradeSeen] | None = None) -> None:
@@ -318,7 +360,7 @@ class OrderDesk:
         """Open orders with our prefix; those we do not follow are cancelled."""
         ours = []
         for stream in self.account.instruments:
-            for seen in await self.account.open_orders(stream):
+            for seen in await self.account.open_orders(stream, at_once=True):
                 if not seen.client_id.startswith(self.config.prefix):
                     continue
                 ours.append(seen)
@@ -340,20 +382,22 @@ class OrderDesk:
         with suppress(Trouble):
             await self.cancel_stray(seen)
 
+    def _hold_back(self, order: Tracked, why_not: str) -> None:
+        self.ledger.not_sent += 1
+        self._learn(lambda tracker, now_ns: tracker.refused(order.request.client_id, why_not, now_ns))
+
     def _no(self, request: Request) -> str | None:
         now_ns = self._now_ns()
         if (no := self._must_not()) is not None:
             return no
-        if now_ns < self._hold_ns:
-            return f"{self.account.venue} wants no orders for {(self._hold_ns - now_ns) / SECOND:.1f} s more"
+        if wait_s := self.account.wait_s:
+            return f"{self.account.venue} wants no requests for {wait_s:.1f} s more"
         if (age_s := (now_ns - request.ts_ns) / SECOND) > self.config.order_ttl_s:
             return f"decided {age_s:.1f} s ago"
         return None
 
     async def _failed(self, order: Tracked, trouble: Trouble) -> None:
         client_id = order.request.client_id
-        if trouble.wait_s:
-            self._hold_ns = max(self._hold_ns, self._now_ns() + int(trouble.wait_s * SECOND))
         if trouble.fate is Fate.LOST:
             self._learn(lambda tracker, _: tracker.unknown(client_id, str(trouble)))
             await self.resolve(order, self._now_ns())
@@ -376,9 +420,14 @@ class OrderDesk:
         try:
             self.told(await self.account.order(order.request, order.venue_id))
         except Trouble as trouble:
-            new = self._now_ns() - order.request.ts_ns < _LISTED_NS
-            if trouble.fate is Fate.ABSENT and (order.status or order.venue_id) and not new:
-                self._problem(f"{order.request.client_id} was at {self.account.venue}, which does not know it any more")
+            new = self._now_ns() - order.request.ts_ns < self._listed_ns
+            known = order.status or order.venue_id
+            if trouble.fate is Fate.ABSENT and known and not (new or order.forgotten):
+                order.forgotten = True  # said once
+                self._problem(self._forgotten(order))
+
+    def _forgotten(self, order: Tracked) -> str:
+        return f"{order.request.client_id} was at {self.account.venue}, which does not know it any more"
 
     def _learn(self, tell: Callable[[OrderTracker, int], None]) -> None:
         now_ns = self._now_ns()

@@ -85,6 +85,7 @@ class Tracked:
         over: told as gone.
         change: cancel or replace under way.
         seen_ns: when the venue last spoke of it.
+        forgotten: the venue knew it, and does not any more.
     """
 
     request: Request
@@ -100,6 +101,7 @@ class Tracked:
     change: Request | None = None
     what: str = ""
     seen_ns: int = 0
+    forgotten: bool = False
     ts_event_ns: int = 0
     trades: set[str] = field(default_factory=set)
 
@@ -210,7 +212,10 @@ class OrderTracker:
         self.moves.append(Move(client_id, OrderState.SENT, None, 0, ""))
 
     def unknown(self, client_id: str, what: str) -> None:
-        """The answer to an order was lost."""
+        """The answer to an order was lost; nothing, where something else has told of the order by now."""
+        order = self.orders[client_id]
+        if order.over or order.status or order.filled:
+            return
         self.moves.append(Move(client_id, OrderState.UNKNOWN, None, 0, what))
 
     def refused(self, client_id: str, what: str, now_ns: int) -> None:

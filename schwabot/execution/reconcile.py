@@ -7,19 +7,22 @@ The first look at an account is where counting begins. On spot, what was there t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
+from schwabot.errors import JournalError
 from schwabot.execution.base_fees import paid, payer, step
 from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.journal import Fill, Journal, OrderState
-from schwabot.execution.order_desk import SECOND, SIGNED_NS, Ledger, OrderDesk
+from schwabot.execution.order_desk import ACCEPT, SECOND, SIGNED_NS, Ledger, OrderDesk
 from schwabot.execution.order_tracker import OrderSeen, TradeSeen
 from schwabot.execution.settings import GatewayConfig
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action
 
+_SIDE = {1: "buy", -1: "sell"}
 _NOISE = Decimal("1e-7")
 """Venues print balances to eight decimals and round each fee by itself."""
 
@@ -58,13 +61,15 @@ def change(one: Instrument, fill: Fill, item: str) -> Decimal:
 
 
 def expected(journal: Journal, venue: str, instruments: Mapping[str, Instrument]) -> dict[str, Decimal]:
-    """What should be held, of everything whose counting has begun."""
-    found = {}
+    """What should be held, of everything whose counting has begun; fills of streams that are not traded now count."""
+    found, known = {}, {**journal.instruments(), **instruments}
     for item in items(instruments):
         if (base := journal.baseline(venue, item)) is None:
             continue
-        fills = (fill for fill in journal.fills(after=base.after_fill) if fill.stream in instruments)
-        found[item] = base.amount + sum((change(instruments[fill.stream], fill, item) for fill in fills), Decimal(0))
+        moved = [(one, fill) for fill in journal.fills(after=base.after_fill) if (one := known.get(fill.stream))]
+        found[item] = base.amount + sum(
+            (change(one, fill, item) for one, fill in moved if one.venue == venue), Decimal(0)
+        )
     return found
 
 
@@ -98,7 +103,7 @@ def position(
 ) -> tuple[Adopted, Decimal]:
     """What a policy begins with, and what is held or owed beside its whole lots.
 
-    On spot it is what our fills came to, of a contract all that is held.
+    On spot it is what our fills came to, and no more than is there; of a contract all that is held.
 
     Args:
         journal: of the fills.
@@ -116,8 +121,9 @@ def position(
             amount += change(one, fill, item)
         elif payer(together, fill) == one.stream:
             amount -= paid(fill, amount)
-    if not one.is_spot:
-        amount = held.get(item, Decimal(0))
+    lot, has = step(one.lot_size), held.get(item, Decimal(0))
+    if not one.is_spot or amount - max(has, Decimal(0)) >= lot:
+        amount = max(has, Decimal(0)) if one.is_spot else has
     lots, entry = 0, 0.0
     for fill in fills:
         after = lots + fill.side * fill.lots
@@ -126,7 +132,6 @@ def position(
         elif abs(after) > abs(lots):
             entry = (abs(lots) * entry + fill.lots * fill.price_ticks) / abs(after)
         lots = after
-    lot = step(one.lot_size)
     whole = int(amount // lot)
     known = entry_ticks or (entry if whole == lots or one.is_spot else 0.0)
     return Adopted(whole, known), amount % lot  # both go by the amount rounded towards 0
@@ -178,14 +183,14 @@ async def recover(
             tracker.ask(request._replace(action=as_order, of=-1, number=number), now_ns())
             if venue_id is not None:
                 tracker.order(OrderSeen(request.stream, request.client_id, venue_id, "", 0, 0, 0), now_ns())
-    for order in ledger.tracker.open_orders():
+    left = ledger.tracker.open_orders()
+    for order in left:
         sent_ns = journal.sent_ns(order.request.client_id)
         await desk.resolve(order, started_ns if sent_ns is None else min(started_ns, sent_ns + SIGNED_NS))
         await desk.cancel(order)
-        await desk.complete(order)
-        notes.append(
-            f"{order.request.client_id}: {journal.states(order.request.client_id)[-1]}, left by an earlier run"
-        )
+    await asyncio.gather(*(desk.complete(order) for order in left))
+    names = [order.request.client_id for order in left]
+    notes += [f"{name}: {journal.states(name)[-1]}, left by an earlier run" for name in names]
     for stream in account.instruments:
         for seen in await account.open_orders(stream):
             if not seen.client_id.startswith(config.prefix):
@@ -205,6 +210,32 @@ async def recover(
     }
     positions = {stream: one for stream, (one, _) in found.items() if one.lots or one.entry_ticks}
     return Recovered(positions, notes, unexplained, {stream: spare for stream, (_, spare) in found.items()})
+
+
+def elsewhere(journal: Journal, instruments: Iterable[Instrument]) -> list[str]:
+    """What earlier runs held of streams that are not traded now.
+
+    Raises:
+        JournalError: orders may be open there, where nobody would look.
+    """
+    traded = {one.stream for one in instruments}
+    asked = [one.request for one in journal.open_requests() if one.request.action is not Action.CANCEL]
+    left = [one for one in asked if one.stream not in traded]
+    if left:
+        orders = ", ".join(
+            f"{one.client_id} ({_SIDE.get(one.side, 'move')} {one.lots:,} lots of {one.stream})" for one in left
+        )
+        streams = ",".join(sorted({f'"{one.stream}"' for one in left}))
+        raise JournalError(
+            f"{journal.path}: an earlier run ended without knowing what became of {orders}; this one would not look:"
+            f" start once with 'policy.trade=[{streams}]', live.seconds=1 is enough, which looks them up and cancels"
+            " them"
+        )
+    return [
+        f"{stream}: {lots:+,} lots by the fills of earlier runs, and not traded now: nobody looks after them"
+        for stream, lots in journal.lots().items()
+        if lots and stream not in traded
+    ]
 
 
 async def catch_up(
@@ -249,14 +280,14 @@ def compare(account: CcxtAccount, journal: Journal, held: Mapping[str, Decimal],
     should = expected(journal, account.venue, account.instruments)
     fresh = [(item, held.get(item, Decimal(0))) for item in items(account.instruments) if item not in should]
     if fresh:
-        journal.count_from(account.venue, fresh, now_ns, "first look")
+        journal.count_from(account.venue, fresh, account.at_venue(now_ns), "first look")
     rounding = {}
     for item, by in account.rounding.items():
         if (base := journal.baseline(account.venue, item)) is not None:
             rounding[item] = by * len(journal.fills(after=base.after_fill))
-    found = [f"{account.venue}: {each}" for each in differences(should, held, rounding)]
+    found = differences(should, held, rounding)
     journal.checked(account.venue, not found, "; ".join(found), now_ns)
-    return found
+    return [f"{account.venue}: {each} ({ACCEPT})" for each in found]
 
 
 def holdings_text(venue: str, held: Mapping[str, Decimal]) -> str:

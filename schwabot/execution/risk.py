@@ -173,7 +173,7 @@ class RiskGate:
     ) -> None:  # fmt: skip
         listed = instruments.values() if isinstance(instruments, Mapping) else instruments
         self._instruments = {one.stream: one for one in listed}
-        self._lock, self._changing = threading.Lock(), threading.Lock()
+        self._lock, self._changing = threading.Lock(), threading.RLock()  # a signal may change it meanwhile
         self._venue = dict(venue or {})
         self.changes: list[StateChange] = []
         self._state = TradingState.NORMAL
@@ -287,7 +287,7 @@ class RiskGate:
             ("drawdown", self._peak - equity, self.config.max_drawdown),
         ):
             if loss > limit:
-                why = f"{name} is {loss:.2f}, at most {limit:.2f} is allowed"
+                why = f"{name} is {loss:g}, at most {limit:g} is allowed"
                 self.escalate(TradingState.REDUCING, "risk", why, ts_ns)
                 return
 

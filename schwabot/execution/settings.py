@@ -74,6 +74,7 @@ class GatewayConfig:
     Attributes:
         recv_window_ms: a request that reaches the venue later than this is void there; a lost order is given up after
             it. Some venues have a window of their own, see docs/execution.md.
+        listed_s: at venues that find an order only in lists (Kraken, Coinbase), it may be missing there this long.
         timeout_s: of one request.
         order_ttl_s: an order that did not leave this long after it was decided is not sent.
         poll_s: an open order the venue has not spoken of for this long is asked after, while its stream is down.
@@ -86,6 +87,7 @@ class GatewayConfig:
     """
 
     recv_window_ms: int = 3_000
+    listed_s: float = 10.0
     timeout_s: float = 5.0
     order_ttl_s: float = 2.0
     poll_s: float = 1.0
@@ -99,9 +101,8 @@ class GatewayConfig:
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""
         for name, low in (
-            ("recv_window_ms", 100), ("timeout_s", 0.1), ("order_ttl_s", 0.01), ("poll_s", 0.1), ("quiet_s", 0.1),
-            ("reconcile_s", 0.1), ("cancel_after_s", 0.5),
-            ("start_s", 1.0),
+            ("recv_window_ms", 100), ("listed_s", 0.0), ("timeout_s", 0.1), ("order_ttl_s", 0.01), ("poll_s", 0.1),
+            ("quiet_s", 0.1), ("reconcile_s", 0.1), ("cancel_after_s", 0.5), ("start_s", 1.0),
         ):  # fmt: skip
             if not low <= getattr(self, name) <= 86_400_000:
                 raise ConfigError(f"execution.gateway.{name}={getattr(self, name)}: use {low} or more")

@@ -203,8 +203,10 @@ def _live_notes(summary: Mapping[str, Any]) -> list[str]:
     trading, totals = summary["trading"], summary["live"]
     refused = ", ".join(f"{count:,} {reason}" for reason, count in trading["refused"].items())
     notes = [f"note: orders that our own limits refused: {refused}"] if refused else []
-    if totals["rejected"] > (at_venue := sum(trading["refused"].values()) + trading["dry_orders"]):
-        notes.append(f"note: {totals['rejected'] - at_venue:,} orders were refused by the venue: the journal says why")
+    if not_sent := trading["not_sent"]:
+        notes.append(f"note: {not_sent:,} orders were held back before they left: the journal says why")
+    if totals["rejected"] > (ours := sum(trading["refused"].values()) + trading["dry_orders"] + not_sent):
+        notes.append(f"note: {totals['rejected'] - ours:,} orders were refused by the venue: the journal says why")
     if not totals["fills"]:
         taken = totals["orders"] - totals["rejected"]
         notes.append(

@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
+from yaml import YAMLError, safe_load  # type: ignore[import-untyped]
 
 from schwabot.compose import check_ranges, explain
 from schwabot.config import RunConfig
@@ -36,6 +36,7 @@ RELOADABLE = (
     "notify.kinds", "notify.level", "notify.per_minute", "notify.burst", "notify.repeat_s",
 )  # fmt: skip
 """Settings that may change while running; all others need a restart."""
+_SUCH: Mapping[type, str] = {list: "[a, b]", dict: "{a: 1, b: 2}"}
 Put = Callable[[RunConfig], None]
 EVERY_S = 0.5
 """How often the file is looked at."""
@@ -64,7 +65,8 @@ class Rejected:
 def reloaded(start: RunConfig, current: RunConfig, text: str) -> Applied | Rejected:
     """What a file of settings means to a run.
 
-    The file holds differences from the settings the run began with, so what is taken out of it goes back to those.
+    The file holds differences from the settings the run began with, so what is taken out of it goes back to those. A
+    file or section without a word may be half of one: it sets nothing back. Who means it writes {}.
 
     Args:
         start: settings the run began with.
@@ -80,15 +82,22 @@ def reloaded(start: RunConfig, current: RunConfig, text: str) -> Applied | Rejec
         Rejected(why='modules.voltage_lanes.high_v=99.0 is out of range: use 1.2 to 3.3')
     """
     try:
-        given = _flat(OmegaConf.to_container(OmegaConf.create(text), resolve=False))
-        for name in given:
+        tree = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        if not tree and safe_load(text) is None:
+            tree = None
+        given = _flat(tree)
+        empty = [name for name, value in given.items() if value is None and _within(name)]
+        for name in empty:
+            del given[name]
+        for name, value in given.items():
             _check_name(name)
+            _check_kind(name, value, _value(start, name))
         # The sections that are named alone: all settings would take a tenth of a second, in which nobody trades.
         named = dict.fromkeys(name.partition(".")[0] for name in given)
-        tree = OmegaConf.create({name: OmegaConf.structured(getattr(start, name)) for name in named})
+        whole = OmegaConf.create({name: OmegaConf.structured(getattr(start, name)) for name in named})
         for name, value in given.items():
-            OmegaConf.update(tree, name, value, merge=False)
-        sections: Any = OmegaConf.to_object(tree)
+            OmegaConf.update(whole, name, value, merge=False)
+        sections: Any = OmegaConf.to_object(whole)
         check_ranges(sections)
         settings = replace(start, **sections)
     except YAMLError as error:
@@ -97,12 +106,19 @@ def reloaded(start: RunConfig, current: RunConfig, text: str) -> Applied | Rejec
         return Rejected(scrub(str(explain(error))))
     except SchwabotError as error:
         return Rejected(scrub(str(error)))
-    pairs = ((name, _value(current, name), _value(settings, name)) for name in RELOADABLE)
-    return Applied(settings, tuple((name, before, after) for name, before, after in pairs if before != after))
+    pairs = ((name, _shown(_value(current, name)), _shown(_value(settings, name))) for name in RELOADABLE)
+    changes = tuple((name, before, after) for name, before, after in pairs if before != after)
+    for section in empty:
+        if back := [name for name, _, _ in changes if name not in given and name in _within(section)]:
+            told = f"{section or 'it'} is empty, which would set back {', '.join(back)}"
+            return Rejected(f"{told}: write {f'{section}: ' * bool(section)}{{}} if that is what you want")
+    return Applied(settings, changes)
 
 
 def _flat(tree: Any, where: str = "") -> dict[str, Any]:
-    """Dotted name → value; a section with nothing in it is nothing."""
+    """Dotted name → value; of a section without a word, and of a file without one (whose name is empty), None."""
+    if tree is None:
+        return {where: None}
     if not isinstance(tree, Mapping):
         raise ConfigError("it holds no settings: write name: value, one a line")
     found: dict[str, Any] = {}
@@ -110,9 +126,14 @@ def _flat(tree: Any, where: str = "") -> dict[str, Any]:
         name = f"{where}{key}"
         if isinstance(value, Mapping) and name not in RELOADABLE:
             found |= _flat(value, f"{name}.")
-        elif value is not None or not any(one.startswith(f"{name}.") for one in RELOADABLE):
+        else:
             found[name] = value
     return found
+
+
+def _within(section: str) -> list[str]:
+    """The settings of a section that may change while running; of the file, all of them."""
+    return [name for name in RELOADABLE if not section or name.startswith(f"{section}.")]
 
 
 def _check_name(name: str) -> None:
@@ -122,10 +143,23 @@ def _check_name(name: str) -> None:
         raise ConfigError(f"{name} can't change while running{hint}; these can: {', '.join(RELOADABLE)}")
 
 
-def _value(settings: RunConfig, name: str) -> str:
+def _check_kind(name: str, value: Any, now: Any) -> None:
+    """Say as a file has it what the settings' own checks say as the command line has it."""
+    missing, kind = value is None, next((one for one in _SUCH if isinstance(now, one)), None)
+    if missing or (kind is not None and not isinstance(value, kind)):
+        such = f"write one such as {now if kind is None else _SUCH[kind]}"
+        none = f"null is no value, {such}, or take the line out"
+        raise ConfigError(f"{name}: {none if missing else such}")
+
+
+def _value(settings: RunConfig, name: str) -> Any:
     value: Any = settings
     for part in name.split("."):
         value = getattr(value, part)
+    return value
+
+
+def _shown(value: Any) -> str:
     return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
 
 
@@ -146,14 +180,19 @@ class SettingsFile:
         self._next_s = now_s()
         self._read: tuple[int, ...] | None = None
         self._before: tuple[int, ...] | None = None
+        self._told: tuple[int, ...] | None = None
         try:
             self.text = self._path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"reload={file}: {getattr(error, 'strerror', None) or 'it is not text'}") from None
+            raise ConfigError(f"reload={file}: {_why_unread(error)}") from None
         self._first = True
 
     def changed(self) -> str | None:
-        """The text, where it is another than last time, and has stood for ``EVERY_S``: half a file is nobody's wish."""
+        """The text, where it is another than last time, and has stood for ``EVERY_S``: half a file is nobody's wish.
+
+        Raises:
+            ConfigError: there is a file and it can't be read, told once; what was read stays in force.
+        """
         if self._first:
             self._first = False
             self._read = self._before = self._stamp()
@@ -168,8 +207,14 @@ class SettingsFile:
             return None
         try:
             text = self._path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):  # gone again, or not text: what was read stays in force
+        except FileNotFoundError:  # gone again
             return None
+        except (OSError, UnicodeDecodeError) as error:
+            # Tried again all the same: a right to read it changes no stamp.
+            if self._told == stamp:
+                return None
+            self._told = stamp
+            raise ConfigError(f"it can't be read: {_why_unread(error)}") from None
         self._read = stamp
         is_new, self.text = text != self.text, text
         return text if is_new else None
@@ -180,6 +225,10 @@ class SettingsFile:
         except OSError:
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _why_unread(error: OSError | UnicodeDecodeError) -> str:
+    return "it is not text in UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror or str(error)
 
 
 class HotReload:
@@ -213,7 +262,10 @@ class HotReload:
         Args:
             now_ns: time on the run's clock.
         """
-        text = None if self._file is None else self._file.changed()
+        try:
+            text = None if self._file is None else self._file.changed()
+        except ConfigError as error:
+            return (SettingsEvent(now_ns, (), str(error)),)
         if text is None:
             return ()
         found = reloaded(self._start, self._current, text)

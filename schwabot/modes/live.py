@@ -6,22 +6,25 @@ live.confirm=ACCOUNT   recovery ─▶ a dry run of live.dry_s ─▶ orders lea
 
 from __future__ import annotations
 
+import os
+import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from schwabot.config import RunConfig, either
-from schwabot.errors import ConfigError
+from schwabot.errors import ConfigError, VenueError
 from schwabot.execution.account_lock import AccountLock
 from schwabot.execution.account_look import look
-from schwabot.execution.ccxt_gateway import NOT_CONFIRMED, CcxtGateway
+from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.conversion import conversion
 from schwabot.execution.dry_run import DryRun
 from schwabot.execution.journal import Journal
 from schwabot.execution.kill_signal import KillSignal
+from schwabot.execution.order_desk import ACCEPT
 from schwabot.execution.risk import RiskGate, TradingState
 from schwabot.execution.risk_gateway import RiskGateway
 from schwabot.execution.trade_alerts import TradeAlerts
@@ -30,8 +33,11 @@ from schwabot.execution.venue_rules import RULES, new_session
 from schwabot.modes.backtest import BacktestEntry, write_results
 from schwabot.modes.hot_reload import open_reload
 from schwabot.modes.live_rows import check_source, open_live_desk, open_live_feed, run_rows
+from schwabot.modes.notifying import tell_now
 from schwabot.modes.opening import say, while_compiling
+from schwabot.modes.row_watch import RowWatch
 from schwabot.modes.trading import Desk, open_policy
+from schwabot.records.alert import Level
 from schwabot.records.audit import SignalColumns, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Row, Ticks
@@ -84,15 +90,15 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             desk.notes += say([f"note: {line}" for line in seen.lines])
         progress = Progress(enabled=settings.sinks.progress, label=settings.mode if confirmed else "dry run")
         session = new_session(config.prefix, time.time_ns())
-        gateway, ending, dry_s = None, Ending(None), settings.live.dry_s
+        gateway, dry_s = None, settings.live.dry_s
         if journal is not None:
             if journal.sessions:  # a restart has positions to look after
                 dry_s = 0.0
-            resume = settings.live.resume
-            gateway = CcxtGateway(traded, options, journal, gate, session, config, feed.now_ns, resume)
+            resume, accept = settings.live.resume, settings.live.accept
+            gateway = CcxtGateway(traded, options, journal, gate, session, config, feed.now_ns, resume, accept)
             opened.enter_context(gateway)
-            ending = opened.enter_context(Ending(gateway))
             desk.notes += say([f"note: {note}" for note in gateway.notes])
+        ending = opened.enter_context(Ending(gateway))
         stop.meets(lambda who, why: _halt(gate, gateway, who, why))
         until_ns = feed.now_ns() + round(dry_s * SECOND)
         tell, by_stream = Few(progress.note, MOST_TOLD), {one.stream: one for one in traded}
@@ -112,12 +118,19 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             broker.row(row, signals)
             broker.rehearse(row, gated.rehearse)
 
-        entry = LiveEntry(label, gate, dry, gateway, ending, lambda: {leg: gated.position(leg) for leg in desk.legs})
+        entry = LiveEntry(label, gate, dry, gateway, ending, gated, desk.legs)
+        ending.words = lambda: _last_words(entry, gate, label)
         alerts = TradeAlerts(broker, gated, gateway, progress.note)
+        hung = Hung(settings, gate, ending)
+
+        def ends() -> bool:
+            return stop.ends.is_set() or feed.progress() >= 1.0
+
+        watched = opened.enter_context(RowWatch(on_row, hung.stuck, ends, hung.leave))
         summary = run_rows(
-            settings, run_dir, started_s, desk, broker, on_row,
+            settings, run_dir, started_s, desk, broker, watched,
             meters=[
-                CompileEntry(policy_s + graph_s + broker_s), BacktestEntry(broker, desk, parameters, "live"), entry,
+                entry, CompileEntry(policy_s + graph_s + broker_s), BacktestEntry(broker, desk, parameters, "live"),
             ],
             changes=changes,
             progress=progress,
@@ -126,8 +139,10 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             puts=(lambda changed: gate.limits(changed.execution.risk),),
             at_end=ending.end,
         )  # fmt: skip
-    write_results(settings, run_dir, desk, broker, parameters, summary, "live")
-    say(_last_words(entry, gate, label))
+    try:
+        write_results(settings, run_dir, desk, broker, parameters, summary, "live")
+    finally:
+        say(ending.words())
     return summary
 
 
@@ -158,6 +173,8 @@ class Ending:
 
     def __init__(self, gateway: CcxtGateway | None) -> None:
         self._gateway = gateway
+        self.words: Callable[[], list[str]] = list
+        """What is said at last, however the run ends."""
         self.nothing_open: bool | None = None
         """Whether the venues have confirmed that nothing of ours is open; None = nobody asked."""
 
@@ -167,17 +184,58 @@ class Ending:
             self.nothing_open = False  # an interrupted wait has confirmed nothing
             self.nothing_open = self._gateway.wind_down()
 
+    def close(self) -> None:
+        """Leave the venues and close the journal, where nobody else will."""
+        if self._gateway is not None:
+            with suppress(VenueError):
+                self._gateway.__exit__()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.nothing_open is None:  # not in good order, so nobody else says it
+        try:
             self.end()
-            if self._gateway is not None:
-                open_still = not self._gateway.nothing_open
-                say([f"warning: {NOT_CONFIRMED}" if open_still else "note: nothing of ours is open"])
+        finally:
+            if error is not None:  # not in good order, so nobody else says it
+                say((["note: nothing of ours is open"] if self.nothing_open else []) + self.words())
+
+
+class Hung:
+    """What is done, on another thread, about a run whose main thread does not answer a row any more.
+
+    Args:
+        settings: of the run.
+        gate: is halted, upon which the gateway cancels what is open.
+        ending: of the run.
+    """
+
+    def __init__(self, settings: RunConfig, gate: RiskGate, ending: Ending) -> None:
+        self._settings, self._gate, self._ending = settings, gate, ending
+
+    def stuck(self, age_s: float) -> None:
+        """A row is not answered for so long: halt, and tell."""
+        why = f"a row has not been answered for {age_s:.0f} s: the policy hangs, or the journal's disk does"
+        self._gate.escalate(TradingState.HALTED, "watch", why, time.time_ns())
+        self._tell(f"trading is halted, and what is open is cancelled: watch: {why}")
+
+    def leave(self) -> None:
+        """The run is to end, and can't in good order: cancel what is open, say what is held, end the process."""
+        try:
+            self._ending.end()
+            say(self._ending.words())
+            self._tell("the policy does not come back: the run ends without a summary; what was not written is lost")
+            self._ending.close()
+            sys.stderr.flush()
+        finally:
+            os._exit(1)  # nothing else ends a process whose main thread is in compiled code
+
+    def _tell(self, text: str) -> None:
+        say([f"error: {text}"])
+        if self._settings.notify.to:
+            tell_now(self._settings, Level.ERROR, "halt", text)
 
 
 class LiveEntry:
@@ -189,15 +247,16 @@ class LiveEntry:
         dry: that told of what was not sent.
         gateway: to the venues; None = a dry run.
         ending: of the run.
-        positions: lots held now, by stream.
+        gated: knows what is held.
+        legs: streams that are traded.
     """
 
     def __init__(
-        self, label: str, gate: RiskGate, dry: DryRun, gateway: CcxtGateway | None, ending: Ending,
-        positions: Callable[[], Mapping[str, int]],
+        self, label: str, gate: RiskGate, dry: DryRun, gateway: CcxtGateway | None, ending: Ending, gated: RiskGateway,
+        legs: Sequence[str],
     ) -> None:  # fmt: skip
-        self._label, self._gate, self._dry, self._gateway, self._positions = label, gate, dry, gateway, positions
-        self.ending = ending
+        self._label, self._gate, self._dry, self._gateway, self._gated = label, gate, dry, gateway, gated
+        self.ending, self._legs = ending, legs
 
     @property
     def dry(self) -> bool:
@@ -208,7 +267,13 @@ class LiveEntry:
         """Nothing: all is known at the end."""
 
     def summary(self) -> Mapping[str, Any]:
-        """``trading``: the account, what was refused, the states the risk gate went through, what is held."""
+        """``trading``: the account, what was refused, the states the risk gate went through, what is held.
+
+        A run that failed, or was told to end twice, has cancelled nothing yet: it is done here, so that this is true.
+        """
+        with suppress(KeyboardInterrupt):  # nobody waits for the confirmation any more
+            self.ending.end()
+        self._gated.reports()  # what was told since the last row
         return {
             "trading": {
                 "account": self._label,
@@ -220,15 +285,26 @@ class LiveEntry:
                     for one in self._gate.changes
                 ],
                 "refused": {str(reason): count for reason, count in self._gate.refused.items()},
+                "not_sent": 0 if self._gateway is None else self._gateway.not_sent,
                 "position_lots": self.positions(),
                 "nothing_open": self.ending.nothing_open,
+                "differs": self.differs(),
                 "journal": None if self._gateway is None else str(self._gateway.journal.path.absolute()),
             }
         }
 
+    def differs(self) -> list[str]:
+        """What is held otherwise than by our fills, or could not be compared."""
+        return [] if self._gateway is None else self._gateway.differs
+
+    @property
+    def not_confirmed(self) -> str:
+        """See ``CcxtGateway``."""
+        return "" if self._gateway is None else self._gateway.not_confirmed
+
     def positions(self) -> dict[str, int]:
         """Lots held now, by stream."""
-        return dict(self._positions())
+        return {leg: self._gated.position(leg) for leg in self._legs}
 
 
 def account_label(settings: RunConfig) -> str:
@@ -324,14 +400,13 @@ def _last_words(entry: LiveEntry, gate: RiskGate, label: str) -> list[str]:
     if entry.dry:
         return [f"note: this was a dry run, nothing was sent; live.confirm={label} trades on account {label}"]
     held = ", ".join(f"{lots:+,} lots of {stream}" for stream, lots in entry.positions().items() if lots)
-    lines = [f"note: still held: {held}"] if held else []
+    lines = [f"note: still held{', by our books' if entry.differs() else ''}: {held}"] if held else []
+    lines += [f"warning: {what}" for what in entry.differs()]
     if not entry.ending.nothing_open:
-        lines.append(f"warning: {NOT_CONFIRMED}")
+        lines.append(f"warning: {entry.not_confirmed}")
     if gate.state is not TradingState.NORMAL:
         change = gate.changes[-1]
         until = "" if gate.state is TradingState.HALTED else ", or the next day,"
-        lines.append(
-            f"warning: trading is {gate.state.name}, by {change.who}: {change.why}; the next start needs"
-            f" live.resume=REASON{until} to trade again"
-        )
+        again = "" if ACCEPT in change.why else f"; the next start needs live.resume=REASON{until} to trade again"
+        lines.append(f"warning: trading is {gate.state.name}, by {change.who}: {change.why}{again}")
     return lines

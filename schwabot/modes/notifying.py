@@ -52,18 +52,18 @@ def told(settings: RunConfig, run: Callable[[], dict[str, Any]]) -> dict[str, An
     try:
         summary = run()
     except KeyboardInterrupt:
-        _tell(settings, Level.WARNING, "end", f"{settings.mode} was interrupted")
+        tell_now(settings, Level.WARNING, "end", f"{settings.mode} was interrupted")
         raise
     except Exception as error:
-        _tell(settings, Level.ERROR, "error", f"{settings.mode} failed: {str(error) or type(error).__name__}")
+        tell_now(settings, Level.ERROR, "error", f"{settings.mode} failed: {str(error) or type(error).__name__}")
         raise
     stopped = summary.get("interrupted")
-    _tell(settings, Level.WARNING if stopped else Level.INFO, "end", end_text(summary))
+    tell_now(settings, Level.WARNING if stopped else Level.INFO, "end", end_text(summary))
     return summary
 
 
-def _tell(settings: RunConfig, level: Level, kind: str, text: str) -> None:
-    """Send one alert now, waiting ``flush_s`` at most; what goes wrong is said, and ends nothing."""
+def tell_now(settings: RunConfig, level: Level, kind: str, text: str) -> None:
+    """Send one alert now, from any thread, waiting ``flush_s`` at most; what goes wrong is said, and ends nothing."""
     try:
         sink = notify_sink(settings, _warn)
         sink.tell(Alert(time.time_ns(), level, kind, text))

@@ -9,7 +9,7 @@ from typing import Any
 
 from schwabot.fallback import Fallback
 from schwabot.ticks.ccxt_rows import StreamRows
-from schwabot.ticks.watchdog import Backoff, Delay, Silence
+from schwabot.ticks.watchdog import Backoff, Crossed, Delay, Silence
 
 
 @dataclass(eq=False)
@@ -45,7 +45,7 @@ class Line:
         trades: trades, else quotes.
         rows: makes its rows.
         fallback: websocket, REST or none.
-        silence, delay: of the websocket.
+        silence, delay, crossed: of the websocket.
         backoff: between polls that fail.
         channel: its subscription.
         poll_s: when to poll next, while that is needed.
@@ -66,6 +66,7 @@ class Line:
     delay: Delay
     backoff: Backoff
     channel: Channel
+    crossed: Crossed = field(default_factory=Crossed)
     poll_s: float = 0.0
     lost_s: float | None = None
     why: str = ""

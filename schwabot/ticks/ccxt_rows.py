@@ -260,6 +260,7 @@ class StreamRows:
         receipt: stamps every row.
         began_ns: when the stream was subscribed first; ``history`` is older.
         on_late: takes a trade that is known late, as a row that carries when it became known.
+        ahead_ns: of the venue's clock ours was at the start, as far as it matters.
     """
 
     def __init__(
@@ -269,13 +270,14 @@ class StreamRows:
         receipt: Receipt,
         began_ns: int,
         on_late: Callable[[Row], None] = lambda row: None,
+        ahead_ns: int = 0,
     ) -> None:
         self.v = v
         self.instrument = instrument
         self.counts = StreamCounts()
         self.trades = TradeNumbers(consecutive(instrument.venue))
         self._receipt = receipt
-        self._began_ns = began_ns
+        self._since_began_ns = began_ns - ahead_ns  # by the venue's clock
         self._on_late = on_late
         self._tick, self._lot = Grid(instrument.tick_size), Grid(instrument.lot_size)
         self._quote_number: int | None = None
@@ -376,8 +378,8 @@ class StreamRows:
     def _since_ns(self, asked: bool) -> int:
         """No trade is older: what REST tells begins with the first trade that was told, or with the subscription."""
         if not asked:
-            return self._began_ns - HISTORY_NS
-        return self._began_ns if self._first_trade_ns is None else self._first_trade_ns
+            return self._since_began_ns - HISTORY_NS
+        return self._since_began_ns if self._first_trade_ns is None else self._first_trade_ns
 
     def _is_for_websocket(self, number: str | None, event_ns: int) -> bool:
         """May the websocket be about to tell a trade that REST tells? Not what it is known to have lost."""

@@ -9,6 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
+
+NUMBERS = {"coinbase": "sequence_num", "coinbaseadvanced": "sequence_num"}
+"""Venues that number the messages of a connection one by one, over all of its channels, and the field it is in.
+
+Source:
+    Coinbase, Advanced Trade API, WebSocket overview.
+"""
 
 Found = tuple[str, str, Any]
 """What changed: "quote", "trade" or "book"; ccxt's symbol; the unified structure."""
@@ -41,6 +49,8 @@ class Tap:
         on_found: given the connection and what a message changed.
         on_ended: given a connection that ended, and why.
         on_unread: given a connection and the error that ccxt raised on a message.
+        on_hole: given a connection of which messages are missing, and the numbers of the first and the last of them;
+            ccxt is not given the one after them, as it would make a wrong order book of it.
         on_client: given the connection that the running task subscribes by.
     """
 
@@ -51,10 +61,12 @@ class Tap:
         on_found: Callable[[Any, list[Found]], None],
         on_ended: Callable[[Any, str], None],
         on_unread: Callable[[Any, Exception], None],
+        on_hole: Callable[[Any, int, int], None],
         on_client: Callable[[Any], None],
     ) -> None:
         self._on_message, self._on_found = on_message, on_found
-        self._on_ended, self._on_unread, self._on_client = on_ended, on_unread, on_client
+        self._on_ended, self._on_unread, self._on_hole, self._on_client = on_ended, on_unread, on_hole, on_client
+        self._numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         self._found: list[Found] = []
         self._books: dict[str, Any] = {}
         self._renewed: dict[str, tuple[Any, ...]] = {}
@@ -69,6 +81,9 @@ class Tap:
             if client.error is not None:
                 return  # given up, and still talking: another connection tells the same by now
             tap._on_message()
+            tap.messages += 1
+            if tap._has_hole(exchange.id, client, message):
+                return
             began = time.thread_time_ns()
             try:
                 base.handle_message(exchange, client, message)
@@ -77,7 +92,6 @@ class Tap:
                 tap._on_unread(client, error)
             read = time.thread_time_ns()
             tap._hand_on(exchange, client)
-            tap.messages += 1
             tap.ccxt_ns += read - began
             tap.own_ns += time.thread_time_ns() - read
 
@@ -100,6 +114,16 @@ class Tap:
         exchange.tickers = NotedDict(self._note_quote)
         exchange.trades = NotedDict(self._note_trades)
         return exchange
+
+    def _has_hole(self, venue: str, client: Any, message: Any) -> bool:
+        """Whether messages are missing before this one; they are told."""
+        number = message.get(NUMBERS.get(venue)) if isinstance(message, dict) else None
+        if not isinstance(number, int):
+            return False
+        after, self._numbers[client] = self._numbers.get(client, number - 1) + 1, number
+        if number > after:
+            self._on_hole(client, after, number - 1)
+        return number > after
 
     def _note_quote(self, symbol: str, ticker: Any) -> None:
         self._found.append(("quote", symbol, ticker))

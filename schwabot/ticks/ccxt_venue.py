@@ -33,6 +33,8 @@ TRADES_KNOWN = 20
 """Trades to hear before their absence means anything."""
 LATE_S = 0.3
 """A trade that is missing for this long is asked for by REST: before, it may only be out of order."""
+APART_NS = 2_000_000_000
+"""Clocks that are closer than this are the same: some venues tell whole seconds, and an answer takes its time."""
 
 _SUBSCRIBING: ContextVar[Channel | None] = ContextVar("channel", default=None)
 
@@ -81,11 +83,13 @@ class Venue:
         self._channels: list[Channel] = []
         self._exchange: Any = None
         self._closing = False
+        self._ahead_ns = 0
         self.tap = Tap(
             on_message=receipt.arrived,
             on_found=self._take,
             on_ended=self._ended,
             on_unread=self._unread,
+            on_hole=self._hole,
             on_client=self._connected,
         )
 
@@ -111,12 +115,26 @@ class Venue:
             ) from None
         except Exception as error:
             raise VenueError(f"{self.name}: its markets can't be loaded: {why(error)}") from error
+        await self._compare_clocks()
         for symbol in self._symbols:
             known = self._known.get(f"{self.name}:{symbol}")
             market = market_of(self.name, markets, symbol)
             found = instrument_of(self.name, market, self._exchange.precisionMode, known)
             self.instruments.append(found)
             self.notes += differences(found, known)
+
+    async def _compare_clocks(self) -> None:
+        """See how far the machine's clock is from the venue's; one that can't be asked now is taken to be right."""
+        if not self._exchange.has["fetchTime"]:
+            return
+        began_ns = time.time_ns()
+        with suppress(Exception):  # of ccxt and of the network, in any way
+            said_ms = await asyncio.wait_for(self._exchange.fetch_time(), self._settings.answer_s)
+            ahead_ns = (began_ns + time.time_ns()) // 2 - int(said_ms) * 1_000_000
+            if abs(ahead_ns) > APART_NS:
+                self._ahead_ns = ahead_ns
+                how = "ahead of" if ahead_ns > 0 else "behind"
+                self.notes.append(f"{self.name}: this machine's clock is {abs(ahead_ns) / 1e9:.0f} s {how} the venue's")
 
     async def round_trip_s(self, times: int) -> float:
         """Median time from a request to its answer, of the cheapest request there is.
@@ -155,7 +173,9 @@ class Venue:
         """
         began_ns = self._receipt.now_ns()
         for one in self.instruments:
-            self.rows[one.symbol] = StreamRows(index[one.stream], one, self._receipt, began_ns, self._put_late)
+            self.rows[one.symbol] = StreamRows(
+                index[one.stream], one, self._receipt, began_ns, self._put_late, self._ahead_ns
+            )
             self._repairs[one.symbol] = Repair(self._backoff())
         has = self._exchange.has
         whole = [self._symbols]
@@ -235,15 +255,17 @@ class Venue:
             channel.wake.clear()
             reason = await failure_of(channel.watch)
             if reason is None:
-                channel.backoff.reset()
                 if channel.renewed:
                     channel.renewed = False
                     self._after_reconnect(channel)
-                with suppress(TimeoutError):
+                try:
                     await asyncio.wait_for(channel.wake.wait(), RENEW_S)
+                except TimeoutError:
+                    channel.backoff.reset()  # only now: one that is lost as soon as it is there was no success
+                    continue
             else:
                 self._lost(channel, reason)
-                await asyncio.sleep(channel.backoff.next_s())
+            await asyncio.sleep(channel.backoff.next_s())
 
     def _connected(self, client: Any) -> None:
         channel = _SUBSCRIBING.get()
@@ -271,11 +293,21 @@ class Venue:
 
     def _unread(self, client: Any, error: Exception) -> None:
         """What ccxt can't read may be half of an order book: begin anew."""
-        for channel in self._channels:
-            if channel.client is client:
-                for symbol in channel.symbols:
-                    self.rows[symbol].counts.drop("malformed", f"{self.name}:{symbol}: ccxt: {why(error)}")
+        self._count(client, "malformed", f"ccxt: {why(error)}")
         _disconnect(client, f"a message can't be read: {why(error)}")
+
+    def _hole(self, client: Any, first: int, last: int) -> None:
+        """What was missed may be a change of an order book, which stays wrong without it: begin anew."""
+        lost = f"1 numbered message was lost, number {first}"
+        if last > first:
+            lost = f"{last - first + 1} numbered messages were lost, number {first} to {last}"
+        self._count(client, "lost", lost)
+        _disconnect(client, lost)
+
+    def _count(self, client: Any, reason: str, message: str) -> None:
+        """Count a drop on every stream of a connection."""
+        for symbol in dict.fromkeys(one for there in self._channels if there.client is client for one in there.symbols):
+            self.rows[symbol].counts.drop(reason, f"{self.name}:{symbol}: {message}")
 
     def _lost(self, channel: Channel, reason: str) -> None:
         if self._closing:
@@ -320,6 +352,8 @@ class Venue:
             self._heard(line, now_s)
             if kind != "trade":
                 line.touch = touch_of(kind, value)
+            if kind == "book":
+                line.crossed.heard(line.touch is not None and line.touch[0] > line.touch[1], now_s)
             row = line.rows.trade(value, now_s) if kind == "trade" else quote_row(line.rows, kind, value)
             if row is not None:
                 if row[2] != MISSING_NS:
@@ -363,6 +397,9 @@ class Venue:
                 elif line.delay.is_behind:
                     self._restart(line, f"{line.delay.behind_s:.1f} s behind")
                     line.delay.restarted()
+                elif line.crossed.is_stuck(now_s):
+                    self._restart(line, "its order book stays crossed")
+                    line.crossed.restarted()
                 if line.lost_s is None:
                     line.fallback.worked(FEED[0], now_ns)
                 elif line.fallback.now != FEED[0] or now_s - line.lost_s >= self._settings.poll_after_s:

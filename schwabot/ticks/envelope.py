@@ -14,6 +14,8 @@ import numpy as np
 from schwabot.records.market import Float64
 
 _MAX_BLOCKS = 32
+_SET_NS, _SET_TIMES = 1e7, 10.0
+"""Two blocks in a row whose minima differ by more than this, and by more than so often the median: a clock was set."""
 _T_975 = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
     2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
@@ -74,8 +76,15 @@ def closest_line_below(hull: Sequence[Point]) -> tuple[int, int, float]:
 class RunSlope:
     """Least-squares slope of block minima over a run of any length, from at most 32 blocks.
 
-    Blocks start 1 s long and double whenever there are too many. The first and the last are only
-    partly seen, so their minima lie high: they are left out when there are enough others.
+    Blocks start 1 s long and double whenever there are too many. Where a clock was set a new stretch begins: the slope
+    is common to all of three blocks or more, each with a height of its own. The first and the last block of a stretch
+    are only partly seen, so their minima lie high: they are left out when there are enough others.
+
+    Example:
+        >>> run = RunSlope()
+        >>> for s in range(20): run.add((s * 10**9, 2_000 * s - 90 * 10**9 * (s > 8)))
+        >>> round(run.slope() * 1e6, 6)
+        2.0
     """
 
     def __init__(self) -> None:
@@ -117,10 +126,10 @@ class RunSlope:
     def slope_interval(self) -> tuple[float, float] | None:
         r"""95 % interval of the slope; None before there are three blocks.
 
-            slope +- t sqrt(sum r^2 / ((n_e - 2) sum t^2)),   n_e = n (1 - rho) / (1 + rho),
+            slope +- t sqrt(sum r^2 / ((n_e - 1 - k) sum t^2)),   n_e = n (1 - rho) / (1 + rho),
 
-        r residuals, t centred times, rho >= 0 the correlation of a residual with the next: a clock that wanders gives
-        many blocks but few independent ones.
+        r residuals, t centred times, k stretches, rho >= 0 the correlation of a residual with the next: a clock that
+        wanders gives many blocks but few independent ones.
 
         Source:
             Santer et al. (2000), "Statistical significance of trends", J. Geophys. Res. 105.
@@ -128,22 +137,28 @@ class RunSlope:
         fit = self._fit()
         if fit is None:
             return None
-        slope, times, rest = fit
+        slope, times, rest, stretches = fit
         square = float(rest @ rest)
         rho = max(0.0, float(rest[1:] @ rest[:-1]) / square) if square > 0.0 else 0.0
-        free = max(1.0, len(rest) * (1.0 - rho) / (1.0 + rho) - 2.0)
+        free = max(1.0, len(rest) * (1.0 - rho) / (1.0 + rho) - 1.0 - stretches)
         margin = _T_975[min(int(free), len(_T_975)) - 1] * math.sqrt(square / free / float(times @ times))
         return slope - margin, slope + margin
 
-    def _fit(self) -> tuple[float, Float64, Float64] | None:
-        """Slope, centred times and residuals of the least-squares line."""
-        points = list(self._lowest.values())
-        if len(points) < 3:
+    def _fit(self) -> tuple[float, Float64, Float64, int] | None:
+        """Slope, centred times and residuals of the least-squares lines, and how many there are."""
+        if len(self._lowest) < 3:
             return None
-        if len(points) >= 5:
-            points = points[1:-1]
-        time, delay = (np.array(points) - np.array(points[0])).T.astype(np.float64)
-        time -= time.mean()
-        delay -= delay.mean()
+        points = np.array(list(self._lowest.values()))
+        changes = np.abs(np.diff(points[:, 1]))
+        was_set = changes > max(_SET_NS, _SET_TIMES * float(np.median(changes)))
+        parts = [part for part in np.split(points, np.flatnonzero(was_set) + 1) if len(part) >= 3]
+        if not parts:
+            return None
+        centred = []
+        for part in parts:
+            inner = part[1:-1] if len(part) >= 5 else part
+            both = (inner - inner[0]).astype(np.float64)
+            centred.append(both - both.mean(axis=0))
+        time, delay = np.concatenate(centred).T
         slope = float(time @ delay / (time @ time))
-        return slope, time, delay - slope * time
+        return slope, time, delay - slope * time, len(parts)

@@ -11,6 +11,7 @@ recording goes on. Trades that were told too late to be rows are in a store besi
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -228,6 +229,8 @@ class Recorder:
         except BaseException as error:  # noqa: BLE001 - who hands over next gets it
             with suppress(OSError, ValueError):
                 self._checkpoint()
+            if isinstance(error, OSError) and error.errno and error.filename is None:  # Arrow does not say where
+                error = OSError(error.errno, os.strerror(error.errno), str(self._root))
             with self._change:
                 self._failure = error
                 self._change.notify_all()

@@ -143,7 +143,7 @@ class StoreWriter:
         self._levels = self._kept.levels
         self._parts = [_StreamPart(self, instrument) for instrument in instruments]
         self._finished: list[Path] = []
-        self._kept_files = 0  # of those: in the catalogue
+        self._listed = 0  # of those: in the catalogue
         self.files: list[StoredFile] = []
         self.gaps: list[Gap] = []
         """Where rows are missing: written with the next files."""
@@ -191,21 +191,20 @@ class StoreWriter:
     def checkpoint(self) -> None:
         """Put what was written so far into the store, for good; what follows goes into new files."""
         self._commit()
-        self._kept_files = len(self._finished)
 
     def report(self, dropped: dict[str, int]) -> StoreReport:
-        """Sum up what this writer has written."""
-        streams = {instrument.stream: 0 for instrument in self.instruments}
-        for file in self.files:
+        """Sum up what this writer has put into the store."""
+        streams, files = {instrument.stream: 0 for instrument in self.instruments}, self.files[: self._listed]
+        for file in files:
             streams[file.stream] += file.rows
         return StoreReport(
             root=str(self.root),
             rows=sum(streams.values()),
-            files=len(self.files),
-            bytes=sum(path.stat().st_size for path in self._finished if path.exists()),
+            files=len(files),
+            bytes=sum(path.stat().st_size for path in self._finished[: self._listed] if path.exists()),
             streams=streams,
-            first_ns=min((file.first_ns for file in self.files), default=None),
-            last_ns=max((file.last_ns for file in self.files), default=None),
+            first_ns=min((file.first_ns for file in files), default=None),
+            last_ns=max((file.last_ns for file in files), default=None),
             dropped=dropped,
         )
 
@@ -222,6 +221,7 @@ class StoreWriter:
             ghost_chain=self.ghost_chain,
         )
         write_catalogue(self.root, catalogue)
+        self._listed = len(self._finished)
         # What the catalogue does not list is replaced, or was left by a writer that was killed.
         listed = {file.path for file in catalogue.files}
         for path in self.root.glob("venue=*/symbol=*/date=*/*"):
@@ -234,7 +234,7 @@ class StoreWriter:
         """Take back what was written; what was there before stays."""
         for part in self._parts:
             part.discard()
-        for path in self._finished[self._kept_files :]:
+        for path in self._finished[self._listed :]:
             path.unlink(missing_ok=True)
 
 
@@ -284,8 +284,8 @@ class _StreamPart:
         if self._held_rows:
             self._write_group(self._held_rows)
         assert self.last_ns is not None
-        self._writer.close()
-        self._writer = None
+        writer, self._writer = self._writer, None
+        writer.close()
         finish(_temporary(self._final), self._final)
         self.store._finished.append(self._final)
         path = self._final.relative_to(self.store.root).as_posix()
@@ -296,9 +296,10 @@ class _StreamPart:
 
     def discard(self) -> None:
         """Drop the unfinished file."""
-        if self._writer is not None and self._final is not None:
+        if self._writer is not None:
             self._writer.close()
             self._writer = None
+        if self._final is not None:
             _temporary(self._final).unlink(missing_ok=True)
 
     def _open(self, folder: str, levels: int, first_ns: int) -> None:
@@ -320,9 +321,11 @@ class _StreamPart:
         )
 
     def _write_group(self, rows: int) -> None:
-        assert self._writer is not None
+        writer, self._writer = self._writer, None  # one that fails leaves half a file, which is never listed
+        assert writer is not None
         held = concat(self._held)
-        self._writer.write_table(to_table(cut(held, 0, rows), self.next_line, self._levels))
+        writer.write_table(to_table(cut(held, 0, rows), self.next_line, self._levels))
+        self._writer = writer
         self.next_line += rows
         self._rows += rows
         self._held_rows -= rows

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+CROSSED_S = 1.0
+"""An order book that is crossed for this long did not get all of its changes."""
+MOST_CROSSED_S = 60.0
 TRUST = 4.0
 """A stream is silent after this many times its own longest recent gap."""
 FORGET = 1.0 / 64.0
@@ -147,3 +150,36 @@ class Delay:
         """The connection begins anew, and so does what is normal: a clock may have been set."""
         self._least_s = float("inf")
         self.behind_s = 0.0
+
+
+class Crossed:
+    """Notices an order book that stays crossed. A venue may mean it, so each time in vain it has to last twice as long.
+
+    Example:
+        >>> book = Crossed(); book.heard(True, 5.0); book.heard(True, 5.9)
+        >>> book.is_stuck(5.9), book.is_stuck(6.1)
+        (False, True)
+        >>> book.restarted(); book.heard(True, 7.0); book.is_stuck(8.5)
+        False
+        >>> book.heard(False, 9.0); book.is_stuck(99.0)
+        False
+    """
+
+    def __init__(self) -> None:
+        self._limit_s = CROSSED_S
+        self._since_s: float | None = None
+
+    def heard(self, is_crossed: bool, now_s: float) -> None:
+        """The order book changed."""
+        if not is_crossed:
+            self._limit_s, self._since_s = CROSSED_S, None
+        elif self._since_s is None:
+            self._since_s = now_s
+
+    def is_stuck(self, now_s: float) -> bool:
+        """Whether it has been crossed for too long."""
+        return self._since_s is not None and now_s - self._since_s > self._limit_s
+
+    def restarted(self) -> None:
+        """It is made anew."""
+        self._limit_s, self._since_s = min(2.0 * self._limit_s, MOST_CROSSED_S), None

@@ -157,7 +157,7 @@ def test_orders_leave_the_kill_switch_stops_them_and_a_restart_does_not_go_on(
     [
         (["policy.trade=[]"], "mode=live needs to be told what it trades: add 'policy.trade=[binance:BTC/USDT]'"),
         (["live.confirm=other"], "live.confirm=other is not this account: it is loopback (live.account names it)"),
-        (["policy.trade=[kraken:BTC/USD]"], "orders at kraken have not been tried"),
+        (["policy.trade=[okx:BTC/USDT]"], "orders at okx have not been tried"),
         (["policy.name=null"], "mode=live trades nothing by default: add policy.name=threshold"),
         (["live.loopback_port=null"], "binanceusdm needs BINANCEUSDM_API_KEY and BINANCEUSDM_SECRET"),
         (["mode=paper", "live.confirm=loopback"], "live.confirm=loopback does nothing in mode=paper: add mode=live"),

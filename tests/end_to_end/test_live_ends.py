@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import signal
+import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr
+from contextlib import closing, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +24,20 @@ from schwabot.venues.loopback.server import LoopbackExchange
 
 SPOT, PERP = "binance:BTC/USDT", "binanceusdm:BTC/USDT:USDT"
 POLICY = '''"""A policy that rests one bid far below the touch, and leaves it there."""
-from schwabot.signals import BUY, Parameter, nothing, policy, post
+from schwabot.signals import BUY, Parameter, nothing, policy, post, take
 
 
-@policy(lots=Parameter(1, low=1))
+@policy(lots=Parameter(1, low=1), takes=Parameter(0, low=0), spins=Parameter(0, low=0, high=1))
 def rest(s, e, p):
-    """Post, once nothing of ours is open or under way."""
-    if s.in_flight > 0 or s.buy_lots > 0:
+    """Post, once nothing of ours is open or under way; then take, and loop for ever, if that is wanted."""
+    if s.in_flight > 0:
+        return nothing()
+    if s.buy_lots > 0:
+        if s.fills < p.takes:
+            return take(BUY, p.lots)
+        n = p.spins
+        while n > 0:
+            n = (n * 7 + 1) % 1000003 + 1
         return nothing()
     return post(BUY, p.lots, e.bid_ticks - 4000)
 '''
@@ -155,13 +165,74 @@ def test_a_run_that_ends_by_an_error_leaves_nothing_open(
     store, before = tmp_path / "store", len(statuses(exchange))
 
     def act() -> None:
-        until(lambda: statuses(exchange)[before:] == ["NEW"] and (store / "_store.json").exists(), COMPILED_S)
-        shutil.rmtree(store)
-        store.touch()  # from now on no file can be written there
+        until(lambda: "FILLED" in statuses(exchange)[before:] and (store / "_store.json").exists(), COMPILED_S)
+        number = 0
+        while not store.is_file():  # from then on no file can be written there
+            number += 1
+            with suppress(OSError):  # the recorder may be writing
+                store.rename(tmp_path / f"moved{number}")
+            store.touch()
 
+    given = [*settings, "live.confirm=loopback", "policy.takes=1", f"record.out={store}", "record.rotate_s=0.2"]
     with Meanwhile(act, interrupt=False), pytest.raises(SystemExit) as stopped:
-        main([*settings, "live.confirm=loopback", f"record.out={store}", "record.rotate_s=0.2", "live.seconds=30"])
+        main([*given, "live.seconds=30"])
     assert stopped.value.code not in (0, 130)
-    assert str(store) in capsys.readouterr().err
-    assert "error" in summary(tmp_path)
-    assert statuses(exchange)[before:] == ["CANCELED"]
+    said, found = capsys.readouterr().err, summary(tmp_path)
+    assert f"error: {store}" in said
+    assert "note: nothing of ours is open" in said
+    assert re.search(f"note: still held: .[0-9]+ lots of {PERP}", said)
+    assert "error" in found
+    assert found["trading"]["nothing_open"] is True
+    assert found["trading"]["position_lots"][PERP] != 0
+    assert statuses(exchange)[before:] == ["CANCELED", "FILLED"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk that any Linux has")
+def test_a_run_whose_folder_is_full_says_what_is_held(
+    exchange: LoopbackExchange, settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, before = tmp_path / "run", len(statuses(exchange))
+
+    def act() -> None:
+        until(lambda: "FILLED" in statuses(exchange)[before:], COMPILED_S)
+        (folder / "summary.json.part").symlink_to("/dev/full")  # which refuses what is written as a full disk does
+
+    with Meanwhile(act, interrupt=True), pytest.raises(SystemExit) as stopped:
+        main([*settings, "live.confirm=loopback", "policy.takes=1"])
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert f"error: {folder}: No space left on device" in said
+    assert "note: nothing of ours is open" in said
+    assert re.search(f"note: still held: .[0-9]+ lots of {PERP}", said)
+    assert "Traceback" not in said
+
+
+def halted_by(journal: Path) -> str:
+    """Who changed the state of trading last."""
+    with closing(sqlite3.connect(journal)) as other:
+        found: str = other.execute("SELECT who FROM risk ORDER BY rowid DESC LIMIT 1").fetchone()[0]
+    return found
+
+
+def test_a_policy_that_loops_for_ever_stops_neither_the_kill_switch_nor_the_end(
+    exchange: LoopbackExchange, settings: list[str], tmp_path: Path
+) -> None:
+    before, journal = len(statuses(exchange)), tmp_path / "orders" / "loopback.db"
+    run = subprocess.Popen(
+        [sys.executable, "-m", "schwabot.run", *settings, "live.confirm=loopback", "policy.takes=1", "policy.spins=1",
+         "execution.gateway.cancel_after_s=600"], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        until(lambda: statuses(exchange)[before:] == ["NEW", "FILLED"], COMPILED_S)
+        time.sleep(0.5)  # it hears of the fill, and loops
+        run.send_signal(signal.SIGUSR1)
+        until(lambda: statuses(exchange)[before:] == ["CANCELED", "FILLED"], 3.0)
+        until(lambda: halted_by(journal) == "SIGUSR1", 3.0)
+        run.send_signal(signal.SIGTERM)
+        until(lambda: run.poll() is not None)
+    finally:
+        run.kill()
+        _, said = run.communicate()
+    assert run.returncode == 1, said
+    assert "error: the policy does not come back: the run ends without a summary" in said
+    assert re.search(f"note: still held: .[0-9]+ lots of {PERP}", said)

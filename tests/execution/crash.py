@@ -34,7 +34,7 @@ from schwabot.execution.settings import GatewayConfig, RiskConfig
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Request, Told
 
-CONFIG = GatewayConfig(recv_window_ms=500, timeout_s=0.4, poll_s=0.3, quiet_s=1.0, reconcile_s=0.4)
+CONFIG = GatewayConfig(recv_window_ms=500, timeout_s=0.4, poll_s=0.3, quiet_s=1.0, reconcile_s=0.4, listed_s=0.3)
 
 
 class Place(NamedTuple):

@@ -16,7 +16,7 @@ from schwabot.venues.loopback.urls import KEY, ccxt_options, credentials
 from tests.venues.making import until
 
 SPOT = "binance:BTC/USDT"
-CONFIG = GatewayConfig(recv_window_ms=600, timeout_s=1.0, poll_s=0.2, quiet_s=0.5)
+CONFIG = GatewayConfig(recv_window_ms=600, timeout_s=1.0, poll_s=0.2, quiet_s=0.5, listed_s=0.3)
 SECRET = "canary-b1946ac92492d2347c6235b4d2611184"  # pragma: allowlist secret
 
 
@@ -24,7 +24,7 @@ class Desk:
     """A gateway, and what a test asks of it and hears."""
 
     def __init__(self, exchange: LoopbackExchange, journal: Path, session: str, stream: str = SPOT,
-                 config: GatewayConfig = CONFIG, **keys: str) -> None:  # fmt: skip
+                 config: GatewayConfig = CONFIG, accept: str | None = None, **keys: str) -> None:  # fmt: skip
         self.exchange, self.session = exchange, session
         self.one: Instrument = next(
             book.listing.instrument for book in exchange.books if book.listing.instrument.stream == stream
@@ -33,7 +33,7 @@ class Desk:
         self.journal = Journal(journal)
         venue = self.one.venue
         options = {venue: ccxt_options(venue, exchange.port) | credentials(venue, KEY, SECRET) | keys}
-        self.gateway = CcxtGateway([self.one], options, self.journal, self.gate, session, config)
+        self.gateway = CcxtGateway([self.one], options, self.journal, self.gate, session, config, accept=accept)
         self.said: list[Report] = []
         self.number = 0
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,15 @@ from typing import Any
 import pytest
 
 from schwabot.errors import ConfigError, StateError, VenueError
+from schwabot.execution import order_desk
+from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.journal import OrderState
 from schwabot.execution.kill_signal import KillSignal
+from schwabot.execution.order_tracker import CANCELED, OPEN, OrderSeen
 from schwabot.execution.risk import TradingState
 from schwabot.execution.settings import GatewayConfig
+from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Ending, Request, Told
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback import LoopbackExchange
@@ -165,6 +171,54 @@ def test_too_many_requests_and_old_decisions(exchange: LoopbackExchange, tmp_pat
         assert desk.hear(1) == [(Told.ENDED, 0, 4, 0, Ending.CANCELLED)]
 
 
+def test_a_venue_that_bans_is_left_alone(
+    exchange: LoopbackExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = GatewayConfig(recv_window_ms=600, timeout_s=1.0, poll_s=0.1, quiet_s=0.1, reconcile_s=0.1)
+    monkeypatch.setattr(order_desk, "MOST_PAUSE_S", 0.4)
+
+    def bans() -> int:
+        found: int = exchange.state()["faults"]["happened"].get("ban", 0)
+        return found
+
+    with Desk(exchange, tmp_path / "j.db", "sbban", config=config) as desk:
+        bid, _ = desk.touch
+        desk.ask(Action.POST, 100, bid - 100)
+        desk.hear(1)
+        before = bans()
+        exchange.fault("ban", path="*", seconds=500, count=0)
+        until(lambda: bool(desk.gateway.said))
+        assert desk.gateway.said[0].text.startswith("binance wants no requests for 500 s")
+        time.sleep(0.6)
+        assert bans() <= before + 2  # what was on its way already
+        desk.ask(Action.POST, 100, bid - 100)
+        assert desk.hear(1) == [(Told.ENDED, 1, 1, 0, Ending.REFUSED)]
+        assert OrderState.SENT not in desk.states(1)
+        desk.ask(Action.CANCEL, of=0)  # cancels pass, once
+        until(lambda: bans() > before)
+        time.sleep(0.3)
+        asked = bans()
+        time.sleep(0.3)
+        assert bans() == asked <= before + 3
+        assert not desk.gateway.kill("test", "enough", 1.0)
+        assert asked + 2 <= bans() <= asked + 8  # the order's cancel and what is open, every 0.4 s
+        exchange.heal()
+        until(lambda: desk.orders()["sbban-0"] == "CANCELED")
+
+
+def test_fills_that_a_venue_owes_while_it_wants_no_requests(
+    exchange: LoopbackExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order_desk, "OWED_S", 0.3)
+    with Desk(exchange, tmp_path / "j.db", "sbowes", PERP) as desk:
+        exchange.fault("gap", stream="user", count=4)
+        exchange.fault("rate_limit", path="GET */userTrades", seconds=1)
+        desk.ask(Action.TAKE, 2, desk.touch[1] + 100)
+        assert desk.hear(1) == [(Told.FILL, 0, 0, 2, Ending.FILLED)]
+        assert desk.gate.state is TradingState.NORMAL
+        exchange.heal()
+
+
 def test_a_clock_that_is_set(exchange: LoopbackExchange, tmp_path: Path) -> None:
     with Desk(exchange, tmp_path / "j.db", "sbclock") as desk:
         bid, _ = desk.touch
@@ -189,6 +243,27 @@ def cancel_by_hand(exchange: LoopbackExchange) -> None:
             trading.cancel(order)
 
     exchange.call(cancel())
+
+
+def test_an_order_that_the_venue_forgot_is_told_of_once(tmp_path: Path) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=400))
+    with LoopbackExchange(feed, speed=0.0, deposits={"USDT": "10000000"}, keys=(KEY, SECRET)) as exchange:
+        until(lambda: exchange.ended)
+
+        async def forget() -> None:
+            trading = exchange._accounts["binance"].trading
+            trading.orders.clear()
+            trading._open.clear()
+
+        with Desk(exchange, tmp_path / "j.db", "sbforgot") as desk:
+            desk.ask(Action.POST, 100, desk.touch[0] - 100)
+            desk.hear(1)
+            exchange.call(forget())
+            until(lambda: desk.gate.state is TradingState.HALTED)
+            time.sleep(1.0)
+        with closing(sqlite3.connect(tmp_path / "j.db")) as journal:
+            (said,) = journal.execute("SELECT COUNT(*) FROM log WHERE what LIKE 'sbforgot-0 was at%'").fetchone()
+        assert said == 1
 
 
 def test_a_venue_that_cancels_while_its_stream_is_silent(exchange: LoopbackExchange, tmp_path: Path) -> None:
@@ -299,6 +374,20 @@ def test_an_order_does_not_leave_after_the_machine_stood_still(exchange: Loopbac
         assert desk.hear(1) == [(Told.ENDED, 0, 0, 0, Ending.REFUSED)]
         assert "sbstood-0" not in desk.orders()
         assert "stood still" in desk.gateway.take_refused()[0].what
+
+
+def test_a_strangers_order_of_the_same_number_is_not_ours() -> None:
+    async def told() -> list[OrderSeen]:
+        account = CcxtAccount("binance", [Instrument(SPOT, 0.01, 1e-5)], {"apiKey": KEY, "secret": SECRET})
+        found: list[OrderSeen] = []
+        each = {"id": "777", "status": "open", "amount": "0.001", "filled": "0", "info": {}, "timestamp": 1}
+        account._told_order({**each, "clientOrderId": "sb-1", "symbol": "BTC/USDT"}, found.append)
+        account._told_order({**each, "clientOrderId": "web", "symbol": "ETH/USDT", "status": "closed"}, found.append)
+        account._told_order({**each, "clientOrderId": "sb-1", "symbol": None, "status": "canceled"}, found.append)
+        await account.close()
+        return found
+
+    assert [(seen.client_id, seen.status) for seen in asyncio.run(told())] == [("sb-1", OPEN), ("sb-1", CANCELED)]
 
 
 def test_venues_that_refuse_say_why_and_keep_secrets(exchange: LoopbackExchange, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from schwabot.records.order import Action, Ending, Request, Told
 from schwabot.venues.loopback import LoopbackExchange
 from schwabot.venues.loopback.coinbase_keys import named_key
 from schwabot.venues.loopback.urls import KEY, ccxt_options, credentials
-from tests.execution.desks import SECRET, Desk
+from tests.execution.desks import CONFIG, SECRET, Desk
 from tests.venues.making import Driven, played, until
 from tests.venues.test_coinbase_orders import BTC_USD
 
@@ -114,7 +114,7 @@ def test_answers_that_are_lost(exchange: LoopbackExchange, tmp_path: Path) -> No
 
 
 def test_an_order_that_arrives_late_is_not_taken_for_lost(exchange: LoopbackExchange, tmp_path: Path) -> None:
-    config = GatewayConfig(recv_window_ms=600, timeout_s=0.2, poll_s=0.2)
+    config = GatewayConfig(recv_window_ms=600, timeout_s=0.2, poll_s=0.2, listed_s=0.3)
     with Desk(exchange, tmp_path / "j.db", "sblate", STREAM, config) as desk:
         exchange.fault("slow_answer", path="POST */orders", seconds=0.6)
         desk.ask(Action.POST, LOTS, BID - 100)
@@ -125,7 +125,7 @@ def test_an_order_that_arrives_late_is_not_taken_for_lost(exchange: LoopbackExch
 
 def test_an_order_that_was_given_up_and_comes_after_all(exchange: LoopbackExchange, tmp_path: Path) -> None:
     """Tokens are checked at the door: nothing bounds what Coinbase does then."""
-    config = GatewayConfig(recv_window_ms=100, timeout_s=0.2, poll_s=0.2)
+    config = GatewayConfig(recv_window_ms=100, timeout_s=0.2, poll_s=0.2, listed_s=0.3)
     with Desk(exchange, tmp_path / "j.db", "sbafter", STREAM, config) as desk:
         exchange.fault("slow_answer", path="POST */orders", seconds=4.5, count=2)
         for number, price in enumerate((BID - 100, BID - 200)):
@@ -165,7 +165,7 @@ def test_tokens_end_with_the_window(exchange: LoopbackExchange) -> None:
 
 
 def test_an_order_that_is_not_listed_yet(exchange: LoopbackExchange, tmp_path: Path) -> None:
-    with Desk(exchange, tmp_path / "j.db", "sblisted", STREAM) as desk:
+    with Desk(exchange, tmp_path / "j.db", "sblisted", STREAM, dataclasses.replace(CONFIG, listed_s=10.0)) as desk:
         exchange.fault("gap", stream="user", count=4)
         exchange.fault("server_error", path="GET */historical/*", status=404)
         desk.ask(Action.TAKE, LOTS, ASK)
@@ -207,7 +207,7 @@ def test_what_became_of_an_order_is_heard_and_not_asked_for(exchange: LoopbackEx
 
 
 def test_what_the_answer_does_not_say_is_asked_for(exchange: LoopbackExchange, tmp_path: Path) -> None:
-    with Desk(exchange, tmp_path / "j.db", "sbasked", STREAM, GatewayConfig(recv_window_ms=600)) as desk:
+    with Desk(exchange, tmp_path / "j.db", "sbasked", STREAM, GatewayConfig(recv_window_ms=600, listed_s=0.3)) as desk:
         exchange.fault("gap", stream="user", count=2)
         desk.ask(Action.TAKE, LOTS, ASK)
         assert desk.hear(1, 3.0) == [(Told.FILL, 0, 0, LOTS, Ending.FILLED)]

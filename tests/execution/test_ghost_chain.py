@@ -308,6 +308,16 @@ def test_a_recording_is_answered_as_it_was_live(headed: bool, batch: int) -> Non
     equal(replace(live.finish(), batch=0), replace(again.finish(), batch=0))
 
 
+def test_a_recording_in_which_nothing_fails_is_answered_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    def row_by_row(*given: object) -> None:
+        raise AssertionError("a batch without trouble went row by row")
+
+    market = SyntheticFeed(SyntheticConfig(events=2_500))
+    monkeypatch.setattr(LivePipeline, "_hear", row_by_row)
+    record = RecordedPipeline(market.instruments, fallback=QUICK).step(next(market.batches(10_000)))
+    assert len(record.ts_recv_ns) == 2_500
+
+
 @settings(max_examples=30)
 @given(ALL_HABITS, st.sampled_from(["weighted", "kalman"]), st.booleans(), st.sampled_from([0.5, 5.0, 50.0]))
 def test_whatever_comes_nothing_unusable_is_said(habits: Habits, estimator: str, headed: bool, off_bp: float) -> None:

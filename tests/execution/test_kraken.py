@@ -157,7 +157,7 @@ def test_answers_that_are_lost(exchange: LoopbackExchange, desk: Desk) -> None:
 
 
 def test_answers_that_say_nothing(exchange: LoopbackExchange, tmp_path: Path) -> None:
-    config = GatewayConfig(poll_s=60.0, quiet_s=60.0)
+    config = GatewayConfig(poll_s=60.0, quiet_s=60.0, listed_s=0.3)
     with Desk(exchange, tmp_path / "j.db", "sbnothing", STREAM, config) as desk:
         bid, ask = desk.touch
         exchange.fault("gap", stream="user", count=0)  # so nobody tells what became of an order
@@ -170,7 +170,7 @@ def test_answers_that_say_nothing(exchange: LoopbackExchange, tmp_path: Path) ->
 
 
 def test_an_order_that_waits_at_the_venue(exchange: LoopbackExchange, tmp_path: Path) -> None:
-    config = GatewayConfig(timeout_s=0.2, poll_s=0.2)
+    config = GatewayConfig(timeout_s=0.2, poll_s=0.2, listed_s=0.3)
     with Desk(exchange, tmp_path / "j.db", "sbwait", STREAM, config) as desk:
         bid, _ = desk.touch
         exchange.fault("gap", stream="user", count=0)
@@ -386,7 +386,7 @@ def test_wrong_keys_and_long_names(exchange: LoopbackExchange, tmp_path: Path) -
         CcxtAccount("kraken", [], {"apiKey": "key", "secret": "canary-no-base64"})
     assert "canary" not in str(error.value)
     with pytest.raises(ConfigError, match="prefix"):
-        GatewayConfig(prefix="mine").check()
+        GatewayConfig(prefix="mine", listed_s=0.3).check()
     with pytest.raises(VenueError, match="have not been tried"):
         CcxtAccount("bitstamp", [], {})
 

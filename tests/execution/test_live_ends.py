@@ -73,6 +73,7 @@ def test_nothing_leaves_once_the_run_ends(exchange: LoopbackExchange, tmp_path: 
         gateway.send(post(exchange, "sbwind", 1))
         assert heard(gateway).ending is Ending.REFUSED
         assert [each.what for each in gateway.take_refused()] == ["the run ends"]
+        assert gateway.not_sent == 1
         assert set(orders(exchange, "sbwind")) == {"sbwind-0"}
         assert gate.state is TradingState.NORMAL
     journal.close()
@@ -88,6 +89,9 @@ def test_the_end_is_not_confirmed_while_the_venue_does_not_answer(exchange: Loop
         exchange.fault("server_error", path="* */openOrders", count=0)
         assert not gateway.wind_down(0.5)
         assert orders(exchange, "sbmute") == {"sbmute-0": "NEW"}
+        asked = post(exchange, "sbmute", 0)
+        where = f"buy 0.01 {SPOT} at {asked.price_ticks * one.tick_size:.10g}"
+        assert f"look there for sbmute-0, {where}" in gateway.said[-1].text
         exchange.heal()
         assert gateway.wind_down()
         assert orders(exchange, "sbmute") == {"sbmute-0": "CANCELED"}

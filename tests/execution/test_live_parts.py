@@ -113,7 +113,7 @@ def test_what_was_lost_today_counts_after_a_restart() -> None:
     again.equity(-30.0, day_ns + 4)
     assert (again.state, again.day) == (TradingState.NORMAL, (20_000, 95.0))
     again.equity(-36.0, day_ns + 5)
-    assert again.changes[-1].why == "loss of the day is 101.00, at most 100.00 is allowed"
+    assert again.changes[-1].why == "loss of the day is 101, at most 100 is allowed"
     tomorrow = RiskGate(RiskConfig(max_daily_loss=100.0), [SPOT])
     tomorrow.carry(*first.day)
     tomorrow.equity(0.0, day_ns + DAY_S * 10**9)

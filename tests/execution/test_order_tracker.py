@@ -207,6 +207,19 @@ def test_refused_before_it_rests_and_gone_by_itself() -> None:
         tracker.ask(asked(3, Action.POST, 5), 9)
 
 
+def test_an_answer_that_is_lost_after_the_stream_told_of_the_order() -> None:
+    tracker = OrderTracker()
+    tracker.ask(asked(0, Action.TAKE, 5), 5)
+    tracker.ask(asked(1, Action.POST, 5), 5)
+    tracker.ask(asked(2, Action.POST, 5), 5)
+    tracker.order(seen(0, "70", "", 5, 0), 6)
+    tracker.trade(trade("70", "a", 5), 6)
+    tracker.order(seen(1, "71", "open", 5, 0), 6)
+    for number in range(3):
+        tracker.unknown(f"a-{number}", "timeout")
+    assert [move.client_id for move in tracker.moves if move.state is OrderState.UNKNOWN] == ["a-2"]
+
+
 def test_what_can_not_be_explained() -> None:
     tracker = OrderTracker()
     tracker.ask(asked(0, Action.POST, 5), 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -100,7 +101,7 @@ def test_states_go_up_by_themselves_and_down_only_when_told() -> None:
     assert gate.state is TradingState.NORMAL
     gate.equity(89.0, 3)
     assert gate.state is TradingState.REDUCING
-    assert gate.changes[-1].why == "drawdown is 11.00, at most 10.00 is allowed"
+    assert gate.changes[-1].why == "drawdown is 11, at most 10 is allowed"
     gate.equity(200.0, 4)
     assert gate.state is TradingState.REDUCING
     assert gate.check(asked(side=-1, lots=4, price=99), long) is APPROVED
@@ -373,6 +374,20 @@ def test_a_rehearsal_says_the_same_and_counts_for_nothing() -> None:
     assert gate.check(asked(), VIEW).reason is Reason.RATE  # type: ignore[union-attr]
     gate.escalate(TradingState.HALTED, "test", "enough", 1)
     assert gate.rehearse(asked(), VIEW).what == "trading is halted: enough"  # type: ignore[union-attr]
+
+
+def test_a_halt_that_comes_while_the_state_changes_on_the_same_thread() -> None:
+    gate = RiskGate(LOOSE, [SPOT])
+
+    def interrupted() -> None:
+        with gate._changing:  # as where a signal meets the thread that goes to REDUCING
+            gate.escalate(TradingState.HALTED, "SIGUSR1", "now", 1)
+
+    thread = threading.Thread(target=interrupted, daemon=True)
+    thread.start()
+    thread.join(5.0)
+    assert not thread.is_alive()
+    assert gate.state is TradingState.HALTED
 
 
 def test_limits_are_replaced_while_orders_go_on() -> None:

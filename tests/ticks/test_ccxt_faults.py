@@ -45,6 +45,7 @@ def test_a_connection_that_is_cut_for_a_moment_is_a_gap_of_the_recording(tmp_pat
 
 
 COINBASE = Instrument("coinbase:BTC/USD", 0.01, 1e-5)
+USDM_ONE = Instrument(USDM, 0.1, 0.001)
 
 
 def test_a_quiet_market_is_told_from_a_websocket_that_stands_still() -> None:
@@ -66,6 +67,64 @@ def test_a_quiet_market_is_told_from_a_websocket_that_stands_still() -> None:
             assert quotes == [("whole", "gapped"), ("gapped", "whole")], "a new connection tells the whole book"
             exchange.heal()
             driven.end()
+
+
+def test_messages_that_are_missing_by_their_numbers_make_the_order_book_anew() -> None:
+    driven = Driven(COINBASE)
+    driven.quote(1_000, 1_001)
+    with LoopbackExchange(driven, speed=0) as exchange:
+        played(exchange, driven)
+        with live(exchange, [COINBASE.stream], silence_s=30.0, poll_after_s=30.0, idle_s=0.05) as feed:
+            watched = Watched(feed)
+            watched.until(lambda: watched.quotes and listeners(exchange) == 2)
+            exchange.fault("gap", venue="coinbase", stream="level2:*")
+            driven.quote(1_002, 1_003)
+            driven.quote(1_004, 1_005)  # without the one before, 1,001 is still there to be sold at
+            watched.until(lambda: watched.quotes[-1] == 1_004)
+            watched.until(lambda: any(one.after == "whole" for one in watched.events))
+            driven.end()
+        quotes = [one for one in watched.events if one.component.endswith("quotes")]
+        assert [(one.before, one.after) for one in quotes] == [("whole", "gapped"), ("gapped", "whole")]
+        assert "1 numbered message was lost, number " in quotes[0].reason
+        assert feed.dropped == {"lost": 1}
+        assert feed.summary()[COINBASE.stream]["reconnects"] in (1, 2), "quotes, and trades unless none came yet"
+
+
+def test_a_connection_that_is_lost_again_and_again_is_opened_less_and_less_often() -> None:
+    driven = Driven(COINBASE)
+    driven.quote(1_000, 1_001)
+    with LoopbackExchange(driven, speed=0) as exchange:
+        played(exchange, driven)
+        with live(exchange, [COINBASE.stream], silence_s=30.0, poll_after_s=30.0, idle_s=0.01) as feed:
+            watched = Watched(feed)
+            watched.until(lambda: watched.quotes and listeners(exchange) == 2)
+            exchange.fault("gap", venue="coinbase", stream="level2:*", probability=0.5, count=0)
+            over_s = time.monotonic() + 1.0
+            while time.monotonic() < over_s:
+                driven.quote(1_000, 1_001 + driven.rows % 2)
+                watched.for_s(0.01)
+            assert 1 <= feed.summary()[COINBASE.stream]["reconnects"] <= 12, "0.05 s, 0.1 s, 0.2 s, ... apart"
+            exchange.heal()
+            driven.quote(1_100, 1_101)
+            watched.until(lambda: watched.quotes[-1] == 1_100)
+            driven.end()
+
+
+def test_an_order_book_that_stays_crossed_is_made_anew() -> None:
+    driven = Driven(COINBASE)
+    driven.quote(1_000, 1_001)
+    with LoopbackExchange(driven, speed=0) as exchange:
+        played(exchange, driven)
+        with live(exchange, [COINBASE.stream], silence_s=30.0, poll_after_s=30.0, idle_s=0.05) as feed:
+            watched = Watched(feed)
+            watched.until(lambda: watched.quotes and listeners(exchange) == 2)
+            driven.quote(1_010, 1_005)
+            watched.until(lambda: watched.events)
+            assert "its order book stays crossed" in watched.events[0].reason
+            driven.quote(1_010, 1_011)
+            watched.until(lambda: watched.quotes[-1] == 1_010)
+            driven.end()
+        assert feed.dropped["crossed"] >= 1
 
 
 def test_nobody_waits_for_a_request_that_hangs() -> None:
@@ -205,6 +264,24 @@ def test_late_trades_are_kept_where_they_are_recorded_alone(recorded: bool, tmp_
             watched.until(lambda: feed.summary()[SPOT]["backfilled"] == 5)
             assert len(feed._late) == (0 if out is None else 5)
             driven.end()
+
+
+def test_a_venue_whose_clock_is_behind_loses_no_trades() -> None:
+    driven = Driven(USDM_ONE)
+    driven.quote(1_000, 1_001)
+    with LoopbackExchange(driven, speed=0) as exchange:
+        played(exchange, driven)
+        exchange.fault("clock_skew", ms=-90_000, count=0)
+        with live(exchange, [USDM], idle_s=0.05) as feed:
+            assert [note for note in feed.notes if "clock" in note] == [
+                "binanceusdm: this machine's clock is 90 s ahead of the venue's"
+            ]
+            watched = Watched(feed)
+            watched.until(lambda: listeners(exchange) == 2)
+            driven.trade(1_001, 5, 1)
+            watched.until(lambda: feed.summary()[USDM]["received"] or feed.dropped)
+            assert not feed.dropped
+        driven.end()
 
 
 def test_a_clock_that_is_set_back_is_told_and_what_was_dropped_is_read_at_any_time() -> None:

@@ -175,6 +175,15 @@ def test_trades_of_before_the_start_are_history() -> None:
     assert rows.trade(told(4, timestamp=old), 0.0, asked=True) is None
 
 
+def test_history_is_told_by_the_venues_clock() -> None:
+    instrument = Instrument("coinbase:BTC/USD", tick_size=0.01, lot_size=1e-5)
+    rows = StreamRows(3, instrument, Receipt(), NOW_NS, ahead_ns=90_000_000_000)
+    assert rows.trade(told(3, timestamp=NOW_NS // MS - 96_000), 0.0) is None
+    assert rows.counts.dropped == {"history": 1}
+    assert rows.trade(told(4, timestamp=NOW_NS // MS - 89_000), 0.0) is not None
+    assert rows.trade(told(5, timestamp=NOW_NS // MS - 90_000), 0.0, asked=True) is None  # before the first
+
+
 def test_stamps_of_receipt_run_forward() -> None:
     receipt = Receipt()
     receipt.arrived()

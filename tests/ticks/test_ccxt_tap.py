@@ -23,11 +23,13 @@ class Heard:
         self.found: list[Found] = []
         self.ended: list[str] = []
         self.unread: list[Exception] = []
+        self.holes: list[tuple[int, int]] = []
         self.tap = Tap(
             on_message=lambda: None,
             on_found=lambda client, found: self.found.extend(found),
             on_ended=lambda client, reason: self.ended.append(reason),
             on_unread=lambda client, error: self.unread.append(error),
+            on_hole=lambda client, first, last: self.holes.append((first, last)),
             on_client=lambda client: None,
         )
 
@@ -161,6 +163,18 @@ def test_a_message_that_ccxt_refuses_is_told_and_does_not_end_the_reading() -> N
     heard = tapped("coinbase", "BTC-USD", work)
     assert [str(error) for error in heard.unread] == ["no such product"]
     assert len(heard.found) == 1
+
+
+def test_a_message_after_a_hole_in_the_numbers_is_not_read() -> None:
+    def work(exchange: Any, client: Any, heard: Heard) -> None:
+        other = exchange.client("ws://127.0.0.1:1/y")
+        for on, number in ((client, 3), (other, 90), (client, 4), (client, 4), (client, 8), (other, 91)):
+            exchange.handle_message(on, coinbase_trades(100 * number) | {"sequence_num": number})
+
+    heard = tapped("coinbase", "BTC-USD", work)
+    assert heard.holes == [(5, 7)]
+    assert [value["id"] for _, _, value in heard.found] == ["300", "9000", "400", "400", "9100"]
+    assert heard.tap.messages == 6
 
 
 @pytest.mark.parametrize("code", [1000, 1006])

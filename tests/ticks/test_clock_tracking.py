@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from schwabot.records.instrument import Instrument
-from schwabot.records.market import MISSING_NS, Kind
+from schwabot.records.market import MISSING_NS, Float64, Kind
 from schwabot.ticks.merge import blank, concat, cut
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.ticks.venue_clock import VenueClock, VenueClockConfig
@@ -57,6 +57,23 @@ def test_a_clock_that_is_set(by_ms: float, least_s: float, most_s: float) -> Non
         last_s = made.since_s[wrong].max(initial=59.0) - 60.0
         assert least_s <= last_s < most_s
         assert made.since_s[wrong].min(initial=60.0) >= 59.9
+
+
+@pytest.mark.parametrize("long_s", [45.0, 600.0])
+def test_the_drift_of_a_clock_that_was_set(long_s: float) -> None:
+    """It is what the clock did between: 90 s ahead, 400 s back, 310 s ahead, and 120 us per s all along."""
+
+    def clock(s: Float64) -> Float64:
+        at = s / long_s
+        return 0.12 * s + np.where(at < 0.3, 0.0, np.where(at < 0.5, -90e3, np.where(at < 0.6, 310e3, 0.0)))
+
+    for jitter in ("exponential", "narrow lognormal", "bursts"):
+        facts = VenueClock(ONE)
+        facts.update(feed(clock, jitter, long_s, 50).ticks)
+        (found,) = facts.summary().values()
+        low, high = found["clock_drift_ci_ppm"]
+        assert found["clock_drift_ppm"] == pytest.approx(120.0, abs=2_000.0 / long_s)
+        assert low < 120.0 < high < low + 20_000.0 / long_s
 
 
 def test_a_silence_of_an_hour() -> None:

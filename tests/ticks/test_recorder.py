@@ -259,3 +259,20 @@ def test_rows_that_are_being_written_take_up_room(tmp_path: Path, monkeypatch: p
         more.join(10.0)
     assert waited
     equal(rows_of(tmp_path), ticks)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk that any Linux has")
+def test_a_full_disk_is_named_and_what_is_counted_is_in_the_store(tmp_path: Path) -> None:
+    feed = SyntheticFeed(SyntheticConfig(events=2_000))
+    ticks, root = next(feed.batches(3_000)), tmp_path / "store"
+    recorder = Recorder(feed.instruments, RecordConfig(out=str(root), rotate_rows=500))
+    recorder.write(cut(ticks, 0, 500))
+    recorder.flush()
+    first = next(root.rglob("part-00000.parquet"))
+    first.with_name(f".part-00001.parquet.{os.getpid()}.tmp").symlink_to("/dev/full")
+    recorder.write(cut(ticks, 500, len(ticks)))
+    with pytest.raises(OSError, match="No space left on device") as full:
+        recorder.flush()
+    assert full.value.filename == str(root)
+    recorder.close()
+    assert recorder.report({}).rows == len(rows_of(root)) >= 500
