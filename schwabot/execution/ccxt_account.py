@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
-from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from schwabot.errors import VenueError
 from schwabot.execution.base_fees import step
 from schwabot.execution.order_tracker import CANCELED, CLOSED, EXPIRED, OPEN, REJECTED, OrderSeen, TradeSeen
 from schwabot.execution.risk import VenueLimits
+from schwabot.execution.trouble import Fate, Trouble
 from schwabot.execution.venue_rules import rules_of
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Request
@@ -34,33 +34,6 @@ _DEFAULT_WAIT_S, _MOST_WAIT_S = 5.0, 600.0
 _REMEMBERED = 1_000
 _PATIENCE_S = 30.0
 _APART_S = 60.0
-
-
-class Fate(Enum):
-    """What became of a request that failed."""
-
-    REFUSED = "refused"
-    """The venue did not carry it out."""
-    LOST = "lost"
-    """Nobody knows: it may have been carried out."""
-    THROTTLED = "throttled"
-    """Not carried out: too many requests."""
-    ABSENT = "absent"
-    """What it was about is not there."""
-
-
-class Trouble(VenueError):  # noqa: N818 - it says what became of it
-    """A request that failed.
-
-    Args:
-        fate: what became of it.
-        what: in the venue's words.
-        wait_s: how long to leave the venue alone.
-    """
-
-    def __init__(self, fate: Fate, what: str, wait_s: float = 0.0) -> None:
-        super().__init__(what)
-        self.fate, self.wait_s = fate, wait_s
 
 
 class CcxtAccount:

@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 
 from schwabot.errors import VenueError, why
 from schwabot.execution.base_fees import BaseFees
-from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
+from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.journal import Journal, OrderState
 from schwabot.execution.order_tracker import OPEN, REJECTED, OrderSeen, OrderTracker, Tracked, TradeSeen
 from schwabot.execution.settings import GatewayConfig
+from schwabot.execution.trouble import Fate, Trouble
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Report, Request, Told
 

@@ -16,11 +16,12 @@ import ccxt
 import pytest
 
 from schwabot.errors import VenueError
-from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
+from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.journal import OrderState
 from schwabot.execution.order_tracker import OrderSeen
 from schwabot.execution.risk import TradingState
 from schwabot.execution.settings import GatewayConfig
+from schwabot.execution.trouble import Fate, Trouble
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Ending, Request, Told
 from schwabot.venues.loopback import LoopbackExchange

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from schwabot.errors import ConfigError, VenueError
-from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
+from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.journal import OrderState
 from schwabot.execution.order_tracker import OrderSeen, TradeSeen
 from schwabot.execution.risk import TradingState
 from schwabot.execution.settings import GatewayConfig
+from schwabot.execution.trouble import Fate, Trouble
 from schwabot.execution.turns import Turns
 from schwabot.execution.venue_rules import RULES
 from schwabot.records.order import Action, Ending, Request, Told
