@@ -38,6 +38,8 @@ _GENERIC = re.compile(
 )
 _VARIABLE = re.compile(r"_(API_?KEY|SECRET|PASSWORD|PASSPHRASE|TOKEN|WEBHOOK_URL|PRIVATE_?KEY)$|^NOTIFY_URLS$")
 _SIGNED = re.compile(r"\b(signature|apikey|api_key|listenkey|access_token)=[^&\s\"'<>]+", re.IGNORECASE)
+_HEADER = re.compile("-----[A-Z ]+-----")
+"""Of a key file; every such file has it."""
 _FAMILY = {"binanceusdm": "BINANCE", "binancecoinm": "BINANCE"}
 """Venues of one account: their keys are looked for under this name too."""
 _CREDENTIALS = dict(zip(("apiKey", "secret", "password"), ("API_KEY", "SECRET", "PASSWORD"), strict=True))
@@ -99,10 +101,13 @@ class Secret:
 
 
 def learn(value: str) -> None:
-    """Blank this value in every text from now on; of several lines each, of an address what may be secret in it too."""
-    for one in {value, *value.splitlines(), *_parts(value)}:
+    r"""Blank this value in every text from now on: of several lines each, of an address what may be secret in it too.
+
+    Lines may end with ``\n`` in two characters: so a key of several fits into the environment.
+    """
+    for one in {value, *value.replace(r"\n", "\n").splitlines(), *_parts(value)}:
         text = one.strip()
-        if len(text) >= SHORTEST and not text.startswith("-----"):
+        if len(text) >= SHORTEST and not _HEADER.fullmatch(text):
             _known.update((text, quote(text, safe=""), quote(text), quote_plus(text), repr(text)[1:-1]))
 
 

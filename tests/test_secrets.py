@@ -13,7 +13,17 @@ import pytest
 
 from schwabot.errors import ConfigError
 from schwabot.run import main
-from schwabot.secrets import ScrubFilter, Secret, need, refuse_secret, revealed, scrub, secret, venue_credentials
+from schwabot.secrets import (
+    ScrubFilter,
+    Secret,
+    learn_environment,
+    need,
+    refuse_secret,
+    revealed,
+    scrub,
+    secret,
+    venue_credentials,
+)
 
 VALUE = "c4n4ry/of+one=test"
 
@@ -42,6 +52,15 @@ def test_every_line_of_a_key_file_is_blanked() -> None:
     assert found.reveal().splitlines()[1] == "MHcCAQEEIOneLine"
     assert scrub(f"{found.reveal()} {found.reveal()!r} MHcCAQEEIOneLine").count("OneLine") == 0
     assert "secondLine8" not in scrub(repr(found.reveal()))
+
+
+@pytest.mark.parametrize("between", [r"\n", "\n", ""])
+def test_a_key_in_the_environment_is_blanked_before_it_is_read(between: str) -> None:
+    begin, end = (f"-----{one} EC {'PRIVATE'} KEY-----" for one in ("BEGIN", "END"))
+    line = f"unread{len(between)}MHcCAQEE"
+    learn_environment({"COINBASE_SECRET": between.join((begin, line, end))})
+    assert line not in scrub(f"{between.join((begin, line, end))} {line if between else ''}")
+    assert scrub(begin) == begin
 
 
 def test_a_short_word_is_no_secret_to_look_for() -> None:

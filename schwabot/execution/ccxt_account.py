@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
-from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from schwabot.errors import VenueError
 from schwabot.execution.base_fees import step
 from schwabot.execution.order_tracker import CANCELED, CLOSED, EXPIRED, OPEN, REJECTED, OrderSeen, TradeSeen
 from schwabot.execution.risk import VenueLimits
+from schwabot.execution.trouble import Fate, Trouble
 from schwabot.execution.venue_rules import rules_of
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Request
@@ -33,33 +33,7 @@ _WINDOW_MS = 6 * 86_400_000
 _DEFAULT_WAIT_S, _MOST_WAIT_S = 5.0, 600.0
 _REMEMBERED = 1_000
 _PATIENCE_S = 30.0
-
-
-class Fate(Enum):
-    """What became of a request that failed."""
-
-    REFUSED = "refused"
-    """The venue did not carry it out."""
-    LOST = "lost"
-    """Nobody knows: it may have been carried out."""
-    THROTTLED = "throttled"
-    """Not carried out: too many requests."""
-    ABSENT = "absent"
-    """What it was about is not there."""
-
-
-class Trouble(VenueError):  # noqa: N818 - it says what became of it
-    """A request that failed.
-
-    Args:
-        fate: what became of it.
-        what: in the venue's words.
-        wait_s: how long to leave the venue alone.
-    """
-
-    def __init__(self, fate: Fate, what: str, wait_s: float = 0.0) -> None:
-        super().__init__(what)
-        self.fate, self.wait_s = fate, wait_s
+_APART_S = 60.0
 
 
 class CcxtAccount:
@@ -106,7 +80,7 @@ class CcxtAccount:
         """By how much a fill may move a currency beside what it says, where the venue rounds its bookings."""
         self._by_symbol = {one.symbol: one for one in instruments}
         self._by_order: dict[str, Instrument] = {}
-        self._ahead_ms = 0
+        self._clock = 0, 0.0  # what the venue's said, and when, by one of ours that nobody sets
         self._until_s = 0.0
 
     @property
@@ -116,8 +90,7 @@ class CcxtAccount:
 
     def at_venue(self, ts_ns: int) -> int:
         """A time of our clock by the venue's, as far apart as they were when they were compared last."""
-        ahead_ms = (self._exchange.options.get("timeDifference") or 0) if self.rules.stamped else self._ahead_ms
-        return ts_ns - int(ahead_ms) * MS
+        return ts_ns - self._ahead_ms() * MS
 
     async def connect(self) -> dict[str, VenueLimits]:
         """Load the markets and set the clock; the venue's filters by stream.
@@ -128,6 +101,11 @@ class CcxtAccount:
         await self._ask(self._exchange.load_markets)
         if not self.rules.stamped:
             await self._ask(self._compare_clocks)
+        if abs(ahead_s := self._ahead_ms() / 1e3) > _APART_S:
+            raise VenueError(
+                f"{self.venue}: this machine's clock is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'}"
+                " the venue's; set it, and start again"
+            )
         limits = {}
         for stream, one in self.instruments.items():
             market = self._exchange.markets.get(one.symbol)
@@ -155,7 +133,7 @@ class CcxtAccount:
         if len(request.client_id) > self.rules.id_chars:
             raise Trouble(Fate.REFUSED, f"{self.venue} takes client ids of {self.rules.id_chars} characters at most")
         takes = request.action is Action.TAKE
-        how = self.rules.how(takes, self._exchange.milliseconds() - self._ahead_ms + self.window_ms)
+        how = self.rules.how(takes, self._venue_ms() + self.window_ms)
         side, amount = "buy" if request.side > 0 else "sell", float(step(one.lot_size) * lots)
         price = float(step(one.tick_size) * request.price_ticks)
         answer = await self._ask(
@@ -163,6 +141,8 @@ class CcxtAccount:
             {self.rules.client_id: request.client_id, **how}, tries=1,
         )  # fmt: skip
         seen = self._order(one, answer)
+        if not seen.venue_id:
+            raise Trouble(Fate.LOST, f"{self.venue}: the answer to {request.client_id} names no order")
         if not seen.client_id:
             seen = seen._replace(client_id=request.client_id)
         trades = [
@@ -172,7 +152,7 @@ class CcxtAccount:
             for each in answer.get("trades") or []
             if each.get("id") and each.get("fee") and (takes or each.get("takerOrMaker"))
         ]
-        return seen._replace(status=seen.status or OPEN), trades
+        return seen._replace(status=seen.status or (OPEN if self.rules.accepts else "")), trades
 
     async def cancel(self, request: Request, venue_id: str | None) -> OrderSeen:
         """Cancel an order, also while the venue wants to be left alone.
@@ -255,17 +235,17 @@ class CcxtAccount:
         self, name: str, one: Instrument, since_ms: int | None = None, params: Mapping[str, Any] | None = None, *,
         at_once: bool = False,
     ) -> list[Mapping[str, Any]]:  # fmt: skip
-        """One of ccxt's lists: all pages of it where each names the next, which ccxt puts into one of its rows."""
-        call, rows = getattr(self._exchange, name), list[Mapping[str, Any]]()
-        cursor: str | None = None
+        """One of ccxt's lists: all pages of it where each names the next."""
+        call, rows, cursor = getattr(self._exchange, name), list[Mapping[str, Any]](), ""
         while True:
+            following: list[str] = []
             given = {**(params or {}), **({"cursor": cursor} if cursor else {})}
-            page = await self._ask(call, one.symbol, since_ms, self.rules.cursor or None, given, at_once=at_once)
-            rows += page
-            names = [each["info"]["cursor"] for each in page if self.rules.cursor and each["info"].get("cursor")]
-            if not names or names[0] == cursor:
+            given |= {"next": following} if self.rules.cursor else {}
+            ask = partial(self._ask, call, one.symbol, since_ms, self.rules.cursor or None, given, at_once=at_once)
+            rows += await (patiently(ask) if cursor else ask())  # a page that fails does not cost those before it
+            if not following or following[0] in ("", cursor):
                 return rows
-            cursor = names[0]
+            cursor = following[0]
 
     async def holdings(self) -> dict[str, Decimal]:
         """Balances by currency on spot, positions in units of quantity by stream of contracts.
@@ -367,7 +347,7 @@ class CcxtAccount:
                     await self._set_clock()
                 if not (left and isinstance(error, self._ccxt.InvalidNonce)):
                     raise self._learnt(error) from None
-            except (OSError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - ccxt fails in any way where an answer is not as it expects
                 raise Trouble(Fate.LOST, f"{self.venue}: {type(error).__name__}") from None
 
     async def _set_clock(self) -> None:
@@ -380,8 +360,18 @@ class CcxtAccount:
             if self._exchange.has.get("fetchTime"):
                 await self._exchange.load_time_difference()
             return
-        said_ms = await self._exchange.fetch_time()  # rounded down, so that ours may be less ahead than this
-        self._ahead_ms = self._exchange.milliseconds() - said_ms
+        said_ms = await self._exchange.fetch_time()  # rounded down, and some time ago: it is later there than this says
+        self._clock = said_ms, time.monotonic()
+
+    def _ahead_ms(self) -> int:
+        """How far our clock is ahead of the venue's."""
+        return int(self._exchange.milliseconds()) - self._venue_ms()
+
+    def _venue_ms(self) -> int:
+        if self.rules.stamped:
+            return int(self._exchange.milliseconds() - (self._exchange.options.get("timeDifference") or 0))
+        said_ms, at_s = self._clock
+        return said_ms + int((time.monotonic() - at_s) * 1e3)
 
     def _learnt(self, error: Exception) -> Trouble:
         """What an error means; a venue that wants to be left alone is, from now on."""
@@ -444,6 +434,7 @@ class CcxtAccount:
             lots=self._count(one, each.get("amount") or 0, one.lot_size, "quantity"),
             filled_lots=self._count(one, each.get("filled") or 0, one.lot_size, "quantity"),
             ts_event_ns=int(ms) * MS,
+            what=each.get("why") or "",
         )
 
     def _trade(self, one: Instrument, each: Mapping[str, Any], *, taker: bool = False) -> TradeSeen:

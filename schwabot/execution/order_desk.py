@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 
 from schwabot.errors import VenueError, why
 from schwabot.execution.base_fees import BaseFees
-from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
+from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.journal import Journal, OrderState
 from schwabot.execution.order_tracker import OPEN, REJECTED, OrderSeen, OrderTracker, Tracked, TradeSeen
 from schwabot.execution.settings import GatewayConfig
+from schwabot.execution.trouble import Fate, Trouble
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Report, Request, Told
 
@@ -194,8 +195,9 @@ class OrderDesk:
             await self._failed(order, trouble)
         else:
             self.told(seen, trades)
-            if request.action is Action.TAKE and not self.account.rules.tells:
-                await self._learn_of(order)
+            rests = request.action is not Action.TAKE
+            if not self.account.rules.tells and not (rests and order.status):
+                await self._learn_of(order, rests=rests)
         finally:
             self._busy.pop(request.client_id).set()
 
@@ -303,13 +305,14 @@ class OrderDesk:
             now_ns = self._now_ns()
             for order in self.own():
                 name, silent_s = order.request.client_id, (now_ns - order.seen_ns) / SECOND
+                there = order.status or order.venue_id
                 if name in self._busy or name in asked:
                     continue
                 if order.missing and silent_s > 2 * _TICK_S:
                     asked[name] = self.spawn(self.complete(order))
-                elif not order.status and silent_s > self.config.order_ttl_s + self.config.timeout_s:
+                elif not there and silent_s > self.config.order_ttl_s + self.config.timeout_s:
                     asked[name] = self.spawn(self.resolve(order, now_ns))
-                elif order.status and silent_s > quiet_s and (now_ns - asked_ns) / SECOND >= self.account.rules.poll_s:
+                elif there and silent_s > quiet_s and (now_ns - asked_ns) / SECOND >= self.account.rules.poll_s:
                     order.seen_ns = asked_ns = now_ns
                     asked[name] = self.spawn(self._ask_after(order))
 
@@ -402,12 +405,16 @@ class OrderDesk:
             return
         self._learn(lambda tracker, now_ns: tracker.refused(client_id, str(trouble), now_ns))
 
-    async def _learn_of(self, order: Tracked) -> None:
+    async def _learn_of(self, order: Tracked, *, rests: bool = False) -> None:
         """The answer does not say what became of it: wait for the account's stream a little, then ask."""
         until_ns = self._now_ns() + _HEARD_NS
-        while self._up and not order.gone and self._now_ns() < until_ns:
+
+        def known() -> bool:
+            return order.gone or (rests and bool(order.status))
+
+        while self._up and not known() and self._now_ns() < until_ns:
             await asyncio.sleep(0.01)
-        if not order.gone:
+        if not known():
             await self._ask_after(order)
 
     async def _ask_after(self, order: Tracked) -> None:
@@ -415,7 +422,8 @@ class OrderDesk:
             self.told(await self.account.order(order.request, order.venue_id))
         except Trouble as trouble:
             new = self._now_ns() - order.request.ts_ns < self._listed_ns
-            if trouble.fate is Fate.ABSENT and order.status and not (new or order.forgotten):
+            known = order.status or order.venue_id
+            if trouble.fate is Fate.ABSENT and known and not (new or order.forgotten):
                 order.forgotten = True  # said once
                 self._problem(self._forgotten(order))
 

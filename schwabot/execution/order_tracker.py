@@ -32,6 +32,7 @@ class OrderSeen(NamedTuple):
         lots: of the whole order.
         filled_lots: so far.
         ts_event_ns: the venue's time of it.
+        what: why it was refused, where the venue says so.
     """
 
     stream: str
@@ -41,6 +42,7 @@ class OrderSeen(NamedTuple):
     lots: int
     filled_lots: int
     ts_event_ns: int
+    what: str = ""
 
 
 class TradeSeen(NamedTuple):
@@ -188,6 +190,7 @@ class OrderTracker:
         if seen.status and not (order.gone and seen.status == OPEN) and order.status != seen.status:
             order.status = seen.status
             self.version += 1
+        order.what = seen.what or order.what
         order.promised = max(order.promised, seen.filled_lots)
         order.ts_event_ns = max(order.ts_event_ns, seen.ts_event_ns)
         self._settle(order, now_ns)

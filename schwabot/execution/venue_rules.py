@@ -6,17 +6,21 @@ A venue without a row gets no orders: what it does when answers are lost was not
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from schwabot.errors import VenueError
+from schwabot.execution.turns import Turns
 
 Unified = Mapping[str, Any]
 """An order or a fill as ccxt has it, with the venue's own words in ``info``."""
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _LOCKED_OUT_S = 600.0
+_TURN_S = 1.0
+_WOULD_TAKE = "Post only order"
+_RANKS = {"CancelOrder": 0, "AddOrder": 1}
 _AROUND_MS = 600_000
 _COINBASE_STATES = {
     "PENDING": "open", "QUEUED": "open", "CANCEL_QUEUED": "open", "EDIT_QUEUED": "open", "EXPIRED": "expired",
@@ -49,12 +53,15 @@ class VenueRules:
         id_chars: of a client id, at most.
         prepare: readies ccxt's client, given ``recv_window_ms``.
         lists: ccxt's lists that find an order by its client id, asked in turn; empty = it is asked for by it.
-        sought: where it is looked for in them: since when, and other parameters, given the id and when it was decided.
+        sought: where it is looked for in them: since when, and other parameters, given the id and when it was decided,
+            by the venue's clock.
         tells: the answer to an order or a cancel says what became of it; else the account's stream does, or is asked.
+        accepts: the answer to an order that names no state says that it was accepted; else it may be refused yet.
         order: puts right what ccxt makes of the venue's word on an order.
         trade: the same of a fill; None = it is none.
         offset: rows of a page of fills, where pages are asked for by their offset; 0 = by time.
-        cursor: rows of a page of any list, where each page names the next; 0 = it does not.
+        cursor: rows of a page of any list, where the parameter ``next`` is a list that the next page's cursor is put
+            into; 0 = lists have no such pages.
         rounds: every booking is rounded to the decimals of its currency, so balances differ from what fills say.
         tries: how often a question or a cancel is sent that a later request has overtaken, which the venue refuses
             unread; an order is sent once.
@@ -75,6 +82,7 @@ class VenueRules:
     lists: tuple[str, ...] = ()
     sought: Callable[[str, int], tuple[int | None, dict[str, Any]]] = _by_name
     tells: bool = True
+    accepts: bool = True
     order: Callable[[Unified], Unified] = _as_it_is
     trade: Callable[[Unified], Unified | None] = _as_it_is
     offset: int = 0
@@ -90,7 +98,9 @@ class VenueRules:
 
 
 def _kraken_prepare(client: Any, recv_window_ms: int) -> None:
-    """Nothing but a look at the secret, which signs only as it is shown by Kraken.
+    """One signed request at a time, cancels first: connections overtake each other, and nonces must not.
+
+    The secret signs only as it is shown by Kraken.
 
     Raises:
         VenueError: it is no base64 text.
@@ -99,6 +109,15 @@ def _kraken_prepare(client: Any, recv_window_ms: int) -> None:
         b64decode(client.secret or "", validate=True)
     except ValueError:
         raise VenueError("kraken: KRAKEN_SECRET is the private key as Kraken shows it, all of it: base64") from None
+    turns, fetch = Turns(_TURN_S), client.fetch2
+
+    async def in_turn(path: str, api: Any = "public", *how: Any) -> Any:
+        if "private" not in api:
+            return await fetch(path, api, *how)
+        async with turns.take(_RANKS.get(path, 2)):
+            return await fetch(path, api, *how)
+
+    client.fetch2 = in_turn
 
 
 def _kraken_how(takes: bool, void_ms: int) -> dict[str, Any]:
@@ -108,9 +127,16 @@ def _kraken_how(takes: bool, void_ms: int) -> dict[str, Any]:
 
 
 def _kraken_order(each: Unified) -> Unified:
-    """Our id is not the ``userref`` that ccxt takes for it; of its stream ccxt does not read what was filled."""
+    """Our id is not the ``userref`` that ccxt takes for it; of its stream ccxt does not read what was filled.
+
+    What is pending may be refused yet, and a post-only order that would take is: Kraken cancels it.
+    """
     info = each["info"]
     found = {"clientOrderId": info.get("cl_ord_id")}
+    if "pending" in (info.get("status"), info.get("exec_type", "").removesuffix("_new")):
+        found["status"] = None
+    elif each.get("status") == "canceled" and info.get("reason") == _WOULD_TAKE:
+        found |= {"status": "rejected", "why": _WOULD_TAKE}
     if "exec_type" in info:
         found |= {"amount": info.get("order_qty"), "filled": info.get("cum_qty")}
     return {**each, **found}
@@ -131,6 +157,26 @@ def _coinbase_window(recv_window_ms: int) -> int:
     return _coinbase_life_s(recv_window_ms) * 1_000 + recv_window_ms
 
 
+def _coinbase_page(call: Callable[[dict[str, Any]], Awaitable[Any]]) -> Callable[[dict[str, Any]], Awaitable[Any]]:
+    """A page of a list, asked for by the names of Coinbase's reference, which ccxt's are not.
+
+    The next one's cursor is taken from the answer as it came. ccxt puts it into the first row: it fails where there is
+    none, and drops both where that row is of another product.
+    """
+
+    async def ask(given: dict[str, Any]) -> Any:
+        following = given.pop("next", [])
+        if "product_id" in given:
+            given["product_ids"] = given.pop("product_id")
+        said = await call(given)
+        cursor = said.pop("cursor", "")
+        if said.get("orders") or said.get("fills"):  # whatever an empty page says, it is the last
+            following.append(cursor)
+        return said
+
+    return ask
+
+
 def _coinbase_prepare(client: Any, recv_window_ms: int) -> None:
     """Tokens by the venue's clock that end with the window, where ccxt's live for two minutes.
 
@@ -149,6 +195,8 @@ def _coinbase_prepare(client: Any, recv_window_ms: int) -> None:
         return subscribe(*what)
 
     client.jwt, client.create_ws_auth = dated, afresh
+    for name in ("v3PrivateGetBrokerageOrdersHistoricalBatch", "v3PrivateGetBrokerageOrdersHistoricalFills"):
+        setattr(client, name, _coinbase_page(getattr(client, name)))
     client.options["fetchBalance"] = "v3PrivateGetBrokerageAccounts"
     try:
         if "organizations/" not in client.apiKey:
@@ -178,8 +226,9 @@ def _coinbase_order(each: Unified) -> Unified:
 
 
 def _coinbase_trade(each: Unified) -> Unified | None:
-    """Fills of orders that were sized in quote are not ours, and not whole lots."""
-    return None if each["info"].get("size_in_quote") else each
+    """Fills of orders that were sized in quote are not ours, and not whole lots; reversals and corrections are none."""
+    info = each["info"]
+    return None if info.get("size_in_quote") or info.get("trade_type", "FILL") != "FILL" else each
 
 
 _BINANCE = VenueRules(absent=r'^OrderNotFound|"code":\s*-2011\b')
@@ -196,11 +245,12 @@ RULES: dict[str, VenueRules] = {
         id_chars=18,
         lists=("fetch_open_orders", "fetch_closed_orders"),
         tells=False,
+        accepts=False,
         order=_kraken_order,
         trade=_kraken_trade,
         offset=50,
         rounds=True,
-        tries=3,
+        tries=2,
         clock="[Dd]eadline",
         absent="^OrderNotFound|EOrder:(Unknown|Invalid) order",
         refused="E(Order|Trade|Query|API|Account|Auth|Session):|EGeneral:(Invalid arguments|Permission denied|Unknown)"

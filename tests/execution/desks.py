@@ -24,7 +24,7 @@ class Desk:
     """A gateway, and what a test asks of it and hears."""
 
     def __init__(self, exchange: LoopbackExchange, journal: Path, session: str, stream: str = SPOT,
-                 config: GatewayConfig = CONFIG, accept: str | None = None) -> None:  # fmt: skip
+                 config: GatewayConfig = CONFIG, accept: str | None = None, **keys: str) -> None:  # fmt: skip
         self.exchange, self.session = exchange, session
         self.one: Instrument = next(
             book.listing.instrument for book in exchange.books if book.listing.instrument.stream == stream
@@ -32,7 +32,7 @@ class Desk:
         self.gate = RiskGate(RiskConfig(), [self.one])
         self.journal = Journal(journal)
         venue = self.one.venue
-        options = {venue: ccxt_options(venue, exchange.port) | credentials(venue, KEY, SECRET)}
+        options = {venue: ccxt_options(venue, exchange.port) | credentials(venue, KEY, SECRET) | keys}
         self.gateway = CcxtGateway([self.one], options, self.journal, self.gate, session, config, accept=accept)
         self.said: list[Report] = []
         self.number = 0

@@ -14,16 +14,19 @@ from typing import Any
 import pytest
 
 from schwabot.errors import ConfigError, VenueError
-from schwabot.execution.ccxt_account import CcxtAccount, Fate, Trouble
+from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.journal import OrderState
 from schwabot.execution.order_tracker import OrderSeen, TradeSeen
 from schwabot.execution.risk import TradingState
 from schwabot.execution.settings import GatewayConfig
+from schwabot.execution.trouble import Fate, Trouble
+from schwabot.execution.turns import Turns
 from schwabot.execution.venue_rules import RULES
 from schwabot.records.order import Action, Ending, Request, Told
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback import LoopbackExchange
+from schwabot.venues.loopback.kraken_private import BAD_NONCES
 from schwabot.venues.loopback.urls import KEY, ccxt_options, credentials
 from tests.execution.desks import CONFIG, SECRET, Desk
 from tests.venues.making import until
@@ -110,7 +113,8 @@ def test_an_order_of_every_kind(exchange: LoopbackExchange, tmp_path: Path) -> N
         assert desk.hear(2) == [(Told.RESTS, 4, 4, 0, None), (Told.REPLACED, 4, 5, lots + 1, None)]
         desk.ask(Action.POST, lots, ask + 100)
         assert desk.hear(1) == [(Told.ENDED, 6, 6, 0, Ending.REFUSED)]
-        assert "EOrder:Post only order" in desk.gateway.take_refused()[-1].what
+        assert desk.states(6) == [OrderState.INTENDED, OrderState.SENT, OrderState.REJECTED]
+        assert desk.gateway.take_refused()[-1].what == "Post only order"
         desk.ask(Action.CANCEL, of=5)
         assert desk.hear(1) == [(Told.ENDED, 5, 7, 0, Ending.CANCELLED)]
         exchange.fault("partial_cancel")
@@ -142,12 +146,15 @@ def test_answers_that_are_lost(exchange: LoopbackExchange, desk: Desk) -> None:
     assert desk.hear(1) == [(Told.RESTS, 0, 0, 0, None)]
     desk.ask(Action.TAKE, 100, ask + 100)
     assert desk.hear(1) == [(Told.FILL, 1, 1, 100, Ending.FILLED)]  # it is in the list of what is over
+    exchange.fault("lost_answer", path=ORDER)
+    desk.ask(Action.POST, 100, ask + 100)
+    assert desk.hear(1) == [(Told.ENDED, 2, 2, 0, Ending.REFUSED)]  # it would have taken
     assert OrderState.UNKNOWN in desk.states(0)
     assert OrderState.UNKNOWN in desk.states(1)
     exchange.fault("lost_answer", path="POST */CancelOrder")
     desk.ask(Action.CANCEL, of=0)
-    assert desk.hear(1) == [(Told.ENDED, 0, 2, 0, Ending.CANCELLED)]
-    assert [name for name in desk.orders() if name.startswith("sbk-")] == ["sbk-0", "sbk-1"]
+    assert desk.hear(1) == [(Told.ENDED, 0, 3, 0, Ending.CANCELLED)]
+    assert [name for name in desk.orders() if name.startswith("sbk-")] == ["sbk-0", "sbk-1", "sbk-2"]
 
 
 def test_answers_that_say_nothing(exchange: LoopbackExchange, tmp_path: Path) -> None:
@@ -207,27 +214,94 @@ def test_a_clock_that_is_set(exchange: LoopbackExchange, desk: Desk) -> None:
     assert desk.hear(1) == [(Told.RESTS, 1, 1, 0, None)]
 
 
-def test_requests_that_overtake_each_other(exchange: LoopbackExchange) -> None:
+def test_a_deadline_does_not_move_with_our_clock(exchange: LoopbackExchange) -> None:
+    async def work(account: CcxtAccount) -> list[float]:
+        how, given, began = account.rules.how, list[float](), time.time()
+
+        def heard(takes: bool, void_ms: int) -> dict[str, Any]:
+            given.append(void_ms / 1e3 - began)
+            return how(takes, void_ms)
+
+        account.rules = replace(account.rules, how=heard)
+        milliseconds = account._exchange.milliseconds
+        account._exchange.milliseconds = lambda: milliseconds() + 5_000
+        await account.place(asked(exchange, "sbset", 100_000), 100)
+        return given
+
+    (void_s,) = with_account(exchange, work)
+    private(exchange)._nonce = 0  # nonces are by the clock that was set
+    assert 2.0 < void_s <= WINDOW_S + 0.5
+    cancel_by_hand(exchange)
+
+
+def test_requests_do_not_overtake_each_other(exchange: LoopbackExchange) -> None:
+    async def work(account: CcxtAccount) -> list[str]:
+        seen, _ = await account.place(asked(exchange, "sbnonce-0", 100_000), 100)
+        fetch, arrived, delays = account._exchange.fetch, list[str](), iter((0.04, 0.03, 0.02, 0.01))
+
+        async def slower_at_first(url: str, *how: Any) -> Any:
+            await asyncio.sleep(next(delays, 0.0))
+            arrived.append(url.rpartition("/")[2])
+            return await fetch(url, *how)
+
+        account._exchange.fetch = slower_at_first
+        await asyncio.gather(
+            account.open_orders(STREAM),
+            account.trades(STREAM, time.time_ns()),
+            account.place(asked(exchange, "sbnonce-1", 100_000), 100),
+            account.cancel(asked(exchange, "", 0), seen.venue_id),
+        )
+        return arrived
+
+    account = private(exchange)
+    account._bad_nonces.clear()
+    assert with_account(exchange, work) == ["OpenOrders", "CancelOrder", "AddOrder", "TradesHistory"]
+    assert account._bad_nonces == []
+    cancel_by_hand(exchange)
+
+
+def test_a_turn_ends() -> None:
+    async def work() -> None:
+        turns, done = Turns(0.02), list[str]()
+
+        async def one(name: str, s: float) -> None:
+            async with turns.take(0):
+                await asyncio.sleep(s)
+                done.append(name)
+
+        slow, left, last = (asyncio.create_task(one(*given)) for given in (("slow", 0.1), ("left", 0.0), ("last", 0.0)))
+        await asyncio.sleep(0)
+        left.cancel()
+        await asyncio.gather(slow, last)
+        await one("after", 0.0)
+        assert done == ["last", "slow", "after"]
+
+    asyncio.run(work())
+
+
+def test_nonces_that_others_use(exchange: LoopbackExchange) -> None:
+    there = private(exchange)
+
     async def work(account: CcxtAccount) -> None:
         def behind(by: int) -> None:
-            private(exchange)._nonce = last = account._exchange.milliseconds() + 100
+            there._nonce = last = account._exchange.milliseconds() + 100
             account._exchange.options["lastNonce"] = last - by
 
-        seen, _ = await account.place(asked(exchange, "sbnonce-0", 100_000), 100)
         behind(1)
         with pytest.raises(Trouble, match="EAPI:Invalid nonce") as error:
-            await account.place(asked(exchange, "sbnonce-1", 100_000), 100)  # an order is sent once
+            await account.place(asked(exchange, "sbnonce-2", 100_000), 100)  # an order is sent once
         assert error.value.fate is Fate.REFUSED
         behind(1)
-        await account.cancel(asked(exchange, "", 0), seen.venue_id)
+        assert await account.open_orders(STREAM) == []
+        there._bad_nonces = [account._exchange.milliseconds()] * BAD_NONCES
         behind(50)
-        with pytest.raises(Trouble, match="EAPI:Invalid nonce"):
+        with pytest.raises(Trouble, match="EGeneral:Temporary lockout") as error:
             await account.open_orders(STREAM)
-        await asyncio.sleep(0.15)
+        assert error.value.wait_s == 600.0
 
     with_account(exchange, work)
-    names = [order["clientOrderId"] for order in exchange.state()["accounts"]["kraken"]["orders"]]
-    assert (names.count("sbnonce-0"), names.count("sbnonce-1")) == (1, 0)
+    there._locked_ms, there._nonce, there._bad_nonces = 0, 0, []
+    assert "sbnonce-2" not in [order["clientOrderId"] for order in exchange.state()["accounts"]["kraken"]["orders"]]
 
 
 def test_more_fills_than_a_page_has(exchange: LoopbackExchange) -> None:
@@ -247,16 +321,15 @@ def test_more_fills_than_a_page_has(exchange: LoopbackExchange) -> None:
 
 
 def test_open_orders_are_asked_for_one_by_one(exchange: LoopbackExchange, desk: Desk) -> None:
-    account = desk.gateway._desks["kraken"].account
-    account.rules = replace(account.rules, poll_s=0.6)  # Kraken counts questions
     bid, _ = desk.touch
     for price in (bid - 100, bid - 200, bid - 300):
         desk.ask(Action.POST, 100, price)
     desk.hear(3)
+    until(lambda: desk.gateway._desks["kraken"]._up)  # with the first message
     exchange.fault("slow_answer", path="POST */QueryOrders", count=0)
     before = exchange.faults.happened.get("slow_answer", 0)
-    time.sleep(CONFIG.quiet_s + 1.0)
-    assert 1 <= exchange.faults.happened["slow_answer"] - before <= 2
+    time.sleep(CONFIG.quiet_s + 0.4)
+    assert exchange.faults.happened["slow_answer"] - before == 1  # Kraken counts questions
 
 
 def test_the_kill_switch(exchange: LoopbackExchange, desk: Desk) -> None:
@@ -330,7 +403,7 @@ def test_what_its_stream_leaves_out_is_read_from_its_own_words(exchange: Loopbac
         account._told_order(ccxt.parse_ws_order(row), orders.append)
         account._told_trade(ccxt.parse_ws_trade(row), fills.append)
     seen = [(one.client_id, one.venue_id, one.status, one.lots, one.filled_lots) for one in orders]
-    assert seen == [("sb-1", "O1", "open", 1000, 0), ("", "O1", "canceled", 0, 400)]
+    assert seen == [("sb-1", "O1", "", 1000, 0), ("", "O1", "canceled", 0, 400)]
     assert fills == []
 
 
@@ -339,6 +412,7 @@ def test_what_its_stream_leaves_out_is_read_from_its_own_words(exchange: Loopbac
     [
         ("EOrder:Insufficient funds", Fate.REFUSED),
         ("EOrder:Orders limit exceeded", Fate.REFUSED),
+        ("EOrder:Post only order", Fate.REFUSED),
         ("EOrder:Tick size check failed", Fate.REFUSED),
         ("EGeneral:Invalid arguments:cl_ord_id", Fate.REFUSED),
         ("EGeneral:Permission denied", Fate.REFUSED),

@@ -46,7 +46,6 @@ def in_s(seconds: float) -> str:
         (place(amount=1e-7), ccxt.ExchangeError, "EOrder:Cost minimum not met"),
         (place(amount=1.0), ccxt.InsufficientFunds, "EOrder:Insufficient funds"),
         (place(amount=2.0, side="sell", price=70_000.0), ccxt.InsufficientFunds, "EOrder:Insufficient funds"),
-        (place(price=60_001.0, postOnly=True), ccxt.ExchangeError, "EOrder:Post only order"),
         (place(clientOrderId="a-name-of-nineteen-"), ccxt.ExchangeError, "EGeneral:Invalid arguments:cl_ord_id"),
         (place(deadline=in_s(1.0)), ccxt.ExchangeError, "EGeneral:Invalid arguments:deadline"),
         (place(deadline=in_s(300.0)), ccxt.ExchangeError, "EGeneral:Invalid arguments:deadline"),
@@ -63,6 +62,15 @@ def test_what_it_refuses(
     with pytest.raises(kind, match=said):
         asked(exchange, work)
     assert exchange.state()["accounts"]["kraken"]["orders"] == []
+
+
+def test_a_post_only_order_that_would_take_is_cancelled(exchange: LoopbackExchange) -> None:
+    async def work(client: Any) -> Any:
+        number = (await place(price=60_001.0, postOnly=True)(client))["id"]
+        return (await client.fetch_order(number, SYMBOL))["info"]
+
+    info = asked(exchange, work)
+    assert (info["status"], info["reason"], info["vol_exec"]) == ("canceled", "Post only order", "0.00000000")
 
 
 def test_fees_are_in_dollars_and_bookings_are_rounded(exchange: LoopbackExchange) -> None:

@@ -248,8 +248,8 @@ class CoinbasePrivate:
         return {"orders": page, "sequence": "0", "has_next": bool(cursor), "cursor": cursor}
 
     def _fills(self, request: web.Request, _: Any) -> dict[str, Any]:
-        """The newest first."""
-        of = [*request.query.getall("order_id", []), *request.query.getall("order_ids", [])]
+        """The newest first; there is always a next page, and the last one is empty."""
+        of = request.query.getall("order_ids", [])
         found = [
             (fill.id, order, fill)
             for order in self.trading.orders.values()
@@ -259,7 +259,7 @@ class CoinbasePrivate:
         ]
         found.sort(key=lambda one: -one[0])
         page, cursor = _page(request, [words.fill_answer(order, fill) for _, order, fill in found])
-        return {"fills": page, "cursor": cursor}
+        return {"fills": page, "cursor": cursor or (str(len(found)) if found else "")}
 
     def _accounts(self, request: web.Request, _: Any) -> dict[str, Any]:
         page, cursor = _page(request, words.accounts_answer(self.account))
@@ -278,7 +278,7 @@ class CoinbasePrivate:
 
 
 def _asked_for(request: web.Request, product: str) -> bool:
-    names = [*request.query.getall("product_id", []), *request.query.getall("product_ids", [])]
+    names = request.query.getall("product_ids", [])
     return not names or product in names
 
 

@@ -26,7 +26,7 @@ from schwabot.venues.loopback.hub import Connection, Hub
 from schwabot.venues.loopback.matching import Matching
 from schwabot.venues.loopback.sockets import listen
 from schwabot.venues.loopback.stamps import iso
-from schwabot.venues.loopback.trading import Order, Refused, Trading, Wanted, Why
+from schwabot.venues.loopback.trading import WOULD_TAKE, Order, Refused, Trading, Wanted, Why
 from schwabot.venues.loopback.truth import spot_truth
 
 Params = Mapping[str, str]
@@ -38,12 +38,14 @@ PAGE = 50
 LEAST_COST = Decimal("0.5")
 DEADLINE_MS = (2_000, 60_000)
 TOKEN_S = 900
+BAD_NONCES = 8
+"""In a minute: the next one locks the key out. Kraken does not say how many it bears."""
+LOCKOUT_S = 900
 _CLIENT_ID = re.compile(r"[ -~]{1,18}|[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _REFUSALS = {
     Why.DUPLICATE: "EGeneral:Invalid arguments:cl_ord_id",
     Why.TOO_MANY: "EOrder:Orders limit exceeded",
     Why.FUNDS: "EOrder:Insufficient funds",
-    Why.WOULD_TAKE: "EOrder:Post only order",
     Why.NO_MARKET: "EService:Market in cancel_only mode",
 }
 
@@ -87,6 +89,8 @@ class KrakenPrivate:
         self.trading = Trading(listed, matching, self.account, now_ns, order_ms, self._told)
         self.user = hub.channel(venue, USER)
         self._nonce = 0
+        self._bad_nonces: list[int] = []
+        self._locked_ms = 0
         self._sequence = 0
         self._tokens: set[str] = set()
         self._calls: dict[str, Callable[[Params, int], Any]] = {
@@ -125,7 +129,13 @@ class KrakenPrivate:
         signature = hmac.new(self._secret.encode(), path.encode() + digest, hashlib.sha512).digest()
         if not hmac.compare_digest(headers.get("API-Sign", ""), b64encode(signature).decode()):
             raise KrakenError("EAPI:Invalid signature")
+        now_ms = self._now_ms()
+        if now_ms < self._locked_ms:
+            raise KrakenError("EGeneral:Temporary lockout")
         if not nonce.isdecimal() or int(nonce) <= self._nonce:
+            self._bad_nonces = [ms for ms in self._bad_nonces if ms > now_ms - 60_000] + [now_ms]
+            if len(self._bad_nonces) > BAD_NONCES:
+                self._locked_ms = now_ms + LOCKOUT_S * 1_000
             raise KrakenError("EAPI:Invalid nonce")
         self._nonce = int(nonce)
         return params
@@ -190,7 +200,7 @@ class KrakenPrivate:
         wanted = self._wanted(params, at_ms)
         cut_short = self._faults.hits("partial_cancel", self.venue, f"POST {wanted.listing.id}") is not None
         try:
-            order = self.trading.place(wanted, cut_short=cut_short)
+            order = self.trading.place(wanted, cut_short=cut_short, cancels=True)
         except Refused as error:
             raise KrakenError(_REFUSALS[error.why]) from None
         return {"descr": {"order": words.description(order)}, "txid": [words.text_id("O", order.id)]}
@@ -285,8 +295,9 @@ class KrakenPrivate:
         if not self.user.listeners:
             return
         rows = []
-        if what == "NEW":
-            rows = [words.whole_order(order, "pending_new"), words.order_change(order, "new")]
+        if what in ("NEW", "PENDING"):
+            rows = [words.whole_order(order, "pending_new")]
+            rows += [words.order_change(order, "new")] if what == "NEW" else []
         elif fill is not None:
             rows = [words.trade_message(order, fill)]
             rows += [words.order_change(order, "filled")] if order.status == "FILLED" else []
@@ -304,7 +315,10 @@ class KrakenPrivate:
         def trade_id(number: int) -> str:
             return words.text_id("T", number)
 
-        return spot_truth(self.trading, self.account, order_id, trade_id, words.status_of)
+        def status(order: Order) -> str:  # which says what it comes to
+            return "rejected" if order.status == WOULD_TAKE else words.status_of(order)
+
+        return spot_truth(self.trading, self.account, order_id, trade_id, status)
 
 
 def _named(orders: Iterable[Order], params: Params) -> list[Order]:

@@ -13,7 +13,7 @@ from aiohttp import web
 from schwabot.venues.loopback.accounts import Fill, SpotAccount
 from schwabot.venues.loopback.listing import KRAKEN_OLD, Listing, kraken_name
 from schwabot.venues.loopback.stamps import iso
-from schwabot.venues.loopback.trading import Order
+from schwabot.venues.loopback.trading import WOULD_TAKE, Order
 
 MS = 1_000_000
 DIGITS = 6
@@ -107,7 +107,7 @@ def status_of(order: Order) -> str:
 
 def why_ended(order: Order) -> str | None:
     """The reason of an end that is no fill."""
-    return {"CANCELED": "User requested", "EXPIRED": "Immediate or cancel"}.get(order.status)
+    return {"CANCELED": "User requested", "EXPIRED": "Immediate or cancel", WOULD_TAKE: "Post only order"}.get(order.status)
 
 
 def order_answer(order: Order) -> dict[str, Any]:

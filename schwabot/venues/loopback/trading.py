@@ -13,6 +13,9 @@ from schwabot.venues.loopback.listing import Listing
 from schwabot.venues.loopback.matching import MOST_ORDERS, Matching, Report
 from schwabot.venues.loopback.player import Row
 
+WOULD_TAKE = "WOULD_TAKE"
+"""State of a post-only order that was cancelled because it would take."""
+
 
 class Why(StrEnum):
     """Why an order or a request is refused."""
@@ -149,12 +152,13 @@ class Trading:
         for report in self._matching.meet(leg, row):
             self._fill(self._slots[leg][report.slot], report)
 
-    def place(self, wanted: Wanted, *, cut_short: bool = False) -> Order:
+    def place(self, wanted: Wanted, *, cut_short: bool = False, cancels: bool = False) -> Order:
         """An order arrives.
 
         Args:
             wanted: what it asks for.
             cut_short: a fault: it trades in part, and the exchange cancels the rest.
+            cancels: a post-only order that would take is recorded, and cancelled then.
 
         Raises:
             Refused: nothing of it was recorded.
@@ -172,7 +176,8 @@ class Trading:
             raise Refused(Why.NO_MARKET)
         if wanted.reduce_only and self.account.closes(listing, side) < wanted.lots:
             raise Refused(Why.REDUCE_ONLY)
-        if wanted.post_only and crosses:
+        would_take = wanted.post_only and crosses
+        if would_take and not cancels:
             raise Refused(Why.WOULD_TAKE)
         if wanted.time_in_force == "FOK" and not (crosses and (not there or there >= wanted.lots)):
             raise Refused(Why.NOT_FILLED)
@@ -184,7 +189,10 @@ class Trading:
         order = Order(next(self._ids), wanted, now_ms, now_ms, reserved_at=at, reserved=wanted.lots)
         order.slot = next(slot for slot in range(MOST_ORDERS) if slot not in taken)
         self.orders[order.id] = self._open[wanted.client_id] = taken[order.slot] = order
-        self._tell(order, "NEW", None)
+        self._tell(order, "PENDING" if would_take else "NEW", None)
+        if would_take:
+            self._end(order, WOULD_TAKE)
+            return order
         if cut_short:
             self._fill(order, Report(order.slot, max(1, wanted.lots // 2), at if not crosses else touch, 0, 0))
             self._end(order, "CANCELED")
