@@ -142,6 +142,9 @@ class OrderDesk:
         self._must_not, self._problem, self._now_ns = must_not, problem, now_ns
         self._busy: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._short: dict[str, Tracked] = {}
+        self._completing: asyncio.Task[None] | None = None
+        self._asked_ns = 0
         self._hold_ns = 0
         self._up = False
 
@@ -236,17 +239,38 @@ class OrderDesk:
             await asyncio.sleep(next(pause))
 
     async def complete(self, order: Tracked) -> None:
-        """Ask for the fills that the venue told of and we do not know."""
-        pause = _pauses(*self.account.rules.pause_s)
-        while order.missing:
+        """Ask for the fills that the venue told of and we do not know: one question for all orders that wait."""
+        self._short[order.request.client_id] = order
+        if self._completing is None or self._completing.done():
+            self._completing = asyncio.get_running_loop().create_task(self._complete())
+            self._tasks.add(self._completing)
+            self._completing.add_done_callback(self._tasks.discard)
+        await asyncio.shield(self._completing)
+
+    async def _complete(self) -> None:
+        waited: set[str] = set()
+        while True:
+            for name in [name for name, order in self._short.items() if not order.missing]:
+                del self._short[name]
+            if not self._short:
+                return
+            if not self._short.keys() <= waited:
+                pause = _pauses(*self.account.rules.pause_s)
+            waited, orders = set(self._short), list(self._short.values())
+            self._asked_ns = self._now_ns()
             try:
-                since_ns = order.request.ts_ns - _LOOK_BACK_NS
-                for trade in await self.account.trades(order.request.stream, since_ns):
-                    if trade.venue_id == order.venue_id:
-                        self.told(None, [trade])
+                streams = sorted({order.request.stream for order in orders})
+                since_ns = min(order.request.ts_ns for order in orders) - _LOOK_BACK_NS
+                ours = {(order.request.stream, order.venue_id) for order in orders}
+                found = await self.account.trades_of(streams, since_ns)
+                self.told(None, [trade for trade in found if (trade.stream, trade.venue_id) in ours])
             except Trouble:
                 pass
-            await asyncio.sleep(next(pause))
+            until_ns = self._now_ns() + int(next(pause) * SECOND)
+            while self._now_ns() < until_ns and self._short.keys() <= waited:
+                if not any(order.missing for order in orders):
+                    break
+                await asyncio.sleep(0.02)
 
     async def watch(self) -> None:
         """Listen to the venue, for ever."""
@@ -267,6 +291,8 @@ class OrderDesk:
                 if name in self._busy or name in asked:
                     continue
                 if order.missing and silent_s > 2 * _TICK_S:
+                    if (now_ns - self._asked_ns) / SECOND < self.account.rules.poll_s:
+                        continue
                     asked[name] = self.spawn(self.complete(order))
                 elif not there and silent_s > self.config.order_ttl_s + self.config.timeout_s:
                     asked[name] = self.spawn(self.resolve(order, now_ns))

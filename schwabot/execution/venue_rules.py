@@ -68,7 +68,8 @@ class VenueRules:
         refused: the venue did not carry it out; without one ccxt's own kinds of errors say so.
         throttled: too many requests: pattern, and seconds to leave the venue alone.
         pause_s: between two questions about the same, at first and at most.
-        poll_s: least time between two questions about open orders that the venue does not speak of.
+        poll_s: least time between two questions about open orders that the venue does not speak of, and before one for
+            fills of another order.
     """
 
     stamped: bool = True
@@ -234,7 +235,7 @@ RULES: dict[str, VenueRules] = {
             ("EGeneral:Temporary lockout", _LOCKED_OUT_S),
             (":Rate limit exceeded|:Too many requests|EService:Throttled", 5.0),
         ),
-        pause_s=(0.2, 4.0),
+        pause_s=(0.5, 4.0),
         poll_s=3.0,
     ),
     "coinbase": VenueRules(

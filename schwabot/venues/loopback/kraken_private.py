@@ -23,6 +23,7 @@ from schwabot.venues.loopback.binance_words import MOST_LOTS
 from schwabot.venues.loopback.book import Book
 from schwabot.venues.loopback.faults import Faults
 from schwabot.venues.loopback.hub import Connection, Hub
+from schwabot.venues.loopback.kraken_calls import CallCounter
 from schwabot.venues.loopback.matching import Matching
 from schwabot.venues.loopback.sockets import listen
 from schwabot.venues.loopback.stamps import iso
@@ -88,6 +89,7 @@ class KrakenPrivate:
         )
         self.trading = Trading(listed, matching, self.account, now_ns, order_ms, self._told)
         self.user = hub.channel(venue, USER)
+        self.calls = CallCounter()
         self._nonce = 0
         self._bad_nonces: list[int] = []
         self._locked_ms = 0
@@ -138,6 +140,8 @@ class KrakenPrivate:
                 self._locked_ms = now_ms + LOCKOUT_S * 1_000
             raise KrakenError("EAPI:Invalid nonce")
         self._nonce = int(nonce)
+        if not self.calls.use(path.rpartition("/")[2]):
+            raise KrakenError("EAPI:Rate limit exceeded")
         return params
 
     async def _private(self, request: web.Request) -> web.Response:
