@@ -331,6 +331,7 @@ def test_more_fills_than_a_page_has(exchange: LoopbackExchange) -> None:
         by_hand(exchange, price=str(Decimal(book["ask_ticks"] + 100) / 100), timeinforce="IOC")
 
     async def work(account: CcxtAccount) -> Any:
+        assert account.rounding == {"BTC": Decimal("2e-10"), "USD": Decimal("0.0002")}
         return await account.trades(STREAM, time.time_ns() - 600 * 10**9)
 
     found = with_account(exchange, work)
@@ -420,7 +421,7 @@ def test_what_its_stream_leaves_out_is_read_from_its_own_words(exchange: Loopbac
            "cum_cost": 240.0, "avg_price": 60_000.0, "timestamp": "2026-01-01T00:00:01.000000Z"}  # fmt: skip
     for row in (whole, end):
         account._told_order(ccxt.parse_ws_order(row), orders.append)
-        account._told_trade(ccxt.parse_ws_trade(row), fills.append)
+        account._told_trade({**ccxt.parse_ws_trade(row), "symbol": "BTC/USD"}, fills.append)  # markets aren't loaded
     seen = [(one.client_id, one.venue_id, one.status, one.lots, one.filled_lots) for one in orders]
     assert seen == [("sb-1", "O1", "", 1000, 0), ("", "O1", "canceled", 0, 400)]
     assert fills == []

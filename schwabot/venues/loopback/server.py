@@ -122,8 +122,8 @@ class LoopbackExchange:
             for venue, desk in self._desks.items():
                 if isinstance(desk, Coinbase) and isinstance(account := self._accounts[venue], CoinbasePrivate):
                     desk.user = account.subscribe  # one socket for both sides
-        if weight_per_minute is not None and isinstance(there := self._accounts.get(KRAKEN), KrakenPrivate):
-            there.calls.most = weight_per_minute
+        if weight_per_minute is not None and isinstance(kraken := self._accounts.get(KRAKEN), KrakenPrivate):
+            kraken.calls.most = weight_per_minute
         self._usage = {
             venue: Usage(venue, PER_MINUTE[venue] if weight_per_minute is None else weight_per_minute)
             for venue in BINANCE
