@@ -310,6 +310,8 @@ def test_what_kraken_counts(exchange: LoopbackExchange, tmp_path: Path) -> None:
     before, there.calls = there.calls, CallCounter()
     try:
         with Desk(exchange, tmp_path / "j.db", "sbcalls", STREAM) as desk:
+            account = desk.gateway._desks["kraken"].account
+            account.rules = replace(account.rules, poll_s=0.5)  # the test's patience
             _, ask = desk.touch
             exchange.fault("gap", stream="user", count=0)
             exchange.fault("lost_answer", path=ORDER)
@@ -410,6 +412,26 @@ def test_wrong_keys_and_long_names(exchange: LoopbackExchange, tmp_path: Path) -
         GatewayConfig(prefix="mine").check()
     with pytest.raises(VenueError, match="have not been tried"):
         CcxtAccount("bitstamp", [], {})
+
+
+def test_a_stream_that_is_refused_is_asked_for_anew(exchange: LoopbackExchange) -> None:
+    async def work(account: CcxtAccount) -> list[bool]:
+        up, heard = list[bool](), asyncio.Event()
+        await account._exchange.authenticate()
+        private(exchange)._tokens = dict.fromkeys(private(exchange)._tokens, 0)  # its time is over
+        watching = asyncio.create_task(account.watch(lambda _: heard.set(), lambda _: None, up.append))
+        for number in range(50):
+            await account.place(asked(exchange, f"sbtoken-{number}", 100_000), 100)
+            if heard.is_set():
+                break
+            await asyncio.sleep(0.1)
+        watching.cancel()
+        return up
+
+    up = with_account(exchange, work)
+    cancel_by_hand(exchange)
+    assert up[0] is False
+    assert up[-1] is True
 
 
 def test_what_its_stream_leaves_out_is_read_from_its_own_words(exchange: LoopbackExchange) -> None:

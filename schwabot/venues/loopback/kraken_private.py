@@ -94,7 +94,7 @@ class KrakenPrivate:
         self._bad_nonces: list[int] = []
         self._locked_ms = 0
         self._sequence = 0
-        self._tokens: set[str] = set()
+        self._tokens: dict[str, int] = {}
         self._calls: dict[str, Callable[[Params, int], Any]] = {
             "AddOrder": self._place,
             "CancelOrder": self._cancel,
@@ -258,7 +258,7 @@ class KrakenPrivate:
 
     def _token(self, _: Params, __: int) -> dict[str, Any]:
         token = secrets.token_urlsafe(32)
-        self._tokens.add(token)
+        self._tokens[token] = self._now_ms()
         return {"token": token, "expires": TOKEN_S}
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
@@ -276,7 +276,8 @@ class KrakenPrivate:
         if method not in ("subscribe", "unsubscribe") or params.get("channel") != "executions":
             connection.send(json.dumps(said | {"success": False, "error": f"Malformed request: {method}"}))
             return
-        if params.get("token") not in self._tokens:
+        made_ms = self._tokens.get(params.get("token"), -TOKEN_S * 1_000)
+        if self._now_ms() - made_ms > TOKEN_S * 1_000:
             connection.send(json.dumps(said | {"success": False, "error": "ESession:Invalid session"}))
             return
         connection.send(json.dumps(said | {"success": True, "result": {"channel": "executions"}}))
