@@ -276,7 +276,7 @@ class KrakenPrivate:
         if method not in ("subscribe", "unsubscribe") or params.get("channel") != "executions":
             connection.send(json.dumps(said | {"success": False, "error": f"Malformed request: {method}"}))
             return
-        made_ms = self._tokens.get(params.get("token"), -TOKEN_S * 1_000)
+        made_ms = self._tokens.get(str(params.get("token")), -TOKEN_S * 1_000)
         if self._now_ms() - made_ms > TOKEN_S * 1_000:
             connection.send(json.dumps(said | {"success": False, "error": "ESession:Invalid session"}))
             return
