@@ -203,7 +203,7 @@ class CcxtAccount:
         """
         one, since_ms = self.instruments[stream], since_ns // MS
         if self.rules.offset:
-            return await self._trades_by_offset(one, since_ms)
+            return await self.trades_of([stream], since_ns)
         if self.rules.cursor:
             rows = map(self.rules.trade, await self._listed("fetch_my_trades", one, since_ms))
             return sorted((self._trade(one, each) for each in rows if each is not None), key=_when)
@@ -219,7 +219,20 @@ class CcxtAccount:
             else:
                 return list(found.values())
 
-    async def _trades_by_offset(self, one: Instrument, since_ms: int) -> list[TradeSeen]:
+    async def trades_of(self, streams: Sequence[str], since_ns: int) -> list[TradeSeen]:
+        """The same of several streams, with one question where a venue lists them together.
+
+        Raises:
+            Trouble: the venue can't be asked.
+        """
+        if not self.rules.offset:
+            return [trade for stream in streams for trade in await self.trades(stream, since_ns)]
+        ones = {one.symbol: one for one in map(self.instruments.__getitem__, streams)}
+        rows = await self._rows_by_offset(since_ns // MS)
+        mine = sorted((self._trade(ones[each["symbol"]], each) for each in rows if each["symbol"] in ones), key=_when)
+        return list({(trade.stream, trade.trade_id): trade for trade in mine}.values())
+
+    async def _rows_by_offset(self, since_ms: int) -> list[Mapping[str, Any]]:
         """Pages begin with the newest, and are of all symbols: only so is one seen to be the last."""
         rows: list[Mapping[str, Any]] = []
         more = True
@@ -228,8 +241,7 @@ class CcxtAccount:
             page = await patiently(ask)  # a page that fails does not cost those before it
             rows += page
             more = len(page) >= self.rules.offset
-        mine = sorted((self._trade(one, each) for each in rows if each["symbol"] == one.symbol), key=_when)
-        return list({trade.trade_id: trade for trade in mine}.values())
+        return rows
 
     async def _listed(
         self, name: str, one: Instrument, since_ms: int | None = None, params: Mapping[str, Any] | None = None, *,

@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from schwabot.errors import VenueError, why
@@ -128,6 +129,15 @@ class Ledger:
         return out
 
 
+@dataclass(slots=True)
+class _Short:
+    """An order some of whose fills are not known; since when they are asked for, and how far back."""
+
+    order: Tracked
+    began_ns: int
+    back_ns: int = _LOOK_BACK_NS
+
+
 class OrderDesk:
     """Looks after the orders at one venue.
 
@@ -149,6 +159,9 @@ class OrderDesk:
         self._busy: dict[str, asyncio.Event] = {}
         self._owed: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._short: dict[str, _Short] = {}
+        self._completing: asyncio.Task[None] | None = None
+        self._asked_ns = 0
         # A venue may say of a new order that it does not know it, and mean not yet.
         self._listed_ns = int(config.listed_s * SECOND) if account.rules.lists else 0
         self._up = False
@@ -254,26 +267,44 @@ class OrderDesk:
     async def complete(self, order: Tracked) -> None:
         """Ask for the fills that the venue told of and we do not know; what it does not list is a problem, told once.
 
-        Each time it is asked for what is twice as far back: the clock that the order was decided by may have been set.
+        One question is for all orders that wait. Each time it goes twice as far back: the clock that the order was
+        decided by may have been set.
         """
-        request, pause = order.request, _pauses(*self.account.rules.pause_s)
-        began_ns, back_ns, trouble_is = self._now_ns(), _LOOK_BACK_NS, ""
-        while order.missing:
-            pause_s = next(pause)
+        self._short.setdefault(order.request.client_id, _Short(order, self._now_ns()))
+        if self._completing is None or self._completing.done():
+            self._completing = self.spawn(self._complete())
+        await asyncio.shield(self._completing)
+
+    async def _complete(self) -> None:
+        asked: set[str] = set()
+        while self._short:
+            if not self._short.keys() <= asked:
+                pause = _pauses(*self.account.rules.pause_s)
+            asked, waiting = set(self._short), list(self._short.values())
+            pause_s, trouble_is, self._asked_ns = next(pause), "", self._now_ns()
+            ours = {(short.order.request.stream, short.order.venue_id) for short in waiting}
+            since_ns = min(self.account.at_venue(short.order.request.ts_ns) - short.back_ns for short in waiting)
             try:
-                since_ns = max(self.account.at_venue(request.ts_ns) - back_ns, 0)
-                for trade in await self.account.trades(request.stream, since_ns):
-                    if trade.venue_id == order.venue_id:
-                        self.told(None, [trade])
+                found = await self.account.trades_of(sorted({stream for stream, _ in ours}), max(since_ns, 0))
+                self.told(None, [trade for trade in found if (trade.stream, trade.venue_id) in ours])
             except Trouble as trouble:
                 trouble_is, pause_s = f": {trouble}", max(pause_s, trouble.wait_s)  # a ban says nothing of fills
-            else:
-                back_ns, trouble_is = 2 * back_ns, ""
-            if self._now_ns() - began_ns > OWED_S * SECOND:
-                self._tell_owed(order, trouble_is)
-                return
-            await asyncio.sleep(pause_s)
-        self._owed.discard(request.client_id)
+            now_ns = self._now_ns()
+            for short in waiting:
+                name = short.order.request.client_id
+                if not trouble_is:
+                    short.back_ns *= 2
+                if not short.order.missing:
+                    self._owed.discard(name)
+                    del self._short[name]
+                elif now_ns - short.began_ns > OWED_S * SECOND:
+                    self._tell_owed(short.order, trouble_is)
+                    del self._short[name]
+            until_ns = now_ns + int(pause_s * SECOND)
+            while self._now_ns() < until_ns and self._short and self._short.keys() <= asked:
+                if not any(short.order.missing for short in self._short.values()):
+                    break
+                await asyncio.sleep(0.02)
 
     def _tell_owed(self, order: Tracked, trouble: str) -> None:
         client_id = order.request.client_id
@@ -309,6 +340,8 @@ class OrderDesk:
                 if name in self._busy or name in asked:
                     continue
                 if order.missing and silent_s > 2 * _TICK_S:
+                    if (now_ns - self._asked_ns) / SECOND < self.account.rules.poll_s:
+                        continue
                     asked[name] = self.spawn(self.complete(order))
                 elif not there and silent_s > self.config.order_ttl_s + self.config.timeout_s:
                     asked[name] = self.spawn(self.resolve(order, now_ns))

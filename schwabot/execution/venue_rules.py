@@ -70,7 +70,8 @@ class VenueRules:
         refused: the venue did not carry it out; without one ccxt's own kinds of errors say so.
         throttled: too many requests: pattern, and seconds to leave the venue alone.
         pause_s: between two questions about the same, at first and at most.
-        poll_s: least time between two questions about open orders that the venue does not speak of.
+        poll_s: least time between two questions about open orders that the venue does not speak of, and before one for
+            fills of another order.
     """
 
     stamped: bool = True
@@ -109,6 +110,8 @@ def _kraken_prepare(client: Any, recv_window_ms: int) -> None:
         b64decode(client.secret or "", validate=True)
     except ValueError:
         raise VenueError("kraken: KRAKEN_SECRET is the private key as Kraken shows it, all of it: base64") from None
+    from ccxt import ExchangeError
+
     turns, fetch = Turns(_TURN_S), client.fetch2
 
     async def in_turn(path: str, api: Any = "public", *how: Any) -> Any:
@@ -117,7 +120,17 @@ def _kraken_prepare(client: Any, recv_window_ms: int) -> None:
         async with turns.take(_RANKS.get(path, 2)):
             return await fetch(path, api, *how)
 
-    client.fetch2 = in_turn
+    refused = client.handle_error_message
+
+    def told(line: Any, message: dict[str, Any]) -> Any:
+        fine = refused(line, message)
+        if not fine and message.get("method") == "subscribe":  # ccxt tells nobody who waits for what it brings
+            line.subscriptions.pop("executions", None)
+            client.client(client.urls["api"]["ws"]["private"]).subscriptions.pop("authenticated", None)
+            line.reject(ExchangeError(message.get("error")))
+        return fine
+
+    client.fetch2, client.handle_error_message = in_turn, told
 
 
 def _kraken_how(takes: bool, void_ms: int) -> dict[str, Any]:
@@ -259,7 +272,7 @@ RULES: dict[str, VenueRules] = {
             ("EGeneral:Temporary lockout", _LOCKED_OUT_S),
             (":Rate limit exceeded|:Too many requests|EService:Throttled", 5.0),
         ),
-        pause_s=(0.2, 4.0),
+        pause_s=(0.5, 4.0),
         poll_s=3.0,
     ),
     "coinbase": VenueRules(

@@ -23,6 +23,7 @@ from schwabot.venues.loopback.binance_words import MOST_LOTS
 from schwabot.venues.loopback.book import Book
 from schwabot.venues.loopback.faults import Faults
 from schwabot.venues.loopback.hub import Connection, Hub
+from schwabot.venues.loopback.kraken_calls import CallCounter
 from schwabot.venues.loopback.matching import Matching
 from schwabot.venues.loopback.sockets import listen
 from schwabot.venues.loopback.stamps import iso
@@ -88,11 +89,12 @@ class KrakenPrivate:
         )
         self.trading = Trading(listed, matching, self.account, now_ns, order_ms, self._told)
         self.user = hub.channel(venue, USER)
+        self.calls = CallCounter()
         self._nonce = 0
         self._bad_nonces: list[int] = []
         self._locked_ms = 0
         self._sequence = 0
-        self._tokens: set[str] = set()
+        self._tokens: dict[str, int] = {}
         self._calls: dict[str, Callable[[Params, int], Any]] = {
             "AddOrder": self._place,
             "CancelOrder": self._cancel,
@@ -138,6 +140,8 @@ class KrakenPrivate:
                 self._locked_ms = now_ms + LOCKOUT_S * 1_000
             raise KrakenError("EAPI:Invalid nonce")
         self._nonce = int(nonce)
+        if not self.calls.use(path.rpartition("/")[2]):
+            raise KrakenError("EAPI:Rate limit exceeded")
         return params
 
     async def _private(self, request: web.Request) -> web.Response:
@@ -254,7 +258,7 @@ class KrakenPrivate:
 
     def _token(self, _: Params, __: int) -> dict[str, Any]:
         token = secrets.token_urlsafe(32)
-        self._tokens.add(token)
+        self._tokens[token] = self._now_ms()
         return {"token": token, "expires": TOKEN_S}
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
@@ -272,7 +276,8 @@ class KrakenPrivate:
         if method not in ("subscribe", "unsubscribe") or params.get("channel") != "executions":
             connection.send(json.dumps(said | {"success": False, "error": f"Malformed request: {method}"}))
             return
-        if params.get("token") not in self._tokens:
+        made_ms = self._tokens.get(str(params.get("token")), -TOKEN_S * 1_000)
+        if self._now_ms() - made_ms > TOKEN_S * 1_000:
             connection.send(json.dumps(said | {"success": False, "error": "ESession:Invalid session"}))
             return
         connection.send(json.dumps(said | {"success": True, "result": {"channel": "executions"}}))

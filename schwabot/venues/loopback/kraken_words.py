@@ -107,7 +107,9 @@ def status_of(order: Order) -> str:
 
 def why_ended(order: Order) -> str | None:
     """The reason of an end that is no fill."""
-    return {"CANCELED": "User requested", "EXPIRED": "Immediate or cancel", WOULD_TAKE: "Post only order"}.get(order.status)
+    return {"CANCELED": "User requested", "EXPIRED": "Immediate or cancel", WOULD_TAKE: "Post only order"}.get(
+        order.status
+    )
 
 
 def order_answer(order: Order) -> dict[str, Any]:

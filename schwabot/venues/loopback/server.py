@@ -26,6 +26,7 @@ from schwabot.venues.loopback.faults import Faults
 from schwabot.venues.loopback.gate import PER_MINUTE, VENUE_OF, Usage, gate
 from schwabot.venues.loopback.hub import Hub
 from schwabot.venues.loopback.kraken import Kraken
+from schwabot.venues.loopback.kraken_private import KrakenPrivate
 from schwabot.venues.loopback.listing import BINANCE, COINBASE, KRAKEN, listings
 from schwabot.venues.loopback.matching import Matching
 from schwabot.venues.loopback.player import MS, Player, Row
@@ -52,7 +53,8 @@ class LoopbackExchange:
         deposits: what the account of each venue that has one begins with, by asset, e.g. ``{"USDT": "10000"}``; None
             = nobody can trade, and the simulator isn't compiled.
         keys: API key and secret of the account.
-        weight_per_minute: limit of each of Binance's markets; None = the real ones.
+        weight_per_minute: limit of each of Binance's markets, and points of Kraken's call counter; None = the real
+            ones.
         faults: to begin with, see ``faults.Fault``.
 
     Raises:
@@ -120,6 +122,8 @@ class LoopbackExchange:
             for venue, desk in self._desks.items():
                 if isinstance(desk, Coinbase) and isinstance(account := self._accounts[venue], CoinbasePrivate):
                     desk.user = account.subscribe  # one socket for both sides
+        if weight_per_minute is not None and isinstance(kraken := self._accounts.get(KRAKEN), KrakenPrivate):
+            kraken.calls.most = weight_per_minute
         self._usage = {
             venue: Usage(venue, PER_MINUTE[venue] if weight_per_minute is None else weight_per_minute)
             for venue in BINANCE
