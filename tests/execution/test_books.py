@@ -38,7 +38,7 @@ def exchange() -> Iterator[LoopbackExchange]:
 
 
 def test_fills_are_found_though_the_clocks_differ(exchange: LoopbackExchange, tmp_path: Path) -> None:
-    exchange.fault("clock_skew", ms=-90_000, count=0)
+    exchange.fault("clock_skew", ms=-50_000, count=0)
     exchange.fault("gap", stream="user", count=0)
     with Desk(exchange, tmp_path / "j.db", "sbahead", PERP) as desk:
         desk.ask(Action.TAKE, 2, desk.touch[1] + 100)

@@ -258,7 +258,7 @@ def test_a_fee_in_another_coin_that_is_traded_is_paid_by_its_position(tmp_path: 
         return [(one.told.name, one.number, one.lots, one.stream) for one in ledger.take()]
 
     def after_a_restart() -> tuple[int, Decimal]:
-        found, spare = position(journal, coin, {}, 0.0, traded)
+        found, spare = position(journal, coin, {"BNB": Decimal(1)}, 0.0, traded)
         return found.lots, spare
 
     assert hear(0, "a", 1, "0.0015") == [("FILL", 0, 1, "")], "nothing is held: what was there before paid"
@@ -296,7 +296,7 @@ def test_a_fee_in_what_is_traded_takes_whole_lots(tmp_path: Path) -> None:
     assert hear("d", 1, "-0.02") == [("FILL", 0, 1), ("FEE", 0, -2)]  # a rebate
     assert hear("late", 1, "0.05") == [("FILL", 0, 1), ("FEE", 0, 5)]
     assert problems == ["a-0: a fill of 1 lots came after its end was told"]
-    found, spare = position(journal, spot, {})
+    found, spare = position(journal, spot, {"BTC": Decimal(1)})
     assert (found.lots, spare) == (9 + 1 - 1 + 2 - 5, Decimal("0.004"))
     journal.close()
 
