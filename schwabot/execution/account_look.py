@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from schwabot.execution.ccxt_account import CcxtAccount, patiently
+from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.reconcile import holdings_text
 from schwabot.execution.risk import VenueLimits
 from schwabot.execution.settings import GatewayConfig
+from schwabot.execution.trouble import patiently
 from schwabot.records.instrument import Instrument
 
 

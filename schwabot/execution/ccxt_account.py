@@ -9,7 +9,7 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from functools import partial
@@ -19,7 +19,7 @@ from schwabot.errors import VenueError
 from schwabot.execution.base_fees import step
 from schwabot.execution.order_tracker import CANCELED, CLOSED, EXPIRED, OPEN, REJECTED, OrderSeen, TradeSeen
 from schwabot.execution.risk import VenueLimits
-from schwabot.execution.trouble import Fate, Trouble
+from schwabot.execution.trouble import Fate, Trouble, patiently
 from schwabot.execution.venue_rules import rules_of
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action, Request
@@ -32,7 +32,6 @@ _PAGE = 500
 _WINDOW_MS = 6 * 86_400_000
 _DEFAULT_WAIT_S, _MOST_WAIT_S = 5.0, 600.0
 _REMEMBERED = 1_000
-_PATIENCE_S = 30.0
 _APART_S = 60.0
 
 
@@ -468,18 +467,6 @@ class CcxtAccount:
         if count != int(count):
             raise VenueError(f"{one.stream}: {what} {amount} is no whole number of {size:g}")
         return int(count)
-
-
-async def patiently(ask: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    """Ask again while a venue is busy or out of reach; what it refuses, it refuses."""
-    for pause in (0.2, 0.5, 1.0, 2.0, 4.0):
-        try:
-            return await ask()
-        except Trouble as trouble:
-            if trouble.fate not in (Fate.LOST, Fate.THROTTLED) or trouble.wait_s > _PATIENCE_S:
-                raise
-            await asyncio.sleep(max(pause, trouble.wait_s))
-    return await ask()
 
 
 def _when(trade: TradeSeen) -> int:

@@ -22,14 +22,14 @@ from typing import Any
 
 from schwabot.errors import StateError, VenueError, why
 from schwabot.execution import order_desk
-from schwabot.execution.ccxt_account import CcxtAccount, patiently
+from schwabot.execution.ccxt_account import CcxtAccount
 from schwabot.execution.dry_run import order_text
 from schwabot.execution.journal import Journal, OrderState, RiskNote
 from schwabot.execution.order_desk import SECOND, Ledger, OrderDesk, Refusal
 from schwabot.execution.reconcile import Adopted, Recovered, catch_up, compare, elsewhere, expected, recover
 from schwabot.execution.risk import RiskGate, TradingState, VenueLimits
 from schwabot.execution.settings import GatewayConfig
-from schwabot.execution.trouble import Fate, Trouble
+from schwabot.execution.trouble import Fate, Trouble, patiently
 from schwabot.execution.venue_rules import rules_of
 from schwabot.records.alert import Alert, Level
 from schwabot.records.instrument import Instrument

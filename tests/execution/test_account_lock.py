@@ -48,7 +48,7 @@ def test_another_process_is_refused_until_the_first_is_gone_even_killed(folder: 
         assert f"{folder.parents[1] / 'theirs.db'}; two runs would" in said
         with (
             AccountLock("binanceusdm", {"apiKey": KEY}, Path("mine.db")),
-            AccountLock("binance", {"apiKey": "of another account"}, Path("mine.db")),
+            AccountLock("binance", {"apiKey": "of another account"}, Path("mine.db")),  # pragma: allowlist secret
             AccountLock("binance", {"apiKey": KEY} | ccxt_options("binance", 1), Path("mine.db")),
             AccountLock("binance", {"apiKey": KEY} | ccxt_options("binance", 2), Path("mine.db")),
         ):

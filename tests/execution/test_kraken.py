@@ -407,7 +407,7 @@ def test_wrong_keys_and_long_names(exchange: LoopbackExchange, tmp_path: Path) -
     with pytest.raises(Trouble, match="18 characters"):
         with_account(exchange, work)
     with pytest.raises(VenueError, match="KRAKEN_SECRET is the private key") as error:
-        CcxtAccount("kraken", [], {"apiKey": "key", "secret": "canary-no-base64"})
+        CcxtAccount("kraken", [], {"apiKey": "key", "secret": "canary-no-base64"})  # pragma: allowlist secret
     assert "canary" not in str(error.value)
     with pytest.raises(ConfigError, match="prefix"):
         GatewayConfig(prefix="mine", listed_s=0.3).check()
