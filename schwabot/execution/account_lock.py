@@ -61,9 +61,9 @@ class AccountLock:
     Example:
         >>> import tempfile
         >>> state = Path(tempfile.mkdtemp())
-        >>> with AccountLock("binance", {"apiKey": "a key"}, Path("orders/binance.db"), state) as lock:
-        ...     lock.file.name
-        'binance-f6f651b7b491fdc9.lock'
+        >>> with AccountLock("binance", {"apiKey": ""}, Path("orders/binance.db"), state) as lock:
+        ...     lock.file.suffix
+        '.lock'
     """
 
     def __init__(self, venue: str, options: Mapping[str, Any], journal: Path, state: Path | None = None) -> None:
