@@ -110,6 +110,7 @@ class LivePipeline(Pipeline):
         live, chain = self._bound()
         heard = _Heard(ticks, [], [], [], [], [])
         on_row, one, clock, answer = self.on_row, self._one, self.clock, live.answer
+        places = self._places
         for values in ticks.rows if isinstance(ticks, RowTicks) else rows_of(ticks):
             recv, event, emit, stream, kind, *rest = values
             venue_ns, latency_ns = clock.step(stream, kind, recv, event, emit)
@@ -120,8 +121,8 @@ class LivePipeline(Pipeline):
             if chain.busy or not chain.fine(stream):
                 said = chain.settle(recv, stream, said)
             if on_row is not None:
-                for name, number in zip(_NUMBERS, said, strict=False):
-                    getattr(one, name)[0] = number
+                for place, number in zip(places, said, strict=False):
+                    place[0] = number
                 on_row(Row._make((*values, venue_ns)), one)
             heard.numbers.append(said[: len(_NUMBERS)])
             heard.wide.append(answer.wide.copy())
@@ -158,9 +159,10 @@ class LivePipeline(Pipeline):
             self._live = live = LiveStep(self.graph, self._graph_state)
             self._chain = chain = GhostChain(live, self.fallback, chain)
             answer = live.answer
+            self._places: list[Any] = [np.zeros(1, _kind(name)) for name in _NUMBERS]
             self._one = _columns(
                 answer.wide[:, None], answer.small[:, None], answer.forecasts.T[None],
-                [np.zeros(1, _kind(name)) for name in _NUMBERS],
+                self._places,
             )  # fmt: skip
         return live, chain
 

@@ -178,8 +178,8 @@ class RiskGateway:
             if leg.position or leg.cash:
                 leg.mark()
                 self._tell_equity(row.ts_recv_ns)
-        leg.lane = int(signals.lane[0, v])
-        leg.fair = (leg.bid + leg.ask) * 0.5 * exp(float(signals.deviation_bp[0, v]) * 1e-4)
+        leg.lane = signals.lane.item(0, v)
+        leg.fair = (leg.bid + leg.ask) * 0.5 * exp(signals.deviation_bp.item(0, v) * 1e-4)
 
     def rehearse(self, request: Request) -> None:
         """Look at a request as ``send`` does, and forget it, see ``VenueBroker.rehearse``."""
