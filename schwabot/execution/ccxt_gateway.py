@@ -474,7 +474,10 @@ class CcxtGateway:
             held = await desk.account.holdings()
             if self._ledger.tracker.version != before:
                 continue
-            last, found = found, compare(desk.account, self.journal, held, self._now_ns())
+            last = found  # beside: with many fills it takes long, and orders do not wait for it
+            found = await asyncio.to_thread(compare, desk.account, self.journal, held, self._now_ns())
+            if self._ledger.tracker.version != before:
+                continue
             if not found or found == last:
                 return found
         raise Trouble(Fate.LOST, f"{desk.account.venue}: orders moved, or lacked an answer or fills, all the time")

@@ -73,6 +73,20 @@ def expected(journal: Journal, venue: str, instruments: Mapping[str, Instrument]
     return found
 
 
+def rounded(
+    journal: Journal, venue: str, instruments: Mapping[str, Instrument], rounding: Mapping[str, Decimal]
+) -> dict[str, Decimal]:
+    """By how much holdings may differ where every booking is rounded: each fill that moved an item, by so much."""
+    found, known = {}, {**journal.instruments(), **instruments}
+    for item, by in rounding.items():
+        if (base := journal.baseline(venue, item)) is None:
+            continue
+        fills = journal.fills(after=base.after_fill)
+        booked = [(one, fill) for fill in fills if (one := known.get(fill.stream)) and one.venue == venue]
+        found[item] = by * sum(item in (one.base, one.quote, fill.fee_currency) for one, fill in booked)
+    return found
+
+
 def differences(
     should: Mapping[str, Decimal], held: Mapping[str, Decimal], rounding: Mapping[str, Decimal] | None = None
 ) -> list[str]:
@@ -281,11 +295,7 @@ def compare(account: CcxtAccount, journal: Journal, held: Mapping[str, Decimal],
     fresh = [(item, held.get(item, Decimal(0))) for item in items(account.instruments) if item not in should]
     if fresh:
         journal.count_from(account.venue, fresh, account.at_venue(now_ns), "first look")
-    rounding = {}
-    for item, by in account.rounding.items():
-        if (base := journal.baseline(account.venue, item)) is not None:
-            rounding[item] = by * len(journal.fills(after=base.after_fill))
-    found = differences(should, held, rounding)
+    found = differences(should, held, rounded(journal, account.venue, account.instruments, account.rounding))
     journal.checked(account.venue, not found, "; ".join(found), now_ns)
     return [f"{account.venue}: {each} ({ACCEPT})" for each in found]
 

@@ -13,6 +13,7 @@ import pytest
 from schwabot.errors import JournalError
 from schwabot.execution.journal import Fill, Journal, OrderState
 from schwabot.execution.order_desk import ACCEPT
+from schwabot.execution.reconcile import rounded
 from schwabot.execution.risk import TradingState
 from schwabot.execution.settings import GatewayConfig
 from schwabot.records.instrument import Instrument
@@ -146,6 +147,21 @@ def test_fills_are_not_read_with_other_lots(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match=r"in ticks of 0\.01 and lots of 0\.0001, which are 0\.01 and 1e-05 now"):
         journal.reads([BTC])
     assert journal.lots() == {BTC.stream: 3}
+    journal.close()
+
+
+def test_what_rounding_may_hide_grows_with_fills_that_were_booked_there_alone(tmp_path: Path) -> None:
+    btc, eth, far = (Instrument(name, 0.01, 1e-4) for name in ("kraken:BTC/USD", "kraken:ETH/USD", "binance:BTC/USD"))
+    journal = Journal(tmp_path / "j.db")
+    journal.begin("sba", 1)
+    journal.count_from("kraken", [("USD", Decimal(9)), ("BTC", Decimal(1))], 1, "first look")
+    for number, stream in enumerate((btc, eth, far, far, far)):
+        request = Request(number, f"sba-{number}", stream.stream, Action.TAKE, 1, 1, 100, -1, 0, 5, 99, 100)
+        journal.intend(request, 5)
+        journal.fill(Fill(stream.stream, str(number), f"sba-{number}", "7", 1, 1, 100, True, Decimal(0), "USD", 5, 5))
+    step = Decimal("0.0002")
+    found = rounded(journal, "kraken", {one.stream: one for one in (btc, eth, far)}, {"USD": step, "BTC": step})
+    assert found == {"USD": 2 * step, "BTC": step}
     journal.close()
 
 
