@@ -105,7 +105,8 @@ class SimulatedBroker:
     @property
     def state(self) -> SimState:
         """Everything between two rows; to be read, not written."""
-        return self._state
+        state: SimState = self._state
+        return state
 
     def request(self, leg: int, row: int, action: Action, slot: int) -> bool:
         """Ask for something that the policy did not; False = it was refused.
