@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
 import time
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
 
 from schwabot.errors import ConfigError
 from schwabot.records.audit import Lane
@@ -208,9 +209,14 @@ def test_the_end_of_a_run_is_told_and_the_server_ends_with_it(tmp_path: Path) ->
     assert beside.link._process.returncode == 0
 
 
+async def _asked(*paths: str) -> list[httpx.Response]:
+    transport = httpx.ASGITransport(create_app(ServerConfig(), Hub(ServerConfig())))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        return [await client.get(path) for path in paths]
+
+
 def test_without_a_run_it_says_so() -> None:
-    with TestClient(create_app(ServerConfig(), Hub(ServerConfig()))) as client:
-        assert client.get("/api/v1/status").json()["run"] == "none"
-        missing = client.get("/api/v1/streams")
+    status, missing = asyncio.run(_asked("/api/v1/status", "/api/v1/streams"))
+    assert status.json()["run"] == "none"
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "no_run")
     assert "server.enabled=true" in missing.json()["error"]["do"]
