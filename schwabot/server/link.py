@@ -87,6 +87,7 @@ class ServerLink:
         self._reader.start()
         if not ready.wait(READY_S) or "url" not in self._first:
             self._process.kill()
+            self._leave()
             raise ConfigError(self._first.get("failed", f"the server has not started within {READY_S:.0f} s"))
         self.url = self._first["url"]
         for line in (f"note: dashboard at {self.url}", *self._first.get("notes", ())):
@@ -104,6 +105,9 @@ class ServerLink:
             self._ends = True
             self._news.notify()
         self._writer.join(END_S)
+        self._leave()
+
+    def _leave(self) -> None:
         with suppress(OSError):
             self._process.stdin.close()  # by which it knows
         try:
