@@ -124,9 +124,7 @@ def test_a_wrong_token_is_not_recognised(path: Path) -> None:
 
 def test_removal_and_expiry_end_what_was_recognised(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "LOOK_EVERY_S", 0.0)
-    gone, short, kept = (
-        add(path, name, Role.VIEWER, days) for name, days in (("a", None), ("b", 2 / 86_400), ("c", 1))
-    )
+    gone, short, kept = (add(path, name, Role.VIEWER, days) for name, days in (("a", None), ("b", 1), ("c", 3)))
     book = TokenBook(path)
     entry = book.verify(gone)
     assert entry is not None
