@@ -24,6 +24,7 @@ from schwabot.records.instrument import Instrument
 from schwabot.signals.settings import PolicyConfig
 from schwabot.simulation.settings import SimulationConfig
 from schwabot.simulation.sweep.settings import SweepConfig
+from schwabot.sinks.log_settings import LogsConfig
 from schwabot.sinks.notify_settings import NotifyConfig
 from schwabot.sinks.settings import SinksConfig
 from schwabot.tensors.device import DeviceConfig
@@ -46,7 +47,7 @@ LIVE = ("record", "paper", "live")
 DEFAULT_POLICY = "threshold"
 PLANNED_MODES = ("serve",)
 GROUPS = (
-    "source", "instruments", "sinks", "notify", "leadlag", "fit", "policy", "simulation", "execution", "sweep",
+    "source", "instruments", "sinks", "logs", "notify", "leadlag", "fit", "policy", "simulation", "execution", "sweep",
     "cluster", "fallback", "experiment",
     "modules/tensor_harness", "modules/ghost_bridge", "modules/hash_registry", "modules/phantom_lag",
     "modules/voltage_lanes",
@@ -254,6 +255,7 @@ class RunConfig:
     skill: SkillConfig = field(default_factory=SkillConfig)
     leadlag: LeadLagConfig = field(default_factory=LeadLagConfig)
     sinks: SinksConfig = field(default_factory=SinksConfig)
+    logs: LogsConfig = field(default_factory=LogsConfig)
     notify: NotifyConfig = field(default_factory=NotifyConfig)
     convert: ConvertConfig = field(default_factory=ConvertConfig)
     fit: FitConfig = field(default_factory=FitConfig)
