@@ -141,9 +141,9 @@ _bearer = HTTPBearer(
 
 
 def _needs(role: Role) -> Callable[..., Awaitable[Identity]]:
-    async def check(
-        request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer, scopes=[role.value])]
-    ) -> Identity:
+    described = Security(_bearer, scopes=[role.value])  # for /docs; the gate has read it
+
+    async def check(request: Request, _: HTTPAuthorizationCredentials | None = described) -> Identity:
         who = identity_of(request)
         if who is None or (who.name == _ANONYMOUS and not who.role.covers(role)):
             raise _unauthorized(f"this needs a token with the role {role}", "")

@@ -97,13 +97,18 @@ def _operation(path: str, method: str, operation: Mapping[str, Any], schemas: Ma
 def _fields(schema: Mapping[str, Any]) -> Iterator[str]:
     needed = schema.get("required", ())
     rows = [
-        (name, _kind(one), "needed" if name in needed else _default(one), one.get("description", ""))
+        (name, _kind(one), "needed" if name in needed else _default(one), _described(one))
         for name, one in schema.get("properties", {}).items()
     ]
     if rows:
         yield _table(("field", "type", "", ""), rows)
     elif "enum" in schema:
         yield f"<p>{escape(_kind(schema))}</p>"
+
+
+def _described(schema: Mapping[str, Any]) -> str:
+    examples = ", ".join(str(one) for one in schema.get("examples", ()))
+    return " ".join([str(schema.get("description", "")), *([f"e.g. {examples}"] if examples else [])])
 
 
 def _default(schema: Mapping[str, Any]) -> str:

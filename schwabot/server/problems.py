@@ -46,10 +46,10 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """``responses=`` of a route: these errors beside those that every route may answer with.
 
     Example:
-        >>> sorted(documented(404))
-        [400, 401, 403, 404, 422, 429]
+        >>> sorted(documented(503))
+        [400, 401, 403, 404, 422, 429, 503]
     """
-    return {status: {"model": ErrorBody} for status in sorted({400, 401, 403, 422, 429, *statuses})}
+    return {status: {"model": ErrorBody} for status in sorted({400, 401, 403, 404, 422, 429, *statuses})}
 
 
 class Problem(HTTPException):
