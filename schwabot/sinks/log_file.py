@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import TextIOWrapper
@@ -311,16 +311,23 @@ class JsonLines(logging.Formatter):
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "text": scrub(record.getMessage()),
+            "text": record.getMessage(),
         }
         told |= {name: value for name, value in record.__dict__.items() if name not in _PLAIN and name not in told}
         if record.exc_text:
-            told["trace"] = scrub(record.exc_text)
-        try:
-            line = orjson.dumps(told, default=str, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
-        except orjson.JSONEncodeError:  # a number beyond 64 bits, half a character
-            line = orjson.dumps({name: ascii(value) for name, value in told.items()})
-        return scrub(line.decode())
+            told["trace"] = record.exc_text
+        return orjson.dumps(_clean(told)).decode()
+
+
+def _clean(value: Any) -> Any:
+    """As JSON has it, without secrets; before it is encoded, which would hide some from who looks for them."""
+    if isinstance(value, Mapping):
+        return {_clean(str(name)): _clean(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(one) for one in value]
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**63):
+        return value
+    return scrub(str(value).encode("utf-8", "backslashreplace").decode())
 
 
 def _time(record: logging.LogRecord) -> str:
