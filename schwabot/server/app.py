@@ -13,6 +13,7 @@ from schwabot.server import routes_control, routes_events, routes_live
 from schwabot.server.guard import guard
 from schwabot.server.hub import Hub
 from schwabot.server.problems import documented
+from schwabot.server.routes_history import add_history
 from schwabot.server.settings import ServerConfig
 
 STATIC = Path(__file__).with_name("static")
@@ -42,6 +43,7 @@ def create_app(config: ServerConfig, hub: Hub) -> FastAPI:
 
     for part in (routes_live, routes_control, routes_events):
         app.include_router(part.router)
+    add_history(app, Path(config.runs))
 
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> dict[str, bool]:
