@@ -170,11 +170,11 @@ def test_tokens_can_not_be_tried_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_live_streams_have_a_number(tmp_path: Path) -> None:
-    with guarded(tmp_path, max_clients=1) as server, server.client() as client:
-        with client.stream("GET", "/api/v1/events") as first:
-            assert first.status_code == 200
-            second = server.ask("GET", "/api/v1/events")
-            assert (second.status_code, second.json()["error"]["code"]) == (503, "too_many")
+    path = "/api/v1/events"
+    with guarded(tmp_path, max_clients=1) as server, server.client() as client, client.stream("GET", path) as first:
+        assert first.status_code == 200
+        second = server.ask("GET", path)
+        assert (second.status_code, second.json()["error"]["code"]) == (503, "too_many")
 
 
 def test_a_live_stream_ends_when_its_token_is_removed(closed: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
