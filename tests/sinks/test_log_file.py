@@ -80,7 +80,8 @@ def test_files_are_put_aside_and_the_oldest_goes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_no_secret_and_no_forged_line(tmp_path: Path, as_json: bool) -> None:
+def test_no_secret_and_no_forged_line(tmp_path: Path, as_json: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("schwabot"), "propagate", False)  # half a character is nothing for xdist
     secret = 'canary"of\u00e9 a key'
     Secret(secret)
     with log_to(tmp_path, "run.log", LogsConfig(json=as_json)):
