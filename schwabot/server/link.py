@@ -25,6 +25,7 @@ from schwabot.secrets import scrub
 from schwabot.server.settings import ServerConfig
 from schwabot.server.wire import Digest, Frame, encode, open_frame
 from schwabot.sinks.base import RunHeader
+from schwabot.sinks.log_settings import LogsConfig
 
 EVERY_S = 0.045
 """A frame is told this often at most: live records come every 50 ms."""
@@ -43,13 +44,16 @@ class ServerLink:
         config: of the server.
         version: of the program, shown.
         say: told, in a line, what a person has to know.
+        logs: of the run; the server's own log lies beside it.
 
     Raises:
         ConfigError: on entering: the server can't start; says why.
     """
 
-    def __init__(self, config: ServerConfig, version: str, say: Callable[[str], object]) -> None:
-        self.config, self.version, self.say = config, version, say
+    def __init__(
+        self, config: ServerConfig, version: str, say: Callable[[str], object], logs: LogsConfig | None = None
+    ) -> None:
+        self.config, self.version, self.say, self.logs = config, version, say, logs or LogsConfig(enabled=False)
         self.url = ""
         self.actions: dict[str, Act] = {}
         """What a person may do: ``ACTIONS`` → what does it."""
@@ -79,7 +83,8 @@ class ServerLink:
             stdout=subprocess.PIPE,
             start_new_session=True,  # a Ctrl-C is for the run, which ends it
         )
-        self._process.stdin.write(json.dumps(asdict(self.config)).encode() + b"\n")
+        given = {"server": asdict(self.config), "logs": asdict(self.logs)}
+        self._process.stdin.write(json.dumps(given).encode() + b"\n")
         self._process.stdin.flush()
         ready = threading.Event()
         self._first: Frame = {}

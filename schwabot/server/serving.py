@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -54,6 +55,7 @@ def serve(
     frames: IO[bytes] | None = None,
     send: Callable[[Frame], None] | None = None,
     ready: Callable[[], object] = lambda: None,
+    began: Callable[[Path], object] = lambda run_dir: None,
 ) -> None:
     """Serve until it is stopped, or the frames end.
 
@@ -63,6 +65,7 @@ def serve(
         frames: what the run tells; None = there is no run.
         send: takes actions to the run.
         ready: called once it answers.
+        began: told the run's folder, once there is one.
     """
     hub = Hub(config, send)
 
@@ -70,13 +73,14 @@ def serve(
     async def lifespan(app: object) -> AsyncIterator[None]:
         work = asyncio.create_task(_measure(hub, Path(config.runs)))
         if frames is not None:
-            _read(frames, hub, asyncio.get_running_loop(), lambda: setattr(server, "should_exit", True))
+            _read(frames, hub, asyncio.get_running_loop(), lambda: setattr(server, "should_exit", True), began)
         ready()
         yield
         work.cancel()
 
     app = create_app(config, hub)
     app.router.lifespan_context = lifespan
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # below that it tells of every stranger's broken request
     server = _Server(
         uvicorn.Config(
             app,
@@ -115,12 +119,18 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _read(frames: IO[bytes], hub: Hub, loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
+def _read(
+    frames: IO[bytes], hub: Hub, loop: asyncio.AbstractEventLoop, end: Callable[[], None],
+    began: Callable[[Path], object],
+) -> None:  # fmt: skip
     """Take the run's frames on a thread of their own, as pipes are not a loop's on every system."""
 
     def read() -> None:
         for line in frames:
-            loop.call_soon_threadsafe(hub.take, orjson.loads(line))
+            frame = orjson.loads(line)
+            if frame["t"] == "open":
+                began(Path(frame["run_dir"]))
+            loop.call_soon_threadsafe(hub.take, frame)
         loop.call_soon_threadsafe(hub.gone)
         loop.call_soon_threadsafe(loop.call_later, LINGER_S, end)
 
