@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import IO
 
 import orjson
 import uvicorn
@@ -51,7 +50,7 @@ def url_of(config: ServerConfig, sock: socket.socket) -> str:
 def serve(
     config: ServerConfig,
     sock: socket.socket,
-    frames: IO[bytes] | None = None,
+    frames: Iterable[bytes] | None = None,
     send: Callable[[Frame], None] | None = None,
     ready: Callable[[], object] = lambda: None,
 ) -> None:
@@ -115,7 +114,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _read(frames: IO[bytes], hub: Hub, loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
+def _read(frames: Iterable[bytes], hub: Hub, loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
     """Take the run's frames on a thread of their own, as pipes are not a loop's on every system."""
 
     def read() -> None:
