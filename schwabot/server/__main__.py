@@ -1,14 +1,11 @@
-"""The server's process beside a run; a run starts it, see ``link``. Settings and frames come on standard input.
-
-What it logs, every request in a line of its own, goes to server.log beside the run's log.
-"""
+"""The server's process beside a run; a run starts it, see ``link``. Settings and frames come on standard input."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import sys
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import orjson
@@ -36,8 +33,8 @@ def main() -> None:
         out.write(encode(frame))
         out.flush()
 
-    given = orjson.loads(sys.stdin.buffer.readline())
-    config, logs = ServerConfig(**given["server"]), LogsConfig(**given["logs"])
+    told = orjson.loads(sys.stdin.buffer.readline())
+    config, logs = ServerConfig(**told["server"]), LogsConfig(**told["logs"])
     try:
         config.check()
         notes = check_exposure(config)
@@ -45,13 +42,22 @@ def main() -> None:
     except SchwabotError as error:
         say({"failed": str(error)})
         raise SystemExit(2) from None
-    beside = None if logs.file is None else Path(logs.file).parent
-    with RunLog(replace(logs, file=None)) as log:
-        serve(
-            config, sock, sys.stdin.buffer, say,
-            ready=lambda: say({"url": url_of(config, sock), "notes": notes}),
-            began=lambda run_dir: log.begin(beside or run_dir, "server.log"),
-        )  # fmt: skip
+    with RunLog(logs) as log:
+        frames = _begins(sys.stdin.buffer, log)
+        serve(config, sock, frames, say, lambda: say({"url": url_of(config, sock), "notes": notes}))
+
+
+def _begins(frames: Iterable[bytes], log: RunLog) -> Iterator[bytes]:
+    """The frames; the first that names the run's folder begins the log there."""
+    lines = iter(frames)
+    for line in lines:
+        folder = orjson.loads(line).get("run_dir")
+        if folder is not None:
+            log.begin(Path(folder), "server.log")
+        yield line
+        if folder is not None:
+            break
+    yield from lines
 
 
 if __name__ == "__main__":

@@ -269,7 +269,7 @@ def headline(mode: str, summary: Mapping[str, Any]) -> dict[str, Any]:
             found |= {name: store.get(name) for name in ("rows", "files", "gaps")}
     if mode in ("replay", "fit"):
         found |= _best_skill(summary.get("skill"))
-    texts = {name: value for name in TEXTS if (value := text(found.get(name))) is not None}
+    texts = {name: said for name in TEXTS if (said := text(found.get(name))) is not None}
     numbers = {name: value for name in found if (value := number(found[name])) is not None}
     return {name: texts.get(name, numbers.get(name)) for name in found if name in texts or name in numbers}
 

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,7 +44,7 @@ class ServerLink:
         config: of the server.
         version: of the program, shown.
         say: told, in a line, what a person has to know.
-        logs: of the run; the server's own log lies beside it.
+        logs: of the run; the server writes server.log beside the run's own. None = it writes none.
 
     Raises:
         ConfigError: on entering: the server can't start; says why.
@@ -53,7 +53,10 @@ class ServerLink:
     def __init__(
         self, config: ServerConfig, version: str, say: Callable[[str], object], logs: LogsConfig | None = None
     ) -> None:
-        self.config, self.version, self.say, self.logs = config, version, say, logs or LogsConfig(enabled=False)
+        self._logs = LogsConfig(enabled=False) if logs is None else logs
+        if self._logs.file is not None:
+            self._logs = replace(self._logs, file=f"{self._logs.file}.server")  # one process writes to a file
+        self.config, self.version, self.say = config, version, say
         self.url = ""
         self.actions: dict[str, Act] = {}
         """What a person may do: ``ACTIONS`` → what does it."""
@@ -83,8 +86,9 @@ class ServerLink:
             stdout=subprocess.PIPE,
             start_new_session=True,  # a Ctrl-C is for the run, which ends it
         )
-        given = {"server": asdict(self.config), "logs": asdict(self.logs)}
-        self._process.stdin.write(json.dumps(given).encode() + b"\n")
+        self._process.stdin.write(
+            json.dumps({"server": asdict(self.config), "logs": asdict(self._logs)}).encode() + b"\n"
+        )
         self._process.stdin.flush()
         ready = threading.Event()
         self._first: Frame = {}

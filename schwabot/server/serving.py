@@ -7,9 +7,8 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import IO
 
 import orjson
 import uvicorn
@@ -52,10 +51,9 @@ def url_of(config: ServerConfig, sock: socket.socket) -> str:
 def serve(
     config: ServerConfig,
     sock: socket.socket,
-    frames: IO[bytes] | None = None,
+    frames: Iterable[bytes] | None = None,
     send: Callable[[Frame], None] | None = None,
     ready: Callable[[], object] = lambda: None,
-    began: Callable[[Path], object] = lambda run_dir: None,
 ) -> None:
     """Serve until it is stopped, or the frames end.
 
@@ -65,7 +63,6 @@ def serve(
         frames: what the run tells; None = there is no run.
         send: takes actions to the run.
         ready: called once it answers.
-        began: told the run's folder, once there is one.
     """
     hub = Hub(config, send)
 
@@ -73,7 +70,7 @@ def serve(
     async def lifespan(app: object) -> AsyncIterator[None]:
         work = asyncio.create_task(_measure(hub, Path(config.runs)))
         if frames is not None:
-            _read(frames, hub, asyncio.get_running_loop(), lambda: setattr(server, "should_exit", True), began)
+            _read(frames, hub, asyncio.get_running_loop(), lambda: setattr(server, "should_exit", True))
         ready()
         yield
         work.cancel()
@@ -119,18 +116,12 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _read(
-    frames: IO[bytes], hub: Hub, loop: asyncio.AbstractEventLoop, end: Callable[[], None],
-    began: Callable[[Path], object],
-) -> None:  # fmt: skip
+def _read(frames: Iterable[bytes], hub: Hub, loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
     """Take the run's frames on a thread of their own, as pipes are not a loop's on every system."""
 
     def read() -> None:
         for line in frames:
-            frame = orjson.loads(line)
-            if frame["t"] == "open":
-                began(Path(frame["run_dir"]))
-            loop.call_soon_threadsafe(hub.take, frame)
+            loop.call_soon_threadsafe(hub.take, orjson.loads(line))
         loop.call_soon_threadsafe(hub.gone)
         loop.call_soon_threadsafe(loop.call_later, LINGER_S, end)
 

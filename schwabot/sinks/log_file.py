@@ -152,6 +152,7 @@ class _Enqueue(QueueHandler):
 
     def __init__(self, waiting: queue.SimpleQueue[Any]) -> None:
         super().__init__(waiting)
+        self._waiting = waiting
         self.put = 0
         self._dropped = 0
 
@@ -168,10 +169,10 @@ class _Enqueue(QueueHandler):
 
     def enqueue(self, record: logging.LogRecord) -> None:
         """Never waits."""
-        if self.queue.qsize() >= WAITING:
+        if self._waiting.qsize() >= WAITING:
             self._dropped += 1
         else:
-            self.queue.put(record)
+            self._waiting.put(record)
             self.put += 1
 
     def take_dropped(self) -> int:
@@ -183,14 +184,17 @@ class _Enqueue(QueueHandler):
 class _Writer(QueueListener):
     """A listener that ends in time, whatever the disk does."""
 
-    done = 0
-    """Records written, or lost."""
+    def __init__(self, waiting: queue.SimpleQueue[Any], file: logging.Handler) -> None:
+        super().__init__(waiting, file)
+        self._waiting = waiting
+        self.done = 0
+        """Records written, or lost."""
 
     def dequeue(self, block: bool) -> Any:
         """The next record. Looked for now and then: to wake a thread takes who logs longer than all the rest."""
         while True:
             with suppress(queue.Empty):
-                return self.queue.get_nowait()
+                return self._waiting.get_nowait()
             time.sleep(LOOK_S)
 
     def handle(self, record: logging.LogRecord) -> None:
@@ -253,7 +257,7 @@ class _File(RotatingFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """A line could not be written."""
         self._lost += 1
-        stream, self.stream = self.stream, None  # type: ignore[assignment]  # opened again for the next line
+        stream, self.stream = self.stream, None  # opened again for the next line
         with suppress(OSError, ValueError):
             if stream is not None:
                 stream.close()
