@@ -16,7 +16,7 @@ from schwabot.records.alert import Alert, Level
 from schwabot.records.audit import FallbackEvent, SettingsEvent
 from schwabot.secrets import Secret
 from schwabot.sinks import log_file
-from schwabot.sinks.log_file import RunLog, flush_log, log_to
+from schwabot.sinks.log_file import JsonLines, RunLog, TextLines, flush_log, log_to
 from schwabot.sinks.log_settings import LogsConfig
 from schwabot.sinks.log_sink import LogSink
 from tests.sinks.making import START_NS, header, records
@@ -79,12 +79,18 @@ def test_files_are_put_aside_and_the_oldest_goes(tmp_path: Path) -> None:
     assert all(path.stat().st_size <= 1_049 for path in tmp_path.iterdir())
 
 
+def test_half_a_character_can_be_written(tmp_path: Path) -> None:
+    record = logging.LogRecord("schwabot.run", logging.INFO, "", 0, "half: \ud800", None, None)
+    for form in (TextLines(), JsonLines()):
+        assert form.format(record).encode("utf-8")
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_no_secret_and_no_forged_line(tmp_path: Path, as_json: bool) -> None:
     secret = 'canary"of\u00e9 a key'
     Secret(secret)
     with log_to(tmp_path, "run.log", LogsConfig(json=as_json)):
-        LOG.info(f"one\n2026-01-01T00:00:00.000Z ERROR end: forged {secret}\x1b[2J\ud800", extra={"event": "note"})
+        LOG.info(f"one\n2026-01-01T00:00:00.000Z ERROR end: forged {secret}\x1b[2J", extra={"event": "note"})
         LOG.info("extra", extra={"given": {"deep": [secret], secret: 1}, "big": 10**30})
         try:
             raise ValueError(f"{secret}\nsecond line")
