@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import IO
 
 import orjson
 import uvicorn
@@ -51,7 +51,7 @@ def url_of(config: ServerConfig, sock: socket.socket) -> str:
 def serve(
     config: ServerConfig,
     sock: socket.socket,
-    frames: IO[bytes] | None = None,
+    frames: Iterable[bytes] | None = None,
     send: Callable[[Frame], None] | None = None,
     ready: Callable[[], object] = lambda: None,
 ) -> None:
@@ -77,6 +77,7 @@ def serve(
 
     app = create_app(config, hub)
     app.router.lifespan_context = lifespan
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # below that it tells of every stranger's broken request
     server = _Server(
         uvicorn.Config(
             app,
@@ -115,7 +116,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _read(frames: IO[bytes], hub: Hub, loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
+def _read(frames: Iterable[bytes], hub: Hub, loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
     """Take the run's frames on a thread of their own, as pipes are not a loop's on every system."""
 
     def read() -> None:
