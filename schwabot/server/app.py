@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from schwabot.server import routes_control, routes_events, routes_live
 from schwabot.server.hub import Hub
+from schwabot.server.metrics import measured
 from schwabot.server.problems import Problem
 from schwabot.server.settings import ServerConfig
 
@@ -53,6 +54,7 @@ def create_app(config: ServerConfig, hub: Hub) -> FastAPI:
         return FileResponse(STATIC / "index.html")
 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    measured(app, hub)
     return app
 
 

@@ -137,13 +137,18 @@ class Digest:
         if record.health is not None:
             self._health = asdict(record.health)
 
-    def take(self) -> Frame:
-        """The frame of what was gathered."""
+    def take(self, lost: int = 0) -> Frame:
+        """The frame of what was gathered.
+
+        Args:
+            lost: frames by now that were not taken in time.
+        """
         last, lanes = self._last, self._lanes.tolist()
         frame: Frame = {
             "t": "step", "sent_ns": time.time_ns(), "events": self._events, "quotes": self._quotes,
             "trades": self._trades, "depth": self._depth, "lanes": lanes, "points": _columns(self._points),
-            "trading": self._trading, "health": self._health, **self._happened,
+            "trading": self._trading, "health": self._health, "lost": lost,
+            **self._happened,
         }  # fmt: skip
         if last is not None and self._moved:
             signals = last.signals
