@@ -23,16 +23,16 @@ class Identity:
     role: Role
 
 
-def viewer() -> Identity:
+async def viewer() -> Identity:
     """Who may read."""
     return Identity("anonymous", Role.ADMIN)
 
 
-def operator() -> Identity:
+async def operator() -> Identity:
     """Who may halt and resume."""
     return Identity("anonymous", Role.ADMIN)
 
 
-def admin() -> Identity:
+async def admin() -> Identity:
     """Who may change settings."""
     return Identity("anonymous", Role.ADMIN)

@@ -273,10 +273,10 @@ def buckets_of(counts: Sequence[int]) -> tuple[list[tuple[str, float]], float]:
         >>> buckets[6:8], buckets[-1], round(total_s, 5)
         ([('0.001', 0), ('0.001995', 4)], ('+Inf', 4), 0.00565)
     """
-    buckets: list[tuple[str, float]] = []
-    for end in EDGE_BINS:
-        buckets.append((f"{1e-6 * 10 ** (end / TIMING_PER_DECADE):.4g}", sum(counts[:end])))
-    buckets.append(("+Inf", sum(counts)))
+    edges = (f"{1e-6 * 10 ** (end / TIMING_PER_DECADE):.4g}" for end in EDGE_BINS)
+    buckets: list[tuple[str, float]] = [
+        (edge, sum(counts[:end])) for edge, end in zip((*edges, "+Inf"), (*EDGE_BINS, len(counts)), strict=True)
+    ]
     middles = (1e-6 * 10 ** ((at + 0.5) / TIMING_PER_DECADE) for at in range(len(counts)))
     return buckets, sum(count * middle for count, middle in zip(counts, middles, strict=True))
 
