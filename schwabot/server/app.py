@@ -12,6 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from schwabot.server import routes_control, routes_events, routes_live
 from schwabot.server.guard import guard
 from schwabot.server.hub import Hub
+from schwabot.server.metrics import measured
 from schwabot.server.problems import documented
 from schwabot.server.routes_history import add_history
 from schwabot.server.settings import ServerConfig
@@ -55,6 +56,7 @@ def create_app(config: ServerConfig, hub: Hub) -> FastAPI:
 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     guard(app, config)
+    measured(app, hub)
     return app
 
 

@@ -221,12 +221,12 @@ class ServerSink:
         now_s = time.monotonic()
         if now_s >= self._due_s:
             self._due_s = now_s + EVERY_S
-            self._link.put(self._digest.take())
+            self._link.put(self._digest.take(self._link.dropped))
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Tell the rest, and how it ended."""
         if not self._digest.is_empty:
-            self._link.put(self._digest.take())
+            self._link.put(self._digest.take(self._link.dropped))
         self._link.put({"t": "close", "summary": summary})
 
 
