@@ -17,7 +17,7 @@ from schwabot.errors import DeviceError, why
 
 GIB = 1 << 30
 FULL_BYTES, LOW_BYTES = GIB // 5, 5 * GIB
-TENSORBOARD_PORT = 6006
+DASHBOARD_PORT, TENSORBOARD_PORT = 8080, 6006
 _STA_UNSYNC = 0x40
 _MAXERROR_US = 1_000_000
 
@@ -180,7 +180,7 @@ def port(name: str, host: str, number: int, setting: str) -> Finding:
 
 def ports(settings: Any) -> Iterator[Finding]:
     """The ports of the dashboard and of TensorBoard."""
-    server = getattr(settings, "server", None)
-    host, number = ("127.0.0.1", 8080) if server is None else (server.host, server.port)
-    yield port("dashboard", host, number, "server.port=N")
+    host, number = ("127.0.0.1", DASHBOARD_PORT) if settings is None else (settings.server.host, settings.server.port)
+    if number:  # 0 = any that is free
+        yield port("dashboard", host, number, "server.port=N")
     yield port("TensorBoard", "127.0.0.1", TENSORBOARD_PORT, "tensorboard --port N")

@@ -118,10 +118,12 @@ def secret_files(settings: Any, environment: Mapping[str, str] | None = None) ->
             yield problem("secrets", str(error), "put it right, or take the variable away")
         else:
             files[name] = Path(given[name].strip())
-    server = getattr(settings, "server", None)
-    for setting in ("tls_key", "tokens"):
-        if path := getattr(server, setting, None):
-            files[f"server.{setting}"] = Path(path)
+    if settings is not None:
+        if settings.server.tls_key:
+            files["server.tls_key"] = Path(settings.server.tls_key).expanduser()
+        tokens = settings.server.tokens_file
+        if settings.server.tokens or not settings.server.is_local or tokens.exists():
+            files["server.tokens"] = tokens
     for name, file in files.items():
         yield _rights(name, file)
     if not files and not names:
@@ -136,7 +138,10 @@ def _rights(name: str, file: Path) -> Finding:
     try:
         mode = file.stat().st_mode
     except OSError as error:
-        return problem("secrets", f"{name}={file}: {error.strerror}", "name a file that is there")
+        do = "name a file that is there"
+        if name == "server.tokens":
+            do = "python -m schwabot.server.tokens add NAME --role operator makes it"
+        return problem("secrets", f"{name}={file}: {error.strerror}", do)
     if os.name == "posix" and mode & (stat.S_IROTH | stat.S_IWOTH):
         return warning(
             "secrets",

@@ -168,7 +168,6 @@ def wanted_extras(settings: Any) -> dict[str, str]:
         found["cluster"] = "cluster=ray"
     if settings.device.kind == "cuda":
         found["cuda"] = "device=cuda"
-    server = getattr(settings, "server", None)
-    if settings.mode == "serve" or (server is not None and server.enabled):
+    if settings.mode == "serve" or settings.server.enabled:
         found["server"] = "mode=serve" if settings.mode == "serve" else "server.enabled=true"
     return found

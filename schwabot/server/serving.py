@@ -53,6 +53,7 @@ def serve(
     frames: IO[bytes] | None = None,
     send: Callable[[Frame], None] | None = None,
     ready: Callable[[], object] = lambda: None,
+    alive: Callable[[], object] = lambda: None,
 ) -> None:
     """Serve until it is stopped, or the frames end.
 
@@ -62,12 +63,13 @@ def serve(
         frames: what the run tells; None = there is no run.
         send: takes actions to the run.
         ready: called once it answers.
+        alive: called once a second while it does.
     """
     hub = Hub(config, send)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: object) -> AsyncIterator[None]:
-        work = asyncio.create_task(_measure(hub, Path(config.runs)))
+        work = asyncio.create_task(_measure(hub, Path(config.runs), alive))
         if frames is not None:
             _read(frames, hub, asyncio.get_running_loop(), lambda: setattr(server, "should_exit", True))
         ready()
@@ -125,10 +127,11 @@ def _read(frames: IO[bytes], hub: Hub, loop: asyncio.AbstractEventLoop, end: Cal
     threading.Thread(target=read, name="frames", daemon=True).start()
 
 
-async def _measure(hub: Hub, folder: Path) -> None:
+async def _measure(hub: Hub, folder: Path, alive: Callable[[], object]) -> None:
     """Look at the machine once a second."""
     host: Host | None = None
     while True:
+        alive()
         if host is None or (hub.has_run and host.pid is None):
             host = Host(hub.header.get("pid"), folder)
         hub.host = await asyncio.to_thread(host.read)
