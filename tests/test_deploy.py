@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,13 +19,16 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
+from deploy import backup_journals
 from schwabot.compose import normalise_arguments, to_settings
 from schwabot.config import RunConfig, conf_dir, register
+from schwabot.execution.journal import Journal
 from schwabot.execution.venue_rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+TIMERS = sorted((DEPLOY / "systemd").glob("*.timer"))
 RUNS = sorted((DEPLOY / "systemd").glob("*.env"))
 MOST_EXPOSED = 20
 """Of systemd's 0 (safe) to 100."""
@@ -95,6 +99,8 @@ def unit_here(unit: Path, folder: Path) -> Path:
     """The unit with this interpreter in place of the one that an installation makes."""
     copy = folder / unit.name
     copy.write_text(unit.read_text(encoding="utf-8").replace("/opt/schwabot/bin/python", sys.executable))
+    for timer in unit.parent.glob(f"{unit.stem}.timer"):
+        shutil.copy(timer, folder)
     return copy
 
 
@@ -105,6 +111,13 @@ def test_units_are_taken_by_systemd_and_are_hardened(unit: Path, tmp_path: Path)
     assert (done.returncode, unit.stem.partition("@")[0] in done.stderr) == (0, False), done.stderr
     done = systemd_analyze("security", "--offline=true", f"--threshold={MOST_EXPOSED}", str(copy))
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("timer", TIMERS, ids=lambda timer: timer.name)
+def test_timers_are_taken_by_systemd(timer: Path, tmp_path: Path) -> None:
+    unit_here(timer.with_suffix(".service"), tmp_path)
+    done = systemd_analyze("verify", "--man=no", str(tmp_path / timer.name))
+    assert (done.returncode, "schwabot" in done.stderr) == (0, False), done.stderr
 
 
 @pytest.mark.parametrize("name", ["keys.conf", "gpu.conf"])
@@ -140,10 +153,34 @@ def test_installing_puts_every_file_in_its_place_and_keeps_settings(tmp_path: Pa
         subprocess.run(command, env=os.environ | {"DESTDIR": str(tmp_path)}, check=True)
         (tmp_path / "etc/schwabot/paper.env").write_text("mine")
     assert (tmp_path / "etc/schwabot/paper.env").read_text() == "mine"
-    assert {one.name for one in (tmp_path / "etc/systemd/system").iterdir()} == {unit.name for unit in UNITS}
+    assert {one.name for one in (tmp_path / "etc/systemd/system").iterdir()} == {unit.name for unit in UNITS + TIMERS}
     assert {one.name for one in (tmp_path / "etc/schwabot").glob("*.env")} == {file.name for file in RUNS}
     assert (tmp_path / "usr/lib/sysusers.d/schwabot.conf").is_file()
     assert (tmp_path / "etc/schwabot/keys").stat().st_mode & 0o777 == 0o700
+
+
+# copies of journals
+
+
+def test_a_journal_in_use_is_copied_whole_and_old_copies_go(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copies = tmp_path / "copies"
+    (tmp_path / "orders").mkdir()
+    with closing(Journal(tmp_path / "orders" / "binance.db")) as journal:
+        journal.begin("one", 1)
+        assert journal.path.with_name("binance.db-wal").stat().st_size > 0, "what copying the file alone would lose"
+        for day in (1, 2):
+            copies.mkdir(exist_ok=True)
+            (copies / f"binance-2020010{day}T000000.db").touch()
+        assert backup_journals.main([str(tmp_path / "orders"), str(copies), "--keep", "2"]) == 0
+    kept = sorted(one.name for one in copies.iterdir())
+    assert len(kept) == 2, kept
+    assert kept[0] == "binance-20200102T000000.db"
+    with closing(Journal(copies / kept[1])) as copy:
+        assert copy.sessions == 1
+    (tmp_path / "orders" / "kraken.db").write_bytes(b"no database" * 100)
+    assert backup_journals.main([str(tmp_path / "orders"), str(copies)]) == 1
+    assert "kraken.db: file is not a database" in capsys.readouterr().err
+    assert backup_journals.main([str(copies / "nothing"), str(copies)]) == 1
 
 
 # Windows

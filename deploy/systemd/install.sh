@@ -10,7 +10,7 @@ root=${DESTDIR:-}
 install -d -m 0755 "$root/etc/systemd/system" "$root/usr/lib/sysusers.d"
 install -d -m 0750 "$root/etc/schwabot"
 install -d -m 0700 "$root/etc/schwabot/keys"
-install -m 0644 "$here/schwabot@.service" "$here/schwabot-tensorboard.service" "$root/etc/systemd/system/"
+install -m 0644 "$here"/*.service "$here"/*.timer "$root/etc/systemd/system/"
 install -m 0644 "$here/schwabot.sysusers.conf" "$root/usr/lib/sysusers.d/schwabot.conf"
 for one in paper live record serve; do
   if [ ! -e "$root/etc/schwabot/$one.env" ]; then
@@ -35,5 +35,6 @@ trap 'rm -rf "$lock"' EXIT
 "$lock/tools/bin/python" -m pip install --quiet --require-hashes -r "$lock/build.txt"
 "$lock/tools/bin/python" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$lock" .
 "$env/bin/python" -m pip install --quiet --no-deps --no-index --force-reinstall "$lock"/schwabot-*.whl
+install -m 0644 deploy/backup_journals.py "$env/lib/"
 systemctl daemon-reload
 echo "installed; next: edit /etc/schwabot/paper.env, then systemctl enable --now schwabot@paper"
