@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -15,13 +17,14 @@ from typing import Any
 import pytest
 
 from schwabot.doctor import machine, own, packages, venues
-from schwabot.doctor.__main__ import main
+from schwabot.doctor.__main__ import _parser, main
 from schwabot.doctor.findings import Finding, Level
 from schwabot.execution.journal import Journal
 from schwabot.sinks.heartbeat import VARIABLE
 from schwabot.venues.loopback import LoopbackExchange
 from tests.venues.making import COINM, SPOT, USDM, Driven
 
+ROOT = Path(__file__).resolve().parents[1]
 CANARY = "c4n4ry-of-the-doctor"
 LIVE = ["mode=live", "source=ccxt", "+experiment=loopback", "policy.name=threshold", "policy.lots=1",
         "policy.trade=binance:BTC/USDT"]  # fmt: skip
@@ -68,6 +71,8 @@ def test_a_live_set_up_that_is_well(exchange: LoopbackExchange, tmp_path: Path) 
     assert of(found, "keys", "ok").splitlines()[0] == "binance: BINANCE_API_KEY (file), BINANCE_SECRET (environment)"
     assert "kraken: answers in" in of(found, "network", "ok")
     assert "binanceusdm's, to" in of(found, "clock", "ok"), "what the settings watch is asked too"
+    page = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
+    assert [one["check"] for one in found if f"`{one['check']}`" not in page] == []
     assert not (tmp_path / "outputs").exists(), "it changes nothing"
     assert not (tmp_path / "orders").exists()
 
@@ -99,6 +104,18 @@ def test_what_can_not_be_asked_for(given: list[str], says: str, capsys: pytest.C
     with pytest.raises(SystemExit, match="2"):
         main(given)
     assert says in capsys.readouterr().err
+
+
+def test_commands_in_the_docs_ask_for_what_there_is() -> None:
+    typed = {
+        line
+        for page in (ROOT / "docs").glob("*.md")
+        for line in re.findall(r"^    schwabot doctor\b ?(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert len(typed) >= 3
+    for line in typed:
+        asked = _parser().parse_intermixed_args(shlex.split(line))
+        assert own.compose(asked.settings)[0] is not None, line
 
 
 def test_settings_are_those_of_a_run() -> None:
@@ -150,7 +167,7 @@ def test_keys_that_a_live_run_needs_are_missed_and_others_are_not() -> None:
     assert "kraken: none, and none are needed" in said(found, Level.SKIPPED)
     paper, _ = own.compose(["mode=paper", "source=ccxt", "source.streams=[binance:BTC/USDT]"])
     assert said(own.keys(["binance"], paper, {}), Level.PROBLEM) == ""
-    both = {"KRAKEN_SECRET": CANARY, "KRAKEN_SECRET_FILE": "key"}
+    both = {"KRAKEN_SECRET": CANARY, "KRAKEN_SECRET_FILE": "key"}  # pragma: allowlist secret
     assert "both KRAKEN_SECRET and" in said(own.keys(["kraken"], paper, both), Level.PROBLEM)
     alerting, _ = own.compose(["notify.to=[slack]"])
     assert "SLACK_WEBHOOK_URL" in said(own.messengers(alerting, {}), Level.PROBLEM)
@@ -168,6 +185,17 @@ def test_secret_files_that_others_can_read(tmp_path: Path) -> None:
         assert CANARY not in found.what
     missing = {"KRAKEN_SECRET_FILE": str(tmp_path / "none")}
     assert "No such file" in said(own.secret_files(None, missing), Level.PROBLEM)
+
+
+def test_a_dashboard_for_other_machines_needs_a_certificate_and_tokens(tmp_path: Path) -> None:
+    given = ["server.enabled=true", "server.host=0.0.0.0", f"server.tokens={tmp_path / 'tokens.json'}"]
+    settings, _ = own.compose(given)
+    found = list(own.secret_files(settings, {}))
+    assert {one.level for one in found} == {Level.PROBLEM}
+    assert "lets other machines in, and there is no certificate" in found[0].what
+    assert "python -m schwabot.server.tokens add" in found[1].do
+    (local,) = own.secret_files(own.compose(["server.enabled=true"])[0], {})
+    assert local.level is Level.SKIPPED
 
 
 def test_folders_that_can_not_be_written_to(tmp_path: Path) -> None:

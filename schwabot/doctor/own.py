@@ -118,12 +118,17 @@ def secret_files(settings: Any, environment: Mapping[str, str] | None = None) ->
             yield problem("secrets", str(error), "put it right, or take the variable away")
         else:
             files[name] = Path(given[name].strip())
-    if settings is not None:
-        if settings.server.tls_key:
-            files["server.tls_key"] = Path(settings.server.tls_key).expanduser()
-        tokens = settings.server.tokens_file
-        if settings.server.tokens or not settings.server.is_local or tokens.exists():
-            files["server.tokens"] = tokens
+    if settings is not None and (settings.server.enabled or settings.mode == "serve"):
+        server = settings.server
+        if server.tls_key:
+            files["server.tls_key"] = Path(server.tls_key).expanduser()
+        if server.tokens or not server.is_local:
+            files["server.tokens"] = server.tokens_file
+        if not server.is_local and not server.tls_key:
+            yield problem(
+                "secrets", f"server.host={server.host} lets other machines in, and there is no certificate",
+                "server.tls_cert=FILE server.tls_key=FILE, or server.host=127.0.0.1 and a tunnel (docs/deployment.md)",
+            )  # fmt: skip
     for name, file in files.items():
         yield _rights(name, file)
     if not files and not names:
