@@ -18,9 +18,10 @@ TABLES = (
     "trades", "equity", "sweep",
 )  # fmt: skip
 HEAD = "checkpoint.safetensors"
+LOG = "run.log"
 RESULTS = (
     "summary.json", "config.yaml", HEAD, *(f"{table}.parquet" for table in TABLES), "leadlag.png", "lag_curve.png",
-    "report.html", TRACE,
+    "report.html", LOG, TRACE,
 )  # fmt: skip
 """Files of a run."""
 
@@ -39,7 +40,7 @@ def remove_results(run_dir: Path) -> None:
     parts = [name for name in (f"{one}.part" for one in RESULTS) if (run_dir / name).is_file()]
     if parts:
         sys.stderr.write(f"note: the run before in {run_dir} was killed: removing what it left, {', '.join(parts)}\n")
-    for old in run_dir.glob("events.out.tfevents.*"):
+    for old in (*run_dir.glob("events.out.tfevents.*"), *run_dir.glob(f"{LOG}.[0-9]*"), *run_dir.glob("server.log*")):
         old.unlink()
     for name in {*RESULTS, *parts} - kept:
         (run_dir / name).unlink(missing_ok=True)

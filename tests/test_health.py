@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -163,6 +164,23 @@ def test_systemd_is_told_once_that_the_run_is_ready_and_then_that_it_is_alive(
         systemd.setblocking(False)
         with pytest.raises(BlockingIOError):
             systemd.recv(100)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="systemd's socket is one of UNIX")
+def test_a_server_without_a_run_tells_systemd_too(tmp_path: Path) -> None:
+    name = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(name)
+        systemd.settimeout(60.0)
+        command = [sys.executable, "-m", "schwabot.run", "mode=serve", "server.port=0"]
+        server = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {heartbeat.SOCKET: name})
+        try:
+            said = [systemd.recv(100) for _ in range(4)]
+        finally:
+            server.send_signal(signal.SIGINT)
+            assert server.wait(60) == 130
+    assert said == [b"WATCHDOG=1", b"READY=1\nWATCHDOG=1", b"WATCHDOG=1", b"WATCHDOG=1"]
 
 
 def test_a_systemd_that_does_not_listen_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

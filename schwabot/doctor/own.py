@@ -106,7 +106,7 @@ def messengers(settings: Any, environment: Mapping[str, str] | None = None) -> F
     return ok("alerts", f"{', '.join(names)}; notify.test=true sends one message to each")
 
 
-def secret_files(settings: Any, environment: Mapping[str, str] | None = None) -> Iterator[Finding]:
+def secret_files(environment: Mapping[str, str] | None = None) -> Iterator[Finding]:
     """Whether files that hold secrets can be read, and only by who may."""
     given = os.environ if environment is None else environment
     names = sorted(name for name in given if name.endswith(_FILE) and _is_secret(name.removesuffix(_FILE)))
@@ -118,17 +118,6 @@ def secret_files(settings: Any, environment: Mapping[str, str] | None = None) ->
             yield problem("secrets", str(error), "put it right, or take the variable away")
         else:
             files[name] = Path(given[name].strip())
-    if settings is not None and (settings.server.enabled or settings.mode == "serve"):
-        server = settings.server
-        if server.tls_key:
-            files["server.tls_key"] = Path(server.tls_key).expanduser()
-        if server.tokens or not server.is_local:
-            files["server.tokens"] = server.tokens_file
-        if not server.is_local and not server.tls_key:
-            yield problem(
-                "secrets", f"server.host={server.host} lets other machines in, and there is no certificate",
-                "server.tls_cert=FILE server.tls_key=FILE, or server.host=127.0.0.1 and a tunnel (docs/deployment.md)",
-            )  # fmt: skip
     for name, file in files.items():
         yield _rights(name, file)
     if not files and not names:
@@ -143,10 +132,7 @@ def _rights(name: str, file: Path) -> Finding:
     try:
         mode = file.stat().st_mode
     except OSError as error:
-        do = "name a file that is there"
-        if name == "server.tokens":
-            do = "python -m schwabot.server.tokens add NAME --role operator makes it"
-        return problem("secrets", f"{name}={file}: {error.strerror}", do)
+        return problem("secrets", f"{name}={file}: {error.strerror}", "name a file that is there")
     if os.name == "posix" and mode & (stat.S_IROTH | stat.S_IWOTH):
         return warning(
             "secrets",
@@ -154,6 +140,30 @@ def _rights(name: str, file: Path) -> Finding:
             f"chmod 600 {file}",
         )
     return ok("secrets", f"{name}={file}" + (f" ({stat.filemode(mode)})" if os.name == "posix" else ""))
+
+
+def dashboard(settings: Any) -> Iterator[Finding]:
+    """Whether the dashboard may listen where it is told to: certificate, key, tokens.
+
+    Args:
+        settings: a RunConfig, or None where there is none.
+    """
+    if settings is None or not (settings.server.enabled or settings.mode == "serve"):
+        yield skipped("dashboard", "none is asked for", "server.enabled=true, or mode=serve")
+        return
+    try:
+        from schwabot.server.tls import check_exposure
+
+        notes = check_exposure(settings.server)
+    except ImportError as error:
+        yield problem("dashboard", f"it can't be looked at: {why(error)}", "pip install 'schwabot[server]'")
+    except ConfigError as error:
+        yield problem("dashboard", str(error), "docs/deployment.md shows the ways to reach it from elsewhere")
+    else:
+        for note in notes:
+            yield warning("dashboard", note, "see docs/deployment.md")
+        who = "this machine alone reaches it" if settings.server.is_local else "TLS and tokens are there"
+        yield ok("dashboard", f"{settings.server.host}:{settings.server.port}: {who}")
 
 
 def folders(settings: Any, overrides: Sequence[str]) -> Iterator[Finding]:

@@ -46,6 +46,7 @@ from schwabot.records.instrument import Instrument
 from schwabot.records.market import Row, Ticks
 from schwabot.run_folder import account_label, journal_of, venues_of
 from schwabot.secrets import revealed, secret, venue_credentials
+from schwabot.sinks.log_file import flush_log
 from schwabot.sinks.progress import Progress
 from schwabot.training.meters import CompileEntry
 
@@ -238,6 +239,7 @@ class Hung:
             self._tell("the policy does not come back: the run ends without a summary; what was not written is lost")
             self._ending.close()
             sys.stderr.flush()
+            flush_log()
         finally:
             os._exit(1)  # nothing else ends a process whose main thread is in compiled code
 

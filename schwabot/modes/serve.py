@@ -27,12 +27,14 @@ def serve(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
     try:
         from schwabot.server.serving import open_socket, url_of
         from schwabot.server.serving import serve as run
+        from schwabot.server.tls import check_exposure
     except ImportError:
         raise ConfigError("mode=serve needs packages that are not installed: pip install 'schwabot[server]'") from None
+    notes = check_exposure(settings.server)
     with suppress(OSError):
         os.rmdir(run_dir)  # nothing is written there
     sock = open_socket(settings.server)
     url = url_of(settings.server, sock)
-    ready = partial(say, [f"note: dashboard at {url}; Ctrl-C ends it"])
+    ready = partial(say, [*(f"note: {one}" for one in notes), f"note: dashboard at {url}; Ctrl-C ends it"])
     run(settings.server, sock, ready=ready, alive=partial(beat, ready=True))
     return {"mode": settings.mode, "wall_s": time.perf_counter() - started_s}

@@ -11,6 +11,7 @@ import orjson
 from schwabot.errors import SchwabotError
 from schwabot.server.serving import open_socket, serve, url_of
 from schwabot.server.settings import ServerConfig
+from schwabot.server.tls import check_exposure
 from schwabot.server.wire import Frame, encode
 
 
@@ -27,11 +28,12 @@ def main() -> None:
     config = ServerConfig(**orjson.loads(sys.stdin.buffer.readline()))
     try:
         config.check()
+        notes = check_exposure(config)
         sock = open_socket(config)
     except SchwabotError as error:
         say({"failed": str(error)})
         raise SystemExit(2) from None
-    serve(config, sock, sys.stdin.buffer, say, lambda: say({"url": url_of(config, sock)}))
+    serve(config, sock, sys.stdin.buffer, say, lambda: say({"url": url_of(config, sock), "notes": notes}))
 
 
 if __name__ == "__main__":

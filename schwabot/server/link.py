@@ -90,8 +90,8 @@ class ServerLink:
             self._leave()
             raise ConfigError(self._first.get("failed", f"the server has not started within {READY_S:.0f} s"))
         self.url = self._first["url"]
-        for line in (f"note: dashboard at {self.url}", *self._first.get("notes", ())):
-            self.say(line)
+        for line in (f"dashboard at {self.url}", *self._first.get("notes", ())):
+            self.say(f"note: {line}")
         self._writer = threading.Thread(target=self._write, name="server-frames", daemon=True)
         self._writer.start()
         logging.getLogger("schwabot").addHandler(self._handler)

@@ -17,6 +17,7 @@ from schwabot.errors import ConfigError
 from schwabot.server.app import create_app
 from schwabot.server.host import Host
 from schwabot.server.hub import Hub
+from schwabot.server.protocol import BoundedProtocol
 from schwabot.server.settings import ServerConfig
 from schwabot.server.wire import Frame
 
@@ -85,12 +86,13 @@ def serve(
             access_log=False,
             server_header=False,
             ws="none",
-            http="httptools",
+            http=BoundedProtocol,
+            proxy_headers=False,  # anyone can send X-Forwarded-For
             timeout_graceful_shutdown=2,  # a live stream would keep it for ever
             timeout_keep_alive=15,
             backlog=256,
-            ssl_certfile=config.tls_cert,
-            ssl_keyfile=config.tls_key,
+            ssl_certfile=config.tls_cert and Path(config.tls_cert).expanduser(),
+            ssl_keyfile=config.tls_key and Path(config.tls_key).expanduser(),
         ),
         hub,
     )
