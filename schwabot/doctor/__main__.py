@@ -49,7 +49,8 @@ def main(given: Sequence[str] | None = None) -> int:
                         for one in told]  # fmt: skip
             print(json.dumps({"findings": findings, "count": {level: count[level] for level in Level}}, indent=2))
         else:
-            print(", ".join(f"{count[level]} {level}" for level in Level))
+            many = {one: "s" * (count[one] != 1 and one in (Level.WARNING, Level.PROBLEM)) for one in Level}
+            print(", ".join(f"{count[one]} {one}{many[one]}" for one in Level))
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
