@@ -54,6 +54,7 @@ def serve(
     frames: Iterable[bytes] | None = None,
     send: Callable[[Frame], None] | None = None,
     ready: Callable[[], object] = lambda: None,
+    alive: Callable[[], object] = lambda: None,
 ) -> None:
     """Serve until it is stopped, or the frames end.
 
@@ -63,12 +64,13 @@ def serve(
         frames: what the run tells; None = there is no run.
         send: takes actions to the run.
         ready: called once it answers.
+        alive: called once a second while it does.
     """
     hub = Hub(config, send)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: object) -> AsyncIterator[None]:
-        work = asyncio.create_task(_measure(hub, Path(config.runs)))
+        work = asyncio.create_task(_measure(hub, Path(config.runs), alive))
         if frames is not None:
             _read(frames, hub, asyncio.get_running_loop(), lambda: setattr(server, "should_exit", True))
         ready()
@@ -128,10 +130,11 @@ def _read(frames: Iterable[bytes], hub: Hub, loop: asyncio.AbstractEventLoop, en
     threading.Thread(target=read, name="frames", daemon=True).start()
 
 
-async def _measure(hub: Hub, folder: Path) -> None:
+async def _measure(hub: Hub, folder: Path, alive: Callable[[], object]) -> None:
     """Look at the machine once a second."""
     host: Host | None = None
     while True:
+        alive()
         if host is None or (hub.has_run and host.pid is None):
             host = Host(hub.header.get("pid"), folder)
         hub.host = await asyncio.to_thread(host.read)
