@@ -28,6 +28,8 @@ BEHIND = 60
 """Frames that may wait for one client; one that is slower gets a snapshot in their place."""
 SNAPSHOT_POINTS = 600
 MOST_CURVE = 1_000
+NOTHING, WHOLE = "none", "whole"
+"""What a part uses that had nothing to use, and one whose data has no gap any more."""
 LISTS = ("fills", "arbitrage", "drift_events", "fallbacks", "alerts", "settings", "log")
 
 
@@ -80,6 +82,8 @@ class Hub:
         self.by_stream: list[int] = []
         self.lanes: list[list[int]] = []
         self.lag: dict[tuple[int, float], list[float]] = {}
+        self.firsts: dict[str, str] = {}
+        """Component → what it used before its first switch."""
         self.links: dict[str, Frame] = {}
         """Component of a chain of fallbacks → its last switch."""
         self.orders: dict[int, Frame] = {}
@@ -137,6 +141,8 @@ class Hub:
         for name in ("arbitrage", "drift_events", "fallbacks", "alerts", "settings"):
             self._keep(name, frame[name])
         for switch in frame["fallbacks"]:
+            first = self.firsts.setdefault(switch["component"], switch["before"])
+            switch["best"] = switch["after"] in (first, WHOLE) or first == NOTHING != switch["after"]
             self.links[switch["component"]] = switch
         if frame["health"]:
             self.health = frame["health"]
@@ -254,7 +260,8 @@ class Hub:
             device = self.header["device"]
             parts["device"] = {"component": "device", "now": device, "best": True, "health": None}
         for switch in self.links.values():
-            parts[switch["component"]] = {"component": switch["component"], "now": switch["after"], "best": False}
+            name = switch["component"]
+            parts[name] = {"component": name, "now": switch["after"], "best": switch["best"]}
         for part in self.health.get("parts", ()):
             parts[part["component"]] = dict(part)
         for name, part in parts.items():

@@ -83,7 +83,7 @@ function addSettings() {
   const place = $("settings").querySelector(".body");
   const columns = [
     { name: "name", title: "setting", long: true, text: (row) => row.name },
-    { name: "value", title: "value", number: true, text: (row) => JSON.stringify(row.value) },
+    { name: "value", title: "value", long: true, text: (row) => JSON.stringify(row.value) },
   ];
   const change = (row) => actions.open("settings", row.name);
   const options = { key: (row) => row.name, open: change, empty: "none of this run's", most: 200 };

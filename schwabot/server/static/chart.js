@@ -90,7 +90,7 @@ export class LineChart extends Canvas {
     pen.textBaseline = "middle";
     pen.textAlign = "right";
     pen.lineWidth = 1;
-    const { values, digits } = ticks(span.low, span.high, Math.max(2, this.height / 45));
+    const { values, digits } = ticks(span.low, span.high, Math.max(2, this.height / 30));
     for (const value of values) {
       const y = Math.round(scale.py(value)) + 0.5;
       pen.strokeStyle = Math.abs(value) < 1e-12 && plot.zero ? colours.muted : colours.grid;

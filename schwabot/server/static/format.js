@@ -34,7 +34,8 @@ export function short(value, digits = 4) {
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return num(value, 0);
   const size = Math.abs(value);
   if (size >= 1e7 || (size < 1e-7 && size > 0)) return value.toExponential(digits - 1).replace("-", "\u2212");
-  return num(value, Math.min(9, Math.max(0, digits - 1 - Math.floor(Math.log10(size || 1)))));
+  if (!formats.has(`short${digits}`)) formats.set(`short${digits}`, new Intl.NumberFormat("en-US", { maximumSignificantDigits: digits }));
+  return formats.get(`short${digits}`).format(value).replace("-", "\u2212");
 }
 
 /** Digits behind the point of a tick or lot size: 0.01 → 2. */

@@ -65,44 +65,44 @@ export class Header {
     const { last, trading } = state;
     if (state.streams.length) {
       const quote = state.streams.find((one) => !one.is_rate)?.quote ?? "";
-      this.#number("Ghost price", f.num(last.ghost_price, priceDigits(state)), quote);
+      this.#number("Ghost price", quote, f.num(last.ghost_price, priceDigits(state)));
       const off = (last.streams?.deviation_bp ?? []).map((bp, v) => [bp, v]).filter(([bp]) => bp !== null);
       const [bp, v] = off.reduce((most, one) => (Math.abs(one[0]) > Math.abs(most[0]) ? one : most), [0, null]);
-      this.#number("Widest deviation", f.signed(bp, 2), v === null ? "bp" : `bp ${state.streams[v].venue}`);
+      this.#number("Deviation", "bp", f.signed(bp, 2), v === null ? "" : `${state.streams[v].venue}, widest`);
       const lanes = (last.streams?.lane ?? []).map((lane, at) => [lane, last.streams.voltage[at] ?? 0]);
       const [lane, volt] = lanes.reduce((most, one) => (one[1] > most[1] ? one : most), [null, -1]);
-      this.#number("Highest lane", LANES[lane] ?? f.NONE, lane === null ? "" : `${f.num(volt, 2)} V`);
-      this.#number("Expected lag cost", f.num(last.expected_lag_bp, 3), "bp");
+      this.#number("Highest lane", "", LANES[lane] ?? f.NONE, lane === null ? "" : `${f.num(volt, 2)} V`);
+      this.#number("Expected lag", "bp", f.num(last.expected_lag_bp, 3));
     }
     for (const [currency, value] of net) {
-      this.#number(`Net in ${currency}`, money(value), currency, value > 0 ? "up" : value < 0 ? "down" : null);
+      this.#number("Net", currency, money(value), "", value > 0 ? "up" : value < 0 ? "down" : null);
       const rows = trading.positions.filter((row) => row.currency === currency);
       const fall = Math.max(0, ...rows.map((row) => row.max_drawdown ?? 0));
-      this.#number(`Largest drawdown`, money(fall).replace("+", ""), currency);
+      this.#number("Max drawdown", currency, money(fall).replace("+", ""));
     }
-    if (state.streams.length) this.#number("Events", f.whole(state.rate), `/s · ${f.whole(state.totals.events)}`);
+    if (state.streams.length) this.#number("Events", "/s", f.whole(state.rate), f.whole(state.totals.events));
     const answer = (state.health.timings ?? []).find((one) => one.name === "answer") ?? state.health.timings?.[0];
     const most = answer ? quantile(answer.counts, 0.99) : null;
-    if (most !== null) this.#number(`p99 of ${answer.name}`, f.duration(binMs(most)), "");
+    if (most !== null) this.#number(`p99 of ${answer.name}`, "", f.duration(binMs(most)));
     const parts = state.parts();
     const bad = parts.filter((one) => !one.best).length;
     if (parts.length) {
-      this.#number("First choices", `${parts.length - bad} of ${parts.length}`, "", bad ? "warn" : null);
+      this.#number("First choices", "", `${parts.length - bad} of ${parts.length}`, "", bad ? "warn" : null);
     }
-    const alerts = state.counts.alerts ?? 0;
-    this.#number("Alerts", f.whole(alerts), state.alerts[0] ? f.time(state.alerts[0].ts_ns, false) : "");
+    this.#number("Alerts", "", f.whole(state.counts.alerts ?? 0), state.alerts[0] ? f.time(state.alerts[0].ts_ns, false) : "");
   }
 
-  #number(name, text, unit, kind = null) {
-    if (!this.cells.has(name)) {
+  #number(name, unit, text, note = "", kind = null) {
+    const key = `${name} ${unit}`;
+    if (!this.cells.has(key)) {
       const [value, small] = [h("span"), h("small")];
       const dd = h("dd", {}, value, " ", small);
-      this.cells.set(name, { value, small, dd });
-      $("numbers").append(h("div", {}, h("dt", { text: name }), dd));
+      this.cells.set(key, { value, small, dd });
+      $("numbers").append(h("div", {}, h("dt", {}, name, unit ? h("span", { class: "unit", text: ` ${unit}` }) : null), dd));
     }
-    const cell = this.cells.get(name);
+    const cell = this.cells.get(key);
     put(cell.value, text);
-    put(cell.small, unit);
+    put(cell.small, note);
     attribute(cell.dd, "data-kind", kind);
   }
 

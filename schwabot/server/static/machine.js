@@ -25,9 +25,9 @@ function addHealth(state) {
   host.append(parts, queue, h("h3", { text: "switches and drift" }), events);
   const columns = [
     { name: "ok", title: "", text: (row) => (row.best ? "✓" : "▲"), kind: (row) => (row.best ? null : "warn") },
-    { name: "part", title: "part", text: (row) => row.component },
+    { name: "part", title: "part", long: true, text: (row) => row.component },
     { name: "now", title: "in use", text: (row) => row.now, kind: (row) => (row.best ? null : "warn"), hint: (row) => row.reason ?? null },
-    { name: "health", title: "health", unit: "%", number: true, value: (row) => row.health, text: (row) => f.num(row.health === null ? NaN : 100 * row.health, 0) },
+    { name: "health", title: "%", number: true, value: (row) => row.health, text: (row) => f.num(row.health === null ? NaN : 100 * row.health, 0) },
   ];
   const table = new Table(parts, "Parts", columns, { key: (row) => row.component, empty: "no part has told of itself yet" });
   const happened = [

@@ -148,7 +148,7 @@ export class State {
     const found = new Map();
     if (this.run.device) found.set("device", { component: "device", now: this.run.device, best: true, health: null });
     for (const one of Object.values(this.links)) {
-      found.set(one.component, { component: one.component, now: one.after, best: false, health: null });
+      found.set(one.component, { component: one.component, now: one.after, best: one.best, health: null });
     }
     for (const one of this.health.parts ?? []) found.set(one.component, { ...one });
     for (const [name, one] of found) {

@@ -60,7 +60,7 @@ function addPositions(state) {
   });
   const columns = [
     { name: "stream", title: "stream", text: (row) => row.stream },
-    { name: "qty", title: "held", number: true, value: (row) => row.qty, text: (row) => (row.qty ? (row.qty > 0 ? "+" : "") + f.short(row.qty) : "flat") },
+    { name: "qty", title: "held", number: true, value: (row) => row.qty, text: (row) => (row.qty ? (row.qty > 0 ? "+" : "") + f.short(row.qty, 8) : "flat") },
     { name: "entry", title: "entry", number: true, value: (row) => row.entry_price,
       text: (row) => (row.lots ? f.num(row.entry_price, f.digitsOf(step(row)?.tick_size)) : f.NONE) },
     amount("net", "net", { kind: (row) => sign(row.net) }),
@@ -91,8 +91,8 @@ function addOrders(state) {
     { name: "ts", title: "decided", value: (row) => row.ts_ns, text: (row) => f.time(row.ts_ns) },
     { name: "stream", title: "stream", text: (row) => row.stream },
     { name: "action", title: "what", text: (row) => `${row.action}${row.side ? ` ${f.side(row.side)}` : ""}` },
-    { name: "qty", title: "quantity", number: true, value: (row) => row.qty, text: (row) => f.short(row.qty) },
-    { name: "filled", title: "filled", number: true, wide: true, value: (row) => row.filled_qty, text: (row) => f.short(row.filled_qty) },
+    { name: "qty", title: "quantity", number: true, value: (row) => row.qty, text: (row) => f.short(row.qty, 8) },
+    { name: "filled", title: "filled", number: true, wide: true, value: (row) => row.filled_qty, text: (row) => f.short(row.filled_qty, 8) },
     { name: "price", title: "limit", number: true, value: (row) => row.price, text: (row) => (row.price ? f.num(row.price, digits(row)) : f.NONE) },
     { name: "state", title: "state", text: (row) => row.state.replaceAll("_", " "), hint: (row) => row.reason || null,
       kind: (row) => (row.state === "refused" || row.state === "no_book" ? "warn" : going.includes(row.state) ? null : "muted") },
@@ -109,7 +109,7 @@ function addFills(state) {
     { name: "order", title: "order", number: true, value: (row) => row.order, text: (row) => String(row.order) },
     { name: "stream", title: "stream", text: (row) => row.stream },
     { name: "side", title: "side", text: (row) => f.side(row.side) },
-    { name: "qty", title: "quantity", number: true, value: (row) => row.qty, text: (row) => f.short(row.qty) },
+    { name: "qty", title: "quantity", number: true, value: (row) => row.qty, text: (row) => f.short(row.qty, 8) },
     { name: "price", title: "price", number: true, value: (row) => row.price, text: (row) => f.num(row.price, digits(row)) },
     { name: "fee", title: "fee", number: true, wide: true, value: (row) => row.fee, text: (row) => `${f.short(row.fee, 3)} ${row.currency}` },
     { name: "maker", title: "as", wide: true, text: (row) => (row.maker ? "maker" : "taker") },
