@@ -6,18 +6,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.responses import FileResponse, Response
-from fastapi.staticfiles import StaticFiles
 
 from schwabot.server import routes_control, routes_events, routes_live
+from schwabot.server.assets import add_page
 from schwabot.server.guard import guard
 from schwabot.server.hub import Hub
 from schwabot.server.metrics import measured
 from schwabot.server.problems import documented
 from schwabot.server.routes_history import add_history
 from schwabot.server.settings import ServerConfig
-
-STATIC = Path(__file__).with_name("static")
 
 
 def create_app(config: ServerConfig, hub: Hub) -> FastAPI:
@@ -50,11 +47,7 @@ def create_app(config: ServerConfig, hub: Hub) -> FastAPI:
     def healthz() -> dict[str, bool]:
         return {"ok": True}
 
-    @app.get("/", include_in_schema=False)
-    def page() -> Response:
-        return FileResponse(STATIC / "index.html")
-
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    add_page(app)
     guard(app, config)
     measured(app, hub)
     return app
