@@ -299,7 +299,8 @@ class Hub:
         return {
             "seq": self.seq, "run": self.header, "last": self.last, "totals": dict(self.totals),
             "counts": dict(self.counts), "events_per_s": self.events_per_s(), "by_stream": self.by_stream,
-            "lanes": self.lanes, "lag": [[*key, *sums] for key, sums in self.lag.items()], "points": self.points.columns(SNAPSHOT_POINTS),
+            "lanes": self.lanes, "lag": [[*key, *sums] for key, sums in self.lag.items()],
+            "points": self.points.columns(SNAPSHOT_POINTS),
             "health": self.health, "links": self.links, "trading": self.trading, "host": self.host,
             "orders": self.newest("orders", 200, None, lambda row: True), **kept,
             "money": [list(row) for row in self.money], "sweep": self.sweep, "summary": self.summary,
