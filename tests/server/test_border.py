@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import socket
 import ssl
@@ -25,9 +24,6 @@ from schwabot.server import border, protocol, routes_control
 from schwabot.server.headers import PAGE_POLICY
 from schwabot.server.link import ServerLink
 from schwabot.server.settings import ServerConfig
-from schwabot.server.tokens import Role, add
-from schwabot.sinks.base import RunHeader
-from schwabot.sinks.log_settings import LogsConfig
 from tests.server.guarded import Guarded, guarded, quick_end
 from tests.server.test_tls import pair
 
@@ -344,20 +340,3 @@ def test_the_description_works_without_scripts_and_without_the_internet(server: 
     assert "<script" not in page
     assert "https://" not in page
     assert server.ask("GET", "/docs.css").headers["content-type"].startswith("text/css")
-
-
-def test_the_server_s_own_log_lies_beside_the_run_s(tmp_path: Path) -> None:
-    token = add(tmp_path / "tokens.json", "desk", Role.VIEWER)
-    config = ServerConfig(port=0, tokens=str(tmp_path / "tokens.json"), runs=str(tmp_path))
-    with ServerLink(config, "1", lambda line: None, LogsConfig(json=True)) as link:
-        link.sink.open(RunHeader(tmp_path, "paper", "cpu", "synthetic", (), 10, {}))
-        with httpx.Client(base_url=link.url, headers={"Authorization": f"Bearer {token}"}) as client:
-            assert client.get("/api/v1/status?ticket=abcdef").status_code == 200
-            assert client.get("/api/v1/status", headers={"Host": token}).status_code == 400
-    text = (tmp_path / "server.log").read_text()
-    first, second = (json.loads(line) for line in text.splitlines() if '"request"' in line)
-    assert first["request"] | {"ms": 0} == {
-        "peer": "127.0.0.1", "who": "desk", "method": "GET", "path": "/api/v1/status?ticket", "status": 200, "ms": 0,
-    }  # fmt: skip
-    assert (second["request"]["status"], second["request"]["who"]) == (400, "-")
-    assert token not in text
