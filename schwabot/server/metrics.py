@@ -34,7 +34,10 @@ Values = Iterable[tuple[Sequence[Any], float | None]]
 router = APIRouter(dependencies=[Depends(viewer)])
 
 
-@router.get("/metrics", tags=["run"], response_class=PlainTextResponse)
+_TEXT = {200: {"content": {CONTENT_TYPE_PLAIN_0_0_4: {"schema": {"type": "string"}}}}}
+
+
+@router.get("/metrics", tags=["run"], response_class=Response, responses=_TEXT)
 async def metrics(request: Request) -> Response:
     """Counters and values for Prometheus, in its text format."""
     registry: CollectorRegistry = request.app.state.metrics
