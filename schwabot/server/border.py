@@ -17,7 +17,7 @@ from schwabot.server.settings import ServerConfig
 
 MOST_BODY = 64 * 1024
 BODY_S = 10.0
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _PORT = re.compile(r":\d{1,5}$")
 
 
@@ -110,7 +110,7 @@ class Border:
             )  # fmt: skip
         origins, site = headers.getlist("origin"), headers.get("sec-fetch-site", "none")
         foreign = [one for one in origins if one not in self._cors and not _is_own(one, scope["scheme"], hosts[0])]
-        if scope["method"] in SAFE:
+        if scope["method"] not in CHANGES:
             is_asked_by_page = not origins and site not in ("same-origin", "none")
             is_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
             if scope["path"].startswith("/api/") and (foreign or (is_asked_by_page and not is_link)):

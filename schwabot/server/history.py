@@ -33,6 +33,8 @@ MOST_SUMMARY, MOST_CONFIG = 8 << 20, 1 << 20
 """Bytes; what is larger was not written by a run."""
 REFRESH_S, MISSED_S = 1.0, 0.2
 """How long what was found counts; the same where a run is asked for that was not there."""
+TEXTS = ("policy", "currency", "method", "verdict", "r2_stream")
+"""Headline entries that are words; all others are numbers."""
 _MODE = re.compile(rb"^mode: ([a-z]{1,20})\s*$", re.MULTILINE)
 _DATED = re.compile(r"(\d{4}-\d\d-\d\d)/(\d\d-\d\d-\d\d)(?:/|$)")
 Number = int | float
@@ -225,7 +227,7 @@ class History:
         return Run(
             state=state,
             device=text(tree.get("device")),
-            events=None if events is None else int(events),
+            events=events if isinstance(events, int) else None,
             wall_s=number(tree.get("wall_s")),
             headline=headline(mode, tree),
             error=text(failed) if failed else None,
@@ -267,7 +269,9 @@ def headline(mode: str, summary: Mapping[str, Any]) -> dict[str, Any]:
             found |= {name: store.get(name) for name in ("rows", "files", "gaps")}
     if mode in ("replay", "fit"):
         found |= _best_skill(summary.get("skill"))
-    return {name: value for name, value in found.items() if isinstance(value, str) or number(value) is not None}
+    texts = {name: said for name in TEXTS if (said := text(found.get(name))) is not None}
+    numbers = {name: value for name in found if (value := number(found[name])) is not None}
+    return {name: texts.get(name, numbers.get(name)) for name in found if name in texts or name in numbers}
 
 
 def _of_sweep(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -300,8 +304,10 @@ def _best_skill(skill: object) -> dict[str, Any]:
 
 
 def number(value: object) -> Number | None:
-    """The value if it is a number of JSON, else None."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """The value if it is a number that JSON can carry, else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if isinstance(value, float) or abs(value) < 2**63 else float(value)
 
 
 def text(value: object) -> str | None:

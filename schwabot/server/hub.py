@@ -205,6 +205,11 @@ class Hub:
     # what is asked
 
     @property
+    def is_beside(self) -> bool:
+        """Whether the server was started by a run."""
+        return self._send is not None
+
+    @property
     def has_run(self) -> bool:
         """Whether a run has begun."""
         return bool(self.header)

@@ -17,13 +17,23 @@ QUIET_S = 5.0
 """Something is sent at least this often, so that who listens knows that the line is open."""
 
 
-@router.get("/events", tags=["run"], response_class=EventSourceResponse, responses=documented(503))
-async def events(request: Request, hub: AnyHub) -> AsyncIterator[ServerSentEvent]:
-    """`snapshot` first, then `step`, `log`, `sweep`, `host`, `close` and `end`, as JSON."""
+def _has_room(hub: AnyHub) -> None:
+    """Before the answer begins: afterwards an error could not be told."""
     if hub.listeners >= hub.config.max_clients:
         raise Problem(
             503, "too_many", f"{hub.listeners} live streams are open already", "close one, or raise server.max_clients"
         )
+
+
+@router.get(
+    "/events",
+    tags=["run"],
+    response_class=EventSourceResponse,
+    responses=documented(503),
+    dependencies=[Depends(_has_room)],
+)
+async def events(request: Request, hub: AnyHub) -> AsyncIterator[ServerSentEvent]:
+    """`snapshot` first, then `step`, `log`, `sweep`, `host`, `close` and `end`, as JSON."""
     listener = hub.listen()
     try:
         while still_allowed(request):

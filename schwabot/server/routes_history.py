@@ -81,7 +81,7 @@ def runs(
     def answer() -> models.Runs:
         rows, following = _runs_page(found, sort, limit, cursor)
         return models.Runs(
-            items=[_line(run) for run in rows],
+            items=[line_of(run) for run in rows],
             next=following,
             total=len(found),
             complete=past.complete,
@@ -301,7 +301,8 @@ def add_history(app: FastAPI, root: Path) -> None:
     app.include_router(router)
 
 
-def _line(run: Run) -> models.RunLine:
+def line_of(run: Run) -> models.RunLine:
+    """A run's line of the list."""
     return models.RunLine(
         id=run.id, mode=run.mode, state=run.state, started_ns=run.started_ns, ended_ns=run.ended_ns,
         device=run.device, events=run.events, wall_s=run.wall_s, headline=dict(run.headline), files=dict(run.files),

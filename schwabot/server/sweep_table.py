@@ -6,6 +6,7 @@ Axis legend: P sets, B bins.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,9 @@ def read_sweep(path: Path, config: bytes) -> Sweep:
             raise Problem(422, "unprocessable", f"{path.name} is no table of a sweep: it lacks {', '.join(missing)}")
         searched = [name for name in has if name not in HEAD and name not in RESULTS]
         sums: dict[str, Float64] = {f"{at}{name}": np.zeros(0) for at in ("", HELD_OUT) for name in POOLED}
-        parameters = {name: np.zeros(0, _kind(file.schema_arrow.field(name).type)) for name in searched}
+        parameters: dict[str, NDArray[Any]] = {
+            name: np.zeros(0, _kind(file.schema_arrow.field(name).type)) for name in searched
+        }
         streams: set[str] = set()
         sets = 0
         try:
@@ -216,9 +219,9 @@ def heatmap(sweep: Sweep, x: str, y: str, value: str, reduce: str, bins: int, so
     else:
         z = np.full(len(count), np.nan)
         order = np.argsort(cell, kind="stable")
-        how = {"max": np.max, "median": np.median, "mean": np.mean}[reduce]
+        reduces: dict[str, Callable[..., Any]] = {"max": np.max, "median": np.median, "mean": np.mean}
         for some in np.split(order, np.flatnonzero(np.diff(cell[order])) + 1) if len(order) else ():
-            z[cell[some[0]]] = how(values[known[some]])
+            z[cell[some[0]]] = reduces[reduce](values[known[some]])
     return {
         "x": {"name": x, "labels": across.labels, "scale": across.scale},
         "y": {"name": y, "labels": down.labels, "scale": down.scale},
@@ -252,7 +255,7 @@ def _axis(values: NDArray[Any], most: int, levels: int) -> Axis:
     return Axis([short(one) for one in centres.tolist()], "log" if log else "linear", place)
 
 
-def short(value: float) -> str:
+def short(value: int | float) -> str:
     """A label.
 
     Example:
@@ -267,6 +270,7 @@ def _settings(config: bytes) -> tuple[int, float]:
     found: dict[str, Any] = {}
     for part, name in ((b"sweep", "folds"), (b"simulation", "bucket_s")):
         block = re.search(rb"^" + part + rb":\n(?:[ -].*\n?|\n)+", config, re.MULTILINE)
+        tree: Any
         try:
             tree = yaml.safe_load(block[0])[part.decode()] if block else {}
         except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
@@ -279,7 +283,8 @@ def _settings(config: bytes) -> tuple[int, float]:
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> Float64:
-    return batch.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    found: Float64 = batch.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return found
 
 
 def _kind(kind: pa.DataType) -> type:

@@ -107,7 +107,7 @@ def _order(file: pq.ParquetFile, sort: str, total: int) -> Int64:
     table = pa.table({"by": column, "row": np.arange(total)})
     # The row number makes the order one and the same on every page.
     by = [("by", order), ("row", "ascending")]
-    places: Int64 = pc.sort_indices(table, by, null_placement="at_end").to_numpy().astype(np.int64)
+    places: Int64 = pc.sort_indices(table, by).to_numpy().astype(np.int64)
     return places
 
 

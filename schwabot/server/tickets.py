@@ -36,9 +36,10 @@ class Tickets:
         ticket = secrets.token_urlsafe(32)
         now_s = self._clock_s()
         with self._lock:
-            gone = [one for one, (_, until_s) in self._waiting.items() if until_s <= now_s]
-            for one in [*gone, *list(self._waiting)[: len(self._waiting) - len(gone) - MOST + 1]]:
-                self._waiting.pop(one, None)
+            for one in [one for one, (_, until_s) in self._waiting.items() if until_s <= now_s]:
+                del self._waiting[one]
+            while len(self._waiting) >= MOST:
+                del self._waiting[next(iter(self._waiting))]
             self._waiting[_digest(ticket)] = (what, now_s + LASTS_S)
         return ticket
 

@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import TextIOWrapper
@@ -152,6 +152,7 @@ class _Enqueue(QueueHandler):
 
     def __init__(self, waiting: queue.SimpleQueue[Any]) -> None:
         super().__init__(waiting)
+        self._waiting = waiting
         self.put = 0
         self._dropped = 0
 
@@ -168,10 +169,10 @@ class _Enqueue(QueueHandler):
 
     def enqueue(self, record: logging.LogRecord) -> None:
         """Never waits."""
-        if self.queue.qsize() >= WAITING:
+        if self._waiting.qsize() >= WAITING:
             self._dropped += 1
         else:
-            self.queue.put(record)
+            self._waiting.put(record)
             self.put += 1
 
     def take_dropped(self) -> int:
@@ -183,14 +184,17 @@ class _Enqueue(QueueHandler):
 class _Writer(QueueListener):
     """A listener that ends in time, whatever the disk does."""
 
-    done = 0
-    """Records written, or lost."""
+    def __init__(self, waiting: queue.SimpleQueue[Any], file: logging.Handler) -> None:
+        super().__init__(waiting, file)
+        self._waiting = waiting
+        self.done = 0
+        """Records written, or lost."""
 
     def dequeue(self, block: bool) -> Any:
         """The next record. Looked for now and then: to wake a thread takes who logs longer than all the rest."""
         while True:
             with suppress(queue.Empty):
-                return self.queue.get_nowait()
+                return self._waiting.get_nowait()
             time.sleep(LOOK_S)
 
     def handle(self, record: logging.LogRecord) -> None:
@@ -253,7 +257,7 @@ class _File(RotatingFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """A line could not be written."""
         self._lost += 1
-        stream, self.stream = self.stream, None  # type: ignore[assignment]  # opened again for the next line
+        stream, self.stream = self.stream, None  # opened again for the next line
         with suppress(OSError, ValueError):
             if stream is not None:
                 stream.close()
@@ -311,16 +315,23 @@ class JsonLines(logging.Formatter):
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "text": scrub(record.getMessage()),
+            "text": record.getMessage(),
         }
         told |= {name: value for name, value in record.__dict__.items() if name not in _PLAIN and name not in told}
         if record.exc_text:
-            told["trace"] = scrub(record.exc_text)
-        try:
-            line = orjson.dumps(told, default=str, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
-        except orjson.JSONEncodeError:  # a number beyond 64 bits, half a character
-            line = orjson.dumps({name: ascii(value) for name, value in told.items()})
-        return scrub(line.decode())
+            told["trace"] = record.exc_text
+        return orjson.dumps(_clean(told)).decode()
+
+
+def _clean(value: Any) -> Any:
+    """As JSON has it, without secrets; before it is encoded, which would hide some from who looks for them."""
+    if isinstance(value, Mapping):
+        return {_clean(str(name)): _clean(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(one) for one in value]
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**63):
+        return value
+    return scrub(str(value).encode("utf-8", "backslashreplace").decode())
 
 
 def _time(record: logging.LogRecord) -> str:

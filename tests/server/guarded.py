@@ -11,11 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
-from schwabot.server.wire import Frame, encode, open_frame
 
 from schwabot.server import serving
 from schwabot.server.settings import ServerConfig
 from schwabot.server.tokens import Role, add
+from schwabot.server.wire import Frame, encode, open_frame
 from schwabot.sinks.base import RunHeader
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 

@@ -25,6 +25,8 @@ from schwabot.server.tokens import Role, add
 from schwabot.sinks.base import RunHeader
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 
+_numbers = itertools.count()
+
 
 @lru_cache
 def records() -> tuple[StepRecord, ...]:
@@ -79,7 +81,7 @@ def header(run_dir: Path) -> RunHeader:
 @contextmanager
 def server(folder: Path, acts: dict[str, Callable[[str, str], str]] | None = None, **settings: Any) -> Iterator[Beside]:
     """A server beside a run that has begun."""
-    file = folder / "tokens.json"
+    file = folder / f"tokens-{next(_numbers)}.json"
     token = add(file, "tester", Role.ADMIN)
     given = {"port": 0, "runs": str(folder), "tokens": str(file), "rate_per_s": 1e4, "rate_burst": 10_000}
     config = ServerConfig(**given | settings)
@@ -96,11 +98,11 @@ class Beside:
 
     def __init__(self, link: ServerLink, said: list[str], token: str) -> None:
         self.link, self.said, self.url = link, said, link.url
-        self._headers = {"Authorization": f"Bearer {token}"}
+        self.authorization = f"Bearer {token}"
         self._numbers = itertools.count()
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=10.0, headers=self._headers, **options)
+        return httpx.Client(base_url=self.url, timeout=10.0, headers={"Authorization": self.authorization}, **options)
 
     def get(self, path: str, **options: Any) -> Any:
         with self.client() as client:

@@ -16,10 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import uvicorn
-from fastapi import FastAPI
 
-from schwabot.server.guard import guard
-from schwabot.server.routes_history import add_history
+from schwabot.server.app import create_app
+from schwabot.server.hub import Hub
 from schwabot.server.serving import open_socket, url_of
 from schwabot.server.settings import ServerConfig
 
@@ -126,10 +125,7 @@ def served(root: Path, **settings: Any) -> Iterator[httpx.Client]:
         "rate_burst": 10**6,
     }
     config = ServerConfig(**given | settings)
-    app = FastAPI()
-    app.state.config = config
-    add_history(app, Path(config.runs))
-    guard(app, config)
+    app = create_app(config, Hub(config, None))
     sock = open_socket(config)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
     thread = threading.Thread(target=server.run, args=([sock],))

@@ -59,6 +59,8 @@ def test_every_route_of_the_api_asks_who_it_is(closed: Guarded) -> None:
             url = path.replace("{", "").replace("}", "")
             answer = closed.ask(method.upper(), url, json={} if method != "get" else None)
             assert answer.status_code == 401, (method, path)
+            if path.endswith("/files/{name}"):  # a ticket opens it too
+                continue
             assert operation["security"], (method, path)
             if method != "get":  # no role that only reads changes anything
                 assert operation["security"] != [{"token": ["viewer"]}] or path.endswith("/links"), (method, path)
@@ -165,6 +167,14 @@ def test_tokens_can_not_be_tried_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert server.ask("GET", "/api/v1/status", "viewer").status_code == 200  # seen before: goes on
         refused = server.ask("GET", "/api/v1/status", "admin")  # not seen before: has to wait
         assert (refused.status_code, int(refused.headers["retry-after"]) <= 13) == (429, True)
+
+
+def test_live_streams_have_a_number(tmp_path: Path) -> None:
+    path = "/api/v1/events"
+    with guarded(tmp_path, max_clients=1) as server, server.client() as client, client.stream("GET", path) as first:
+        assert first.status_code == 200
+        second = server.ask("GET", path)
+        assert (second.status_code, second.json()["error"]["code"]) == (503, "too_many")
 
 
 def test_a_live_stream_ends_when_its_token_is_removed(closed: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,6 @@ import contextlib
 import logging
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,8 +17,13 @@ import httpx
 import pytest
 import trustme
 
+from schwabot.config import RunConfig
+from schwabot.errors import ConfigError
+from schwabot.modes.serve import serve
 from schwabot.server import border, protocol, routes_control
 from schwabot.server.headers import PAGE_POLICY
+from schwabot.server.link import ServerLink
+from schwabot.server.settings import ServerConfig
 from tests.server.guarded import Guarded, guarded, quick_end
 from tests.server.test_tls import pair
 
@@ -225,7 +228,7 @@ def _raw(server: Guarded, data: bytes, wait_s: float = 5.0) -> bytes:
     ],
 )  # fmt: skip
 def test_what_is_no_http_is_a_400_and_the_server_goes_on(server: Guarded, data: bytes) -> None:
-    found = _raw(server, data, 2.0)
+    found = _raw(server, data, 0.5)
     assert found.startswith(b"HTTP/1.1 400") or found == b"", found[:200]
     assert b"Traceback" not in found
     assert server.ask("GET", "/api/v1/status").status_code == 200
@@ -308,15 +311,17 @@ def test_https_with_a_given_certificate(tmp_path: Path) -> None:
             old.wrap_socket(sock)
 
 
-def test_a_run_that_would_let_other_machines_in_does_not_start(tmp_path: Path) -> None:
-    command = [
-        sys.executable, "-m", "schwabot.run", "server.enabled=true", "server.host=0.0.0.0", "server.port=0",
-        f"server.tokens={tmp_path / 'none.json'}", f"hydra.run.dir={tmp_path / 'run'}", "source.events=10",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode != 0
-    assert "that needs TLS and a token: there is no certificate and there is no token" in done.stderr + done.stdout
-    assert "python -m schwabot.server.tokens add NAME --role operator" in done.stderr + done.stdout
+def test_a_server_that_would_let_other_machines_in_does_not_start(tmp_path: Path) -> None:
+    config = ServerConfig(host="0.0.0.0", port=0, tokens=str(tmp_path / "none.json"))
+    said: list[str] = []
+    with pytest.raises(ConfigError) as beside, ServerLink(config, "1", said.append):
+        pytest.fail("it started")
+    with pytest.raises(ConfigError) as alone:
+        serve(RunConfig(mode="serve", server=config), tmp_path / "run", 0.0)
+    for refused in (beside, alone):
+        assert "that needs TLS and a token: there is no certificate and there is no token" in str(refused.value)
+        assert "python -m schwabot.server.tokens add NAME --role operator" in str(refused.value)
+    assert said == []
 
 
 def test_the_description_works_without_scripts_and_without_the_internet(server: Guarded) -> None:

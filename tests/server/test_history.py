@@ -17,7 +17,9 @@ import pytest
 
 from schwabot.run_folder import RESULTS
 from schwabot.server import history_models as models
+from schwabot.server.caching import encoded
 from schwabot.server.history import FILES, REFRESH_S, History
+from schwabot.server.routes_history import line_of
 from schwabot.server.tickets import LASTS_S, MOST, Tickets
 from schwabot.server.tokens import Role, add
 from tests.server.past import FILLS, fills, leave, many, served, sweep_rows
@@ -211,7 +213,6 @@ def test_files_are_those_of_a_run_and_no_others(client: httpx.Client) -> None:
         "config.yaml",
         "equity.parquet",
         "signals.parquet",
-        "..",
         "%2e%2e%2fconfig.yaml",
         "..%5Cx",
         "%00",
@@ -286,7 +287,7 @@ def test_rows_of_a_table_page_by_page(client: httpx.Client, sort: str) -> None:
         by = table[name].cast(pa.string()) if name == "stream" else table[name]
         by = pc.if_else(pc.is_nan(by), None, by) if name == "price" else by
         keyed = pa.table({"by": by, "row": np.arange(FILLS)})
-        table = table.take(pc.sort_indices(keyed, [("by", order), ("row", "ascending")], null_placement="at_end"))
+        table = table.take(pc.sort_indices(keyed, [("by", order), ("row", "ascending")]))
     want = [
         {"ts_report_ns": row["ts_report_ns"], "price": None if np.isnan(row["price"]) else row["price"],
          "qty": None if row["qty"] is None else float(row["qty"])}
@@ -360,6 +361,19 @@ def test_a_heat_map_tells_of_the_sets_in_each_cell(client: httpx.Client, reduce:
             want = how(nets) if nets or reduce == "count" else None
             assert grid.z[row][column] == (None if want is None else pytest.approx(float(want)))
             assert grid.sets[row][column] == len(nets)
+
+
+@pytest.mark.parametrize("mode", ["replay", "backtest", "sweep", "leadlag", "convert", "fit", "paper"])
+@pytest.mark.parametrize(
+    "value",
+    [None, True, "x" * 10_000, -(10**25), 1e308, [], [[1]], {}, {"net": {}}, {"best": 3, "pairs": 4},
+     {"best": {"searched": []}}, {"a": {"100": 5}, "b": 7}, {"a": {"100": {"r2": "high"}}}, {"rows": [], "net": "?"}],
+)  # fmt: skip
+def test_whatever_a_summary_holds_has_a_line(mode: str, value: Any, tmp_path: Path) -> None:
+    names = ("events", "wall_s", "device", "error", "interrupted", "skill", "store", "fallbacks", "events_per_s", mode)
+    leave(tmp_path / "run", mode, dict.fromkeys(names, value))
+    (run,) = History(tmp_path).runs()
+    assert len(encoded(line_of(run))) < 2_000
 
 
 def test_a_thousand_runs_are_listed_within_100_ms(tmp_path: Path) -> None:
