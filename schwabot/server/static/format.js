@@ -33,7 +33,7 @@ export function short(value, digits = 4) {
   if (!isNumber(value)) return NONE;
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return num(value, 0);
   const size = Math.abs(value);
-  if (size >= 1e7 || (size < 1e-7 && size > 0)) return value.toExponential(digits - 1).replace("-", "\u2212");
+  if (size >= 1e7 || (size < 1e-7 && size > 0)) return value.toExponential(digits - 1).replaceAll("-", "\u2212");
   if (!formats.has(`short${digits}`)) formats.set(`short${digits}`, new Intl.NumberFormat("en-US", { maximumSignificantDigits: digits }));
   return formats.get(`short${digits}`).format(value).replace("-", "\u2212");
 }
@@ -77,10 +77,10 @@ export function time(ns, fraction = true) {
   return fraction ? `${clock}.${String(at.getMilliseconds()).padStart(3, "0")}` : clock;
 }
 
-export function date(ns) {
+export function date(ns, fraction = false) {
   if (!isNumber(ns)) return NONE;
   const at = new Date(ns / 1e6);
-  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${time(ns, false)}`;
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${time(ns, fraction)}`;
 }
 
 export const side = (value) => (value > 0 ? "buy" : value < 0 ? "sell" : NONE);

@@ -61,7 +61,7 @@ export class PastRun {
   #facts() {
     const own = this.summary?.[this.summary?.mode];
     const of = (tree) => Object.entries(tree ?? {}).filter(([, value]) => value !== null && typeof value !== "object");
-    const facts = [...of(this.summary), ...of(Array.isArray(own) ? {} : own)].slice(0, 40);
+    const facts = [...new Map([...of(this.summary), ...of(Array.isArray(own) ? {} : own)])].slice(0, 40);
     if (!facts.length) return;
     const rows = facts.map(([name, value]) => h("div", {}, h("dt", { text: name.replaceAll("_", " ") }), h("dd", { text: shown(value) })));
     this.#add("Summary").append(h("dl", { class: "facts" }, ...rows));
@@ -71,7 +71,8 @@ export class PastRun {
     const place = h("ul", { class: "links", "aria-label": "Files of this run" });
     head.append(place);
     await tried(head, async () => {
-      for (const [file, size] of Object.entries(await this.#named())) {
+      const files = Object.entries(await this.#named());
+      for (const [file, size] of files.sort(([a], [b]) => (b === "report.html") - (a === "report.html"))) {
         const label = file === "report.html" ? "Open the report" : file;
         const button = h("button", { type: "button", class: file === "report.html" ? "main" : null, text: `${label} (${f.bytes(size)})` });
         button.addEventListener("click", () => tried(head, () => this.#hand(file)));
@@ -124,21 +125,22 @@ export class PastRun {
 
   async #lag(place) {
     await tried(place, async () => {
-      const { items, columns } = await get(`${this.path}/tables/lag_curve?limit=1000`);
-      const names = columns.map((one) => one.name);
-      const [x, y] = [names.find((one) => one.startsWith("latency")), names.find((one) => one.startsWith("mean"))];
-      const spread = names.find((one) => one.startsWith("ci"));
-      if (!x || !y) return;
+      const { items } = await get(`${this.path}/tables/lag_curve?limit=1000`);
       const node = h("div", { class: "plot" });
       place.append(node);
       await plot(node, (of, look) => ({
         data: [...new Set(items.map((row) => row.stream))].map((stream, v) => {
           const rows = items.filter((row) => row.stream === stream);
-          const error = spread && typeof rows[0][spread] === "number" ? { error_y: { array: rows.map((row) => row[spread]) } } : {};
+          const column = (name) => rows.map((row) => row[name]);
+          const [mean, low, high] = ["mean", "ci_low", "ci_high"].map((name) => column(`realised_${name}_bp`));
+          const error = {
+            symmetric: false, thickness: 1, width: 3,
+            array: high.map((one, at) => one - mean[at]), arrayminus: low.map((one, at) => mean[at] - one),
+          };
           const style = { line: { color: look(v).colour }, marker: { color: look(v).colour, symbol: v } };
-          return { type: "scatter", mode: "lines+markers", name: stream, x: rows.map((row) => row[x]), y: rows.map((row) => row[y]), ...style, ...error };
+          return { type: "scatter", mode: "lines+markers", name: stream, x: column("latency_ms"), y: mean, error_y: error, ...style };
         }),
-        x: "acting so much later, ms", y: "cost, bp", xaxis: { type: "log" },
+        x: "acting so much later, ms", y: "cost, bp, with 95 % interval", xaxis: { type: "log" },
       }));
     });
   }

@@ -11,7 +11,7 @@ const PAGE = 100;
 export function cell(name, value) {
   if (value === null || value === undefined) return f.NONE;
   if (typeof value !== "number") return String(value);
-  if (name.endsWith("_ns") && value > 1e17) return f.date(value);
+  if (name.endsWith("_ns") && value > 1e17) return f.date(value, true);
   return f.short(value, 5);
 }
 

@@ -83,12 +83,12 @@ export class SweepView {
           type: "heatmap", x: found.x.labels, y: found.y.labels, z: found.z, customdata: found.sets, hoverongaps: false,
           xgap: 1, ygap: 1,
           // Blue to orange by way of the page's own colour at 0: seen alike by colour-blind people.
-          colorscale: isBoth ? [[0, of.high], [0.5, of.panel], [1, of.accent]] : [[0, of.panel], [1, of.accent]],
+          colorscale: isBoth ? [[0, of.high], [0.5, of.grid], [1, of.accent]] : [[0, of.grid], [1, of.accent]],
           zmin: isBoth ? -most : undefined, zmax: isBoth ? most : undefined,
           colorbar: { thickness: 12, outlinewidth: 0 },
           hovertemplate: `${asked.x} %{x}<br>${asked.y} %{y}<br>${asked.value} %{z}<br>%{customdata} sets<extra></extra>`,
         }],
-        x: asked.x, y: asked.y, xaxis: { type: "category" }, yaxis: { type: "category" },
+        x: asked.x, y: asked.y, xaxis: { type: "category", showgrid: false }, yaxis: { type: "category", showgrid: false },
       }));
       const best = values.length ? f.short(Math.max(...values)) : f.NONE;
       this.plot.setAttribute("aria-label", `Heat map: ${REDUCE[asked.reduce]} ${asked.value} by ${asked.x} and ${asked.y}; highest cell ${best}`);
