@@ -22,7 +22,6 @@ from schwabot.server.wire import Frame, encode
 from schwabot.sinks.log_file import RunLog
 from schwabot.sinks.log_settings import LogsConfig
 
-
 NICE = 5
 """Where processors are short, the run's rows come before answers of its server."""
 
