@@ -33,7 +33,7 @@ Values = Iterable[tuple[Sequence[Any], float | None]]
 router = APIRouter(dependencies=[Depends(viewer)])
 
 
-_TEXT = {200: {"content": {CONTENT_TYPE_PLAIN_0_0_4: {"schema": {"type": "string"}}}}}
+_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {CONTENT_TYPE_PLAIN_0_0_4: {"schema": {"type": "string"}}}}}
 
 
 @router.get("/metrics", tags=["run"], response_class=Response, responses=_TEXT)
