@@ -82,7 +82,7 @@ def assert_same(got: Any, wanted: Any) -> None:
     assert got[1].tobytes() == wanted[1].tobytes()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     rows=st.one_of(st.integers(0, 12), st.integers(13, 300)),
