@@ -16,7 +16,6 @@ from schwabot.server.serving import open_socket, serve, url_of
 from schwabot.server.settings import ServerConfig
 from schwabot.server.wire import Frame, encode
 
-
 NICE = 5
 """Where processors are short, the run's rows come before answers of its server."""
 

@@ -17,7 +17,6 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.utils import floatToGoString
 
 from schwabot.records.health import TIMING_PER_DECADE
 from schwabot.server.auth import viewer
@@ -114,7 +113,7 @@ class RunMetrics:
         windows = ((key[1:], count) for key, count in hub.told.items() if key[0] == "arbitrage")
         yield _counter("arbitrage_windows", "Closed windows: locked, or against the usual basis", ("kind",), windows)
         costs = (
-            ((row["stream"], floatToGoString(row["latency_ms"] / 1e3)), _scaled(row["mean_bp"], BP))
+            ((row["stream"], row["latency_ms"] / 1e3), _scaled(row["mean_bp"], BP))
             for row in hub.lag_curve()
         )
         yield _gauge(
@@ -261,8 +260,8 @@ class RunMetrics:
             ("memory_used_bytes", "Of it in use", "memory_used_mib", MIB),
             ("temperature_celsius", "Temperature", "temperature_c", 1.0),
         ):
-            values = ((labels, _scaled(card.get(column), unit)) for labels, card in cards)
-            yield _gauge(f"gpu_{name}", of, ("gpu", "name"), values)
+            shares = ((labels, _scaled(card.get(column), unit)) for labels, card in cards)
+            yield _gauge(f"gpu_{name}", of, ("gpu", "name"), shares)
 
 
 def buckets_of(counts: Sequence[int]) -> tuple[list[tuple[str, float]], float]:

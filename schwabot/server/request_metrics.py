@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.utils import floatToGoString
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 EDGES_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
@@ -56,8 +55,8 @@ class RequestCounts:
         )
         for route, held in self._times.items():
             below, buckets = 0.0, []
-            for edge, count in zip((*map(floatToGoString, EDGES_S), "+Inf"), held, strict=False):
-                below += count
+            for edge, own in zip((*map(str, EDGES_S), "+Inf"), held, strict=False):
+                below += own
                 buckets.append((edge, below))
             times.add_metric((route,), buckets, held[-1])
         yield times
