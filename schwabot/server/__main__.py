@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
-from contextlib import suppress
 
 import orjson
-import psutil
 
 from schwabot.errors import SchwabotError
 from schwabot.server.serving import open_socket, serve, url_of
 from schwabot.server.settings import ServerConfig
 from schwabot.server.wire import Frame, encode
 
-NICE = 5
-"""Where processors are short, the run's rows come before answers of its server."""
-
 
 def main() -> None:
     """Serve until standard input ends."""
-    step_back()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run is told, and ends it
     logging.basicConfig(level=logging.WARNING, format="server: %(message)s", stream=sys.stderr)
     out = sys.stdout.buffer
@@ -39,15 +32,6 @@ def main() -> None:
         say({"failed": str(error)})
         raise SystemExit(2) from None
     serve(config, sock, sys.stdin.buffer, say, lambda: say({"url": url_of(config, sock)}))
-
-
-def step_back() -> None:
-    """Let the run have the processor first."""
-    with suppress(OSError, psutil.Error):
-        if sys.platform == "win32":
-            psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
-        else:
-            os.nice(NICE)
 
 
 if __name__ == "__main__":

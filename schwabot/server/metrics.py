@@ -112,10 +112,7 @@ class RunMetrics:
         yield _gauge("ghost_price", "Fair price, in quote currency", (), [((), hub.last.get("ghost_price"))])
         windows = ((key[1:], count) for key, count in hub.told.items() if key[0] == "arbitrage")
         yield _counter("arbitrage_windows", "Closed windows: locked, or against the usual basis", ("kind",), windows)
-        costs = (
-            ((row["stream"], row["latency_ms"] / 1e3), _scaled(row["mean_bp"], BP))
-            for row in hub.lag_curve()
-        )
+        costs = (((row["stream"], row["latency_ms"] / 1e3), _scaled(row["mean_bp"], BP)) for row in hub.lag_curve())
         yield _gauge(
             "late_cost_ratio", "Mean cost of acting so much later, over the run's decisions", ("stream", "seconds"),
             costs,
