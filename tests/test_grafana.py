@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from omegaconf import OmegaConf
 from prometheus_client.metrics_core import Metric
 
 from schwabot.server.hub import Hub
@@ -106,7 +106,8 @@ def test_the_dashboard_has_the_shape_that_grafana_loads() -> None:
 
 
 def test_alert_rules_ask_for_metrics_that_there_are() -> None:
-    rules = [rule for group in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"] for rule in group["rules"]]
+    written: Any = OmegaConf.to_container(OmegaConf.load(RULES))
+    rules = [rule for group in written["groups"] for rule in group["rules"]]
     names = [rule["alert"] for rule in rules]
     assert len(set(names)) == len(names)
     for rule in rules:
@@ -121,7 +122,7 @@ def test_promtool_takes_rules_and_queries(tmp_path: Path) -> None:
     filled = [one.replace("$__rate_interval", "1m").replace("$instance", ".*") for one in expressions()]
     queries = [{"record": f"query:{at}", "expr": expression} for at, expression in enumerate(filled)]
     of_board = tmp_path / "board.yml"
-    of_board.write_text(yaml.safe_dump({"groups": [{"name": "board", "rules": queries}]}))
+    of_board.write_text(json.dumps({"groups": [{"name": "board", "rules": queries}]}))
     done = subprocess.run(["promtool", "check", "rules", str(RULES), str(of_board)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

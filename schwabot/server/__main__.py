@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import orjson
-import psutil
 
 from schwabot.errors import SchwabotError
 from schwabot.secrets import ScrubFilter, guard_process
@@ -22,13 +19,9 @@ from schwabot.server.wire import Frame, encode
 from schwabot.sinks.log_file import RunLog
 from schwabot.sinks.log_settings import LogsConfig
 
-NICE = 5
-"""Where processors are short, the run's rows come before answers of its server."""
-
 
 def main() -> None:
     """Serve until standard input ends."""
-    step_back()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run is told, and ends it
     guard_process()
     shown = logging.StreamHandler(sys.stderr)
@@ -65,15 +58,6 @@ def _begins(frames: Iterable[bytes], log: RunLog) -> Iterator[bytes]:
         if folder is not None:
             break
     yield from lines
-
-
-def step_back() -> None:
-    """Let the run have the processor first."""
-    with suppress(OSError, psutil.Error):
-        if sys.platform == "win32":
-            psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
-        else:
-            os.nice(NICE)
 
 
 if __name__ == "__main__":

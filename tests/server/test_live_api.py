@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import threading
 import time
 from pathlib import Path
 
 import httpx
 import numpy as np
-import psutil
 import pytest
 
 from schwabot.errors import ConfigError
@@ -186,12 +184,6 @@ def test_a_server_that_hangs_drops_frames_and_never_holds_the_run(tmp_path: Path
             assert beside.link.dropped > 0
         finally:
             beside.link._process.send_signal(signal.SIGCONT)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="priorities are classes there")
-def test_the_run_has_the_processor_first(tmp_path: Path) -> None:
-    with server(tmp_path) as beside:
-        assert psutil.Process(beside.link._process.pid).nice() == min(psutil.Process().nice() + 5, 19)
 
 
 def test_a_port_that_is_taken_is_refused_before_the_run_begins(tmp_path: Path) -> None:

@@ -140,17 +140,20 @@ def test_no_path_no_method_and_no_failure_makes_a_series_of_its_own() -> None:
             raise RuntimeError
         await PlainTextResponse("x")(scope, receive, send)
 
-    async def nothing(*_: Message) -> Message:
+    async def nothing() -> Message:
         return {"type": "http.request"}
+
+    async def nowhere(message: Message) -> None:
+        pass
 
     counts = RequestCounts()
     meter = RequestMeter(app, counts)
     for number in range(50):
         scope = {"type": "http", "method": f"GET{number}", "path": f"/{number}", "query_string": b"", "headers": [],
                  "server": ("h", 1), "scheme": "http"}  # fmt: skip
-        asyncio.run(meter(scope, nothing, nothing))
+        asyncio.run(meter(scope, nothing, nowhere))
     with pytest.raises(RuntimeError):
-        asyncio.run(meter(scope | {"path": "/broken", "method": "GET"}, nothing, nothing))
+        asyncio.run(meter(scope | {"path": "/broken", "method": "GET"}, nothing, nowhere))
     requests = next(iter(counts.collect()))
     assert [(tuple(sample.labels.values()), sample.value) for sample in requests.samples] == [
         (("other", "other", "200"), 50.0),
