@@ -24,7 +24,7 @@ def write(folder: Path) -> None:
             setattr(package, name, getattr(package, name))
     # pdoc looks the types in a NamedTuple's constructor up in another module than its own.
     warnings.filterwarnings("ignore", message="Error parsing type annotation")
-    pdoc.render.configure(docformat="google")
+    pdoc.render.configure(docformat="google", show_source=False)
     modules = [f"schwabot.{module.name}" for module in pkgutil.iter_modules(schwabot.__path__)]
     pdoc.pdoc("schwabot", *modules, "schwabot_kernels", output_directory=folder)
 
