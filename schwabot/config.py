@@ -21,6 +21,7 @@ from schwabot.execution.settings import ExecutionConfig
 from schwabot.fallback import FallbackConfig
 from schwabot.modules.settings import ModulesConfig
 from schwabot.records.instrument import Instrument
+from schwabot.server.settings import ServerConfig
 from schwabot.signals.settings import PolicyConfig
 from schwabot.simulation.settings import SimulationConfig
 from schwabot.simulation.sweep.settings import SweepConfig
@@ -38,16 +39,16 @@ from schwabot.training.fit_settings import FitConfig
 from schwabot.training.leadlag import LeadLagConfig
 from schwabot.training.skill_settings import SkillConfig
 
-MODES = ("replay", "convert", "leadlag", "fit", "backtest", "sweep", "record", "paper", "live")
+MODES = ("replay", "convert", "leadlag", "fit", "backtest", "sweep", "record", "paper", "live", "serve")
 TRADING = ("backtest", "sweep", "paper", "live")
 RELOADING = ("replay", "paper", "live")
+SERVED = ("replay", "backtest", "sweep", "paper", "live", "serve")
 PROFILED = ("replay", "backtest", "sweep")
 LIVE = ("record", "paper", "live")
 DEFAULT_POLICY = "threshold"
-PLANNED_MODES = ("serve",)
 GROUPS = (
-    "source", "instruments", "sinks", "notify", "leadlag", "fit", "policy", "simulation", "execution", "sweep",
-    "cluster", "fallback", "experiment",
+    "source", "instruments", "sinks", "notify", "server", "leadlag", "fit", "policy", "simulation", "execution",
+    "sweep", "cluster", "fallback", "experiment",
     "modules/tensor_harness", "modules/ghost_bridge", "modules/hash_registry", "modules/phantom_lag",
     "modules/voltage_lanes",
 )  # fmt: skip
@@ -237,6 +238,7 @@ class RunConfig:
         record: mode=record: where to.
         live: how long a live run lasts, and which exchanges it meets.
         fallback: when the next-best way to an answer is taken, and the better one taken back.
+        server: the dashboard and the HTTP API.
         checkpoint: a forecast that mode=fit trained, as a file; every mode that runs the graph serves it.
         reload: a file of settings that is taken again whenever it changes while the run goes on.
     """
@@ -265,11 +267,10 @@ class RunConfig:
     record: RecordConfig = field(default_factory=RecordConfig)
     live: LiveConfig = field(default_factory=LiveConfig)
     fallback: FallbackConfig = field(default_factory=FallbackConfig)
+    server: ServerConfig = field(default_factory=ServerConfig)
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of range."""
-        if self.mode in PLANNED_MODES:
-            raise ConfigError(f"mode={self.mode} is not built yet; what exists today: {', '.join(MODES)}")
         if self.mode not in MODES:
             raise ConfigError(f"mode={self.mode} is not a choice{closest(self.mode, MODES)}; use {either(MODES)}")
         if self.mode == "live" and self.policy.name is None:
@@ -308,6 +309,8 @@ class RunConfig:
             )
         if self.profile and self.cluster.kind == "ray":
             raise ConfigError(f"profile=true sees this process alone: leave cluster={self.cluster.kind} out")
+        if self.server.enabled and self.mode not in SERVED:
+            raise ConfigError(f"server.enabled=true does nothing in mode={self.mode}: it is for mode={either(SERVED)}")
         if self.reload is not None and self.mode not in RELOADING:
             raise ConfigError(
                 f"reload={self.reload} does nothing in mode={self.mode}: it is for mode={either(RELOADING)}"

@@ -170,6 +170,7 @@ def run(
     device_required: bool = False,
     changes: Callable[[int], tuple[SettingsEvent, ...]] = lambda now_ns: (),
     alerts: Callable[[], tuple[Alert, ...]] = tuple,
+    watch: Callable[[StepRecord], StepRecord] = lambda record: record,
 ) -> dict[str, Any]:
     """Drive a feed through the graph and tell every sink.
 
@@ -192,6 +193,7 @@ def run(
         device_required: end with an error where the graph's device fails, before the batch that the CPU answered.
         changes: asked between batches, given the time: puts settings that have changed into force, and says which.
         alerts: asked after each batch for what a person should hear of; becomes part of its record.
+        watch: adds to each record, once the broker had it, what who watches the run wants to know.
 
     Returns:
         What summary.json holds.
@@ -228,6 +230,7 @@ def run(
             with span("meters"):
                 for meter in meters:
                     meter.update(ticks, record)
+        record = watch(record)
         with span("sinks"):
             for sink in sinks:
                 with span(type(sink).__name__):

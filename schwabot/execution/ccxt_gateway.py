@@ -99,6 +99,8 @@ class CcxtGateway:
         self._differs: dict[str, list[str]] = {}
         self._left_alone: dict[str, int] = {}
         self._noted = 0
+        self.hold: str | None = None
+        """Why no order leaves for now, in words."""
         self.feed_ns: Callable[[], int | None] = lambda: None
         """Receive time of the last row of any stream, where somebody knows; without it nothing is cancelled for age."""
         self._instruments = list(instruments)
@@ -180,7 +182,11 @@ class CcxtGateway:
             Whether every venue has confirmed that nothing of ours is open.
         """
         self.gate.escalate(TradingState.HALTED, who, why, self._now_ns())
-        done = asyncio.run_coroutine_threadsafe(self._cancel_all(f"{who}: {why}"), self._loop)
+        return self.cancel_all(f"{who}: {why}", wait_s)
+
+    def cancel_all(self, why: str, wait_s: float = KILL_S) -> bool:
+        """Cancel everything that is ours, and confirm it; see ``kill``."""
+        done = asyncio.run_coroutine_threadsafe(self._cancel_all(why), self._loop)
         try:
             return wait_s > 0 and done.result(wait_s)
         except concurrent.futures.TimeoutError:
@@ -258,12 +264,12 @@ class CcxtGateway:
     def _no_orders(self) -> str | None:
         if self.gate.state is TradingState.HALTED:
             return f"trading is halted: {self.gate.changes[-1].why}"
-        return "the run ends" if self._ends else None
+        return "the run ends" if self._ends else self.hold
 
     def _take_up_risk(self) -> None:
         """Go on with the state that the last run ended in, and with what it lost today."""
         now_ns, last = self._now_ns(), self.journal.last_risk()
-        if self._kill_file_is_there():
+        if self.kill_file_is_there():
             return
         if last is None:
             return
@@ -279,7 +285,8 @@ class CcxtGateway:
         ):  # fmt: skip
             self.gate.escalate(state, last.who, f"{last.why.removesuffix(EARLIER)}{EARLIER}", now_ns)
 
-    def _kill_file_is_there(self) -> bool:
+    def kill_file_is_there(self) -> bool:
+        """Halt if somebody has put it there."""
         file = None if self.config.kill_file is None else Path(self.config.kill_file)
         if file is None or not file.exists():
             return False
@@ -368,7 +375,7 @@ class CcxtGateway:
         while True:
             self._beat_ns = now_ns = self._now_ns()
             try:
-                self._kill_file_is_there()
+                self.kill_file_is_there()
                 halted = self.gate.state is TradingState.HALTED
                 if halted and not confirmed and any(desk.own() for desk in self._desks.values()):
                     change = self.gate.changes[-1]

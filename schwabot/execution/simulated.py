@@ -14,11 +14,13 @@ import numpy as np
 
 from schwabot.records.audit import SignalColumns, StepRecord
 from schwabot.records.market import Int64, Kind, Row, Ticks
+from schwabot.records.order import Action
 from schwabot.simulation.accounts import check_sums
 from schwabot.simulation.details import REGRET_NS
 from schwabot.simulation.outcome import MOVE_ROW, Outcome, sample_rows
 from schwabot.simulation.recorder import MarketRecorder
 from schwabot.simulation.rules import make_rules
+from schwabot_kernels.simulate.booking import send
 from schwabot_kernels.simulate.cpu import make_simulator
 from schwabot_kernels.simulate.state import (
     BOOK_ROW,
@@ -31,11 +33,13 @@ from schwabot_kernels.simulate.state import (
     ORDER_END_NS,
     ORDER_ROW,
     ORDERS_SENT,
+    REQUESTS,
     REQUESTS_OPEN,
     RESTS,
     TAIL_ROW,
     TOUCH_ROW,
     TRACED_ROW,
+    SimState,
     grown,
     new_state,
 )
@@ -91,6 +95,32 @@ class SimulatedBroker:
         """The log of fills, columns ``FILL_...`` of ``schwabot_kernels.simulate.state``: [fills, 11]."""
         logged: Int64 = self._state.fills[: int(self._state.logged[FILLS_LOGGED])]
         return logged
+
+    @property
+    def orders(self) -> Int64:
+        """The log of orders, columns ``ORDER_...`` of ``schwabot_kernels.simulate.state``: [orders, 19]."""
+        logged: Int64 = self._state.orders_log[: int(self._state.logged[ORDERS_SENT])]
+        return logged
+
+    @property
+    def state(self) -> SimState:
+        """Everything between two rows; to be read, not written."""
+        state: SimState = self._state
+        return state
+
+    def request(self, leg: int, row: int, action: Action, slot: int) -> bool:
+        """Ask for something that the policy did not; False = it was refused.
+
+        Args:
+            leg: of the order.
+            row: that it is decided on, the last one known.
+            action: cancel, say.
+            slot: of the order.
+        """
+        if self._state.legs[leg, REQUESTS_OPEN] >= REQUESTS - 1 or len(self.orders) == len(self._state.orders_log):
+            return False
+        sent: bool = send(self.recorder.builder.room, self.rules, 0, self._state, leg, row, int(action), 0, 0, 0, slot)
+        return sent
 
     def finish(self) -> None:
         """No more rows will come: play those that waited."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from schwabot.execution.ccxt_gateway import CcxtGateway
 from schwabot.execution.dry_run import price, quantity
-from schwabot.execution.risk import TradingState
+from schwabot.execution.risk import StateChange, TradingState
 from schwabot.execution.risk_gateway import RiskGateway
 from schwabot.execution.simulated import SimulatedBroker
 from schwabot.records.alert import Alert, Level
@@ -31,12 +31,14 @@ class TradeAlerts:
         gated: the risk gate before it; None = there is none.
         gateway: to the venues; None = there are none.
         say: told of each fill, in a line.
+        changes: of what may leave, where there is no gate.
     """
 
     def __init__(
         self, broker: SimulatedBroker, gated: RiskGateway | None = None, gateway: CcxtGateway | None = None,
-        say: Callable[[str], None] = lambda line: None,
+        say: Callable[[str], None] = lambda line: None, changes: Sequence[StateChange] = (),
     ) -> None:  # fmt: skip
+        self._all_changes = changes if gated is None else gated.gate.changes
         self._broker, self._gated, self._gateway, self._say = broker, gated, gateway, say
         self._fills = self._changes = 0
         self._not_taken: dict[str, tuple[int, int, int]] = {}  # why: how often, how often when told of last, and when
@@ -44,7 +46,7 @@ class TradeAlerts:
 
     def take(self) -> tuple[Alert, ...]:
         """What happened since the last call."""
-        found = self._of_fills()
+        found = [*self._of_fills(), *self._of_changes()]
         if self._gated is not None:
             found += self._of_gate(self._gated)
         if self._gateway is not None:
@@ -80,13 +82,14 @@ class TradeAlerts:
         self._fills = len(fills)
         return found
 
+    def _of_changes(self) -> list[Alert]:
+        changes = self._all_changes[self._changes :]
+        self._changes += len(changes)
+        told = ((change, *_STATES[change.state]) for change in changes)
+        return [Alert(one.ts_ns, level, kind, f"{text}: {one.who}: {one.why}") for one, level, kind, text in told]
+
     def _of_gate(self, gated: RiskGateway) -> list[Alert]:
         found, gate = [], gated.gate
-        changes = gate.changes[self._changes :]
-        self._changes += len(changes)
-        for change in changes:
-            level, kind, text = _STATES[change.state]
-            found.append(Alert(change.ts_ns, level, kind, f"{text}: {change.who}: {change.why}"))
         for reason, count in list(gate.refused.items()):
             before, told_ns = self._refused.get(reason, (0, -AGAIN_NS))
             said = gated.last_refused.get(reason)

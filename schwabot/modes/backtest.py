@@ -17,8 +17,10 @@ from schwabot import engine
 from schwabot.clock import ReplayClock
 from schwabot.config import RunConfig
 from schwabot.execution.simulated import SimulatedBroker
+from schwabot.execution.trading_view import TradingView
 from schwabot.modes.opening import describe, say, trace_of, while_compiling
 from schwabot.modes.replay import sinks_of
+from schwabot.modes.serving import served
 from schwabot.modes.trading import Desk, open_desk, open_policy
 from schwabot.records.audit import StepRecord
 from schwabot.records.market import Ticks
@@ -81,14 +83,15 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
     header = desk.header(settings, run_dir)
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
     skill = skill_meter(desk.feed.instruments, settings.skill, desk.head, rates=desk.pipeline.rates)
-    with watch_gpu(header.device) as gpu:
+    with served(settings) as server, watch_gpu(header.device) as gpu:
+        server.shows(TradingView(broker, "simulated"))
         summary = engine.run(
             desk.feed,
             desk.pipeline,
             header,
             clock=ReplayClock(),
             broker=broker,
-            sinks=sinks_of(settings, progress, gpu),
+            sinks=[*sinks_of(settings, progress, gpu), *server.sinks],
             meters=[
                 *meters_of(
                     desk.feed,
@@ -108,6 +111,7 @@ def backtest(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, 
             started_s=started_s,
             trace=trace_of(settings, run_dir, header.device),
             device_required=settings.device.required,
+            watch=server.watch,
         )
     write_results(settings, run_dir, desk, broker, parameters, summary, "backtest")
     return summary

@@ -6,12 +6,16 @@ file ─▶ SettingsFile.changed ─▶ reloaded ─▶ Applied ─▶ apply ─
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError, safe_load  # type: ignore[import-untyped]
@@ -38,6 +42,7 @@ RELOADABLE = (
 """Settings that may change while running; all others need a restart."""
 _SUCH: Mapping[type, str] = {list: "[a, b]", dict: "{a: 1, b: 2}"}
 Put = Callable[[RunConfig], None]
+ASKED_S = 10.0
 EVERY_S = 0.5
 """How often the file is looked at."""
 
@@ -231,6 +236,15 @@ def _why_unread(error: OSError | UnicodeDecodeError) -> str:
     return "it is not text in UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror or str(error)
 
 
+@dataclass(eq=False)
+class _Asked:
+    """Changes that another thread asks for: YAML, and what came of it."""
+
+    text: str
+    refused: str = ""
+    done: threading.Event = field(default_factory=threading.Event)
+
+
 class HotReload:
     """Takes new settings from a file while a run goes on.
 
@@ -246,6 +260,7 @@ class HotReload:
         self._start = self._current = settings
         self._file = file
         self._puts: tuple[Put, ...] = ()
+        self._asked: deque[_Asked] = deque()
         if file is None:
             return
         first = reloaded(settings, settings, file.text)
@@ -266,20 +281,58 @@ class HotReload:
             text = None if self._file is None else self._file.changed()
         except ConfigError as error:
             return (SettingsEvent(now_ns, (), str(error)),)
-        if text is None:
-            return ()
-        found = reloaded(self._start, self._current, text)
+        events = [] if text is None else self._put(now_ns, reloaded(self._start, self._current, text))
+        while self._asked:
+            asked = self._asked.popleft()
+            found = reloaded(self._current, self._current, asked.text)
+            events += self._put(now_ns, found)
+            asked.refused = events[-1].refused if events else ""
+            asked.done.set()
+        return tuple(events)
+
+    def _put(self, now_ns: int, found: Applied | Rejected) -> list[SettingsEvent]:
         if isinstance(found, Rejected):
-            return (SettingsEvent(now_ns, (), found.why),)
+            return [SettingsEvent(now_ns, (), found.why)]
         if not found.changes:
-            return ()
+            return []
         try:
             for put in self._puts:
                 put(found.settings)
         except SchwabotError as error:
-            return (SettingsEvent(now_ns, (), scrub(str(error))),)
+            return [SettingsEvent(now_ns, (), scrub(str(error)))]
         self._current = found.settings
-        return (SettingsEvent(now_ns, found.changes),)
+        return [SettingsEvent(now_ns, found.changes)]
+
+    def ask(self, who: str, changes: Mapping[str, Any]) -> str:
+        """Change settings from another thread; they come into force between two batches, all or none.
+
+        What ``reload=`` says later, it says of the settings that the run began with: it takes these back.
+
+        Args:
+            who: asks for it.
+            changes: dotted name → value.
+
+        Returns:
+            What changed, in words.
+
+        Raises:
+            ConfigError: they can't be used, or no batch came.
+        """
+        before = self._current
+        asked = _Asked(orjson.dumps(dict(changes)).decode())
+        self._asked.append(asked)
+        if not asked.done.wait(ASKED_S):
+            with suppress(ValueError):
+                self._asked.remove(asked)
+            raise ConfigError(f"no event has come for {ASKED_S:.0f} s, so nothing was changed")
+        if asked.refused:
+            raise ConfigError(asked.refused)
+        pairs = ((name, _shown(_value(before, name)), _shown(_value(self._current, name))) for name in changes)
+        return f"changed by {who}: " + ", ".join(f"{name}: {old} → {new}" for name, old, new in pairs)
+
+    def values(self) -> dict[str, Any]:
+        """Every setting that may change, with its value now."""
+        return {name: _value(self._current, name) for name in RELOADABLE}
 
 
 def open_reload(settings: RunConfig) -> HotReload:

@@ -24,10 +24,12 @@ from schwabot.execution.conversion import conversion
 from schwabot.execution.dry_run import DryRun
 from schwabot.execution.journal import Journal
 from schwabot.execution.kill_signal import KillSignal
+from schwabot.execution.live_control import LiveControl
 from schwabot.execution.order_desk import ACCEPT
 from schwabot.execution.risk import RiskGate, TradingState
 from schwabot.execution.risk_gateway import RiskGateway
 from schwabot.execution.trade_alerts import TradeAlerts
+from schwabot.execution.trading_view import TradingView
 from schwabot.execution.venue import VenueBroker
 from schwabot.execution.venue_rules import RULES, new_session
 from schwabot.modes.backtest import BacktestEntry, write_results
@@ -36,6 +38,7 @@ from schwabot.modes.live_rows import check_source, open_live_desk, open_live_fee
 from schwabot.modes.notifying import tell_now
 from schwabot.modes.opening import say, while_compiling
 from schwabot.modes.row_watch import RowWatch
+from schwabot.modes.serving import served
 from schwabot.modes.trading import Desk, open_policy
 from schwabot.records.alert import Level
 from schwabot.records.audit import SignalColumns, StepRecord
@@ -69,6 +72,7 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
     changes = open_reload(settings)
     policy, policy_s = while_compiling(lambda: open_policy(settings))
     with KillSignal() as stop, ExitStack() as opened:
+        server = opened.enter_context(served(settings))
         confirmed = settings.live.confirm is not None
         options = {
             venue: account_options(venue, settings.live.loopback_port) for venue in _venues(settings.policy.trade)
@@ -121,6 +125,9 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
         entry = LiveEntry(label, gate, dry, gateway, ending, gated, desk.legs)
         ending.words = lambda: _last_words(entry, gate, label)
         alerts = TradeAlerts(broker, gated, gateway, progress.note)
+        control = LiveControl(gate, gateway)
+        server.shows(TradingView(broker, label, control.gated, sending=confirmed, session=session, reasons=gated.said))
+        server.controls(control)
         hung = Hung(settings, gate, ending)
 
         def ends() -> bool:
@@ -135,6 +142,7 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
             changes=changes,
             progress=progress,
             alerts=alerts.take,
+            server=server,
             checks=(lambda changed: gate.check_limits(changed.execution.risk),),
             puts=(lambda changed: gate.limits(changed.execution.risk),),
             at_end=ending.end,

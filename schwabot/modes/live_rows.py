@@ -17,6 +17,7 @@ from schwabot.live_pipeline import LivePipeline, OnRow
 from schwabot.modes.hot_reload import HotReload, Put, put_into_alerts, put_into_graph
 from schwabot.modes.opening import compile_by, open_feed, say
 from schwabot.modes.replay import sinks_of
+from schwabot.modes.serving import Served
 from schwabot.modes.trading import Desk, open_desk
 from schwabot.records.alert import Alert
 from schwabot.records.audit import StepRecord
@@ -36,14 +37,19 @@ class AtOnce:
         broker: told by ``LivePipeline``.
         keep_rows: that it remembers at least.
         at_end: done when no more rows will come, before the books are closed.
+        between: done between two batches.
     """
 
-    def __init__(self, broker: SimulatedBroker, keep_rows: int, at_end: Callable[[], None] = lambda: None) -> None:
-        self._broker, self._keep_rows, self._at_end = broker, keep_rows, at_end
+    def __init__(
+        self, broker: SimulatedBroker, keep_rows: int, at_end: Callable[[], None] = lambda: None,
+        between: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        self._broker, self._keep_rows, self._at_end, self._between = broker, keep_rows, at_end, between
 
     def step(self, ticks: Ticks, record: StepRecord) -> None:
         """Look after the sums, and forget what nobody asks for."""
         self._broker.look_after()
+        self._between()
         if self._broker.recorder.builder.rows > 2 * self._keep_rows + self._broker.told_rows:
             self._broker.forget(self._keep_rows)
 
@@ -122,7 +128,8 @@ def open_live_desk(settings: RunConfig, policy: CompiledPolicy, feed: CcxtFeed) 
 def run_rows(
     settings: RunConfig, run_dir: Path, started_s: float, desk: Desk, broker: SimulatedBroker, on_row: OnRow, *,
     meters: list[engine.Meter], changes: HotReload, progress: Progress, alerts: Callable[[], tuple[Alert, ...]],
-    checks: tuple[Put, ...] = (), puts: tuple[Put, ...] = (), at_end: Callable[[], None] = lambda: None,
+    server: Served, checks: tuple[Put, ...] = (), puts: tuple[Put, ...] = (),
+    at_end: Callable[[], None] = lambda: None, between: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Drive live streams through the graph and a broker until they end.
 
@@ -137,9 +144,11 @@ def run_rows(
         changes: settings that may change.
         progress: shown.
         alerts: see ``engine.run``.
+        server: the dashboard.
         checks: refuse changed settings, before anything takes them.
         puts: take them, beside graph and alerts, and refuse nothing.
         at_end: see ``AtOnce``.
+        between: see ``AtOnce``.
 
     Returns:
         What summary.json holds.
@@ -152,7 +161,9 @@ def run_rows(
     recorder = Recorder(feed.instruments, settings.record, ghost_chain=True) if settings.record.out else None
     if recorder is not None:
         meters.append(RecorderEntry(recorder, feed))
-    sinks, day = sinks_of(settings, progress, GpuTelemetry(None)), DayReport(broker)
+    sinks, day = [*sinks_of(settings, progress, GpuTelemetry(None)), *server.sinks], DayReport(broker)
+    server.shows(health=feed.health)
+    server.changes(changes)
     changes.put_into(*checks, partial(put_into_graph, desk), partial(put_into_alerts, sinks), *puts)
     try:
         return engine.run(
@@ -160,7 +171,7 @@ def run_rows(
             pipeline,
             desk.header(settings, run_dir),
             clock=LiveClock(),
-            broker=AtOnce(broker, settings.live.keep_rows, at_end),
+            broker=AtOnce(broker, settings.live.keep_rows, at_end, between),
             sinks=sinks,
             meters=meters,
             reference=desk.reference,
@@ -169,6 +180,7 @@ def run_rows(
             started_s=started_s,
             changes=changes.take,
             alerts=lambda: (*alerts(), *day.take()),
+            watch=server.watch,
         )
     finally:
         if recorder is not None:

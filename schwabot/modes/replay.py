@@ -26,6 +26,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     from schwabot.modes.hot_reload import open_reload, put_into_alerts, put_into_graph
     from schwabot.modes.opened_graph import open_graph
     from schwabot.modes.opening import trace_of
+    from schwabot.modes.serving import served
     from schwabot.sinks.gpu_telemetry import watch_gpu
     from schwabot.sinks.notes import SAID
     from schwabot.sinks.progress import Progress
@@ -38,8 +39,9 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     compile_s = opened.compile()
     skill = skill_meter(feed.instruments, settings.skill, head, rates=pipeline.rates)
     progress = Progress(enabled=settings.sinks.progress, label=settings.mode)
-    with watch_gpu(header.device) as gpu:
-        sinks = sinks_of(settings, progress, gpu)
+    with served(settings) as server, watch_gpu(header.device) as gpu:
+        sinks = [*sinks_of(settings, progress, gpu), *server.sinks]
+        server.changes(changes)
         changes.put_into(partial(put_into_graph, opened), partial(put_into_alerts, sinks))
         summary = engine.run(
             feed,

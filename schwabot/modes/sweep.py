@@ -17,6 +17,7 @@ from schwabot.cluster.ray_cluster import RayCluster
 from schwabot.config import RunConfig
 from schwabot.errors import ConfigError
 from schwabot.modes.opening import describe, notes_of, open_feed, say, trace_of, while_compiling, write_config
+from schwabot.modes.serving import Served, served
 from schwabot.modes.sweep_markets import MarketPlan, Markets, changed, content_of, declared
 from schwabot.modes.sweep_slices import WHOLE, Slices, slices_of
 from schwabot.modes.sweeping import Bench, Here, OpenMarkets, Swept, identity, sweep_markets
@@ -32,6 +33,7 @@ from schwabot.simulation.sweep.parts import Parts
 from schwabot.simulation.sweep.ranges import Space, open_space
 from schwabot.simulation.sweep.search import Search, open_search
 from schwabot.simulation.sweep.table import Results
+from schwabot.sinks.base import RunHeader
 from schwabot.sinks.gpu_telemetry import GpuTelemetry, watch_gpu
 from schwabot.sinks.narrow import print_narrow, short_number
 from schwabot.sinks.progress import Progress
@@ -111,6 +113,7 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
         if settings.sinks.console:
             print(f"schwabot sweep on {job.device}: {describe(settings)}", flush=True)  # noqa: T201
         stop = held.enter_context(engine.StopRequest())
+        server = held.enter_context(served(settings))
         gpu = held.enter_context(watch_gpu(job.device if cluster is None else "cpu"))
         is_begun = False  # a sweep that is refused leaves what is in the folder
         try:
@@ -126,9 +129,13 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
             known = content_of(job.policy) is not None  # otherwise nobody could say that a block is of this policy
             told_by = identity(settings, job.policy, job.space, opened)
             parts = Parts(run_dir, told_by, settings.sweep.resume and known)
-            is_begun = bool(write_config(settings, run_dir))
+            written = write_config(settings, run_dir)
+            is_begun = True
+            server.begin_sweep(
+                RunHeader(run_dir, settings.mode, job.device, describe(settings), job.instruments, config=written)
+            )
             summary |= opened.counts() | {"compile_s": markets.compile_s if markets else 0.0}
-            swept = _sweep(settings, run_dir, job, opened, bench, parts, stop, gpu)
+            swept = _sweep(settings, run_dir, job, opened, bench, parts, stop, gpu, server)
             summary["interrupted"] = not swept.whole and not swept.lost
             summary["sweep"] = swept.numbers | {"policy": settings.policy.name}
             summary["notes"] += say(swept.notes)
@@ -145,6 +152,7 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
         finally:
             summary |= {"wall_s": time.perf_counter() - started_s, "peak_rss_mib": engine.peak_rss_mib()}
             summary |= gpu.summary()
+            server.end_sweep(summary)
             if is_begun:
                 write_json(run_dir / "summary.json", summary)
     return summary
@@ -152,7 +160,7 @@ def sweep(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
 
 def _sweep(
     settings: RunConfig, run_dir: Path, job: _Job, opened: OpenMarkets, bench: Bench, parts: Parts,
-    stop: engine.StopRequest, gpu: GpuTelemetry,
+    stop: engine.StopRequest, gpu: GpuTelemetry, server: Served,
 ) -> Swept:  # fmt: skip
     """Try all sets, and show how far it is."""
     config, bucket_s, search = settings.sweep, settings.simulation.bucket_s, job.search
@@ -163,12 +171,16 @@ def _sweep(
 
     def told(done: int, ran: int, results: Results) -> None:
         spent_s = max(time.perf_counter() - begun_s, 1e-9)
+        rates = {"sets_per_s": ran / spent_s, "param_events_per_s": ran * opened.rows / spent_s}
+        last = results.last(range(config.folds))
+        objective = last.objective(config.objectives[0], bucket_s, max(config.min_trades, 1))
+        best.append(np.fmax(best[-1], np.fmax.reduce(objective)))
+        server.sweep(
+            {"done": done, "sets": search.sets, "ran": ran, "objective": config.objectives[0], "best": float(best[-1])}
+            | rates
+        )
         bar.update(done, done / search.sets, f", {ran * opened.rows / spent_s:,.3g} parameter-events/s")
         if board is not None:
-            last = results.last(range(config.folds))
-            objective = last.objective(config.objectives[0], bucket_s, max(config.min_trades, 1))
-            best.append(np.fmax(best[-1], np.fmax.reduce(objective)))
-            rates = {"sets_per_s": ran / spent_s, "param_events_per_s": ran * opened.rows / spent_s}
             board.progress(done, {"best": float(best[-1])} | (rates if ran else {}))
             board.device(done, gpu.take())
         trace.step()

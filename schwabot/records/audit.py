@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from schwabot.records.alert import Alert
+from schwabot.records.health import HealthRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Float64, Int8, Int32, Int64
+from schwabot.records.trading import TradingRecord
 
 
 class Route(IntEnum):
@@ -250,6 +252,8 @@ class StepRecord:
         memory: what the registry remembers as of the last event; only in the record that ends a run.
         alerts: what a person should hear of, beside ``fallbacks`` and ``settings``.
         settings: changes of settings before this batch.
+        trading: how orders and positions stand; only where somebody trades and somebody watches.
+        health: how the parts stand; only where somebody watches.
     """
 
     batch: int
@@ -276,3 +280,5 @@ class StepRecord:
     horizons_ms: tuple[float, ...] = ()
     alerts: tuple[Alert, ...] = ()
     settings: tuple[SettingsEvent, ...] = ()
+    trading: TradingRecord | None = None
+    health: HealthRecord | None = None

@@ -21,6 +21,7 @@ import numpy as np
 from schwabot.errors import VenueError, why
 from schwabot.fallback import FallbackConfig, FallbackRouter
 from schwabot.records.audit import FallbackEvent
+from schwabot.records.health import HealthRecord, Part
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Ticks
 from schwabot.ticks.base import ReadOnce
@@ -312,6 +313,23 @@ class CcxtFeed:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def health(self) -> HealthRecord:
+        """How venues, queue and answers stand."""
+        now_ns = self.now_ns()
+        lines = [line for venue in self._venues for line in venue.lines]
+        parts = [
+            Part(one.component, one.now, one.now == one.chain[0], one.health(one.now, now_ns))
+            for one in (line.fallback for line in lines)
+        ]
+        return HealthRecord(
+            tuple(parts),
+            (self._lags.timing("answer"),),
+            len(self._queue),
+            self._queue.longest,
+            sum(venue.tap.messages for venue in self._venues),
+            sum({line.rows.instrument.stream: line.rows.counts.reconnects for line in lines}.values()),
+        )
 
     def summary(self) -> dict[str, Any]:
         """How the streams fared, for summary.json: ``feed.{stream}.*``, the loop, the queue and the cost."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from schwabot.records.audit import StepRecord
+from schwabot.records.health import TIMING_BINS, TIMING_PER_DECADE, Timing
 from schwabot.records.market import Ticks
 
 
@@ -46,6 +47,8 @@ class LagHistogram:
         True
         >>> lags.add([1e-3, 2e-3, 4e-3]); 1.9 < 1e3 * lags.quantile(0.5) < 2.1
         True
+        >>> sum(lags.timing("answer").counts[30:])  # 1 ms and more
+        3
     """
 
     _PER_DECADE = 115
@@ -59,6 +62,14 @@ class LagHistogram:
         for lag_s in lags_s:
             at = int(log10(lag_s * 1e6) * per_decade) if lag_s > 1e-6 else 0
             counts[min(at, len(counts) - 1)] += 1
+
+    def timing(self, name: str) -> Timing:
+        """The counts in wider bins, for whoever watches."""
+        wide, share = [0] * TIMING_BINS, TIMING_PER_DECADE / self._PER_DECADE
+        for at, count in enumerate(self._counts):
+            if count:
+                wide[int(at * share)] += count
+        return Timing(name, tuple(wide))
 
     def quantile(self, q: float) -> float | None:
         """The time below which a share q of them lies, s; None where there are none."""

@@ -279,12 +279,13 @@ def send(
 ) -> bool:  # fmt: skip
     """Check an intent and send it; False = refused."""
     legs, known = state.legs, state.known
-    top, position = rules.max_lots[leg], state.counts[leg, POSITION]
+    most, position = 2 * abs(rules.max_lots[leg]), state.counts[leg, POSITION]
+    top = max(rules.max_lots[leg], 0)
     touch, ts_ns = legs[leg, TOUCH_ROW], market.ts_ns[row]
     bid, ask, number = market.bid[touch], market.ask[touch], state.logged[ORDERS_SENT]
     of, already = -1, 0
     if action in (TAKE, POST):
-        if lots < 1 or (side != 1 and side != -1) or lots > 2 * top:
+        if lots < 1 or (side != 1 and side != -1) or lots > most:
             return False
         slot = 0
         while slot < SLOTS and known[leg, slot, STATUS] != FREE:
@@ -307,7 +308,7 @@ def send(
         if action == CANCEL:
             lots, price = 0, 0
         else:
-            if lots < 1 or price < 1 or lots > 2 * top or _crosses(state, leg, side, price):
+            if lots < 1 or price < 1 or lots > most or _crosses(state, leg, side, price):
                 return False
             others = legs[leg, BUY_LOTS + (1 - side) // 2] - order[LOTS]
             if side * position + others + lots > top:

@@ -63,7 +63,8 @@ class Rules(NamedTuple):
     scale: accounts of a linear contract are in 1/scale of lot x tick: w(p) = p scale. Of an inverse contract
         w(p) = -(scale // p), so that lots * (w(exit) - w(entry)) is the gain of either. [L]
     inverse: 1 = inverse contract. [L]
-    max_lots: largest position; an order that could exceed it is refused. [L]
+    max_lots: largest position; an order that could exceed it is refused. While a run goes on on paper it may be turned
+        negative, by which only orders that make a position smaller pass, or 0: none. [L]
     protection_e7: how far beyond the known touch a ``take`` without a price may go, in 1e-7 of the price.
     queue: queue model.
     bucket_ns: equity is sampled at the last row of every such interval of receive time (from 0 UTC).

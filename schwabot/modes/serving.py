@@ -1,0 +1,95 @@
+"""The dashboard beside a run: what it is told, and what it may do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from schwabot.config import RunConfig
+from schwabot.modes.hot_reload import HotReload
+from schwabot.modes.opening import say
+from schwabot.records.audit import StepRecord
+
+if TYPE_CHECKING:
+    from schwabot.execution.live_control import LiveControl
+    from schwabot.execution.paper_control import PaperControl
+    from schwabot.execution.trading_view import TradingView
+    from schwabot.records.health import HealthRecord
+    from schwabot.server.link import ServerLink
+    from schwabot.sinks.base import RunHeader, Sink
+
+
+class Served:
+    """A run's dashboard, or nothing where ``server.enabled`` is false.
+
+    Args:
+        link: to the server; None = there is none.
+    """
+
+    def __init__(self, link: ServerLink | None) -> None:
+        self.link = link
+        self._view: Callable[[], Any] = lambda: None
+        self._health: Callable[[], Any] = lambda: None
+
+    @property
+    def sinks(self) -> list[Sink]:
+        """What tells it of each record."""
+        return [] if self.link is None else [self.link.sink]
+
+    def shows(self, view: TradingView | None = None, health: Callable[[], HealthRecord] | None = None) -> None:
+        """Show how trading stands, and how the parts are."""
+        if view is not None:
+            self._view = view.take
+        self._health = health or self._health
+
+    def watch(self, record: StepRecord) -> StepRecord:
+        """See ``engine.run``."""
+        if self.link is None:
+            return record
+        return replace(record, trading=self._view(), health=self._health())
+
+    def controls(self, control: LiveControl | PaperControl) -> None:
+        """Let a person halt, reduce, resume and cancel."""
+        if self.link is not None:
+            for name in ("halt", "reduce", "resume", "cancel_all"):
+                self.link.actions[name] = getattr(control, name)
+
+    def changes(self, changes: HotReload) -> None:
+        """Let a person change the settings that may change."""
+        if self.link is not None:
+            self.link.change, self.link.hot = changes.ask, changes.values
+
+    def begin_sweep(self, header: RunHeader) -> None:
+        """A sweep begins, which has no records."""
+        if self.link is not None:
+            self.link.begin(header)
+
+    def sweep(self, progress: Mapping[str, Any]) -> None:
+        """Tell how far a sweep is."""
+        if self.link is not None:
+            self.link.put({"t": "sweep", **progress})
+
+    def end_sweep(self, summary: Mapping[str, Any]) -> None:
+        """Tell how it ended."""
+        if self.link is not None:
+            self.link.put({"t": "close", "summary": summary})
+
+
+@contextmanager
+def served(settings: RunConfig) -> Iterator[Served]:
+    """The dashboard of a run, where one is asked for.
+
+    Raises:
+        ConfigError: it can't start.
+    """
+    if not settings.server.enabled:
+        yield Served(None)
+        return
+    from schwabot.server.link import ServerLink
+
+    version = import_module("schwabot").__version__
+    with ServerLink(settings.server, version, lambda line: say([line])) as link:
+        yield Served(link)

@@ -1,0 +1,366 @@
+"""What the server knows of the run: built from frames alone, so a page that comes back sees all of it again.
+
+frames ─▶ Hub ─▶ answers of the API
+             └─▶ live streams: a snapshot first, then each frame
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from schwabot.records.health import TIMING_PER_DECADE
+from schwabot.server.series import Series
+from schwabot.server.settings import ServerConfig
+from schwabot.server.wire import Frame, encode
+
+MOST_ITEMS = 5_000
+"""Orders, fills and so on that are kept: the newest. The run's own tables have all of them."""
+PER_S = 20.0
+RATE_S = 5.0
+ANSWER_S = 40.0
+BEHIND = 60
+"""Frames that may wait for one client; one that is slower gets a snapshot in their place."""
+SNAPSHOT_POINTS = 600
+MOST_CURVE = 1_000
+LISTS = ("fills", "arbitrage", "drift_events", "fallbacks", "alerts", "settings", "log")
+
+
+class Listener:
+    """One live stream: what is still to be sent to it."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[str, str]] = deque()
+        self.news = asyncio.Event()
+        self.is_behind = self.ends = False
+
+    def put(self, event: str, data: str) -> None:
+        """Add a message; one that does not keep up begins anew."""
+        if len(self.waiting) >= BEHIND:
+            self.waiting.clear()
+            self.is_behind = True
+        self.waiting.append((event, data))
+        self.news.set()
+
+
+class Hub:
+    """State of the run, and who listens.
+
+    Args:
+        config: of the server.
+        send: takes an action to the run; None = there is no run.
+    """
+
+    def __init__(self, config: ServerConfig, send: Callable[[Frame], None] | None = None) -> None:
+        self.config, self._send = config, send
+        self.header: Frame = {}
+        """The frame that opened the run; empty before it."""
+        self.last: Frame = {}
+        """The newest values."""
+        self.health: Frame = {}
+        self.trading: Frame = {}
+        """How trading stands, without orders and fills."""
+        self.sweep: Frame = {}
+        self.summary: Frame = {}
+        self.host: Frame = {}
+        """Processor, memory, disk and GPU, as measured by the server."""
+        self.version = ""
+        """Of the program."""
+        self.seq = 0
+        """Number of frames by now."""
+        self.heard_s = 0.0
+        self.is_gone = False
+        """The run's end of the pipe is closed."""
+        self.totals: Counter[str] = Counter()
+        self.by_stream: list[int] = []
+        self.lanes: list[list[int]] = []
+        self.lag: dict[tuple[int, float], list[float]] = {}
+        self.links: dict[str, Frame] = {}
+        """Component of a chain of fallbacks → its last switch."""
+        self.orders: dict[int, Frame] = {}
+        self.items: dict[str, deque[Frame]] = {name: deque(maxlen=MOST_ITEMS) for name in LISTS}
+        self.counts: Counter[str] = Counter()
+        """How many of each kind by now, also of those no longer kept."""
+        self.points = Series(0, 0)
+        self.money: deque[tuple[int, dict[str, float], float]] = deque(maxlen=MOST_ITEMS)
+        self._numbers = itertools.count(1)
+        self._rates: deque[tuple[float, int]] = deque()
+        self._listeners: set[Listener] = set()
+        self._asked: dict[int, asyncio.Future[Frame]] = {}
+
+    # frames
+
+    def take(self, frame: Frame) -> None:
+        """Take one frame of the run; to be called on the server's loop."""
+        self.seq += 1
+        self.heard_s = time.monotonic()
+        kind = frame.pop("t")
+        getattr(self, f"_{kind}")(frame)
+
+    def gone(self) -> None:
+        """The run tells no more."""
+        self.is_gone = True
+        self.tell("end", {"ended": bool(self.summary), "seq": self.seq})
+        self.end()
+        for waiting in self._asked.values():
+            if not waiting.done():
+                waiting.set_result({"ok": False, "said": "the run has ended"})
+
+    def _open(self, frame: Frame) -> None:
+        self.header = frame
+        v = len(frame["streams"])
+        self.by_stream, self.lanes = [0] * v, [[0, 0, 0] for _ in range(v)]
+        self.points = Series(round(self.config.history_s * PER_S), v)
+        self._resync()
+
+    def _step(self, frame: Frame) -> None:
+        self.totals.update({name: frame[name] for name in ("quotes", "trades", "depth")})
+        self.totals["events"] += sum(frame["events"])
+        self.by_stream = [a + b for a, b in zip(self.by_stream, frame["events"], strict=True)]
+        for own, more in zip(self.lanes, frame["lanes"], strict=True):
+            own[:] = [a + b for a, b in zip(own, more, strict=True)]
+        for v, latency_ms, *sums in frame["decisions"]:
+            own_sums = self.lag.setdefault((v, latency_ms), [0.0] * 5)
+            own_sums[:] = [a + b for a, b in zip(own_sums, sums, strict=True)]
+        if "ts_ns" in frame:
+            names = ("ts_ns", "reference_price", "latencies_ms", "lane_styles", "lane_sizes", "key", "ghost_bp",
+                     "entropy", "echo_bp", "expected_lag_bp", "penalty", "streams")  # fmt: skip
+            self.last = {name: frame[name] for name in names}
+            self.last["ghost_price"] = frame["ghost_price"] = self.price(frame["ghost_bp"])
+        if frame["points"]:
+            self.points.add(frame["points"])
+        for name in ("arbitrage", "drift_events", "fallbacks", "alerts", "settings"):
+            self._keep(name, frame[name])
+        for switch in frame["fallbacks"]:
+            self.links[switch["component"]] = switch
+        if frame["health"]:
+            self.health = frame["health"]
+        if frame["trading"]:
+            self._trade(frame["trading"])
+        self._rates.append((self.heard_s, self.totals["events"]))
+        while self._rates[0][0] < self.heard_s - RATE_S:
+            self._rates.popleft()
+        self.tell("step", frame | {"seq": self.seq, "totals": dict(self.totals), "events_per_s": self.events_per_s()})
+
+    def _trade(self, trading: Frame) -> None:
+        for order in trading["orders"]:
+            known = self.orders.get(order["number"])
+            if known is None:
+                self.counts["orders"] += 1
+                self.counts["orders." + order["state"]] += 1
+            else:
+                self.counts["orders." + known["state"]] -= 1
+                self.counts["orders." + order["state"]] += 1
+            self.orders[order["number"]] = order | {"seq": order["number"]}
+        while len(self.orders) > MOST_ITEMS:
+            del self.orders[next(iter(self.orders))]
+        self._keep("fills", trading["fills"])
+        self.trading = {name: value for name, value in trading.items() if name not in ("orders", "fills")}
+        net: Counter[str] = Counter()
+        for row in trading["positions"]:
+            if row["net"] is not None:
+                net[row["currency"]] += row["net"]
+        now_ns = self.last.get("ts_ns")
+        if now_ns is not None and (not self.money or now_ns - self.money[-1][0] >= 1_000_000_000):
+            worst = max((row["max_drawdown"] or 0.0 for row in trading["positions"]), default=0.0)
+            self.money.append((now_ns, dict(net), worst))
+
+    def _log(self, frame: Frame) -> None:
+        self._keep("log", frame["lines"])
+        self.tell("log", frame)
+
+    def _sweep(self, frame: Frame) -> None:
+        curve = [*self.sweep.get("curve", ()), [frame["done"], frame["best"]]]
+        self.sweep = frame | {"curve": curve if len(curve) <= MOST_CURVE else curve[::2] + curve[-1:]}
+        self.tell("sweep", frame)
+
+    def _answer(self, frame: Frame) -> None:
+        if frame.get("hot") and self.header:
+            self.header["hot"] = frame["hot"]
+        waiting = self._asked.pop(frame["id"], None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(frame)
+
+    def _close(self, frame: Frame) -> None:
+        self.summary = frame["summary"]
+        self.tell("close", {"summary": self.summary})
+
+    def _keep(self, name: str, rows: list[Frame]) -> None:
+        self.counts[name] += len(rows)
+        for row in rows:
+            row["seq"] = next(self._numbers)
+            self.items[name].append(row)
+
+    # what is asked
+
+    @property
+    def has_run(self) -> bool:
+        """Whether a run has begun."""
+        return bool(self.header)
+
+    def price(self, bp: float | None, is_rate: bool = False) -> float | None:
+        """Quote price of a log price in bp; of a rate, whose 0 bp is 1."""
+        reference = 1.0 if is_rate else self.last.get("reference_price")
+        return None if bp is None or reference is None else float(reference * math.exp(1e-4 * bp))
+
+    def events_per_s(self) -> float:
+        """Rows of the last seconds."""
+        if len(self._rates) < 2:
+            return 0.0
+        (first_s, before), (last_s, after) = self._rates[0], self._rates[-1]
+        return (after - before) / max(last_s - first_s, 1e-3)
+
+    def age_s(self) -> float | None:
+        """Time since the run told something."""
+        return time.monotonic() - self.heard_s if self.heard_s else None
+
+    def newest(self, name: str, limit: int, before: int | None, keep: Callable[[Frame], bool]) -> list[Frame]:
+        """Items of a kind, newest first.
+
+        Args:
+            name: ``orders``, or one of ``LISTS``.
+            limit: at most so many.
+            before: only those with a smaller ``seq``.
+            keep: which ones.
+        """
+        kept = self.orders.values() if name == "orders" else self.items[name]
+        rows = (row for row in reversed(kept) if (before is None or row["seq"] < before) and keep(row))
+        return list(itertools.islice(rows, limit))
+
+    def lag_curve(self) -> list[Frame]:
+        """Mean cost of acting late by stream and latency, with a 95 % interval."""
+        found = []
+        for (v, latency_ms), (n, total, squares, n_expected, expected) in sorted(self.lag.items()):
+            mean = total / n if n else None
+            spread = math.sqrt(max(squares / n - mean**2, 0.0) / n) if n and mean is not None else None
+            found.append(
+                {
+                    "stream": self.header["streams"][v]["stream"], "latency_ms": latency_ms, "n": int(n),
+                    "mean_bp": mean, "ci_bp": None if spread is None else 1.96 * spread,
+                    "expected_bp": expected / n_expected if n_expected else None,
+                }
+            )  # fmt: skip
+        return found
+
+    def health_now(self) -> Frame:
+        """Parts, timings, queue and machine."""
+        parts: dict[str, Frame] = {}
+        if self.header:
+            device = self.header["device"]
+            parts["device"] = {"component": "device", "now": device, "best": True, "health": None}
+        for switch in self.links.values():
+            parts[switch["component"]] = {"component": switch["component"], "now": switch["after"], "best": False}
+        for part in self.health.get("parts", ()):
+            parts[part["component"]] = dict(part)
+        for name, part in parts.items():
+            if switched := self.links.get(name):
+                part |= {"since_ns": switched["ts_ns"], "reason": switched["reason"]}
+        age_s, health = self.age_s(), self.health
+        timings = [timing(one["name"], one["counts"]) for one in health.get("timings", ())]
+        ok = all(part["best"] for part in parts.values()) and (age_s is None or age_s < 10.0 or bool(self.summary))
+        counts = {name: health.get(name, 0) for name in ("queue_rows", "queue_most", "messages", "reconnects")}
+        return {"ok": ok, "parts": list(parts.values()), "timings": timings, "host": self.host, **counts}
+
+    def snapshot(self) -> Frame:
+        """Everything a page needs to begin, or to begin again."""
+        kept = {name: list(itertools.islice(reversed(rows), 200)) for name, rows in self.items.items()}
+        return {
+            "seq": self.seq, "run": self.header, "last": self.last, "totals": dict(self.totals),
+            "counts": dict(self.counts), "events_per_s": self.events_per_s(), "by_stream": self.by_stream,
+            "lanes": self.lanes, "lag": self.lag_curve(), "points": self.points.columns(SNAPSHOT_POINTS),
+            "health": self.health, "links": self.links, "trading": self.trading, "host": self.host,
+            "orders": self.newest("orders", 200, None, lambda row: True), **kept,
+            "money": [list(row) for row in self.money], "sweep": self.sweep, "summary": self.summary,
+            "is_gone": self.is_gone,
+        }  # fmt: skip
+
+    # who listens
+
+    def listen(self) -> Listener:
+        """A live stream begins, with a snapshot."""
+        listener = Listener()
+        self._begin(listener)
+        self._listeners.add(listener)
+        return listener
+
+    def leave(self, listener: Listener) -> None:
+        """A live stream ends."""
+        self._listeners.discard(listener)
+
+    def end(self) -> None:
+        """Every live stream ends, once it has sent what waits."""
+        for listener in self._listeners:
+            listener.ends = True
+            listener.news.set()
+
+    @property
+    def listeners(self) -> int:
+        """Live streams now."""
+        return len(self._listeners)
+
+    def tell(self, event: str, data: Mapping[str, Any]) -> None:
+        """Tell whoever listens."""
+        if not self._listeners:
+            return
+        text = encode(data).decode().rstrip("\n")
+        for listener in self._listeners:
+            listener.put(event, text)
+            if listener.is_behind:
+                self._begin(listener)
+
+    def _begin(self, listener: Listener) -> None:
+        listener.waiting.clear()
+        listener.is_behind = False
+        listener.put("snapshot", encode(self.snapshot()).decode().rstrip("\n"))
+
+    def _resync(self) -> None:
+        for listener in self._listeners:
+            self._begin(listener)
+
+    # what is done
+
+    async def ask(self, do: str, who: str, why: str, changes: Mapping[str, Any] | None = None) -> Frame:
+        """Have the run do something.
+
+        Args:
+            do: one of the run's ``actions``.
+            who: asks for it.
+            why: for the journal and the messages.
+            changes: settings: name → value.
+
+        Returns:
+            ``ok`` and ``said``.
+
+        Raises:
+            TimeoutError: the run did not answer.
+        """
+        assert self._send is not None
+        number = next(self._numbers)
+        self._asked[number] = waiting = asyncio.get_running_loop().create_future()
+        self._send({"id": number, "do": do, "who": who, "why": why, "changes": dict(changes or {})})
+        try:
+            return await asyncio.wait_for(waiting, ANSWER_S)
+        finally:
+            self._asked.pop(number, None)
+
+
+def timing(name: str, counts: list[int]) -> Frame:
+    """Quantiles of a ``Timing``: the middle of the bin in which they lie, ms.
+
+    Example:
+        >>> round(timing("answer", [0] * 30 + [5])["p50_ms"], 2)
+        1.12
+    """
+    total = sum(counts)
+    found: Frame = {"name": name, "n": total, "counts": counts}
+    for label, share in (("p50_ms", 0.5), ("p99_ms", 0.99)):
+        left, at = share * total, 0
+        while total and at < len(counts) - 1 and counts[at] < left:
+            left, at = left - counts[at], at + 1
+        found[label] = 1e-3 * 10 ** ((at + 0.5) / TIMING_PER_DECADE) if total else None
+    return found

@@ -1,0 +1,136 @@
+"""One server: a socket, the application, and, beside a run, the pipe that frames come through."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import IO
+
+import orjson
+import uvicorn
+
+from schwabot.errors import ConfigError
+from schwabot.server.app import create_app
+from schwabot.server.host import Host
+from schwabot.server.hub import Hub
+from schwabot.server.settings import ServerConfig
+from schwabot.server.wire import Frame
+
+HOST_S = 1.0
+LINGER_S = 1.0
+"""Who looks sees the end of the run before the server ends with it."""
+
+
+def open_socket(config: ServerConfig) -> socket.socket:
+    """The socket it listens on.
+
+    Raises:
+        ConfigError: the address can't be had.
+    """
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.port), family=family, backlog=256)
+    except OSError as error:
+        raise ConfigError(
+            f"server.host={config.host} server.port={config.port}: {error.strerror or error}; is another server there?"
+            " server.port=0 takes any port that is free"
+        ) from None
+
+
+def url_of(config: ServerConfig, sock: socket.socket) -> str:
+    """Where a browser finds it."""
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    return f"http{'s' if config.tls_cert else ''}://{host}:{sock.getsockname()[1]}"
+
+
+def serve(
+    config: ServerConfig,
+    sock: socket.socket,
+    frames: IO[bytes] | None = None,
+    send: Callable[[Frame], None] | None = None,
+    ready: Callable[[], object] = lambda: None,
+) -> None:
+    """Serve until it is stopped, or the frames end.
+
+    Args:
+        config: of the server.
+        sock: see ``open_socket``.
+        frames: what the run tells; None = there is no run.
+        send: takes actions to the run.
+        ready: called once it answers.
+    """
+    hub = Hub(config, send)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: object) -> AsyncIterator[None]:
+        work = asyncio.create_task(_measure(hub, Path(config.runs)))
+        if frames is not None:
+            _read(frames, hub, asyncio.get_running_loop(), lambda: setattr(server, "should_exit", True))
+        ready()
+        yield
+        work.cancel()
+
+    app = create_app(config, hub)
+    app.router.lifespan_context = lifespan
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws="none",
+            http="httptools",
+            timeout_graceful_shutdown=2,  # a live stream would keep it for ever
+            timeout_keep_alive=15,
+            backlog=256,
+            ssl_certfile=config.tls_cert,
+            ssl_keyfile=config.tls_key,
+        ),
+        hub,
+    )
+    server.run(sockets=[sock])
+
+
+class _Server(uvicorn.Server):
+    """Ends live streams first: it waits for whoever is still there.
+
+    Args:
+        config: of uvicorn.
+        hub: has the streams.
+    """
+
+    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+        super().__init__(config)
+        self._hub = hub
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End."""
+        self._hub.end()
+        await super().shutdown(sockets)
+
+
+def _read(frames: IO[bytes], hub: Hub, loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
+    """Take the run's frames on a thread of their own, as pipes are not a loop's on every system."""
+
+    def read() -> None:
+        for line in frames:
+            loop.call_soon_threadsafe(hub.take, orjson.loads(line))
+        loop.call_soon_threadsafe(hub.gone)
+        loop.call_soon_threadsafe(loop.call_later, LINGER_S, end)
+
+    threading.Thread(target=read, name="frames", daemon=True).start()
+
+
+async def _measure(hub: Hub, folder: Path) -> None:
+    """Look at the machine once a second."""
+    host: Host | None = None
+    while True:
+        if host is None or (hub.has_run and host.pid is None):
+            host = Host(hub.header.get("pid"), folder)
+        hub.host = await asyncio.to_thread(host.read)
+        hub.tell("host", hub.host)
+        await asyncio.sleep(HOST_S)

@@ -1,0 +1,244 @@
+"""What a run tells its server, as plain values: frames, one line of JSON each.
+
+open    what the run is: streams, settings, what a person may do
+step    numbers since the last frame, and what happened
+log     lines of the log
+sweep   how far a sweep is
+answer  what became of an action
+close   the summary
+
+Axis legend: N rows of a batch, V streams, L latencies, K points of a frame.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import orjson
+
+from schwabot.records.alert import Level
+from schwabot.records.audit import DriftStatus, Lane, Route, StepRecord
+from schwabot.records.market import Kind
+from schwabot.sinks.base import RunHeader
+
+Frame = dict[str, Any]
+POINT_NS = 50_000_000
+MOST_POINTS = 20
+"""Points of the live charts in one frame: a replay's batch spans minutes of market."""
+STREAM_COLUMNS = (
+    "mid_bp", "half_spread_bp", "deviation_bp", "phase_bp", "drift", "route", "status", "forecast_bp", "snr", "bits",
+    "voltage", "lane", "pays_fees",
+)  # fmt: skip
+"""Of ``step``'s ``streams``: the newest values, a list of V each."""
+POINT_COLUMNS = ("mid_bp", "deviation_bp", "drift", "voltage", "lane")
+"""Of ``step``'s ``points``: lists of K lists of V."""
+ROUTES, STATUSES, LANES = ([one.name for one in kind] for kind in (Route, DriftStatus, Lane))
+
+
+def encode(frame: Mapping[str, Any]) -> bytes:
+    r"""One line; what is not finite becomes null.
+
+    Example:
+        >>> encode({"ghost_bp": float("nan"), "n": 1})
+        b'{"ghost_bp":null,"n":1}\n'
+    """
+    return orjson.dumps(frame, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+
+
+def open_frame(header: RunHeader, hot: Mapping[str, Any], actions: Sequence[str], version: str) -> Frame:
+    """What the run is.
+
+    Args:
+        header: of the run.
+        hot: settings that may change while it runs, with their values.
+        actions: what a person may do.
+        version: of the program.
+    """
+    return {
+        "t": "open",
+        "version": version,
+        "pid": os.getpid(),
+        "started_ns": time.time_ns(),
+        "mode": header.mode,
+        "device": header.device,
+        "source": header.source,
+        "run_dir": str(header.run_dir),
+        "expected_events": header.expected_events,
+        "streams": [
+            {
+                "stream": one.stream, "venue": one.venue, "symbol": one.symbol, "base": one.base, "quote": one.quote,
+                "tick_size": one.tick_size, "lot_size": one.lot_size, "inverse": one.inverse, "is_spot": one.is_spot,
+                "maker_fee_bp": one.maker_fee_bp, "taker_fee_bp": one.taker_fee_bp,
+                "is_rate": one.stream in header.rates,
+            }
+            for one in header.instruments
+        ],
+        "horizons_ms": list(header.horizons_ms),
+        "config": header.config,
+        "notes": list(header.notes),
+        "hot": dict(hot),
+        "actions": list(actions),
+    }  # fmt: skip
+
+
+class Digest:
+    """Gathers records until the next frame is due.
+
+    Args:
+        streams: V.
+    """
+
+    def __init__(self, streams: int) -> None:
+        self._v = streams
+        self._last: StepRecord | None = None  # the newest record that has rows
+        self._clear()
+
+    def _clear(self) -> None:
+        v = self._v
+        self._events, self._quotes, self._trades, self._depth = [0] * v, 0, 0, 0
+        self._lanes = np.zeros((v, 3), np.int64)
+        self._points: list[tuple[Any, ...]] = []
+        self._lag: Frame | None = None
+        self._happened: dict[str, list[Any]] = {
+            name: [] for name in ("decisions", "arbitrage", "drift_events", "fallbacks", "alerts", "settings")
+        }
+        self._trading: Frame | None = None
+        self._health: Frame | None = None
+        self._moved = False
+
+    def add(self, record: StepRecord) -> None:
+        """Take one record."""
+        n = len(record.ts_recv_ns)
+        self._depth += record.depth_rows
+        if n:
+            self._last, self._moved = record, True
+            trades = int(np.count_nonzero(record.kind == Kind.TRADE))
+            self._trades += trades
+            self._quotes += n - trades
+            counts = np.bincount(record.stream, minlength=self._v).tolist()
+            self._events = [a + b for a, b in zip(self._events, counts, strict=True)]
+            own = record.signals.lane[np.arange(n), record.stream]
+            np.add.at(self._lanes, (record.stream, np.clip(own, 0, 2)), 1)
+            self._add_points(record, n)
+        self._add_decisions(record)
+        self._add_happened(record)
+        if record.trading is not None:
+            new = asdict(record.trading)
+            if self._trading is not None:
+                new["orders"] = [*self._trading["orders"], *new["orders"]]
+                new["fills"] = [*self._trading["fills"], *new["fills"]]
+            self._trading = new
+        if record.health is not None:
+            self._health = asdict(record.health)
+
+    def take(self) -> Frame:
+        """The frame of what was gathered."""
+        last, lanes = self._last, self._lanes.tolist()
+        frame: Frame = {
+            "t": "step", "sent_ns": time.time_ns(), "events": self._events, "quotes": self._quotes,
+            "trades": self._trades, "depth": self._depth, "lanes": lanes, "points": _columns(self._points),
+            "trading": self._trading, "health": self._health, **self._happened,
+        }  # fmt: skip
+        if last is not None and self._moved:
+            signals = last.signals
+            frame |= {
+                "ts_ns": int(last.ts_recv_ns[-1]),
+                "reference_price": last.reference_price,
+                "latencies_ms": last.latencies_ms,
+                "lane_styles": last.lane_styles,
+                "lane_sizes": last.lane_sizes,
+                "key": format(int(signals.key[-1]), "x") if int(signals.key[-1]) >= 0 else None,
+                **{
+                    name: float(getattr(signals, name)[-1])
+                    for name in ("ghost_bp", "entropy", "echo_bp", "expected_lag_bp", "penalty")
+                },
+                "streams": {name: getattr(signals, name)[-1].tolist() for name in STREAM_COLUMNS},
+            }
+        self._clear()
+        return frame
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to tell."""
+        return (
+            not self._moved
+            and not self._depth
+            and self._trading is None
+            and self._health is None
+            and not any(self._happened.values())
+        )
+
+    def _add_points(self, record: StepRecord, n: int) -> None:
+        span_ns = int(record.ts_recv_ns[-1] - record.ts_recv_ns[0])
+        count = min(MOST_POINTS, max(1, span_ns // POINT_NS), n)
+        rows = np.linspace(n / count - 1, n - 1, count).astype(np.int64)
+        signals = record.signals
+        columns = [getattr(signals, name)[rows].tolist() for name in POINT_COLUMNS]
+        self._points += zip(
+            record.ts_recv_ns[rows].tolist(), signals.ghost_bp[rows].tolist(), *columns, strict=True
+        )  # fmt: skip
+
+    def _add_decisions(self, record: StepRecord) -> None:
+        """Sums of what acting late cost: [stream, latency, n, sum, sum of squares, expected n, expected sum]."""
+        decisions = record.decisions
+        if not len(decisions.ts_ns):
+            return
+        rows = self._happened["decisions"]
+        for v in np.unique(decisions.stream).tolist():
+            own = decisions.stream == v
+            for at, latency_ms in enumerate(record.latencies_ms):
+                cost, expected = decisions.realised_cost_bp[own, at], decisions.expected_cost_bp[own, at]
+                cost, expected = cost[np.isfinite(cost)], expected[np.isfinite(expected)]
+                rows.append(
+                    [v, latency_ms, len(cost), float(cost.sum()), float((cost**2).sum()), len(expected),
+                     float(expected.sum())]
+                )  # fmt: skip
+
+    def _add_happened(self, record: StepRecord) -> None:
+        happened, names = self._happened, [one.stream for one in record.instruments]
+        arbitrage, drift = record.arbitrage, record.drift_events
+        for at in range(len(arbitrage.locked)):
+            legs = [
+                {"stream": names[leg], "side": int(side)}
+                for leg, side in zip(arbitrage.legs[at].tolist(), arbitrage.sides[at].tolist(), strict=True)
+                if leg >= 0
+            ]
+            happened["arbitrage"].append(
+                {
+                    "kind": "locked" if arbitrage.locked[at] else "basis", "legs": legs,
+                    "start_ns": int(arbitrage.start_ns[at]), "end_ns": int(arbitrage.end_ns[at]),
+                    "start_edge_bp": float(arbitrage.start_bp[at]), "edge_bp": float(arbitrage.edge_bp[at]),
+                    "qty": float(arbitrage.qty[at]), "edge_left_bp": float(arbitrage.realised_left_bp[at]),
+                }
+            )  # fmt: skip
+        for at in range(len(drift.ts_ns)):
+            of = ROUTES if drift.what[at] else STATUSES
+            happened["drift_events"].append(
+                {
+                    "ts_ns": int(drift.ts_ns[at]), "stream": names[drift.stream[at]],
+                    "what": "route" if drift.what[at] else "drift", "before": of[drift.before[at]],
+                    "after": of[drift.after[at]],
+                }
+            )  # fmt: skip
+        happened["fallbacks"] += [asdict(one) for one in record.fallbacks]
+        happened["settings"] += [asdict(one) for one in record.settings]
+        happened["alerts"] += [
+            {"ts_ns": one.ts_ns, "level": Level(one.level).name, "kind": one.kind, "text": one.text}
+            for one in record.alerts
+        ]
+
+
+def _columns(points: Sequence[tuple[Any, ...]]) -> Frame:
+    names = ("ts_ns", "ghost_bp", *POINT_COLUMNS)
+    return dict(zip(names, map(list, zip(*points, strict=True)), strict=True)) if points else {}
+
+
+def finite(value: Any) -> Any:
+    """A number, or None where it is none."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

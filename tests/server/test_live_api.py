@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from schwabot.errors import ConfigError
+from schwabot.records.audit import Lane
+from schwabot.server.app import create_app
+from schwabot.server.hub import Hub
+from schwabot.server.settings import ServerConfig
+from schwabot.server.wire import Digest, open_frame
+from tests.server.making import Beside, header, records, server
+
+COUNT = len(records())
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    with server(tmp_path_factory.mktemp("run")) as beside:
+        beside.tell()
+        yield beside
+
+
+def test_the_status_counts_what_was_told(told: Beside) -> None:
+    status = told.get("/api/v1/status").json()
+    assert (status["run"], status["mode"], status["events"]) == ("running", "paper", 5_000)
+    assert status["events"] == status["quotes"] + status["trades"]
+    assert (status["trading"], status["account"], status["sending"]) == ("NORMAL", "paper", False)
+    assert status["heard_s"] < 10
+
+
+def test_streams_and_ghost_are_the_last_record_s(told: Beside) -> None:
+    last = records()[-1]
+    ghost, streams = told.get("/api/v1/ghost").json(), told.get("/api/v1/streams").json()
+    assert ghost["ghost_bp"] == last.signals.ghost_bp[-1]
+    price = last.reference_price * math.exp(last.signals.ghost_bp[-1] * 1e-4)
+    assert ghost["ghost_price"] == pytest.approx(price, rel=1e-12)
+    assert [one["stream"] for one in streams] == [one.stream for one in last.instruments]
+    for v, one in enumerate(streams):
+        assert one["deviation_bp"] == last.signals.deviation_bp[-1, v]
+        assert one["lane"] == Lane(last.signals.lane[-1, v]).name
+        assert one["events"] == sum(int((record.stream == v).sum()) for record in records())
+    one = told.get(f"/api/v1/streams/{streams[1]['stream']}").json()
+    assert one == streams[1]
+
+
+def test_points_are_rows_of_the_records_in_order(told: Beside) -> None:
+    points = told.get("/api/v1/ghost", params={"limit": 5_000}).json()["points"]
+    assert points["ts_ns"] == sorted(points["ts_ns"])
+    times = np.concatenate([record.ts_recv_ns for record in records()])
+    known = np.concatenate([record.signals.ghost_bp for record in records()])
+    rows = np.searchsorted(times, points["ts_ns"], side="right") - 1
+    assert np.array_equal(np.array(points["ghost_bp"], np.float64), known[rows], equal_nan=True)
+    later = told.get("/api/v1/ghost", params={"since_ns": points["ts_ns"][-3]}).json()["points"]
+    assert later["ts_ns"] == points["ts_ns"][-2:]
+
+
+def test_lanes_and_lag_are_sums_over_all_records(told: Beside) -> None:
+    lanes = told.get("/api/v1/lanes").json()
+    assert sum(sum(one["events"].values()) for one in lanes) == 5_000
+    lag = told.get("/api/v1/lag").json()
+    decisions = [record.decisions for record in records()]
+    costs = np.concatenate([one.realised_cost_bp for one in decisions])
+    streams = np.concatenate([one.stream for one in decisions])
+    for point in lag:
+        v = [one.stream for one in records()[0].instruments].index(point["stream"])
+        at = records()[0].latencies_ms.index(point["latency_ms"])
+        own = costs[streams == v, at]
+        own = own[np.isfinite(own)]
+        assert point["n"] == len(own)
+        assert point["mean_bp"] == pytest.approx(own.mean()) if len(own) else point["mean_bp"] is None
+    assert sum(point["n"] for point in lag)
+
+
+def test_orders_fills_and_positions(told: Beside) -> None:
+    orders = told.get("/api/v1/orders", params={"limit": 4}).json()
+    assert [one["number"] for one in orders["items"]] == [COUNT - 1, COUNT - 2, COUNT - 3, COUNT - 4]
+    following = told.get("/api/v1/orders", params={"limit": 100, "cursor": orders["next"]}).json()
+    assert [one["number"] for one in following["items"]] == list(range(COUNT - 5, -1, -1))
+    assert following["next"] is None
+    assert told.get("/api/v1/orders", params={"state": "open"}).json()["items"] == []
+    assert [one["order"] for one in told.get("/api/v1/fills").json()["items"]] == list(range(COUNT - 1, -1, -1))
+    held = told.get("/api/v1/positions").json()
+    assert held["positions"][0]["lots"] == 3
+    assert held["positions"][0]["net"] == COUNT - 2.5
+
+
+def test_health_names_what_is_not_on_its_first_choice(told: Beside) -> None:
+    health = told.get("/api/v1/health").json()
+    now = {part["component"]: part for part in health["parts"]}
+    assert health["ok"] is False
+    first = f"feed.{records()[0].instruments[0].stream}"
+    assert [name for name, part in now.items() if not part["best"]] == ["feed.x", first]
+    assert now["feed.x"]["reason"] == "closed"
+    assert health["timings"][0]["p50_ms"] == pytest.approx(0.112, rel=0.01)
+    assert health["timings"][0]["p99_ms"] == pytest.approx(11.2, rel=0.01)
+    told.until(lambda: told.get("/api/v1/health").json()["host"].get("run") is not None)
+    assert told.get("/api/v1/health").json()["host"]["run"]["rss_mib"] > 10
+
+
+def test_a_live_stream_begins_with_all_of_it_and_goes_on(told: Beside) -> None:
+    found = told.events(1)
+    name, snapshot = found[0]
+    assert name == "snapshot"
+    assert snapshot["totals"]["events"] == 5_000
+    assert len(snapshot["orders"]) == COUNT
+    assert snapshot["run"]["streams"][0]["stream"] == records()[0].instruments[0].stream
+    again = told.events(1)[0][1]
+    for key in ("points", "orders", "lag", "lanes", "trading", "money"):
+        assert again[key] == snapshot[key]
+
+
+def test_a_client_that_comes_back_sees_what_one_that_stayed_saw() -> None:
+    hub = Hub(ServerConfig())
+    digest = Digest(len(records()[0].instruments))
+    hub.take(open_frame(header(Path()), {}, (), "1"))
+    stayed = hub.listen()
+    for record in records():
+        digest.add(record)
+        hub.take(digest.take())
+    assert [name for name, _ in stayed.waiting] == ["snapshot"] + ["step"] * len(records())
+    slow = hub.listen()
+    for _ in range(100):
+        digest.add(records()[0])
+        hub.take(digest.take())
+    assert slow.waiting[0][0] == "snapshot"  # begins anew, with all of it
+    assert len(slow.waiting) < 100
+
+
+def test_an_action_reaches_the_run_and_its_answer_comes_back(tmp_path: Path) -> None:
+    done: list[tuple[str, str]] = []
+
+    def halt(who: str, why: str) -> str:
+        done.append((who, why))
+        return "halted"
+
+    def resume(who: str, why: str) -> str:
+        raise ConfigError("what is held differs")
+
+    with server(tmp_path, {"halt": halt, "resume": resume}) as beside, beside.client() as client:
+        beside.tell(1)
+        asked = {"do": "halt", "why": "a test", "confirm": "paper"}
+        answer = client.post("/api/v1/control", json=asked)
+        assert (answer.status_code, answer.json()) == (200, {"ok": True, "said": "halted"})
+        assert done == [("anonymous", "a test")]
+        wrong = client.post("/api/v1/control", json=asked | {"confirm": "another"})
+        assert (wrong.status_code, wrong.json()["error"]["code"]) == (409, "conflict")
+        refused = client.post("/api/v1/control", json=asked | {"do": "resume"})
+        assert (refused.status_code, refused.json()["error"]["message"]) == (409, "what is held differs")
+        missing = client.post("/api/v1/control", json=asked | {"do": "reduce"})
+        assert "reduce can't be done" in missing.json()["error"]["message"]
+        assert len(done) == 1
+
+
+def test_a_server_that_dies_costs_the_run_nothing(tmp_path: Path) -> None:
+    with server(tmp_path) as beside:
+        beside.tell(2)
+        beside.link._process.kill()
+        beside.until(lambda: any("goes on without it" in line for line in beside.said))
+        begun_s = time.monotonic()
+        for _ in range(50):
+            for record in records():
+                beside.link.sink.write(record)
+        assert time.monotonic() - begun_s < 5.0
+    assert sum("goes on without it" in line for line in beside.said) == 1
+
+
+def test_a_server_that_hangs_drops_frames_and_never_holds_the_run(tmp_path: Path) -> None:
+    import signal
+
+    with server(tmp_path) as beside:
+        beside.tell(1)
+        beside.link._process.send_signal(signal.SIGSTOP)
+        try:
+            for _ in range(2_000):
+                beside.link.put({"t": "log", "lines": [{"ts_ns": 1, "level": "INFO", "text": "x" * 500}]})
+            assert beside.link.dropped > 0
+        finally:
+            beside.link._process.send_signal(signal.SIGCONT)
+
+
+def test_a_port_that_is_taken_is_refused_before_the_run_begins(tmp_path: Path) -> None:
+    with server(tmp_path) as beside:
+        port = int(beside.url.rpartition(":")[2])
+        with (
+            pytest.raises(ConfigError, match=rf"server.port={port}.*is another server there"),
+            server(tmp_path, port=port),
+        ):
+            pass
+
+
+def test_the_end_of_a_run_is_told_and_the_server_ends_with_it(tmp_path: Path) -> None:
+    heard: list[str] = []
+    with server(tmp_path) as beside:
+        beside.tell(1)
+        thread = threading.Thread(target=lambda: heard.extend(name for name, _ in beside.events(1000)))
+        thread.start()
+        beside.until(lambda: beside.get("/api/v1/status").json()["clients"] == 1)
+        beside.link.sink.close({"mode": "paper", "events": 500})
+    thread.join(10.0)
+    assert heard[-2:] == ["close", "end"]
+    assert beside.link._process.returncode == 0
+
+
+async def _asked(*paths: str) -> list[httpx.Response]:
+    transport = httpx.ASGITransport(create_app(ServerConfig(), Hub(ServerConfig())))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        return [await client.get(path) for path in paths]
+
+
+def test_without_a_run_it_says_so() -> None:
+    status, missing = asyncio.run(_asked("/api/v1/status", "/api/v1/streams"))
+    assert status.json()["run"] == "none"
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "no_run")
+    assert "server.enabled=true" in missing.json()["error"]["do"]
