@@ -1,4 +1,4 @@
-"""Write docs/cli.md and docs/ops.md from the code: ``python docs/generated_pages.py``.
+"""Write what docs/cli.md and docs/ops.md have from the code: ``python docs/generated_pages.py``.
 
 Commands are every module that can be started and reads options, ops every folder of kernels/schwabot_kernels that has
 a page.
@@ -16,48 +16,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 KERNELS = ROOT / "kernels" / "schwabot_kernels"
-NOTE = "<!-- made by python docs/generated_pages.py: change the code, not this page -->"
 STARTABLE = 'if __name__ == "__main__":'
-RUN_FLAGS = """| | |
-|---|---|
-| `name=value`, `group=option` | a setting; [configuration](configuration.md) has all |
-| `--help` | groups, settings and their present values |
-| `--version` | of Schwabot |
-| `--cfg job` | print the settings that would run, run nothing |
-| `-m`, `--multirun` | one run for each combination of values separated by commas |
-| `hydra.run.dir=DIR`, `hydra.sweep.dir=DIR` | where files go, of one run and of several |
-"""
-VARIABLES = """| variable | |
-|---|---|
-| `SCHWABOT_TRACEBACK=1` | show where an error was raised |
-| `SCHWABOT_HEARTBEAT=FILE` | a run touches this file as it goes; `python -m schwabot.health` looks at it |
-| `SCHWABOT_STALLED_S` | longest pause of a run that is well, s (900) |
-| `NUMBA_CACHE_DIR`, `TRITON_CACHE_DIR` | where compiled kernels are kept |
-| `XDG_CACHE_HOME`, `XDG_STATE_HOME`, `XDG_CONFIG_HOME` | where caches, locks of accounts and tokens are |
-| `VENUE_API_KEY`, `VENUE_SECRET`, `VENUE_PASSWORD`, each also with `_FILE` | keys of a venue, by ccxt's name in capitals ([secrets](alerts.md#secrets)) |
-| `SLACK_WEBHOOK_URL`, `TELEGRAM_BOT_TOKEN`, `EMAIL_HOST`, `NOTIFY_URLS`, … | who is told ([alerts](alerts.md#who-is-told)) |
-| `RAY_ADDRESS`, `RAY_AUTH_MODE`, `RAY_AUTH_TOKEN` | a cluster and its token ([sweep](sweep.md#on-a-cluster)) |
-"""
-
-
-def cli() -> str:
-    """Page of all commands."""
-    lines = ["# Commands", "", NOTE, "", "Every program of the package, its options and what it reads from the environment.", ""]
-    lines += ["## python -m schwabot.run", "", "Runs a mode. `schwabot` is the same, where the package is installed.", ""]
-    lines += [RUN_FLAGS, "| mode | |", "|---|---|", *modes(), ""]
-    lines += ["Exit codes: 0 done; 2 a setting that can't be used; 1 bad input, a missing device or venue; 130 Ctrl-C, with what was done kept.", ""]  # fmt: skip
-    for module in startable():
-        lines += command(module)
-    lines += ["## make", "", "In a clone of the repository.", "", "| target | |", "|---|---|", *targets(), ""]
-    lines += ["## Environment", "", VARIABLES]
-    return "\n".join(lines)
 
 
 def modes() -> list[str]:
     """A row for each mode, with the first line of its module."""
     from schwabot.config import MODES
 
-    rows = []
+    rows = ["| mode | |", "|---|---|"]
     for name in MODES:
         said = ast.get_docstring(ast.parse((ROOT / "schwabot" / "modes" / f"{name}.py").read_text(encoding="utf-8")))
         first = (said or "").splitlines()[0].removeprefix(f"mode={name}: ").rstrip(".")
@@ -77,7 +43,7 @@ def startable() -> list[str]:
     return found
 
 
-class _Found(Exception):
+class _FoundError(Exception):
     """The parser that a program would have used."""
 
 
@@ -88,12 +54,12 @@ def parser_of(module: str) -> argparse.ArgumentParser | None:
     kept = argparse.ArgumentParser.parse_args
 
     def stop(self: argparse.ArgumentParser, *_: object, **__: object) -> None:
-        raise _Found(self)
+        raise _FoundError(self)
 
     argparse.ArgumentParser.parse_args = stop  # type: ignore[assignment, method-assign]
     try:
         loaded.main(*[[]] * bool(inspect.signature(loaded.main).parameters))
-    except _Found as found:
+    except _FoundError as found:
         return found.args[0]  # type: ignore[no-any-return]
     finally:
         argparse.ArgumentParser.parse_args = kept  # type: ignore[method-assign]
@@ -116,7 +82,8 @@ def options(parser: argparse.ArgumentParser, under: str) -> list[str]:
         if isinstance(action, argparse._SubParsersAction):
             for name, inner in action.choices.items():
                 helps = {one.dest: one.help for one in action._choices_actions}
-                more += ["", f"`{under}{name}`: {helps.get(name) or inner.description or ''}", "", *options(inner, f"{under}{name} ")]
+                said = helps.get(name) or inner.description or ""
+                more += ["", f"`{under}{name}`: {said}", "", *options(inner, f"{under}{name} ")]
         elif action.dest != "help":
             value = "" if action.nargs == 0 or not action.option_strings else " " + _value(action)
             names = ", ".join(f"`{one}{value}`" for one in action.option_strings) or f"`{_value(action)}`"
@@ -136,20 +103,16 @@ def _value(action: argparse.Action) -> str:
 def targets() -> list[str]:
     """What ``make help`` says."""
     said = re.findall(r'^\t@echo "make (\S+) +(.*)"$', (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    return [f"| `make {name}` | {meaning} |" for name, meaning in said]
+    return ["| target | |", "|---|---|", *(f"| `make {name}` | {meaning} |" for name, meaning in said)]
 
 
-def ops() -> str:
-    """Page of all ops: what each computes, its formulas, tolerances and arguments."""
-    lines = [
-        "# Ops", "", NOTE, "",
-        "What the kernels compute: one section an op, with its formula, its shapes, and how far its implementations may be apart. N events, V streams; where an op is one of torch's, its name and arguments follow."
-        " Each has a plain-torch reference, a compiled CPU kernel and, where the section says so, a GPU kernel; they stand beside each other in `kernels/schwabot_kernels/`. Symbols are those of [concepts](concepts.md).", "",
-    ]  # fmt: skip
+def ops() -> list[str]:
+    """All ops: what each computes, its formulas, tolerances and arguments."""
+    lines = []
     for page in sorted(KERNELS.glob("*/README.md")):
         lines += [section(page), ""]
         lines += [line for name, said in torch_ops(page.parent) for line in _op(name, said)]
-    return "\n".join(lines).rstrip() + "\n"
+    return lines
 
 
 def section(page: Path) -> str:
@@ -188,9 +151,27 @@ def _op(name: str, said: str) -> list[str]:
     return [*lines, ""]
 
 
-PAGES = {"cli.md": cli, "ops.md": ops}
+def programs() -> list[str]:
+    """All programs that read options."""
+    return [line for module in startable() for line in command(module)]
+
+
+PARTS = {"modes": modes, "programs": programs, "targets": targets, "ops": ops}
+PAGES = {"cli.md": ("modes", "programs", "targets"), "ops.md": ("ops",)}
+
+
+def renewed(page: str) -> str:
+    """The page with its parts made anew."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    for name in PAGES[page]:
+        begin, end = f"<!-- {name}: python docs/generated_pages.py -->\n", f"<!-- end of {name} -->\n"
+        before, _, rest = text.partition(begin)
+        made = "\n".join(PARTS[name]()).strip()
+        text = f"{before}{begin}\n{made}\n\n{end}{rest.partition(end)[2]}"
+    return text
+
 
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "kernels")]
-    for page, made in PAGES.items():
-        (ROOT / "docs" / page).write_text(made(), encoding="utf-8")
+    for page in PAGES:
+        (ROOT / "docs" / page).write_text(renewed(page), encoding="utf-8")

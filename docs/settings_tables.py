@@ -105,6 +105,7 @@ def tables() -> str:
         ("skill", "Skill"),
         ("sinks", "Sinks"),
         ("notify", "Alerts"),
+        ("server", "Dashboard and HTTP API"),
         ("convert", "Convert"),
         ("leadlag", "Lead-lag"),
         ("fit", "Fit"),

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from schwabot.compose import normalise_arguments, to_settings
-from schwabot.config import conf_dir, register
 from schwabot.run import main
 from schwabot.sinks.tables import ARBITRAGE, DRIFT, LAG_CURVE, SIGNALS, decisions_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"^(?:    )?python -m schwabot\.run\b ?(.*)$", re.MULTILINE)
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
-
-
-def commands(page: Path) -> list[list[str]]:
-    return [shlex.split(found, comments=True) for found in COMMAND.findall(page.read_text(encoding="utf-8"))]
-
-
-EVERY_COMMAND = sorted({tuple(command) for page in PAGES for command in commands(page)})
 
 
 @pytest.mark.parametrize("page", [*PAGES, NOTEBOOK], ids=lambda page: page.name)
@@ -40,21 +27,6 @@ def test_links_resolve(page: Path) -> None:
         text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
     links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
     assert [link for link in links if link and not (page.parent / link).exists()] == []
-
-
-def test_there_are_commands_to_check() -> None:
-    assert len(commands(PAGES[0])) >= 10
-
-
-@pytest.mark.parametrize("command", EVERY_COMMAND, ids=" ".join)
-def test_commands_compose(command: tuple[str, ...]) -> None:
-    arguments = [one for one in normalise_arguments(command) if one not in ("-m", "--help")]
-    for one in OverridesParser.create().parse_overrides(arguments):
-        if one.is_sweep_override():
-            arguments = [given for given in arguments if given != one.input_line]
-    register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        to_settings(compose("config", overrides=arguments))
 
 
 def test_tables_of_settings_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:

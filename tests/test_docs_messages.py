@@ -20,7 +20,7 @@ ANY = "…"
 def quoted() -> list[str]:
     """First column of every table, but for the words around what is quoted."""
     text = PAGE.read_text(encoding="utf-8").replace("\\|", "\0")
-    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `") or line.startswith("| …")]
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
     return [found.replace("\0", "|") for row in rows for found in CODE.findall(row) if " " in found]
 
 
