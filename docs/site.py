@@ -79,7 +79,7 @@ def _link(source: str, here: str) -> Any:
             return f"[{text}]({_relative(page, PurePosixPath(here).parent)}{anchor})"
         if not (ROOT / file).exists():
             return found[0]  # left for mkdocs to find fault with
-        return f"{text} (`{file}`)" if file not in text else text
+        return f"`{file}`" if PurePosixPath(file).name in text else f"{text} (`{file}`)"
 
     return replace
 
