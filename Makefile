@@ -22,7 +22,7 @@ help:
 	@echo "make bench      speed against the peers; make peers builds their environments"
 	@echo "make gpu-check  tests, parity and speed on a CUDA device (PY=python3 CAPTURES=DIR ARGS=--keep)"
 	@echo "make validate   every formula and the whole system against known answers, in one table"
-	@echo "make docs       API pages into docs/_build"
+	@echo "make docs       documentation as a site into docs/_build, API pages in it; a broken link fails"
 	@echo "make lock       resolve and hash all packages again"
 	@echo "make clean      everything that was built, .venv too"
 
@@ -109,7 +109,7 @@ validate: venv
 	$(PY) -m tests.validate $(ARGS)
 
 docs: venv
-	$(PY) docs/api_pages.py
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
 
 # One resolution for Linux, macOS and Windows, Python 3.11 and newer.
 UV      := uv==0.13.9
