@@ -27,7 +27,7 @@ RATE_S = 5.0
 ANSWER_S = 40.0
 BEHIND = 60
 """Frames that may wait for one client; one that is slower gets a snapshot in their place."""
-SNAPSHOT_POINTS = 600
+SNAPSHOT_POINTS = 1_200
 MOST_CURVE = 1_000
 ERRORS = ("ERROR", "CRITICAL")
 """Levels of lines of the log."""
@@ -300,7 +300,7 @@ class Hub:
             "seq": self.seq, "run": self.header, "last": self.last, "totals": dict(self.totals),
             "counts": dict(self.counts), "events_per_s": self.events_per_s(), "by_stream": self.by_stream,
             "lanes": self.lanes, "lag": [[*key, *sums] for key, sums in self.lag.items()],
-            "points": self.points.columns(SNAPSHOT_POINTS),
+            "points": self.points.overview(SNAPSHOT_POINTS),
             "health": self.health, "links": self.links, "trading": self.trading, "host": self.host,
             "orders": self.newest("orders", 200, None, lambda row: True), **kept,
             "money": [list(row) for row in self.money], "sweep": self.sweep, "summary": self.summary,
