@@ -26,7 +26,7 @@ RATE_S = 5.0
 ANSWER_S = 40.0
 BEHIND = 60
 """Frames that may wait for one client; one that is slower gets a snapshot in their place."""
-SNAPSHOT_POINTS = 600
+SNAPSHOT_POINTS = 1_200
 MOST_CURVE = 1_000
 NOTHING, WHOLE = "none", "whole"
 """What a part uses that had nothing to use, and one whose data has no gap any more."""
@@ -284,7 +284,8 @@ class Hub:
         return {
             "seq": self.seq, "run": self.header, "last": self.last, "totals": dict(self.totals),
             "counts": dict(self.counts), "events_per_s": self.events_per_s(), "by_stream": self.by_stream,
-            "lanes": self.lanes, "lag": [[*key, *sums] for key, sums in self.lag.items()], "points": self.points.columns(SNAPSHOT_POINTS),
+            "lanes": self.lanes, "lag": [[*key, *sums] for key, sums in self.lag.items()],
+            "points": self.points.overview(SNAPSHOT_POINTS),
             "health": self.health, "links": self.links, "trading": self.trading, "host": self.host,
             "orders": self.newest("orders", 200, None, lambda row: True), **kept,
             "money": [list(row) for row in self.money], "sweep": self.sweep, "summary": self.summary,

@@ -68,7 +68,7 @@ export class Header {
       this.#number("Ghost price", quote, f.num(last.ghost_price, priceDigits(state)));
       const off = (last.streams?.deviation_bp ?? []).map((bp, v) => [bp, v]).filter(([bp]) => bp !== null);
       const [bp, v] = off.reduce((most, one) => (Math.abs(one[0]) > Math.abs(most[0]) ? one : most), [0, null]);
-      this.#number("Deviation", "bp", f.signed(bp, 2), v === null ? "" : `${state.streams[v].venue}, widest`);
+      this.#number("Deviation", "bp", f.signed(bp, 2), v === null ? "" : state.streams[v].venue);
       const lanes = (last.streams?.lane ?? []).map((lane, at) => [lane, last.streams.voltage[at] ?? 0]);
       const [lane, volt] = lanes.reduce((most, one) => (one[1] > most[1] ? one : most), [null, -1]);
       this.#number("Highest lane", "", LANES[lane] ?? f.NONE, lane === null ? "" : `${f.num(volt, 2)} V`);
@@ -78,7 +78,7 @@ export class Header {
       this.#number("Net", currency, money(value), "", value > 0 ? "up" : value < 0 ? "down" : null);
       const rows = trading.positions.filter((row) => row.currency === currency);
       const fall = Math.max(0, ...rows.map((row) => row.max_drawdown ?? 0));
-      this.#number("Max drawdown", currency, money(fall).replace("+", ""));
+      this.#number("Drawdown", currency, money(fall).replace("+", ""), "largest");
     }
     if (state.streams.length) this.#number("Events", "/s", f.whole(state.rate), f.whole(state.totals.events));
     const answer = (state.health.timings ?? []).find((one) => one.name === "answer") ?? state.health.timings?.[0];

@@ -165,7 +165,8 @@ function addLanes(state) {
     chart.draw({ from, to, lines, guides, least: [0.8, 1.3] });
     const lanes = some.map(([, v]) => series.wide.lane[v]);
     strip.draw({ from, to, lo, hi, x: series.ms, lanes, names: some.map(([one]) => one.venue) });
-    strip.describe(some.map(([one, v]) => `${one.stream} ${LANES[lanes[some.findIndex(([, w]) => w === v)][hi - 1]] ?? f.NONE}`).join(", "));
+    strip.describe(some.map(([one], at) => `${one.stream} ${LANES[lanes[at][hi - 1]] ?? f.NONE}`).join(", "));
+    chart.describe(lines.map((line) => `${line.name} ${line.note}`).join(", "));
     table.update(some);
   });
 }
