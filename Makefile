@@ -17,7 +17,7 @@ help:
 	@echo "make coverage   the tests again, with a coverage floor"
 	@echo "make test-all   the slow tests too"
 	@echo "make crash      200 processes killed at each venue while their orders fly (ARGS='--venue kraken --seed 2')"
-	@echo "make lint       ruff, mypy, import contract, bandit, secret scan"
+	@echo "make lint       ruff, mypy, import contract, bandit, secret scan, audit where there is a network"
 	@echo "make audit      known vulnerabilities of the locked packages (asks the network)"
 	@echo "make bench      speed against the peers; make peers builds their environments"
 	@echo "make gpu-check  tests, parity and speed on a CUDA device (PY=python3 CAPTURES=DIR ARGS=--keep)"
@@ -70,13 +70,14 @@ lint: venv
 	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/bandit --quiet --recursive --configfile pyproject.toml schwabot kernels run_schwabot.py
 	git ls-files -z | xargs -0 $(VENV)/bin/detect-secrets-hook --no-verify --baseline .secrets.baseline
+	$(PY) deploy/audit.py --offline-ok
 
 format: venv
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
 audit: venv
-	$(VENV)/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements.txt
+	$(PY) deploy/audit.py
 
 bench: venv
 	$(PY) -m benchmarks $(ARGS)

@@ -99,5 +99,5 @@ def served(settings: RunConfig) -> Iterator[Served]:
     from schwabot.server.link import ServerLink
 
     version = import_module("schwabot").__version__
-    with ServerLink(settings.server, version, lambda line: say([line])) as link:
+    with ServerLink(settings.server, version, lambda line: say([line]), settings.logs) as link:
         yield Served(link)

@@ -31,6 +31,8 @@ SNAPSHOT_POINTS = 600
 MOST_CURVE = 1_000
 ERRORS = ("ERROR", "CRITICAL")
 """Levels of lines of the log."""
+NOTHING, WHOLE = "none", "whole"
+"""What a part uses that had nothing to use, and one whose data has no gap any more."""
 LISTS = ("fills", "arbitrage", "drift_events", "fallbacks", "alerts", "settings", "log")
 
 
@@ -83,6 +85,8 @@ class Hub:
         self.by_stream: list[int] = []
         self.lanes: list[list[int]] = []
         self.lag: dict[tuple[int, float], list[float]] = {}
+        self.firsts: dict[str, str] = {}
+        """Component → what it used before its first switch."""
         self.links: dict[str, Frame] = {}
         """Component of a chain of fallbacks → its last switch."""
         self.orders: dict[int, Frame] = {}
@@ -144,6 +148,8 @@ class Hub:
         for name in ("arbitrage", "drift_events", "fallbacks", "alerts", "settings"):
             self._keep(name, frame[name])
         for switch in frame["fallbacks"]:
+            first = self.firsts.setdefault(switch["component"], switch["before"])
+            switch["best"] = switch["after"] in (first, WHOLE) or first == NOTHING != switch["after"]
             self.links[switch["component"]] = switch
             self.told["fallback", switch["component"]] += 1
         for alert in frame["alerts"]:
@@ -214,6 +220,11 @@ class Hub:
     # what is asked
 
     @property
+    def is_beside(self) -> bool:
+        """Whether the server was started by a run."""
+        return self._send is not None
+
+    @property
     def has_run(self) -> bool:
         """Whether a run has begun."""
         return bool(self.header)
@@ -269,7 +280,8 @@ class Hub:
             device = self.header["device"]
             parts["device"] = {"component": "device", "now": device, "best": True, "health": None}
         for switch in self.links.values():
-            parts[switch["component"]] = {"component": switch["component"], "now": switch["after"], "best": False}
+            name = switch["component"]
+            parts[name] = {"component": name, "now": switch["after"], "best": switch["best"]}
         for part in self.health.get("parts", ()):
             parts[part["component"]] = dict(part)
         for name, part in parts.items():
@@ -287,11 +299,12 @@ class Hub:
         return {
             "seq": self.seq, "run": self.header, "last": self.last, "totals": dict(self.totals),
             "counts": dict(self.counts), "events_per_s": self.events_per_s(), "by_stream": self.by_stream,
-            "lanes": self.lanes, "lag": self.lag_curve(), "points": self.points.columns(SNAPSHOT_POINTS),
+            "lanes": self.lanes, "lag": [[*key, *sums] for key, sums in self.lag.items()],
+            "points": self.points.columns(SNAPSHOT_POINTS),
             "health": self.health, "links": self.links, "trading": self.trading, "host": self.host,
             "orders": self.newest("orders", 200, None, lambda row: True), **kept,
             "money": [list(row) for row in self.money], "sweep": self.sweep, "summary": self.summary,
-            "is_gone": self.is_gone,
+            "is_gone": self.is_gone, "age_s": self.age_s(),
         }  # fmt: skip
 
     # who listens

@@ -10,10 +10,11 @@ from fastapi import APIRouter, Depends
 from schwabot.server import models
 from schwabot.server.auth import Identity, admin, operator, viewer
 from schwabot.server.hub import Hub
-from schwabot.server.problems import Problem
+from schwabot.server.problems import Problem, documented
 from schwabot.server.routes_live import Run
 
 router = APIRouter(prefix="/api/v1")
+CHANGES = documented(408, 409, 410, 413, 415, 504)
 log = logging.getLogger("schwabot.server")
 
 
@@ -25,7 +26,7 @@ async def settings(hub: Run) -> models.Settings:
     return models.Settings(hot=hot, can_change="settings" in header["actions"], config=header["config"])
 
 
-@router.patch("/settings", tags=["control"])
+@router.patch("/settings", tags=["control"], responses=CHANGES)
 async def change(asked: models.Changes, hub: Run, who: Annotated[Identity, Depends(admin)]) -> models.Done:
     """Change settings while the run goes on; all of them or none."""
     return await _ask(hub, "settings", who, asked.why, asked.changes)
@@ -42,7 +43,7 @@ async def control(hub: Run, who: Annotated[Identity, Depends(viewer)]) -> models
     )  # fmt: skip
 
 
-@router.post("/control", tags=["control"])
+@router.post("/control", tags=["control"], responses=CHANGES)
 async def act(asked: models.Action, hub: Run, who: Annotated[Identity, Depends(operator)]) -> models.Done:
     """Halt, resume, reduce, or cancel all; the answer comes when it is done."""
     account = hub.trading.get("account")

@@ -34,6 +34,8 @@ async def run_of(request: Request) -> Hub:
     """
     hub = await hub_of(request)
     if not hub.has_run:
+        if hub.is_beside:
+            raise Problem(404, "no_run", "the run has not begun: it compiles, or connects", "ask again in a while")
         raise Problem(
             404, "no_run", "no run is going on here", "start one with server.enabled=true; /api/v1/runs has past ones"
         )
@@ -48,7 +50,8 @@ Run = Annotated[Hub, Depends(run_of)]
 async def status(hub: AnyHub) -> models.Status:
     """The run and the server in a few numbers."""
     header, trading = hub.header, hub.trading
-    state = "none" if not hub.has_run else "ended" if hub.summary or hub.is_gone else "running"
+    before = "starting" if hub.is_beside else "none"
+    state = before if not hub.has_run else "ended" if hub.summary or hub.is_gone else "running"
     names = ("mode", "device", "source", "run_dir", "started_ns", "expected_events")
     named = {name: header.get(name) for name in names}
     return models.Status.model_validate(
