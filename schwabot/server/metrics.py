@@ -114,7 +114,9 @@ class RunMetrics:
         yield _gauge("ghost_price", "Fair price, in quote currency", (), [((), hub.last.get("ghost_price"))])
         windows = ((key[1:], count) for key, count in hub.told.items() if key[0] == "arbitrage")
         yield _counter("arbitrage_windows", "Closed windows: locked, or against the usual basis", ("kind",), windows)
-        costs = (((row["stream"], row["latency_ms"] / 1e3), _scaled(row["mean_bp"], BP)) for row in hub.lag_curve())
+        costs = (
+            ((row["stream"], str(row["latency_ms"] / 1e3)), _scaled(row["mean_bp"], BP)) for row in hub.lag_curve()
+        )
         yield _gauge(
             "late_cost_ratio", "Mean cost of acting so much later, over the run's decisions", ("stream", "seconds"),
             costs,
@@ -259,8 +261,8 @@ class RunMetrics:
             ("memory_used_bytes", "Of it in use", "memory_used_mib", MIB),
             ("temperature_celsius", "Temperature", "temperature_c", 1.0),
         ):
-            shares = ((labels, _scaled(card.get(column), unit)) for labels, card in cards)
-            yield _gauge(f"gpu_{name}", of, ("gpu", "name"), shares)
+            read = ((labels, _scaled(card.get(column), unit)) for labels, card in cards)
+            yield _gauge(f"gpu_{name}", of, ("gpu", "name"), read)
 
 
 def buckets_of(counts: Sequence[int]) -> tuple[list[tuple[str, float]], float]:

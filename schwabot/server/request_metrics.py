@@ -54,9 +54,10 @@ class RequestCounts:
             "schwabot_http_request_duration_seconds", "From a request to the beginning of its answer", labels=("route",)
         )
         for route, held in self._times.items():
-            below, buckets = 0.0, []
-            for edge, own in zip((*map(str, EDGES_S), "+Inf"), held, strict=False):
-                below += own
+            below: float = 0.0
+            buckets: list[tuple[str, float]] = []
+            for edge, there in zip((*map(str, EDGES_S), "+Inf"), held, strict=False):
+                below += there
                 buckets.append((edge, below))
             times.add_metric((route,), buckets, held[-1])
         yield times
