@@ -76,6 +76,8 @@ def test_lanes_and_lag_are_sums_over_all_records(told: Beside) -> None:
         own = own[np.isfinite(own)]
         assert point["n"] == len(own)
         assert point["mean_bp"] == pytest.approx(own.mean()) if len(own) else point["mean_bp"] is None
+        if len(own) > 1:
+            assert point["ci_bp"] == pytest.approx(1.96 * own.std() / len(own) ** 0.5, abs=1e-6)
     assert sum(point["n"] for point in lag)
 
 
