@@ -53,11 +53,14 @@ def test_runs_compose(arguments: tuple[str, ...]) -> None:
 
 
 def composes(arguments: tuple[str, ...]) -> int:
-    """How many jobs a command is; each has to compose."""
+    """How many jobs a command is; of many values the first and the last have to compose."""
     given = [one for one in normalise_arguments(arguments) if one not in FLAGS]
     sweeps = [one for one in OverridesParser.create().parse_overrides(given) if one.is_sweep_override()]
     plain = [one for one in given if one not in {sweep.input_line for sweep in sweeps}]
-    values = [f"{one.get_key_element()}={value}" for one in sweeps for value in one.sweep_string_iterator()]
+    values = []
+    for one in sweeps:
+        tried = [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
+        values += [tried[0], tried[-1]]
     variants = [[*plain, value] for value in values] or [plain]
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
