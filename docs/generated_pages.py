@@ -1,4 +1,4 @@
-"""Write what docs/cli.md and docs/ops.md have from the code: ``python docs/generated_pages.py``.
+"""Write what docs/cli.md, docs/ops.md and docs/http_api.md have from the code: ``python docs/generated_pages.py``.
 
 Commands are every module that can be started and reads options, ops every folder of kernels/schwabot_kernels that has
 a page.
@@ -51,18 +51,18 @@ def parser_of(module: str) -> argparse.ArgumentParser | None:
     """The parser that a program makes; None where it reads options otherwise."""
     name = f"{module}.__main__" if (ROOT / module.replace(".", "/") / "__main__.py").is_file() else module
     loaded = import_module(name)
-    kept = argparse.ArgumentParser.parse_args
+    kept = argparse.ArgumentParser.parse_known_args  # by which the other ways go, too
 
     def stop(self: argparse.ArgumentParser, *_: object, **__: object) -> None:
         raise _FoundError(self)
 
-    argparse.ArgumentParser.parse_args = stop  # type: ignore[assignment, method-assign]
+    argparse.ArgumentParser.parse_known_args = stop  # type: ignore[assignment, method-assign]
     try:
         loaded.main(*[[]] * bool(inspect.signature(loaded.main).parameters))
     except _FoundError as found:
         return found.args[0]  # type: ignore[no-any-return]
     finally:
-        argparse.ArgumentParser.parse_args = kept  # type: ignore[method-assign]
+        argparse.ArgumentParser.parse_known_args = kept  # type: ignore[method-assign]
     return None
 
 
@@ -156,8 +156,29 @@ def programs() -> list[str]:
     return [line for module in startable() for line in command(module)]
 
 
-PARTS = {"modes": modes, "programs": programs, "targets": targets, "ops": ops}
-PAGES = {"cli.md": ("modes", "programs", "targets"), "ops.md": ("ops",)}
+def api() -> list[str]:
+    """All paths of the HTTP API, by subject."""
+    from schwabot.server.app import create_app
+    from schwabot.server.docs_page import operations
+    from schwabot.server.hub import Hub
+    from schwabot.server.settings import ServerConfig
+
+    config = ServerConfig(tokens=str(ROOT / "docs" / "no-tokens.json"))
+    lines, last = [], ""
+    for tag, path, method, operation in operations(create_app(config, Hub(config)).openapi()):
+        if tag != last:
+            lines += ["", f"## {tag.capitalize()}", "", "| | role | |", "|---|---|---|"]
+            last = tag
+        roles = [role for one in operation.get("security", ()) for role in next(iter(one.values()), [])]
+        said = " ".join((operation.get("description") or operation.get("summary", "")).split())
+        asked = ", ".join(f"`{one['name']}`" for one in operation.get("parameters", ()) if one["in"] == "query")
+        said = (said + (f" Parameters: {asked}." if asked else "")).replace("|", "\\|")
+        lines.append(f"| `{method.upper()} {path}` | {roles[-1] if roles else ''} | {said} |")
+    return lines
+
+
+PARTS = {"modes": modes, "programs": programs, "targets": targets, "ops": ops, "api": api}
+PAGES = {"cli.md": ("modes", "programs", "targets"), "ops.md": ("ops",), "http_api.md": ("api",)}
 
 
 def renewed(page: str) -> str:

@@ -104,6 +104,7 @@ def tables() -> str:
         ("latency", "Venue clocks"),
         ("skill", "Skill"),
         ("sinks", "Sinks"),
+        ("logs", "Log"),
         ("notify", "Alerts"),
         ("server", "Dashboard and HTTP API"),
         ("convert", "Convert"),

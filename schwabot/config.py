@@ -25,6 +25,7 @@ from schwabot.server.settings import ServerConfig
 from schwabot.signals.settings import PolicyConfig
 from schwabot.simulation.settings import SimulationConfig
 from schwabot.simulation.sweep.settings import SweepConfig
+from schwabot.sinks.log_settings import LogsConfig
 from schwabot.sinks.notify_settings import NotifyConfig
 from schwabot.sinks.settings import SinksConfig
 from schwabot.tensors.device import DeviceConfig
@@ -47,7 +48,7 @@ PROFILED = ("replay", "backtest", "sweep")
 LIVE = ("record", "paper", "live")
 DEFAULT_POLICY = "threshold"
 GROUPS = (
-    "source", "instruments", "sinks", "notify", "server", "leadlag", "fit", "policy", "simulation", "execution",
+    "source", "instruments", "sinks", "logs", "notify", "server", "leadlag", "fit", "policy", "simulation", "execution",
     "sweep", "cluster", "fallback", "experiment",
     "modules/tensor_harness", "modules/ghost_bridge", "modules/hash_registry", "modules/phantom_lag",
     "modules/voltage_lanes",
@@ -256,6 +257,7 @@ class RunConfig:
     skill: SkillConfig = field(default_factory=SkillConfig)
     leadlag: LeadLagConfig = field(default_factory=LeadLagConfig)
     sinks: SinksConfig = field(default_factory=SinksConfig)
+    logs: LogsConfig = field(default_factory=LogsConfig)
     notify: NotifyConfig = field(default_factory=NotifyConfig)
     convert: ConvertConfig = field(default_factory=ConvertConfig)
     fit: FitConfig = field(default_factory=FitConfig)

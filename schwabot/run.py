@@ -44,6 +44,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from schwabot.compose import explain, normalise_arguments, to_settings
 from schwabot.config import conf_dir, register
 from schwabot.errors import ConfigError, SchwabotError
+from schwabot.modes.logged import logged
 from schwabot.modes.notifying import check_notify, send_test, told
 from schwabot.run_folder import RESULTS
 from schwabot.secrets import guard_process, learn_environment, refuse_secret, scrub
@@ -142,7 +143,7 @@ def _compose(config: DictConfig) -> None:
             send_test(settings)
             return
         mode = getattr(import_module(f"schwabot.modes.{settings.mode}"), settings.mode)
-        summary = told(settings, lambda: mode(settings, run_dir, started_s))
+        summary = logged(settings, lambda: told(settings, lambda: mode(settings, run_dir, started_s)))
     except SchwabotError as error:
         with suppress(OSError):
             run_dir.rmdir()  # goes only if it is empty

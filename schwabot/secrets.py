@@ -38,6 +38,8 @@ _GENERIC = re.compile(
 )
 _VARIABLE = re.compile(r"_(API_?KEY|SECRET|PASSWORD|PASSPHRASE|TOKEN|WEBHOOK_URL|PRIVATE_?KEY)$|^NOTIFY_URLS$")
 _SIGNED = re.compile(r"\b(signature|apikey|api_key|listenkey|access_token)=[^&\s\"'<>]+", re.IGNORECASE)
+_BEARER = re.compile(r"\b(sw_[0-9a-f]{8}_)[\w-]{43}")
+"""A token of our own server, known or not."""
 _HEADER = re.compile("-----[A-Z ]+-----")
 """Of a key file; every such file has it."""
 _FAMILY = {"binanceusdm": "BINANCE", "binancecoinm": "BINANCE"}
@@ -132,7 +134,7 @@ def learn_environment(environment: Mapping[str, str] | None = None) -> None:
 
 
 def scrub(text: str) -> str:
-    """The text with every known secret blanked, and what a signed address carries.
+    """The text with every known secret blanked, what a signed address carries, and tokens of the server.
 
     Example:
         >>> scrub("GET https://x/api/v3/order?symbol=BTCUSDT&signature=90ab")
@@ -140,7 +142,7 @@ def scrub(text: str) -> str:
     """
     for value in sorted(_known, key=len, reverse=True):  # the longest first: one may hold another
         text = text.replace(value, MASK)
-    return _SIGNED.sub(rf"\1={MASK}", text)
+    return _BEARER.sub(rf"\1{MASK}", _SIGNED.sub(rf"\1={MASK}", text))
 
 
 class ScrubFilter(logging.Filter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -298,6 +299,35 @@ def test_a_run_takes_settings_between_batches_and_records_them(tmp_path: Path) -
     notes = [note for note in summary["notes"] if "settings" in note]
     assert [note.partition(":")[0] for note in notes] == ["note", "note", "warning"]
     assert f"{HIGH}: 2.0 → 1.25" in notes[1]
+
+
+def test_another_thread_asks_and_hears_what_came_of_it() -> None:
+    changes, taken = HotReload(START, None), []
+    changes.put_into(lambda settings: taken.append(settings.modules.voltage_lanes.high_v))
+
+    def asked(**wanted: Any) -> str:
+        said: list[str] = []
+
+        def ask() -> None:
+            try:
+                said.append(changes.ask("ann", {name.replace("__", "."): value for name, value in wanted.items()}))
+            except ConfigError as error:
+                said.append(f"refused: {error}")
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        while thread.is_alive():
+            events.extend(changes.take(7))
+            thread.join(0.001)
+        return said[0]
+
+    events: list[Any] = []
+    assert asked(modules__voltage_lanes__high_v=1.9) == f"changed by ann: {HIGH}: 2.0 → 1.9"
+    assert asked(modules__voltage_lanes__kappa=3.0).endswith("kappa: 4.0 → 3.0")  # what was asked before stays
+    assert "out of range" in asked(modules__voltage_lanes__high_v=99)
+    assert "can't change while running" in asked(mode="live")
+    assert (taken, [bool(one.refused) for one in events]) == ([1.9, 1.9], [False, False, True, True])
+    assert changes.values()[HIGH] == 1.9
 
 
 def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

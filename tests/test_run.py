@@ -51,7 +51,7 @@ def test_main_job_from_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFix
     names = {path.name.partition(".tfevents")[0] for path in run_dir.iterdir()}
     assert names == {
         "summary.json", "config.yaml", "signals.parquet", "lag_curve.parquet", "lag_decisions.parquet",
-        "arbitrage.parquet", "drift.parquet", "events.out", "memory.parquet", "lag_curve.png",
+        "arbitrage.parquet", "drift.parquet", "events.out", "memory.parquet", "lag_curve.png", "run.log",
     }  # fmt: skip
     summary = summary_of(str(run_dir))
     assert summary.keys() >= SUMMARY_NAMES
@@ -131,7 +131,6 @@ def test_convert_then_store_gives_the_same_answers() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["mode=serve"], 2, "mode=serve is not built yet; what exists today: replay, convert"),
         (["modules.tensor_harness.tau=1"], 2, "there is no such setting, did you mean tau_phase_s?"),
         (["source=capture", "source.glob=no/*.gz"], 2, "source.glob=no/*.gz: no file matches"),
         (["events=5"], 2, "events: there is no such setting, did you mean source.events or live.events?"),
@@ -347,7 +346,7 @@ def test_nor_anything_of_one_that_was_killed(tmp_path: Path) -> None:
     for name in ("memory.parquet", "events.out.tfevents.1.host"):
         (tmp_path / name).write_text("of the run that was killed")
     main([*quiet, "sinks.parquet=false"])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "summary.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "run.log", "summary.json"]
 
 
 def test_files_of_others_in_the_folder_of_a_sweep(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

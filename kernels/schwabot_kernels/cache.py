@@ -8,6 +8,9 @@ numba also numbers the files of one function, one per signature, by what its ind
 the function for different types at once take the same number, and from then on one runs what was compiled for the
 other. So files get a name nobody else takes; what is left of such a race is that one of the two compiles again.
 
+And it keeps a function by the folder that its source lies in. One checkout, one installed wheel and the next would each
+compile the same for minutes; here kernels are kept by their place in the package.
+
 And it counts the functions of a process to name their code. Code of two processes that is loaded into a third, under
 one name of the linker, would be one: the first. So every process counts from a place of its own.
 """
@@ -23,6 +26,7 @@ import secrets
 import shutil
 import tempfile
 import warnings
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -94,6 +98,20 @@ class OwnNames(numba.core.caching.IndexDataCacheFile):  # type: ignore[misc]
         return str(super()._data_name(secrets.randbits(63)))
 
 
+_by_folder: Callable[[str], str] = numba.core.caching.UserProvidedCacheLocator.get_suitable_cache_subpath
+
+
+def place_of(file: str) -> str:
+    """Where below the cache's folder the functions of a source file are kept.
+
+    Example:
+        >>> place_of(__file__)
+        'schwabot_kernels'
+    """
+    folder, kernels = Path(file).resolve().parent, Path(__file__).resolve().parent
+    return ".".join(folder.relative_to(kernels.parent).parts) if folder.is_relative_to(kernels) else _by_folder(file)
+
+
 _told: list[OSError] = []
 
 
@@ -125,6 +143,7 @@ def use_versioned_cache() -> None:
     """Point numba's cache at this version's folder, and let processes share it."""
     numba.core.config.CACHE_DIR = str(writable(cache_folder()))
     numba.core.caching.IndexDataCacheFile = OwnNames
+    numba.core.caching.UserProvidedCacheLocator.get_suitable_cache_subpath = staticmethod(place_of)
     _count_apart()
     if hasattr(os, "register_at_fork"):  # not on Windows
         os.register_at_fork(after_in_child=_count_apart)

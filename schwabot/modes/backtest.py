@@ -140,9 +140,7 @@ def write_results(
         first_ns, last_ns = (int(ts_ns) for ts_ns in outcome.market.ts_ns[[0, -1]])
         notes += [f"note: {one}" for one in [fitted_note(desk.head, first_ns, last_ns)] if one]
     notes += _live_notes(summary) if entry == "live" else _notes(outcome, summary[entry]) + _unstamped(broker)
-    for one in notes[len(desk.notes) :]:
-        if not one.startswith(SAID):
-            sys.stderr.write(f"{one}\n")
+    say([one for one in notes[len(desk.notes) :] if not one.startswith(SAID)])
     curve = equity_curve(outcome)
     tables = {"fills": fills_table(outcome), "shortfall": orders_table(outcome), "trades": trades_table(outcome)}
     if entry == "live":

@@ -26,6 +26,7 @@ from schwabot.config import (
     without_reference,
 )
 from schwabot.errors import ConfigError, DataError, VenueError, closest
+from schwabot.modes.logged import log_notes, log_start
 from schwabot.run_folder import remove_results
 from schwabot.secrets import scrub
 from schwabot.tensors.profiling import TRACE, Trace
@@ -211,9 +212,10 @@ def notes_of(feed: Feed, of_device: str | None = None) -> list[str]:
 
 
 def say(notes: list[str]) -> list[str]:
-    """Write each note to stderr, secrets blanked; gives them back."""
+    """Write each note to stderr and to the log, secrets blanked; gives them back."""
     for note in notes:
         sys.stderr.write(f"{scrub(note)}\n")
+    log_notes(notes)
     return notes
 
 
@@ -222,6 +224,7 @@ def write_config(settings: RunConfig, run_dir: Path) -> dict[str, Any]:
     remove_results(run_dir)
     config: dict[str, Any] = mask_secrets(OmegaConf.to_container(OmegaConf.structured(settings)))
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(config), encoding="utf-8")
+    log_start(settings, run_dir)
     return config
 
 

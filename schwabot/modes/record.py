@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from schwabot.sinks.progress import Progress
     from schwabot.ticks.ccxt_feed import CcxtFeed
     from schwabot.ticks.recorder import Recorder
+
+_log = logging.getLogger("schwabot.record")
 
 
 def record(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
@@ -95,7 +98,9 @@ def _tell(feed: CcxtFeed, recorder: Recorder, progress: Progress, alerts: Notify
     told = feed.take_events()
     for event in told:
         recorder.tell(event)
-        progress.note(f"{event.component}: {event.before} to {event.after}: {event.reason}")
+        line = f"{event.component}: {event.before} to {event.after}: {event.reason}"
+        progress.note(line)
+        _log.warning("%s", line, extra={"event": "fallback", "ts_ns": event.ts_ns})
     if alerts is not None:
         alerts.switched(told)
     return len(told)

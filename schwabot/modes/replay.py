@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     from schwabot.clock import ReplayClock
     from schwabot.modes.hot_reload import open_reload, put_into_alerts, put_into_graph
     from schwabot.modes.opened_graph import open_graph
-    from schwabot.modes.opening import trace_of
+    from schwabot.modes.opening import say, trace_of
     from schwabot.modes.serving import served
     from schwabot.sinks.gpu_telemetry import watch_gpu
     from schwabot.sinks.notes import SAID
@@ -62,11 +61,8 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
             device_required=settings.device.required,
             changes=changes.take,
         )
-    for note in summary["notes"][len(opened.notes) :]:
-        if not note.startswith(SAID):
-            sys.stderr.write(f"{note}\n")
-    if "skill_note" in summary:
-        sys.stderr.write(f"note: {summary['skill_note']}\n")
+    said = [note for note in summary["notes"][len(opened.notes) :] if not note.startswith(SAID)]
+    say(said + ([f"note: {summary['skill_note']}"] if "skill_note" in summary else []))
     return summary
 
 
@@ -75,6 +71,7 @@ def sinks_of(settings: RunConfig, progress: Progress, gpu: GpuTelemetry) -> list
     from schwabot.modes.notifying import notify_sink
     from schwabot.sinks.console import ConsoleSink
     from schwabot.sinks.lag_figure import LagFigureSink
+    from schwabot.sinks.log_sink import LogSink
     from schwabot.sinks.parquet import ParquetSink
     from schwabot.sinks.summary import SummarySink
     from schwabot.sinks.tensorboard import TensorBoardSink
@@ -90,6 +87,8 @@ def sinks_of(settings: RunConfig, progress: Progress, gpu: GpuTelemetry) -> list
         sinks.append(LagFigureSink())
     if wanted.console:
         sinks.append(ConsoleSink())
+    if settings.logs.enabled:
+        sinks.append(LogSink(settings.logs.every_s))
     if settings.notify.to:
         sinks.append(notify_sink(settings, progress.note))
     return sinks

@@ -6,16 +6,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.responses import FileResponse, JSONResponse, Response
-from fastapi.staticfiles import StaticFiles
-from starlette.requests import Request
 
 from schwabot.server import routes_control, routes_events, routes_live
+from schwabot.server.assets import add_page
+from schwabot.server.guard import guard
 from schwabot.server.hub import Hub
-from schwabot.server.problems import Problem
+from schwabot.server.metrics import measured
+from schwabot.server.problems import documented
+from schwabot.server.routes_history import add_history
 from schwabot.server.settings import ServerConfig
-
-STATIC = Path(__file__).with_name("static")
 
 
 def create_app(config: ServerConfig, hub: Hub) -> FastAPI:
@@ -24,6 +23,9 @@ def create_app(config: ServerConfig, hub: Hub) -> FastAPI:
     Args:
         config: of the server.
         hub: what is known of the run.
+
+    Raises:
+        ConfigError: tokens, certificate or key can't be used.
     """
     app = FastAPI(
         title="Schwabot",
@@ -32,27 +34,22 @@ def create_app(config: ServerConfig, hub: Hub) -> FastAPI:
         " actions the role operator, settings the role admin.",
         docs_url=None,
         redoc_url=None,
+        responses=documented(),
     )
     app.state.config, app.state.hub = config, hub
     hub.version = own_version()
 
-    @app.exception_handler(Problem)
-    async def told(request: Request, problem: Problem) -> JSONResponse:
-        error = {"code": problem.code, "message": problem.message, "do": problem.do}
-        return JSONResponse({"error": error}, problem.status)
-
     for part in (routes_live, routes_control, routes_events):
         app.include_router(part.router)
+    add_history(app, Path(config.runs))
 
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> dict[str, bool]:
         return {"ok": True}
 
-    @app.get("/", include_in_schema=False)
-    def page() -> Response:
-        return FileResponse(STATIC / "index.html")
-
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    add_page(app)
+    guard(app, config)
+    measured(app, hub)
     return app
 
 

@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from schwabot.records.alert import Level
 from schwabot.records.health import TIMING_PER_DECADE
 from schwabot.server.series import Series
 from schwabot.server.settings import ServerConfig
@@ -26,8 +27,12 @@ RATE_S = 5.0
 ANSWER_S = 40.0
 BEHIND = 60
 """Frames that may wait for one client; one that is slower gets a snapshot in their place."""
-SNAPSHOT_POINTS = 600
+SNAPSHOT_POINTS = 1_200
 MOST_CURVE = 1_000
+ERRORS = ("ERROR", "CRITICAL")
+"""Levels of lines of the log."""
+NOTHING, WHOLE = "none", "whole"
+"""What a part uses that had nothing to use, and one whose data has no gap any more."""
 LISTS = ("fills", "arbitrage", "drift_events", "fallbacks", "alerts", "settings", "log")
 
 
@@ -80,12 +85,18 @@ class Hub:
         self.by_stream: list[int] = []
         self.lanes: list[list[int]] = []
         self.lag: dict[tuple[int, float], list[float]] = {}
+        self.firsts: dict[str, str] = {}
+        """Component → what it used before its first switch."""
         self.links: dict[str, Frame] = {}
         """Component of a chain of fallbacks → its last switch."""
         self.orders: dict[int, Frame] = {}
         self.items: dict[str, deque[Frame]] = {name: deque(maxlen=MOST_ITEMS) for name in LISTS}
         self.counts: Counter[str] = Counter()
         """How many of each kind by now, also of those no longer kept."""
+        self.told: Counter[tuple[str, ...]] = Counter()
+        """The same in parts: alert, level, kind; fallback, component; arbitrage, kind; error, where from."""
+        self.lost = 0
+        """Frames that the run told and that never came, as they were not taken in time."""
         self.points = Series(0, 0)
         self.money: deque[tuple[int, dict[str, float], float]] = deque(maxlen=MOST_ITEMS)
         self._numbers = itertools.count(1)
@@ -137,7 +148,16 @@ class Hub:
         for name in ("arbitrage", "drift_events", "fallbacks", "alerts", "settings"):
             self._keep(name, frame[name])
         for switch in frame["fallbacks"]:
+            first = self.firsts.setdefault(switch["component"], switch["before"])
+            switch["best"] = switch["after"] in (first, WHOLE) or first == NOTHING != switch["after"]
             self.links[switch["component"]] = switch
+            self.told["fallback", switch["component"]] += 1
+        for alert in frame["alerts"]:
+            self.told["alert", alert["level"], alert["kind"]] += 1
+            self.told["error", "alert"] += alert["level"] == Level.ERROR.name
+        for window in frame["arbitrage"]:
+            self.told["arbitrage", window["kind"]] += 1
+        self.lost = frame["lost"]
         if frame["health"]:
             self.health = frame["health"]
         if frame["trading"]:
@@ -172,6 +192,7 @@ class Hub:
 
     def _log(self, frame: Frame) -> None:
         self._keep("log", frame["lines"])
+        self.told["error", "log"] += sum(line["level"] in ERRORS for line in frame["lines"])
         self.tell("log", frame)
 
     def _sweep(self, frame: Frame) -> None:
@@ -197,6 +218,11 @@ class Hub:
             self.items[name].append(row)
 
     # what is asked
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether the server was started by a run."""
+        return self._send is not None
 
     @property
     def has_run(self) -> bool:
@@ -254,7 +280,8 @@ class Hub:
             device = self.header["device"]
             parts["device"] = {"component": "device", "now": device, "best": True, "health": None}
         for switch in self.links.values():
-            parts[switch["component"]] = {"component": switch["component"], "now": switch["after"], "best": False}
+            name = switch["component"]
+            parts[name] = {"component": name, "now": switch["after"], "best": switch["best"]}
         for part in self.health.get("parts", ()):
             parts[part["component"]] = dict(part)
         for name, part in parts.items():
@@ -272,11 +299,12 @@ class Hub:
         return {
             "seq": self.seq, "run": self.header, "last": self.last, "totals": dict(self.totals),
             "counts": dict(self.counts), "events_per_s": self.events_per_s(), "by_stream": self.by_stream,
-            "lanes": self.lanes, "lag": self.lag_curve(), "points": self.points.columns(SNAPSHOT_POINTS),
+            "lanes": self.lanes, "lag": [[*key, *sums] for key, sums in self.lag.items()],
+            "points": self.points.overview(SNAPSHOT_POINTS),
             "health": self.health, "links": self.links, "trading": self.trading, "host": self.host,
             "orders": self.newest("orders", 200, None, lambda row: True), **kept,
             "money": [list(row) for row in self.money], "sweep": self.sweep, "summary": self.summary,
-            "is_gone": self.is_gone,
+            "is_gone": self.is_gone, "age_s": self.age_s(),
         }  # fmt: skip
 
     # who listens

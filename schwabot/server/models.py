@@ -19,7 +19,7 @@ class Page(BaseModel, Generic[Item]):
 class Status(BaseModel):
     """The run and the server in a few numbers."""
 
-    run: Literal["none", "running", "ended"] = Field(description="none: mode=serve, or nothing was told yet")
+    run: Literal["none", "starting", "running", "ended"] = Field(description="none: mode=serve")
     version: str
     mode: str | None = None
     device: str | None = None

@@ -10,29 +10,30 @@ from fastapi import APIRouter, Depends
 from schwabot.server import models
 from schwabot.server.auth import Identity, admin, operator, viewer
 from schwabot.server.hub import Hub
-from schwabot.server.problems import Problem
+from schwabot.server.problems import Problem, documented
 from schwabot.server.routes_live import Run
 
 router = APIRouter(prefix="/api/v1")
+CHANGES = documented(408, 409, 410, 413, 415, 504)
 log = logging.getLogger("schwabot.server")
 
 
 @router.get("/settings", tags=["run"], dependencies=[Depends(viewer)])
-def settings(hub: Run) -> models.Settings:
+async def settings(hub: Run) -> models.Settings:
     """Settings of the run, and which of them may change while it goes on."""
     header = hub.header
     hot = [models.SettingNow(name=name, value=value) for name, value in sorted(header["hot"].items())]
     return models.Settings(hot=hot, can_change="settings" in header["actions"], config=header["config"])
 
 
-@router.patch("/settings", tags=["control"])
+@router.patch("/settings", tags=["control"], responses=CHANGES)
 async def change(asked: models.Changes, hub: Run, who: Annotated[Identity, Depends(admin)]) -> models.Done:
     """Change settings while the run goes on; all of them or none."""
     return await _ask(hub, "settings", who, asked.why, asked.changes)
 
 
 @router.get("/control", tags=["control"])
-def control(hub: Run, who: Annotated[Identity, Depends(viewer)]) -> models.Control:
+async def control(hub: Run, who: Annotated[Identity, Depends(viewer)]) -> models.Control:
     """What may be done to the run, and what you may do."""
     trading = hub.trading
     actions = [name for name in hub.header["actions"] if name != "settings"]
@@ -42,7 +43,7 @@ def control(hub: Run, who: Annotated[Identity, Depends(viewer)]) -> models.Contr
     )  # fmt: skip
 
 
-@router.post("/control", tags=["control"])
+@router.post("/control", tags=["control"], responses=CHANGES)
 async def act(asked: models.Action, hub: Run, who: Annotated[Identity, Depends(operator)]) -> models.Done:
     """Halt, resume, reduce, or cancel all; the answer comes when it is done."""
     account = hub.trading.get("account")

@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from schwabot.records.market import Int64
 from schwabot.server.wire import POINT_COLUMNS
+
+MINUTE_NS = 60_000_000_000
 
 
 class Series:
@@ -51,11 +54,31 @@ class Series:
             most: points at most.
             since_ns: only later ones.
         """
-        held = min(self._count, self._room)
-        at = np.arange(self._count - held, self._count) % self._room
+        at = self._held()
         if since_ns is not None:
             at = at[self._ts_ns[at] > since_ns]
-        if len(at) > most:
-            at = at[np.linspace(0, len(at) - 1, most).round().astype(np.int64)]
+        return self._told(_thinned(at, most))
+
+    def overview(self, most: int) -> dict[str, Any]:
+        """The points in order, half of them of the last minute: what a chart that goes on shows best.
+
+        Args:
+            most: points at most.
+        """
+        at = self._held()
+        is_old = self._ts_ns[at] < (self._ts_ns[at[-1]] - MINUTE_NS if len(at) else 0)
+        return self._told(np.concatenate([_thinned(at[is_old], most // 2), _thinned(at[~is_old], most // 2)]))
+
+    def _held(self) -> Int64:
+        held = min(self._count, self._room)
+        return np.arange(self._count - held, self._count) % self._room
+
+    def _told(self, at: Int64) -> dict[str, Any]:
         found: dict[str, Any] = {"ts_ns": self._ts_ns[at].tolist(), "ghost_bp": self._ghost[at].tolist()}
         return found | {name: room[at].tolist() for name, room in self._wide.items()}
+
+
+def _thinned(at: Int64, most: int) -> Int64:
+    if len(at) <= most:
+        return at
+    return at[np.linspace(0, len(at) - 1, most).round().astype(np.int64)]

@@ -67,7 +67,7 @@ def test_last_prices_of_a_second_each(tmp_path: Path, capsys: pytest.CaptureFixt
     assert any("receive time only" in note for note in summary["notes"])
     assert summary["mode"] == "leadlag"
     assert {path.name for path in Path("run").iterdir()} == {
-        "summary.json", "config.yaml", "leadlag.parquet", "leadlag.png",
+        "summary.json", "config.yaml", "leadlag.parquet", "leadlag.png", "run.log",
     }  # fmt: skip
     shown = capsys.readouterr().out
     assert "table:fast" in shown

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -76,3 +78,20 @@ def test_that_nothing_can_be_kept_is_said_once(tmp_path: Path, monkeypatch: pyte
         keep()
     assert str(file) in str(warned[0].message)
     keep()  # a second warning would be an error
+
+
+def test_another_copy_of_the_package_has_the_same_places(tmp_path: Path) -> None:
+    """So that an installed wheel, or a second environment, does not compile anew what a checkout has compiled."""
+    copy = tmp_path / "schwabot_kernels"
+    copy.mkdir()
+    shutil.copy(caching.__file__, copy)
+    spec = importlib.util.spec_from_file_location("copied", copy / "cache.py")
+    assert spec is not None
+    assert spec.loader is not None
+    copied = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(copied)
+    ours = Path(caching.__file__).parent
+    for file in ("scan.py", "graph/cpu.py"):
+        assert copied.place_of(str(copy / file)) == caching.place_of(str(ours / file))
+    assert caching.place_of(str(ours / "scan.py")) != caching.place_of(str(ours / "graph" / "cpu.py"))
+    assert caching.place_of(str(copy / "scan.py")) != caching.place_of(str(ours / "scan.py")), "a user's own kernels"

@@ -21,8 +21,11 @@ from schwabot.records.health import TIMING_BINS, HealthRecord, Part, Timing
 from schwabot.records.trading import FillRow, OrderRow, PositionRow, TradingRecord
 from schwabot.server.link import ServerLink
 from schwabot.server.settings import ServerConfig
+from schwabot.server.tokens import Role, add
 from schwabot.sinks.base import RunHeader
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+
+_numbers = itertools.count()
 
 
 @lru_cache
@@ -78,24 +81,28 @@ def header(run_dir: Path) -> RunHeader:
 @contextmanager
 def server(folder: Path, acts: dict[str, Callable[[str, str], str]] | None = None, **settings: Any) -> Iterator[Beside]:
     """A server beside a run that has begun."""
-    config = ServerConfig(**{"port": 0, "runs": str(folder), "tokens": str(folder / "tokens.json")} | settings)
+    file = folder / f"tokens-{next(_numbers)}.json"
+    token = add(file, "tester", Role.ADMIN)
+    given = {"port": 0, "runs": str(folder), "tokens": str(file), "rate_per_s": 1e4, "rate_burst": 10_000}
+    config = ServerConfig(**given | settings)
     said: list[str] = []
     with ServerLink(config, "1.2.3", said.append) as link:
         link.actions = dict(acts or {})
         link.hot = lambda: {"notify.burst": 5}
         link.sink.open(header(folder))
-        yield Beside(link, said)
+        yield Beside(link, said, token)
 
 
 class Beside:
     """The run's side, and a client."""
 
-    def __init__(self, link: ServerLink, said: list[str]) -> None:
+    def __init__(self, link: ServerLink, said: list[str], token: str) -> None:
         self.link, self.said, self.url = link, said, link.url
+        self.authorization = f"Bearer {token}"
         self._numbers = itertools.count()
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=10.0, **options)
+        return httpx.Client(base_url=self.url, timeout=10.0, headers={"Authorization": self.authorization}, **options)
 
     def get(self, path: str, **options: Any) -> Any:
         with self.client() as client:

@@ -149,7 +149,7 @@ def test_an_action_reaches_the_run_and_its_answer_comes_back(tmp_path: Path) -> 
         asked = {"do": "halt", "why": "a test", "confirm": "paper"}
         answer = client.post("/api/v1/control", json=asked)
         assert (answer.status_code, answer.json()) == (200, {"ok": True, "said": "halted"})
-        assert done == [("anonymous", "a test")]
+        assert done == [("tester", "a test")]
         wrong = client.post("/api/v1/control", json=asked | {"confirm": "another"})
         assert (wrong.status_code, wrong.json()["error"]["code"]) == (409, "conflict")
         refused = client.post("/api/v1/control", json=asked | {"do": "resume"})
