@@ -22,7 +22,11 @@ NEEDS = (
     "a run that serves",
 )
 """What a block may need that CI has not."""
-PROGRAMS = "python|python3|make|pip|export|docker|ray|curl|mkdir|source|git|ssh|pytest|keyring|cd|cp|sudo|systemctl|apt-get|schwabot|openssl|chmod"
+PROGRAMS = (
+    "python|python3|make|pip|export|docker|ray|curl|mkdir|source|git|ssh|pytest|keyring|cd|cp|sudo|systemctl|apt-get"
+    "|schwabot doctor|openssl|chmod"
+)
+"""First words of what is a command."""
 _MARK = re.compile(r"\*Needs (.+?)(, the first time)?\.\*")
 _FENCE = re.compile(r"^( *)```(\S*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
