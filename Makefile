@@ -109,7 +109,7 @@ validate: venv
 	$(PY) -m tests.validate $(ARGS)
 
 docs: venv
-	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
 
 # One resolution for Linux, macOS and Windows, Python 3.11 and newer.
 UV      := uv==0.13.9

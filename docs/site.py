@@ -21,6 +21,7 @@ OUT = ROOT / "docs" / "_build"
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
 FENCE = re.compile(r"^(```.*?^```|    .*?$)", re.MULTILINE | re.DOTALL)
 MODULES = "<!-- modules -->"
+PUBLIC = {"schwabot", "schwabot.signals"}
 _made = tempfile.TemporaryDirectory(prefix="schwabot-docs-")
 
 
@@ -99,11 +100,11 @@ def _relative(page: str, folder: PurePosixPath) -> str:
 
 
 def modules(files: Any) -> str:
-    """A list of links to every module's page."""
-    names = sorted(file.src_uri for file in files if file.src_uri.startswith("api/") and file.src_uri.endswith(".html"))
-    lines = []
-    for name in names:
-        module = name.removeprefix("api/").removesuffix(".html").replace("/", ".")
-        if module not in ("index", "search"):
-            lines.append(f"- [`{module}`]({name})")
-    return "\n".join(lines)
+    """A list of links to every module's page, what is public first."""
+    pages = {}
+    for file in files:
+        if file.src_uri.startswith("api/") and file.src_uri.endswith(".html"):
+            name = file.src_uri.removeprefix("api/").removesuffix(".html").replace("/", ".")
+            pages[name] = file.src_uri
+    order = sorted(pages.keys() - {"index", "search"}, key=lambda name: (name not in PUBLIC, name))
+    return "\n".join(f"- [`{name}`]({pages[name]})" for name in order)

@@ -9,11 +9,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "experiments").rglob("README.md"))]
-NEEDS = ("the network", "a GPU", "real keys", "Windows", "Docker", "a cluster", "an account of the messenger", "root")
+NEEDS = (
+    "the network",
+    "a GPU",
+    "real keys",
+    "Windows",
+    "Docker",
+    "a cluster",
+    "an account of the messenger",
+    "root",
+    "openssl",
+    "a run that serves",
+)
 """What a block may need that CI has not."""
 PROGRAMS = (
     "python|python3|make|pip|export|docker|ray|curl|mkdir|source|git|ssh|pytest|keyring|cd|cp|sudo|systemctl|apt-get"
+    "|schwabot doctor|openssl|chmod"
 )
+"""First words of what is a command."""
 _MARK = re.compile(r"\*Needs (.+?)(, the first time)?\.\*")
 _FENCE = re.compile(r"^( *)```(\S*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 

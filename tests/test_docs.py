@@ -153,11 +153,20 @@ def test_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What ``make docs`` makes."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(folder)]
     quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert done.returncode == 0, done.stderr  # --quiet would keep it from counting warnings
     return folder
+
+
+def test_make_docs_stops_at_broken_links_and_lost_pages() -> None:
+    settings = OmegaConf.to_container(OmegaConf.load(ROOT / "mkdocs.yml"))
+    assert isinstance(settings, dict)
+    assert settings["strict"] is True
+    found = {name for part in settings["validation"].values() for name, level in part.items() if level == "warn"}
+    assert {"omitted_files", "not_found", "anchors", "unrecognized_links"} <= found
+    assert "--quiet" not in (ROOT / "Makefile").read_text(encoding="utf-8").split("mkdocs build")[1].splitlines()[0]
 
 
 @pytest.mark.slow

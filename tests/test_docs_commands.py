@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import json
 import re
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from schwabot.config import conf_dir, register
 from tests.documents import BLOCKS, NEEDS, PAGES, PROGRAMS, ROOT, Block, other_blocks
 
 FLAGS = {"--help", "--version", "-m", "--multirun"}
-PARSED = {"schwabot.venues.loopback", "schwabot.health", "benchmarks"}
+PARSED = {"schwabot.venues.loopback", "schwabot.health", "schwabot.server.tokens", "schwabot.doctor", "benchmarks"}
 """Programs whose options are tried on their own parser."""
 HARMLESS = {"export", "mkdir", "source", "cd"}
 RUNS = sorted({tuple(words[3:]) for one in BLOCKS for words in one.commands() if words[1:3] == ["-m", "schwabot.run"]})
@@ -53,11 +54,14 @@ def test_runs_compose(arguments: tuple[str, ...]) -> None:
 
 
 def composes(arguments: tuple[str, ...]) -> int:
-    """How many jobs a command is; each has to compose."""
+    """How many jobs a command is; of many values the first and the last have to compose."""
     given = [one for one in normalise_arguments(arguments) if one not in FLAGS]
     sweeps = [one for one in OverridesParser.create().parse_overrides(given) if one.is_sweep_override()]
     plain = [one for one in given if one not in {sweep.input_line for sweep in sweeps}]
-    values = [f"{one.get_key_element()}={value}" for one in sweeps for value in one.sweep_string_iterator()]
+    values = []
+    for one in sweeps:
+        tried = [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
+        values += [tried[0], tried[-1]]
     variants = [[*plain, value] for value in values] or [plain]
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -91,6 +95,8 @@ def problem(words: tuple[str, ...], *, marked: bool) -> str | None:
     if program in ("python", "pytest"):
         files = [one for one in given if one.endswith((".py", "/"))]
         return None if files and all((ROOT / one).exists() for one in files) else f"no such file: {files}"
+    if program == "schwabot" and given[:1] == ["doctor"]:
+        return _module("schwabot.doctor", given[1:])
     if program == "curl":
         return _curl(given)
     return None if marked or program in HARMLESS else f"{program}: neither tried nor marked"
@@ -109,14 +115,17 @@ class _ParsedError(Exception):
 def _parses(module: str, given: list[str]) -> str | None:
     is_package = (ROOT / module.replace(".", "/") / "__main__.py").is_file()
     program = import_module(f"{module}.__main__" if is_package else module)
-    parse = argparse.ArgumentParser.parse_args
 
-    def understood(self: argparse.ArgumentParser, *_: object) -> None:
-        parse(self, given)
-        raise _ParsedError
+    def understanding(parse: Callable[..., object]) -> Callable[..., None]:
+        def understood(self: argparse.ArgumentParser, *_: object) -> None:
+            parse(self, given)
+            raise _ParsedError
+
+        return understood
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(argparse.ArgumentParser, "parse_args", understood)
+        for name in ("parse_args", "parse_intermixed_args"):
+            patch.setattr(argparse.ArgumentParser, name, understanding(getattr(argparse.ArgumentParser, name)))
         try:
             program.main(*[given] * bool(inspect.signature(program.main).parameters))
         except _ParsedError:
@@ -127,10 +136,14 @@ def _parses(module: str, given: list[str]) -> str | None:
 
 
 def _curl(given: list[str]) -> str | None:
-    """To the loopback exchange alone, with faults that it knows."""
+    """To this machine alone: the loopback exchange with faults that it knows, the server by a path that it has."""
     from schwabot.venues.loopback.faults import Fault
 
     if not any(one.startswith(("localhost:", "http://127.0.0.1:")) for one in given):
         return "asks another machine"
-    Fault(**json.loads(given[given.index("-d") + 1]))
-    return None
+    if "-d" in given:
+        Fault(**json.loads(given[given.index("-d") + 1]))
+        return None
+    path = next(one for one in given if "//" in one).split(":8080")[-1].split("?")[0]
+    known = (ROOT / "docs" / "http_api.md").read_text(encoding="utf-8") + "`/metrics`"
+    return None if f"{path}`" in known else f"the server has no {path}"

@@ -123,6 +123,8 @@ def _smaller(arguments: tuple[str, ...]) -> list[str]:
     less = ["sinks.progress=false"]
     if not re.search(r"\bsource=(?!synthetic)", text) and "+experiment=loopback" not in arguments:
         less.append("source.events=20000")
+    if "server.enabled=true" in arguments:
+        less.append("server.port=0")
     if "mode=convert" in arguments:
         less.append("convert.existing=overwrite")
     if "mode=fit" in arguments:
