@@ -8,6 +8,7 @@ import { binMs, quantile } from "./strips.js";
 import { money } from "./trading.js";
 
 const STALE_MS = 3000;
+const TITLE_MS = 900; // a title is shown by another process, which costs more than all numbers
 const KINDS = { NORMAL: "good", REDUCING: "warn", HALTED: "bad" };
 
 export class Header {
@@ -15,6 +16,7 @@ export class Header {
     this.state = state;
     this.line = { state: "connecting", detail: {} };
     this.cells = new Map();
+    this.titledMs = -Infinity;
   }
 
   /** How the line to the run is: a word, its kind, and what to tell. */
@@ -51,9 +53,11 @@ export class Header {
     put($("account"), [state.hasRun && trading.state ? run.mode : "", how].filter(Boolean).join(" · "));
     const net = Object.entries(state.net());
     const profit = net.map(([currency, value]) => `${money(value)} ${currency}`).join(" ");
-    document.title = [word === "live" ? "" : `(${word})`, standing, profit, trading.account ?? "", "Schwabot"]
-      .filter(Boolean)
-      .join(" · ");
+    if (performance.now() - this.titledMs > TITLE_MS) {
+      this.titledMs = performance.now();
+      const parts = [word === "live" ? "" : `(${word})`, standing, profit, trading.account ?? "", "Schwabot"];
+      document.title = parts.filter(Boolean).join(" · ");
+    }
     const version = run.version ? `Schwabot ${run.version}` : "Schwabot";
     const where = state.hasRun ? ` · ${run.mode} on ${run.device} · ${run.source} · ${run.run_dir}` : "";
     put($("footer"), `${version}${where} · past results and simulated fills promise nothing`);
