@@ -149,7 +149,8 @@ class Hub:
             self._keep(name, frame[name])
         for switch in frame["fallbacks"]:
             first = self.firsts.setdefault(switch["component"], switch["before"])
-            switch["best"] = switch["after"] in (first, WHOLE) or first == NOTHING != switch["after"]
+            after = switch["after"]
+            switch["best"] = after == WHOLE or (after != NOTHING if first == NOTHING else after == first)
             self.links[switch["component"]] = switch
             self.told["fallback", switch["component"]] += 1
         for alert in frame["alerts"]:

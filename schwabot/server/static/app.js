@@ -61,9 +61,9 @@ function begun() {
   if (key !== runKey) header.clear();
   runKey = key;
   const has = {
-    market: state.streams.length > 0 && !state.sweep.sets,
+    market: state.streams.length > 0 && state.run.mode !== "sweep",
     trading: Boolean(state.trading.state),
-    sweep: state.run.mode === "sweep" || Boolean(state.sweep.sets),
+    sweep: state.run.mode === "sweep",
     run: state.hasRun,
   };
   needs(has);

@@ -8,6 +8,7 @@ import { binMs, quantile } from "./strips.js";
 import { money } from "./trading.js";
 
 const STALE_MS = 3000;
+const TITLE_MS = 900; // a title is shown by another process, which costs more than all numbers
 const KINDS = { NORMAL: "good", REDUCING: "warn", HALTED: "bad" };
 
 export class Header {
@@ -15,6 +16,7 @@ export class Header {
     this.state = state;
     this.line = { state: "connecting", detail: {} };
     this.cells = new Map();
+    this.titledMs = -Infinity;
   }
 
   /** How the line to the run is: a word, its kind, and what to tell. */
@@ -51,9 +53,11 @@ export class Header {
     put($("account"), [state.hasRun && trading.state ? run.mode : "", how].filter(Boolean).join(" · "));
     const net = Object.entries(state.net());
     const profit = net.map(([currency, value]) => `${money(value)} ${currency}`).join(" ");
-    document.title = [word === "live" ? "" : `(${word})`, standing, profit, trading.account ?? "", "Schwabot"]
-      .filter(Boolean)
-      .join(" · ");
+    if (performance.now() - this.titledMs > TITLE_MS) {
+      this.titledMs = performance.now();
+      const parts = [word === "live" ? "" : `(${word})`, standing, profit, trading.account ?? "", "Schwabot"];
+      document.title = parts.filter(Boolean).join(" · ");
+    }
     const version = run.version ? `Schwabot ${run.version}` : "Schwabot";
     const where = state.hasRun ? ` · ${run.mode} on ${run.device} · ${run.source} · ${run.run_dir}` : "";
     put($("footer"), `${version}${where} · past results and simulated fills promise nothing`);
@@ -63,7 +67,7 @@ export class Header {
   #numbers(net) {
     const { state } = this;
     const { last, trading } = state;
-    if (state.streams.length) {
+    if (last.ts_ns) {
       const quote = state.streams.find((one) => !one.is_rate)?.quote ?? "";
       this.#number("Ghost price", quote, f.num(last.ghost_price, priceDigits(state)));
       const off = (last.streams?.deviation_bp ?? []).map((bp, v) => [bp, v]).filter(([bp]) => bp !== null);
@@ -74,13 +78,19 @@ export class Header {
       this.#number("Highest lane", "", LANES[lane] ?? f.NONE, lane === null ? "" : `${f.num(volt, 2)} V`);
       this.#number("Expected lag", "bp", f.num(last.expected_lag_bp, 3));
     }
+    const { done, sets, best, objective, sets_per_s: rate } = state.sweep;
+    if (done) {
+      this.#number("Tried", "sets", f.whole(done), `of ${f.whole(sets)}`);
+      this.#number("Best so far", objective, f.short(best));
+      this.#number("Rate", "sets/s", f.short(rate));
+    }
     for (const [currency, value] of net) {
       this.#number("Net", currency, money(value), "", value > 0 ? "up" : value < 0 ? "down" : null);
       const rows = trading.positions.filter((row) => row.currency === currency);
       const fall = Math.max(0, ...rows.map((row) => row.max_drawdown ?? 0));
       this.#number("Drawdown", currency, money(fall).replace("+", ""), "largest");
     }
-    if (state.streams.length) this.#number("Events", "/s", f.whole(state.rate), f.whole(state.totals.events));
+    if (last.ts_ns) this.#number("Events", "/s", f.whole(state.rate), f.whole(state.totals.events));
     const answer = (state.health.timings ?? []).find((one) => one.name === "answer") ?? state.health.timings?.[0];
     const most = answer ? quantile(answer.counts, 0.99) : null;
     if (most !== null) this.#number(`p99 of ${answer.name}`, "", f.duration(binMs(most)));
