@@ -110,7 +110,7 @@ def test_commands_in_the_docs_ask_for_what_there_is() -> None:
     typed = {
         line
         for page in (ROOT / "docs").glob("*.md")
-        for line in re.findall(r"^    schwabot doctor\b ?(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        for line in re.findall(r"^schwabot doctor\b ?(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     }
     assert len(typed) >= 3
     for line in typed:
