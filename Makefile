@@ -22,14 +22,15 @@ help:
 	@echo "make bench      speed against the peers; make peers builds their environments"
 	@echo "make gpu-check  tests, parity and speed on a CUDA device (PY=python3 CAPTURES=DIR ARGS=--keep)"
 	@echo "make validate   every formula and the whole system against known answers, in one table"
-	@echo "make docs       API pages into docs/_build"
+	@echo "make docs       documentation as a site into docs/_build, API pages in it; a broken link fails"
 	@echo "make lock       resolve and hash all packages again"
 	@echo "make clean      everything that was built, .venv too"
 
 venv: $(STAMP)
 
 # The lock first, hashes checked. torch after it, because its builds (CPU, CUDA) differ by machine and so can't be
-# hashed once for all; what torch itself needs beyond CUDA is in the lock.
+# hashed once for all; what torch itself needs beyond CUDA is in the lock. pip would turn the sources into bytecode on
+# one processor, a third of all its time; compileall does it on all of them.
 $(STAMP): pyproject.toml requirements.txt requirements-torch.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Schwabot needs Python 3.11 or newer, '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
@@ -37,25 +38,28 @@ $(STAMP): pyproject.toml requirements.txt requirements-torch.txt
 	@$(PYTHON) -c 'import ensurepip, venv' || { \
 	  echo "This Python can't make virtual environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check $(TORCH_ARGS) -r requirements-torch.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile $(TORCH_ARGS) -r requirements-torch.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PY) -W ignore -m compileall -qq -j 0 $(VENV)/lib  || true  # some packages bring templates that are no Python
 	@touch $@
 
 run: venv
 	$(PY) -m schwabot.run $(ARGS)
 
-# As many processes as there are processors, four at most: more would compile the same kernels side by side the first
-# time. The examples go first: what they compile, the tests need too.
-PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
+# One process more than processors, because tests wait for exchanges and clocks; five at most: more would compile the
+# same kernels side by side the first time. The examples go first: what they compile, the tests need too.
+PARALLEL = --numprocesses $(shell $(PY) -c 'import os; print(min(4, os.cpu_count() or 1) + 1)') --dist worksteal
+# torch's threads of several processes would mostly spin, waiting for one another.
+ALONE := OMP_NUM_THREADS=1
 
 test: venv
-	$(PY) -m pytest schwabot kernels --doctest-modules --quiet $(PARALLEL)
-	$(PY) -m pytest $(PARALLEL)
+	$(ALONE) $(PY) -m pytest schwabot kernels --doctest-modules --quiet $(PARALLEL)
+	$(ALONE) $(PY) -m pytest $(PARALLEL)
 
 # Apart from make test, which it would make half as long again.
 coverage: venv
-	$(PY) -m pytest --cov --cov-report=term $(PARALLEL)
+	$(ALONE) $(PY) -m pytest --cov --cov-report=term $(PARALLEL)
 
 test-all: venv
 	$(PY) -m pytest -m "not gpu and not bench" $(ARGS)
@@ -105,7 +109,7 @@ validate: venv
 	$(PY) -m tests.validate $(ARGS)
 
 docs: venv
-	$(PY) docs/api_pages.py
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
 
 # One resolution for Linux, macOS and Windows, Python 3.11 and newer.
 UV      := uv==0.13.9

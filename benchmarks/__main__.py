@@ -12,7 +12,7 @@ from benchmarks.measure import Finding, RedError, machine
 
 NAMES = (
     "whole_graph", "core_stages", "one_event", "memory", "captures", "lead_lag", "sweep", "sweep_peers", "live_feed",
-    "tick_to_intent", "live_orders", "restart", "paper_memory",
+    "tick_to_intent", "live_orders", "restart", "paper_memory", "server_load",
 )  # fmt: skip
 
 

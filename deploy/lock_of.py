@@ -11,6 +11,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+EXTRAS = ("cuda", "live", "server")
+
 
 def lock_of(lock: str, wanted: set[str]) -> str:
     """Entries of the lock for some packages and all that they need.
@@ -29,6 +31,17 @@ def lock_of(lock: str, wanted: set[str]) -> str:
         found |= more
 
 
+def needed(pyproject: str) -> set[str]:
+    """Packages that a machine needs on which Schwabot runs, with the extras ``EXTRAS``.
+
+    Args:
+        pyproject: text of pyproject.toml.
+    """
+    project = tomllib.loads(pyproject)["project"]
+    more = [one for extra in EXTRAS for one in project["optional-dependencies"][extra]]
+    return {name_of(one) for one in [*project["dependencies"], *more]}
+
+
 def name_of(requirement: str) -> str:
     """Name of a package, as the lock writes names."""
     found = re.match(r"[\w.-]+", requirement)
@@ -43,9 +56,7 @@ def parents(entry: str) -> set[str]:
 
 def main() -> None:
     """Print it."""
-    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-    own = {name_of(one) for one in [*project["dependencies"], *project["optional-dependencies"]["cuda"]]}
-    wanted = {name_of(one) for one in sys.argv[1:]} or own
+    wanted = {name_of(one) for one in sys.argv[1:]} or needed(Path("pyproject.toml").read_text(encoding="utf-8"))
     sys.stdout.write(lock_of(Path("requirements.txt").read_text(encoding="utf-8"), wanted))
 
 

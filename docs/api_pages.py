@@ -24,7 +24,8 @@ def write(folder: Path) -> None:
             setattr(package, name, getattr(package, name))
     # pdoc looks the types in a NamedTuple's constructor up in another module than its own.
     warnings.filterwarnings("ignore", message="Error parsing type annotation")
-    pdoc.render.configure(docformat="google")
+    theme = Path(__file__).parent / "api_theme"
+    pdoc.render.configure(docformat="google", show_source=False, template_directory=theme)
     modules = [f"schwabot.{module.name}" for module in pkgutil.iter_modules(schwabot.__path__)]
     pdoc.pdoc("schwabot", *modules, "schwabot_kernels", output_directory=folder)
 

@@ -106,7 +106,7 @@ def tables() -> str:
         ("sinks", "Sinks"),
         ("logs", "Log"),
         ("notify", "Alerts"),
-        ("server", "Dashboard and API"),
+        ("server", "Dashboard and HTTP API"),
         ("convert", "Convert"),
         ("leadlag", "Lead-lag"),
         ("fit", "Fit"),

@@ -6,7 +6,8 @@ imported on first use, so that ``import schwabot`` alone needs nothing but Pytho
 
 Example:
     >>> import schwabot
-    >>> result = schwabot.Graph(tau_phase_s=5).run(schwabot.load("synthetic", events=5_000))
+    >>> graph = schwabot.Graph(tau_phase_s=5)
+    >>> result = graph.run(schwabot.load("synthetic", events=5_000))
     >>> result.signals.num_rows
     5000
 """

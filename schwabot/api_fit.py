@@ -76,7 +76,8 @@ def fit(
         >>> trained = fit(market, folds=2, blocks=2)
         >>> trained.head.roles
         ('synthetic_a:*/USDT', 'synthetic_b:*/USDT:USDT')
-        >>> result = Graph(checkpoint=trained.head).run(market())
+        >>> graph = Graph(checkpoint=trained.head)
+        >>> result = graph.run(market())
         >>> result.skill.column("predictor").unique().to_pylist()
         ['forecast', 'ghost']
     """

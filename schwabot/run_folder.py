@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from schwabot.tensors.profiling import TRACE
+
+if TYPE_CHECKING:
+    from schwabot.config import RunConfig
 
 TABLES = (
     "signals", "lag_decisions", "lag_curve", "arbitrage", "drift", "memory", "leadlag", "fit", "fills", "shortfall",
@@ -41,3 +46,27 @@ def remove_results(run_dir: Path) -> None:
         (run_dir / name).unlink(missing_ok=True)
     with suppress(OSError):  # it is not there, or something else is in it
         (run_dir / TRACE).parent.rmdir()
+
+
+def account_label(settings: RunConfig) -> str:
+    """What ``live.confirm`` has to say."""
+    if settings.live.account is not None:
+        return settings.live.account
+    if settings.live.loopback_port is not None:
+        return "loopback"
+    return "-".join(venues_of(settings.policy.trade or settings.source.streams))
+
+
+def journal_of(settings: RunConfig) -> Path:
+    """File of the orders of this account."""
+    return Path(settings.execution.journal or f"orders/{account_label(settings)}.db")
+
+
+def venues_of(streams: Sequence[str]) -> list[str]:
+    """Venues of streams, by name.
+
+    Example:
+        >>> venues_of(["kraken:BTC/USD", "binance:BTC/USDT", "binance:ETH/USDT"])
+        ['binance', 'kraken']
+    """
+    return sorted({stream.partition(":")[0] for stream in streams})

@@ -141,7 +141,6 @@ REFUSED = {
     "modules.hash_registry.bits=5": "use one of 4, 8, 16, 32, 42",
     "batch_events=0": "use 1 to",
     "mode=replya": "did you mean replay?; use replay, convert",
-    "mode=serve": "is not built yet; what exists today: replay, convert",
     "mode=live": "mode=live trades nothing by default: add policy.name=threshold",
     "mode=convert": "convert.out=DIR",
     "+device=cuda:1": "did you mean cuda and device.index=1?",

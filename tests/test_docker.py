@@ -10,13 +10,12 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from deploy.lock_of import lock_of, name_of
+from deploy.lock_of import lock_of, name_of, needed
 from schwabot.sinks.heartbeat import VARIABLE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -116,11 +115,12 @@ def test_every_file_that_is_copied_is_sent_to_the_engine() -> None:
 
 def test_the_lock_of_the_image_is_what_running_needs() -> None:
     lock = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = {name_of(one) for one in project["dependencies"]}
+    wanted = needed((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     part = lock_of(lock, wanted)
     names = {name_of(line) for line in part.splitlines() if line[:1].isalnum()}
-    assert wanted - {"torch"} <= names
+    assert {"torch", "triton"} <= wanted - names, "these are not in the lock"
+    assert wanted - names <= {"torch", "triton", "numba-cuda"}
+    assert {"apprise", "fastapi", "argon2-cffi", "watchfiles"} <= names, "alerts and the dashboard go there too"
     assert {"llvmlite", "jinja2", "sympy"} <= names, "what numba and torch need"
     developing = {"ray", "mypy", "ruff", "bandit", "polars", "pre-commit", "hatchling", "hypothesis"}
     assert not developing & names

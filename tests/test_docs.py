@@ -1,10 +1,10 @@
-"""What README and docs say is so: links resolve, commands compose, names and tables are those of the code."""
+"""What README and docs say is so: links resolve, examples run, names and tables are those of the code."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,24 +12,15 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
-from schwabot.compose import normalise_arguments, to_settings
 from schwabot.config import conf_dir, register
 from schwabot.run import main
 from schwabot.sinks.tables import ARBITRAGE, DRIFT, LAG_CURVE, SIGNALS, decisions_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"^(?:    )?python -m schwabot\.run\b ?(.*)$", re.MULTILINE)
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
-
-
-def commands(page: Path) -> list[list[str]]:
-    return [shlex.split(found, comments=True) for found in COMMAND.findall(page.read_text(encoding="utf-8"))]
-
-
-EVERY_COMMAND = sorted({tuple(command) for page in PAGES for command in commands(page)})
 
 
 @pytest.mark.parametrize("page", [*PAGES, NOTEBOOK], ids=lambda page: page.name)
@@ -42,21 +33,6 @@ def test_links_resolve(page: Path) -> None:
     assert [link for link in links if link and not (page.parent / link).exists()] == []
 
 
-def test_there_are_commands_to_check() -> None:
-    assert len(commands(PAGES[0])) >= 10
-
-
-@pytest.mark.parametrize("command", EVERY_COMMAND, ids=" ".join)
-def test_commands_compose(command: tuple[str, ...]) -> None:
-    arguments = [one for one in normalise_arguments(command) if one not in ("-m", "--help")]
-    for one in OverridesParser.create().parse_overrides(arguments):
-        if one.is_sweep_override():
-            arguments = [given for given in arguments if given != one.input_line]
-    register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        to_settings(compose("config", overrides=arguments))
-
-
 def test_tables_of_settings_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     import settings_tables
@@ -64,6 +40,41 @@ def test_tables_of_settings_are_those_of_the_code(monkeypatch: pytest.MonkeyPatc
     page = settings_tables.PAGE.read_text(encoding="utf-8")
     assert page == settings_tables.with_tables(page), "run python docs/settings_tables.py"
     assert page.count("| `") > 100
+
+
+def test_every_setting_has_a_row() -> None:
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        tree = OmegaConf.to_container(compose("config"))
+    assert isinstance(tree, dict)
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    names = [name for name in leaves(tree) if not name.startswith("instruments.")]
+    assert len(names) > 200
+    assert [name for name in names if f"| `{name}` |" not in page] == []
+
+
+def leaves(tree: dict[Any, Any], where: str = "") -> list[str]:
+    """Dotted names of all settings."""
+    found = []
+    for name, value in tree.items():
+        found += leaves(value, f"{where}{name}.") if isinstance(value, dict) and value else [f"{where}{name}"]
+    return found
+
+
+def test_pages_of_commands_and_ops_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import generated_pages
+
+    for page in generated_pages.PAGES:
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        assert text == generated_pages.renewed(page), "run python docs/generated_pages.py"
+
+
+def test_example_of_own_venue_runs() -> None:
+    (example,) = examples(ROOT / "docs" / "own_venue.md")
+    names: dict[str, Any] = {}
+    exec(compile(example, "own_venue.md", "exec"), names)
+    assert names["found"].summary["quotes"] == 2_000
 
 
 def test_every_column_is_described() -> None:
@@ -91,22 +102,21 @@ def examples(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_readme_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_in_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    policy, first, *more = examples(PAGES[0])
+    first, resume, fit, policy, backtest = examples(ROOT / "docs" / "python.md")
     names: dict[str, Any] = {}
     assert "def my_policy(s, e, p):" in policy  # of the commands above it, which are tried elsewhere
-    exec(compile(first, "README.md", "exec"), names)
+    exec(compile(first, "python.md", "exec"), names)
     assert names["result"].signals.num_rows == 20_000
-    resume, fit, backtest = more
-    exec(compile(resume, "README.md", "exec"), names)
+    exec(compile(resume, "python.md", "exec"), names)
     assert names["record"].first_event + len(names["record"].ts_recv_ns) == 20_000
     ghost_bp = names["result"].signals["ghost_bp"].to_numpy()
     assert names["record"].signals.ghost_bp[-1] == ghost_bp[-1], "went on as if it had never stopped"
-    exec(compile(fit, "README.md", "exec"), names)
+    exec(compile(fit, "python.md", "exec"), names)
     assert set(names["served"].skill["predictor"].to_pylist()) == {"forecast", "ghost"}
     (tmp_path / "my_module.py").write_text(policy, encoding="utf-8")
-    exec(compile(backtest, "README.md", "exec"), names)
+    exec(compile(backtest, "python.md", "exec"), names)
     assert names["traded"].fills.num_rows == names["traded"].summary["fills"] > 0
 
 
@@ -139,17 +149,41 @@ def test_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
 
 
-@pytest.mark.slow
-def test_the_pages_of_make_docs_say_what_the_docstrings_say(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "docs" / "api_pages.py"), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``make docs`` makes."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)]
+    quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    first = (tmp_path / "schwabot.html").read_text(encoding="utf-8")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_pages_of_make_docs_say_what_the_docstrings_say(site: Path) -> None:
+    first = (site / "api" / "schwabot.html").read_text(encoding="utf-8")
     for name in ("Graph.run", "Result.signals", "load"):
         assert f'id="{name}"' in first
     for page in ("schwabot/modules/graph", "schwabot/ticks/capture", "schwabot_kernels/simd"):
-        assert (tmp_path / f"{page}.html").is_file()
+        assert (site / "api" / f"{page}.html").is_file()
+        assert f"api/{page}.html" in (site / "api.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_pages_of_make_docs_load_nothing_from_elsewhere(site: Path) -> None:
+    pages = [page for page in site.rglob("*.html") if page.parent.name != "api" and "api" not in page.parts[-3:]]
+    assert len(pages) > 40
+    loading = re.compile(r"""<(?:script|link|img|iframe)[^>]*(?:src|href)=["']?(?:https?:)?//[^>]*>""")
+    found = {page.name: one for page in pages if (one := loading.findall(page.read_text(encoding="utf-8")))}
+    assert {name: [tag for tag in tags if "canonical" not in tag] for name, tags in found.items()} == {}
+    assert "](" not in re.sub(r"<(?:code|pre).*?</(?:code|pre)>", "", (site / "manual.html").read_text(), flags=re.S)
+
+
+@pytest.mark.slow
+def test_the_pages_of_make_docs_link_to_pages_and_name_files(site: Path) -> None:
+    policies = (site / "policies.html").read_text(encoding="utf-8")
+    assert 'href="experiments/quote_guard/index.html"' in policies, "a page outside of docs/ is one of the site"
+    lanes = (site / "experiments" / "lanes" / "index.html").read_text(encoding="utf-8")
+    assert "<code>experiments/playing.py</code>" in lanes, "a file that is no page is named"
+    assert 'href="../../data.html"' in lanes

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -117,6 +119,7 @@ def test_without_a_file_to_look_at_it_does_not_say_that_all_is_well() -> None:
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(VARIABLE, str(tmp_path / "heartbeat"))
     monkeypatch.setattr(heartbeat, "_next_s", [0.0])
+    monkeypatch.setattr(heartbeat, "_ready", [True])
     return tmp_path / "heartbeat"
 
 
@@ -134,6 +137,56 @@ def test_a_loop_touches_it_while_it_goes_and_only_then(file: Path, monkeypatch: 
 def test_the_command_touches_it_before_anything_is_compiled(file: Path) -> None:
     main(["--version"])
     assert file.exists()
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="systemd's socket is one of UNIX")
+@pytest.mark.parametrize(
+    "abstract", [False, pytest.param(True, marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux's"))]
+)
+def test_systemd_is_told_once_that_the_run_is_ready_and_then_that_it_is_alive(
+    abstract: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "_next_s", [0.0])
+    monkeypatch.setattr(heartbeat, "_ready", [False])
+    name = f"@schwabot-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind("\0" + name[1:] if abstract else name)
+        systemd.settimeout(5.0)
+        monkeypatch.setenv(heartbeat.SOCKET, name)
+        with Progress(enabled=False) as progress:
+            assert systemd.recv(100) == b"WATCHDOG=1", "what comes before is no reason to call it ready"
+            progress.update(1, 0.5)
+            assert systemd.recv(100) == b"READY=1\nWATCHDOG=1", "at once, however soon after"
+            progress.update(2, 0.6)
+            monkeypatch.setattr(heartbeat, "_next_s", [0.0])
+            progress.update(3, 0.7)
+        assert systemd.recv(100) == b"WATCHDOG=1"
+        systemd.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            systemd.recv(100)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="systemd's socket is one of UNIX")
+def test_a_server_without_a_run_tells_systemd_too(tmp_path: Path) -> None:
+    name = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(name)
+        systemd.settimeout(60.0)
+        command = [sys.executable, "-m", "schwabot.run", "mode=serve", "server.port=0"]
+        server = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {heartbeat.SOCKET: name})
+        try:
+            said = [systemd.recv(100) for _ in range(4)]
+        finally:
+            server.send_signal(signal.SIGINT)
+            assert server.wait(60) == 130
+    assert said == [b"WATCHDOG=1", b"READY=1\nWATCHDOG=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+
+
+def test_a_systemd_that_does_not_listen_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "_next_s", [0.0])
+    monkeypatch.setenv(heartbeat.SOCKET, str(tmp_path / "nobody"))
+    heartbeat.beat(ready=True)
 
 
 def test_a_place_that_cannot_be_written_to_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:

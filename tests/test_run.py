@@ -131,7 +131,6 @@ def test_convert_then_store_gives_the_same_answers() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["mode=serve"], 2, "mode=serve is not built yet; what exists today: replay, convert"),
         (["modules.tensor_harness.tau=1"], 2, "there is no such setting, did you mean tau_phase_s?"),
         (["source=capture", "source.glob=no/*.gz"], 2, "source.glob=no/*.gz: no file matches"),
         (["events=5"], 2, "events: there is no such setting, did you mean source.events or live.events?"),

@@ -44,6 +44,7 @@ from schwabot.records.alert import Level
 from schwabot.records.audit import SignalColumns, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import Row, Ticks
+from schwabot.run_folder import account_label, journal_of, venues_of
 from schwabot.secrets import revealed, secret, venue_credentials
 from schwabot.sinks.log_file import flush_log
 from schwabot.sinks.progress import Progress
@@ -76,7 +77,7 @@ def live(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]
         server = opened.enter_context(served(settings))
         confirmed = settings.live.confirm is not None
         options = {
-            venue: account_options(venue, settings.live.loopback_port) for venue in _venues(settings.policy.trade)
+            venue: account_options(venue, settings.live.loopback_port) for venue in venues_of(settings.policy.trade)
         }
         for venue, keys in options.items() if confirmed else ():
             opened.enter_context(AccountLock(venue, keys, journal_of(settings)))
@@ -317,20 +318,6 @@ class LiveEntry:
         return {leg: self._gated.position(leg) for leg in self._legs}
 
 
-def account_label(settings: RunConfig) -> str:
-    """What ``live.confirm`` has to say."""
-    if settings.live.account is not None:
-        return settings.live.account
-    if settings.live.loopback_port is not None:
-        return "loopback"
-    return "-".join(_venues(settings.policy.trade or settings.source.streams))
-
-
-def journal_of(settings: RunConfig) -> Path:
-    """File of the orders of this account."""
-    return Path(settings.execution.journal or f"orders/{account_label(settings)}.db")
-
-
 def account_options(venue: str, loopback_port: int | None) -> dict[str, Any]:
     """What ccxt needs for an account: keys, and the loopback exchange's addresses where that is meant.
 
@@ -356,7 +343,7 @@ def _journal(settings: RunConfig, opened: ExitStack) -> Journal:
 def _check_account(settings: RunConfig) -> None:
     """Refuse, before anything connects, what can't be traded on."""
     source, label, confirm = settings.source, account_label(settings), settings.live.confirm
-    for venue in _venues(settings.policy.trade):
+    for venue in venues_of(settings.policy.trade):
         if venue not in RULES:
             raise ConfigError(
                 f"policy.trade: orders at {venue} have not been tried where answers are lost, so mode=live does not"
@@ -367,7 +354,7 @@ def _check_account(settings: RunConfig) -> None:
     if confirm is not None and confirm != label:
         raise ConfigError(f"live.confirm={confirm} is not this account: it is {label} (live.account names it)")
     if settings.live.loopback_port is None:
-        for venue in _venues(settings.policy.trade):
+        for venue in venues_of(settings.policy.trade):
             venue_credentials(venue)
 
 
@@ -376,10 +363,6 @@ def _halt(gate: RiskGate, gateway: CcxtGateway | None, who: str, why: str) -> No
         gateway.kill(who, why, 0.0)
     else:
         gate.escalate(TradingState.HALTED, who, why, time.time_ns())
-
-
-def _venues(streams: list[str] | tuple[str, ...]) -> list[str]:
-    return sorted({stream.partition(":")[0] for stream in streams})
 
 
 def _traded(desk: Desk) -> list[Instrument]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from schwabot.config import RunConfig
 from schwabot.errors import ConfigError
 from schwabot.modes.opening import say
+from schwabot.sinks.heartbeat import beat
+from schwabot.sinks.log_file import begin_log
 
 
 def serve(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
-    """mode=serve: serve until it is stopped. Writes no files.
+    """mode=serve: serve until it is stopped. Writes nothing but server.log, into the folder of runs.
 
     Returns:
         What little there is to tell at the end.
@@ -31,11 +34,9 @@ def serve(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
     notes = check_exposure(settings.server)
     with suppress(OSError):
         os.rmdir(run_dir)  # nothing is written there
+    begin_log(Path(settings.server.runs), "server.log")
     sock = open_socket(settings.server)
     url = url_of(settings.server, sock)
-    run(
-        settings.server,
-        sock,
-        ready=lambda: say([*(f"note: {one}" for one in notes), f"note: dashboard at {url}; Ctrl-C ends it"]),
-    )
+    ready = partial(say, [*(f"note: {one}" for one in notes), f"note: dashboard at {url}; Ctrl-C ends it"])
+    run(settings.server, sock, ready=ready, alive=partial(beat, ready=True))
     return {"mode": settings.mode, "wall_s": time.perf_counter() - started_s}

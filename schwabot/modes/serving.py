@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from schwabot.server.link import ServerLink
     from schwabot.sinks.base import RunHeader, Sink
 
+HEALTH_S = 0.2
+"""To read how the parts are costs as much as to answer ten rows, so not with every record."""
+
 
 class Served:
     """A run's dashboard, or nothing where ``server.enabled`` is false.
@@ -33,6 +37,7 @@ class Served:
         self.link = link
         self._view: Callable[[], Any] = lambda: None
         self._health: Callable[[], Any] = lambda: None
+        self._due_s = 0.0
 
     @property
     def sinks(self) -> list[Sink]:
@@ -49,7 +54,10 @@ class Served:
         """See ``engine.run``."""
         if self.link is None:
             return record
-        return replace(record, trading=self._view(), health=self._health())
+        now_s, health = time.monotonic(), None
+        if now_s >= self._due_s:
+            self._due_s, health = now_s + HEALTH_S, self._health()
+        return replace(record, trading=self._view(), health=health)
 
     def controls(self, control: LiveControl | PaperControl) -> None:
         """Let a person halt, reduce, resume and cancel."""
@@ -91,5 +99,5 @@ def served(settings: RunConfig) -> Iterator[Served]:
     from schwabot.server.link import ServerLink
 
     version = import_module("schwabot").__version__
-    with ServerLink(settings.server, version, lambda line: say([line])) as link:
+    with ServerLink(settings.server, version, lambda line: say([line]), settings.logs) as link:
         yield Served(link)

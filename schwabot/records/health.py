@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 TIMING_PER_DECADE = 10
 """Bins of a ``Timing`` for each power of ten."""
@@ -51,6 +52,7 @@ class HealthRecord:
         queue_most: the most that ever waited.
         messages: received from venues.
         reconnects: of all streams.
+        dropped: messages that made no row, how many for each reason.
     """
 
     parts: tuple[Part, ...] = ()
@@ -59,3 +61,4 @@ class HealthRecord:
     queue_most: int = 0
     messages: int = 0
     reconnects: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)

@@ -5,27 +5,36 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import orjson
 
 from schwabot.errors import SchwabotError
+from schwabot.secrets import ScrubFilter, guard_process
 from schwabot.server.serving import open_socket, serve, url_of
 from schwabot.server.settings import ServerConfig
 from schwabot.server.tls import check_exposure
 from schwabot.server.wire import Frame, encode
+from schwabot.sinks.log_file import RunLog
+from schwabot.sinks.log_settings import LogsConfig
 
 
 def main() -> None:
     """Serve until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run is told, and ends it
-    logging.basicConfig(level=logging.WARNING, format="server: %(message)s", stream=sys.stderr)
+    guard_process()
+    shown = logging.StreamHandler(sys.stderr)
+    shown.addFilter(ScrubFilter())
+    logging.basicConfig(level=logging.WARNING, format="server: %(message)s", handlers=[shown])
     out = sys.stdout.buffer
 
     def say(frame: Frame) -> None:
         out.write(encode(frame))
         out.flush()
 
-    config = ServerConfig(**orjson.loads(sys.stdin.buffer.readline()))
+    told = orjson.loads(sys.stdin.buffer.readline())
+    config, logs = ServerConfig(**told["server"]), LogsConfig(**told["logs"])
     try:
         config.check()
         notes = check_exposure(config)
@@ -33,7 +42,22 @@ def main() -> None:
     except SchwabotError as error:
         say({"failed": str(error)})
         raise SystemExit(2) from None
-    serve(config, sock, sys.stdin.buffer, say, lambda: say({"url": url_of(config, sock), "notes": notes}))
+    with RunLog(logs) as log:
+        frames = _begins(sys.stdin.buffer, log)
+        serve(config, sock, frames, say, lambda: say({"url": url_of(config, sock), "notes": notes}))
+
+
+def _begins(frames: Iterable[bytes], log: RunLog) -> Iterator[bytes]:
+    """The frames; the first that names the run's folder begins the log there."""
+    lines = iter(frames)
+    for line in lines:
+        folder = orjson.loads(line).get("run_dir")
+        if folder is not None:
+            log.begin(Path(folder), "server.log")
+        yield line
+        if folder is not None:
+            break
+    yield from lines
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from schwabot.server import routes_control, routes_events, routes_live
 from schwabot.server.assets import add_page
 from schwabot.server.guard import guard
 from schwabot.server.hub import Hub
+from schwabot.server.metrics import measured
 from schwabot.server.problems import documented
 from schwabot.server.routes_history import add_history
 from schwabot.server.settings import ServerConfig
@@ -48,6 +49,7 @@ def create_app(config: ServerConfig, hub: Hub) -> FastAPI:
 
     add_page(app)
     guard(app, config)
+    measured(app, hub)
     return app
 
 

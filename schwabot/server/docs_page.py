@@ -47,7 +47,7 @@ def _page(openapi: Mapping[str, Any], style: str) -> Iterator[str]:
     yield " <code>python -m schwabot.server.tokens add NAME --role viewer</code> makes:</p>"
     yield '<pre>curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8080/api/v1/status</pre>'
     last = None
-    for tag, path, method, operation in _operations(openapi):
+    for tag, path, method, operation in operations(openapi):
         if tag != last:
             yield f"<h2>{escape(tag)}</h2>"
             last = tag
@@ -59,7 +59,7 @@ def _page(openapi: Mapping[str, Any], style: str) -> Iterator[str]:
     yield "</body></html>"
 
 
-def _operations(openapi: Mapping[str, Any]) -> list[tuple[str, str, str, Mapping[str, Any]]]:
+def operations(openapi: Mapping[str, Any]) -> list[tuple[str, str, str, Mapping[str, Any]]]:
     """By tag, in the order in which tags come first."""
     found = [
         ((operation.get("tags") or ["other"])[0], path, method, operation)

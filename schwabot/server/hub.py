@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from schwabot.records.alert import Level
 from schwabot.records.health import TIMING_PER_DECADE
 from schwabot.server.series import Series
 from schwabot.server.settings import ServerConfig
@@ -28,6 +29,8 @@ BEHIND = 60
 """Frames that may wait for one client; one that is slower gets a snapshot in their place."""
 SNAPSHOT_POINTS = 1_200
 MOST_CURVE = 1_000
+ERRORS = ("ERROR", "CRITICAL")
+"""Levels of lines of the log."""
 NOTHING, WHOLE = "none", "whole"
 """What a part uses that had nothing to use, and one whose data has no gap any more."""
 LISTS = ("fills", "arbitrage", "drift_events", "fallbacks", "alerts", "settings", "log")
@@ -90,6 +93,10 @@ class Hub:
         self.items: dict[str, deque[Frame]] = {name: deque(maxlen=MOST_ITEMS) for name in LISTS}
         self.counts: Counter[str] = Counter()
         """How many of each kind by now, also of those no longer kept."""
+        self.told: Counter[tuple[str, ...]] = Counter()
+        """The same in parts: alert, level, kind; fallback, component; arbitrage, kind; error, where from."""
+        self.lost = 0
+        """Frames that the run told and that never came, as they were not taken in time."""
         self.points = Series(0, 0)
         self.money: deque[tuple[int, dict[str, float], float]] = deque(maxlen=MOST_ITEMS)
         self._numbers = itertools.count(1)
@@ -145,6 +152,13 @@ class Hub:
             after = switch["after"]
             switch["best"] = after == WHOLE or (after != NOTHING if first == NOTHING else after == first)
             self.links[switch["component"]] = switch
+            self.told["fallback", switch["component"]] += 1
+        for alert in frame["alerts"]:
+            self.told["alert", alert["level"], alert["kind"]] += 1
+            self.told["error", "alert"] += alert["level"] == Level.ERROR.name
+        for window in frame["arbitrage"]:
+            self.told["arbitrage", window["kind"]] += 1
+        self.lost = frame["lost"]
         if frame["health"]:
             self.health = frame["health"]
         if frame["trading"]:
@@ -179,6 +193,7 @@ class Hub:
 
     def _log(self, frame: Frame) -> None:
         self._keep("log", frame["lines"])
+        self.told["error", "log"] += sum(line["level"] in ERRORS for line in frame["lines"])
         self.tell("log", frame)
 
     def _sweep(self, frame: Frame) -> None:

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,6 +25,7 @@ from schwabot.secrets import scrub
 from schwabot.server.settings import ServerConfig
 from schwabot.server.wire import Digest, Frame, encode, open_frame
 from schwabot.sinks.base import RunHeader
+from schwabot.sinks.log_settings import LogsConfig
 
 EVERY_S = 0.045
 """A frame is told this often at most: live records come every 50 ms."""
@@ -43,12 +44,18 @@ class ServerLink:
         config: of the server.
         version: of the program, shown.
         say: told, in a line, what a person has to know.
+        logs: of the run; the server writes server.log beside the run's own. None = it writes none.
 
     Raises:
         ConfigError: on entering: the server can't start; says why.
     """
 
-    def __init__(self, config: ServerConfig, version: str, say: Callable[[str], object]) -> None:
+    def __init__(
+        self, config: ServerConfig, version: str, say: Callable[[str], object], logs: LogsConfig | None = None
+    ) -> None:
+        self._logs = LogsConfig(enabled=False) if logs is None else logs
+        if self._logs.file is not None:
+            self._logs = replace(self._logs, file=f"{self._logs.file}.server")  # one process writes to a file
         self.config, self.version, self.say = config, version, say
         self.url = ""
         self.actions: dict[str, Act] = {}
@@ -79,7 +86,9 @@ class ServerLink:
             stdout=subprocess.PIPE,
             start_new_session=True,  # a Ctrl-C is for the run, which ends it
         )
-        self._process.stdin.write(json.dumps(asdict(self.config)).encode() + b"\n")
+        self._process.stdin.write(
+            json.dumps({"server": asdict(self.config), "logs": asdict(self._logs)}).encode() + b"\n"
+        )
         self._process.stdin.flush()
         ready = threading.Event()
         self._first: Frame = {}
@@ -212,12 +221,12 @@ class ServerSink:
         now_s = time.monotonic()
         if now_s >= self._due_s:
             self._due_s = now_s + EVERY_S
-            self._link.put(self._digest.take())
+            self._link.put(self._digest.take(self._link.dropped))
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Tell the rest, and how it ended."""
         if not self._digest.is_empty:
-            self._link.put(self._digest.take())
+            self._link.put(self._digest.take(self._link.dropped))
         self._link.put({"t": "close", "summary": summary})
 
 

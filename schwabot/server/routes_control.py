@@ -19,7 +19,7 @@ log = logging.getLogger("schwabot.server")
 
 
 @router.get("/settings", tags=["run"], dependencies=[Depends(viewer)])
-def settings(hub: Run) -> models.Settings:
+async def settings(hub: Run) -> models.Settings:
     """Settings of the run, and which of them may change while it goes on."""
     header = hub.header
     hot = [models.SettingNow(name=name, value=value) for name, value in sorted(header["hot"].items())]
@@ -33,7 +33,7 @@ async def change(asked: models.Changes, hub: Run, who: Annotated[Identity, Depen
 
 
 @router.get("/control", tags=["control"])
-def control(hub: Run, who: Annotated[Identity, Depends(viewer)]) -> models.Control:
+async def control(hub: Run, who: Annotated[Identity, Depends(viewer)]) -> models.Control:
     """What may be done to the run, and what you may do."""
     trading = hub.trading
     actions = [name for name in hub.header["actions"] if name != "settings"]

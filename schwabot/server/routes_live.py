@@ -1,4 +1,4 @@
-"""The run that goes on: everything here reads the hub."""
+"""The run that goes on: everything here reads the hub, on the loop that frames come on, so none comes in between."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ StreamName = Annotated[str | None, Query(max_length=100, description="`venue:sym
 HEARD_S = 10.0
 
 
-def hub_of(request: Request) -> Hub:
+async def hub_of(request: Request) -> Hub:
     """The hub."""
     hub: Hub = request.app.state.hub
     return hub
 
 
-def run_of(request: Request) -> Hub:
+async def run_of(request: Request) -> Hub:
     """The hub, where a run has begun.
 
     Raises:
         Problem: there is none.
     """
-    hub = hub_of(request)
+    hub = await hub_of(request)
     if not hub.has_run:
         if hub.is_beside:
             raise Problem(404, "no_run", "the run has not begun: it compiles, or connects", "ask again in a while")
@@ -47,7 +47,7 @@ Run = Annotated[Hub, Depends(run_of)]
 
 
 @router.get("/status", tags=["run"])
-def status(hub: AnyHub) -> models.Status:
+async def status(hub: AnyHub) -> models.Status:
     """The run and the server in a few numbers."""
     header, trading = hub.header, hub.trading
     before = "starting" if hub.is_beside else "none"
@@ -67,19 +67,19 @@ def status(hub: AnyHub) -> models.Status:
 
 
 @router.get("/health", tags=["run"])
-def health(hub: AnyHub) -> models.Health:
+async def health(hub: AnyHub) -> models.Health:
     """Components, fallbacks, how long answers take, the machine."""
     return models.Health.model_validate(hub.health_now())
 
 
 @router.get("/streams", tags=["market"])
-def streams(hub: Run) -> list[models.StreamNow]:
+async def streams(hub: Run) -> list[models.StreamNow]:
     """Every stream with its newest values."""
     return [stream_now(hub, v) for v in range(len(hub.header["streams"]))]
 
 
 @router.get("/streams/{stream:path}", tags=["market"])
-def stream(stream: str, hub: Run) -> models.StreamNow:
+async def stream(stream: str, hub: Run) -> models.StreamNow:
     """One stream, `venue:symbol`."""
     return stream_now(hub, _index(hub, stream))
 
@@ -98,7 +98,7 @@ def stream_now(hub: Hub, v: int) -> models.StreamNow:
 
 
 @router.get("/ghost", tags=["market"])
-def ghost(
+async def ghost(
     hub: Run,
     since_ns: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="only later points")] = None,
     limit: Annotated[int, Query(ge=1, le=5000, description="points at most, evenly thinned")] = 600,
@@ -113,13 +113,13 @@ def ghost(
 
 
 @router.get("/lag", tags=["market"])
-def lag(hub: Run) -> list[models.LagPoint]:
+async def lag(hub: Run) -> list[models.LagPoint]:
     """What acting late cost by now: mean, interval, and what was expected."""
     return [models.LagPoint.model_validate(row) for row in hub.lag_curve()]
 
 
 @router.get("/lanes", tags=["market"])
-def lanes(hub: Run) -> list[models.LanesNow]:
+async def lanes(hub: Run) -> list[models.LanesNow]:
     """Voltage and lane of every stream, and how its events are spread over the lanes."""
     found = []
     for v, counts in enumerate(hub.lanes):
@@ -130,7 +130,7 @@ def lanes(hub: Run) -> list[models.LanesNow]:
 
 
 @router.get("/arbitrage", tags=["market"])
-def arbitrage(
+async def arbitrage(
     hub: Run,
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -144,7 +144,7 @@ def arbitrage(
 
 
 @router.get("/orders", tags=["trading"])
-def orders(
+async def orders(
     hub: Run,
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -157,13 +157,15 @@ def orders(
 
 
 @router.get("/fills", tags=["trading"])
-def fills(hub: Run, limit: Limit = 100, cursor: Cursor = None, stream: StreamName = None) -> models.Page[models.Fill]:
+async def fills(
+    hub: Run, limit: Limit = 100, cursor: Cursor = None, stream: StreamName = None
+) -> models.Page[models.Fill]:
     """Fills, newest first."""
     return models.Page[models.Fill].model_validate(_page(hub, "fills", limit, cursor, _matching(stream=stream)))
 
 
 @router.get("/positions", tags=["trading"])
-def positions(hub: Run) -> models.Trading:
+async def positions(hub: Run) -> models.Trading:
     """What is held, what it came to, and what may leave."""
     if not hub.trading:
         raise Problem(404, "no_run", f"nobody trades in mode={hub.header['mode']}", "mode=paper and mode=live trade")
@@ -171,13 +173,13 @@ def positions(hub: Run) -> models.Trading:
 
 
 @router.get("/alerts", tags=["run"])
-def alerts(hub: Run, limit: Limit = 100, cursor: Cursor = None) -> models.Page[models.Alert]:
+async def alerts(hub: Run, limit: Limit = 100, cursor: Cursor = None) -> models.Page[models.Alert]:
     """What a person should hear of, newest first."""
     return models.Page[models.Alert].model_validate(_page(hub, "alerts", limit, cursor, lambda row: True))
 
 
 @router.get("/log", tags=["run"])
-def log(hub: Run, limit: Limit = 100, cursor: Cursor = None) -> models.Page[models.LogLine]:
+async def log(hub: Run, limit: Limit = 100, cursor: Cursor = None) -> models.Page[models.LogLine]:
     """The log's newest lines, newest first."""
     return models.Page[models.LogLine].model_validate(_page(hub, "log", limit, cursor, lambda row: True))
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import IO
 
 import orjson
 import uvicorn
@@ -51,9 +51,10 @@ def url_of(config: ServerConfig, sock: socket.socket) -> str:
 def serve(
     config: ServerConfig,
     sock: socket.socket,
-    frames: IO[bytes] | None = None,
+    frames: Iterable[bytes] | None = None,
     send: Callable[[Frame], None] | None = None,
     ready: Callable[[], object] = lambda: None,
+    alive: Callable[[], object] = lambda: None,
 ) -> None:
     """Serve until it is stopped, or the frames end.
 
@@ -63,12 +64,13 @@ def serve(
         frames: what the run tells; None = there is no run.
         send: takes actions to the run.
         ready: called once it answers.
+        alive: called once a second while it does.
     """
     hub = Hub(config, send)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: object) -> AsyncIterator[None]:
-        work = asyncio.create_task(_measure(hub, Path(config.runs)))
+        work = asyncio.create_task(_measure(hub, Path(config.runs), alive))
         if frames is not None:
             _read(frames, hub, asyncio.get_running_loop(), lambda: setattr(server, "should_exit", True))
         ready()
@@ -77,6 +79,7 @@ def serve(
 
     app = create_app(config, hub)
     app.router.lifespan_context = lifespan
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # below that it tells of every stranger's broken request
     server = _Server(
         uvicorn.Config(
             app,
@@ -115,7 +118,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _read(frames: IO[bytes], hub: Hub, loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
+def _read(frames: Iterable[bytes], hub: Hub, loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
     """Take the run's frames on a thread of their own, as pipes are not a loop's on every system."""
 
     def read() -> None:
@@ -127,10 +130,11 @@ def _read(frames: IO[bytes], hub: Hub, loop: asyncio.AbstractEventLoop, end: Cal
     threading.Thread(target=read, name="frames", daemon=True).start()
 
 
-async def _measure(hub: Hub, folder: Path) -> None:
+async def _measure(hub: Hub, folder: Path, alive: Callable[[], object]) -> None:
     """Look at the machine once a second."""
     host: Host | None = None
     while True:
+        alive()
         if host is None or (hub.has_run and host.pid is None):
             host = Host(hub.header.get("pid"), folder)
         hub.host = await asyncio.to_thread(host.read)

@@ -305,7 +305,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 0 where it did what was asked."""
     parser = argparse.ArgumentParser(prog="python -m schwabot.server.tokens", description="Tokens of the HTTP API")
     file = argparse.ArgumentParser(add_help=False)
-    file.add_argument("--file", type=Path, default=ServerConfig().tokens_file, help="default: %(default)s")
+    file.add_argument(
+        "--file", type=Path, default=ServerConfig().tokens_file, help="default: that of the setting server.tokens"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     adding = commands.add_parser("add", parents=[file], help="make a token and print it, once")
     adding.add_argument("name")

@@ -16,7 +16,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,9 @@ import orjson
 
 from schwabot.records.alert import Level
 from schwabot.records.audit import DriftStatus, Lane, Route, StepRecord
-from schwabot.records.market import Kind
+from schwabot.records.health import HealthRecord
+from schwabot.records.market import Float64, Kind
+from schwabot.records.trading import TradingRecord
 from schwabot.sinks.base import RunHeader
 
 Frame = dict[str, Any]
@@ -38,6 +40,7 @@ STREAM_COLUMNS = (
 """Of ``step``'s ``streams``: the newest values, a list of V each."""
 POINT_COLUMNS = ("mid_bp", "deviation_bp", "drift", "voltage", "lane")
 """Of ``step``'s ``points``: lists of K lists of V."""
+TRADING = tuple(one.name for one in fields(TradingRecord))
 ROUTES, STATUSES, LANES = ([one.name for one in kind] for kind in (Route, DriftStatus, Lane))
 
 
@@ -101,15 +104,15 @@ class Digest:
 
     def _clear(self) -> None:
         v = self._v
-        self._events, self._quotes, self._trades, self._depth = [0] * v, 0, 0, 0
+        self._quotes, self._trades, self._depth = 0, 0, 0
         self._lanes = np.zeros((v, 3), np.int64)
         self._points: list[tuple[Any, ...]] = []
-        self._lag: Frame | None = None
+        self._late: tuple[tuple[float, ...], Float64] | None = None  # latencies, sums [V, L, 5]
         self._happened: dict[str, list[Any]] = {
-            name: [] for name in ("decisions", "arbitrage", "drift_events", "fallbacks", "alerts", "settings")
+            name: [] for name in ("arbitrage", "drift_events", "fallbacks", "alerts", "settings")
         }
         self._trading: Frame | None = None
-        self._health: Frame | None = None
+        self._health: HealthRecord | None = None
         self._moved = False
 
     def add(self, record: StepRecord) -> None:
@@ -121,29 +124,33 @@ class Digest:
             trades = int(np.count_nonzero(record.kind == Kind.TRADE))
             self._trades += trades
             self._quotes += n - trades
-            counts = np.bincount(record.stream, minlength=self._v).tolist()
-            self._events = [a + b for a, b in zip(self._events, counts, strict=True)]
             own = record.signals.lane[np.arange(n), record.stream]
-            np.add.at(self._lanes, (record.stream, np.clip(own, 0, 2)), 1)
+            self._lanes += np.bincount(3 * record.stream + own, minlength=3 * self._v).reshape(-1, 3)
             self._add_points(record, n)
         self._add_decisions(record)
         self._add_happened(record)
         if record.trading is not None:
-            new = asdict(record.trading)
+            new = {name: getattr(record.trading, name) for name in TRADING}
             if self._trading is not None:
                 new["orders"] = [*self._trading["orders"], *new["orders"]]
                 new["fills"] = [*self._trading["fills"], *new["fills"]]
             self._trading = new
         if record.health is not None:
-            self._health = asdict(record.health)
+            self._health = record.health
 
-    def take(self) -> Frame:
-        """The frame of what was gathered."""
-        last, lanes = self._last, self._lanes.tolist()
+    def take(self, lost: int = 0) -> Frame:
+        """The frame of what was gathered.
+
+        Args:
+            lost: frames by now that were not taken in time.
+        """
+        last, lanes = self._last, self._lanes
         frame: Frame = {
-            "t": "step", "sent_ns": time.time_ns(), "events": self._events, "quotes": self._quotes,
-            "trades": self._trades, "depth": self._depth, "lanes": lanes, "points": _columns(self._points),
-            "trading": self._trading, "health": self._health, **self._happened,
+            "t": "step", "sent_ns": time.time_ns(), "events": lanes.sum(axis=1).tolist(), "quotes": self._quotes,
+            "trades": self._trades, "depth": self._depth, "lanes": lanes.tolist(), "points": _columns(self._points),
+            "trading": self._trading, "health": self._health, "lost": lost,
+            "decisions": self._decisions(),
+            **self._happened,
         }  # fmt: skip
         if last is not None and self._moved:
             signals = last.signals
@@ -171,13 +178,14 @@ class Digest:
             and not self._depth
             and self._trading is None
             and self._health is None
+            and self._late is None
             and not any(self._happened.values())
         )
 
     def _add_points(self, record: StepRecord, n: int) -> None:
         span_ns = int(record.ts_recv_ns[-1] - record.ts_recv_ns[0])
         count = min(MOST_POINTS, max(1, span_ns // POINT_NS), n)
-        rows = np.linspace(n / count - 1, n - 1, count).astype(np.int64)
+        rows = np.arange(1, count + 1) * n // count - 1
         signals = record.signals
         columns = [getattr(signals, name)[rows].tolist() for name in POINT_COLUMNS]
         self._points += zip(
@@ -185,20 +193,29 @@ class Digest:
         )  # fmt: skip
 
     def _add_decisions(self, record: StepRecord) -> None:
-        """Sums of what acting late cost: [stream, latency, n, sum, sum of squares, expected n, expected sum]."""
+        """Sums over decisions, of all streams and latencies at once: every array operation costs microseconds."""
         decisions = record.decisions
         if not len(decisions.ts_ns):
             return
-        rows = self._happened["decisions"]
-        for v in np.unique(decisions.stream).tolist():
-            own = decisions.stream == v
-            for at, latency_ms in enumerate(record.latencies_ms):
-                cost, expected = decisions.realised_cost_bp[own, at], decisions.expected_cost_bp[own, at]
-                cost, expected = cost[np.isfinite(cost)], expected[np.isfinite(expected)]
-                rows.append(
-                    [v, latency_ms, len(cost), float(cost.sum()), float((cost**2).sum()), len(expected),
-                     float(expected.sum())]
-                )  # fmt: skip
+        cost, expected = decisions.realised_cost_bp, decisions.expected_cost_bp
+        known, foreseen = np.isfinite(cost), np.isfinite(expected)
+        cost = np.where(known, cost, 0.0)
+        each = np.stack((known, cost, cost * cost, foreseen, np.where(foreseen, expected, 0.0)), axis=2)
+        if self._late is None:
+            self._late = record.latencies_ms, np.zeros((self._v, *each.shape[1:]))
+        np.add.at(self._late[1], decisions.stream, each)
+
+    def _decisions(self) -> list[list[float]]:
+        """Sums of what acting late cost: [stream, latency, n, sum, sum of squares, expected n, expected sum]."""
+        if self._late is None:
+            return []
+        latencies_ms, sums = self._late
+        return [
+            [v, latency_ms, *row]
+            for v, rows in enumerate(sums.tolist())
+            if any(row[0] or row[3] for row in rows)
+            for latency_ms, row in zip(latencies_ms, rows, strict=True)
+        ]
 
     def _add_happened(self, record: StepRecord) -> None:
         happened, names = self._happened, [one.stream for one in record.instruments]

@@ -121,10 +121,10 @@ class RunLog:
 _open: list[RunLog] = []
 
 
-def begin_log(run_dir: Path) -> None:
+def begin_log(run_dir: Path, name: str = "run.log") -> None:
     """The run's folder is its own: write the log there, if there is to be one."""
     if _open:
-        _open[-1].begin(run_dir)
+        _open[-1].begin(run_dir, name)
 
 
 def flush_log() -> None:

@@ -62,7 +62,7 @@ class Progress:
 
     def update(self, events: int, share: float, more: str = "") -> None:
         """Say how many events are done, what share of the source that is (0 to 1), and what else goes with the rate."""
-        beat()
+        beat(ready=True)
         if not self._enabled:
             return
         now_s = time.monotonic()

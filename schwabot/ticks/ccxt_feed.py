@@ -329,6 +329,7 @@ class CcxtFeed:
             self._queue.longest,
             sum(venue.tap.messages for venue in self._venues),
             sum({line.rows.instrument.stream: line.rows.counts.reconnects for line in lines}.values()),
+            dict(self.dropped),
         )
 
     def summary(self) -> dict[str, Any]:

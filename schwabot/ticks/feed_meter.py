@@ -52,6 +52,10 @@ class LagHistogram:
     """
 
     _PER_DECADE = 115
+    _WIDE = tuple(
+        (-(-at * 115 // TIMING_PER_DECADE), -(-(at + 1) * 115 // TIMING_PER_DECADE)) for at in range(TIMING_BINS)
+    )
+    """Bins that are one of a ``Timing``."""
 
     def __init__(self) -> None:
         self._counts = [0] * (9 * self._PER_DECADE)
@@ -65,11 +69,8 @@ class LagHistogram:
 
     def timing(self, name: str) -> Timing:
         """The counts in wider bins, for whoever watches."""
-        wide, share = [0] * TIMING_BINS, TIMING_PER_DECADE / self._PER_DECADE
-        for at, count in enumerate(self._counts):
-            if count:
-                wide[int(at * share)] += count
-        return Timing(name, tuple(wide))
+        counts = self._counts
+        return Timing(name, tuple([sum(counts[begin:end]) for begin, end in self._WIDE]))
 
     def quantile(self, q: float) -> float | None:
         """The time below which a share q of them lies, s; None where there are none."""

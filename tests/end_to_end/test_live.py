@@ -30,7 +30,7 @@ MONEY = {"USDT": "100000", "BTC": "1"}
 VENUE, STREAM = "binanceusdm", "binanceusdm:BTC/USDT:USDT"
 COMMON = (
     "mode=live", "source=ccxt", "+experiment=loopback", "policy.name=threshold", "policy.enter_bp=0.005",
-    "policy.lots=1", "policy.max_lots=3", f"policy.trade=[{STREAM}]", "live.dry_s=2", "sinks.figures=false",
+    "policy.lots=1", "policy.max_lots=3", f"policy.trade=[{STREAM}]", "live.dry_s=0.5", "sinks.figures=false",
     "execution.risk.max_orders_per_s=50",
 )  # fmt: skip
 
@@ -83,7 +83,7 @@ def exchange() -> Any:
 
 def test_without_confirmation_nothing_leaves(tmp_path: Path, exchange: LoopbackExchange) -> None:
     folder = tmp_path / "dry"
-    summary, said = finished(folder, start(folder, exchange, "live.seconds=4"))
+    summary, said = finished(folder, start(folder, exchange, "live.seconds=2"))
     assert f"would buy 0.001 {STREAM} at" in said or f"would sell 0.001 {STREAM} at" in said
     assert said.rstrip().endswith("live.confirm=loopback trades on account loopback")
     trading = summary["trading"]
@@ -124,7 +124,7 @@ def test_orders_leave_the_kill_switch_stops_them_and_a_restart_does_not_go_on(
 
     wait_for(halted, run)
     sent = len(account(exchange)["orders"])
-    time.sleep(1.0)
+    time.sleep(0.5)  # enough for many orders
     run.send_signal(signal.SIGINT)
     summary, said = finished(folder, run)
     trading = summary["trading"]
@@ -137,7 +137,7 @@ def test_orders_leave_the_kill_switch_stops_them_and_a_restart_does_not_go_on(
     assert all(one["status"] != "NEW" for one in account(exchange)["orders"])
 
     again, said = finished(tmp_path / "again", start(tmp_path / "again", exchange, "live.confirm=loopback",
-                                                     "live.seconds=4"))  # fmt: skip
+                                                     "live.seconds=1.5"))  # fmt: skip
     assert again["trading"]["state"] == "HALTED"
     assert "SIGUSR1: the signal was sent (in an earlier run)" in said
     assert again["trading"]["position_lots"] == {STREAM: held(exchange)}

@@ -36,8 +36,8 @@ def test_a_run_that_is_stopped_closes_every_file(tmp_path: Path, number: signal.
     code, said = stop(tmp_path, number)
     assert code == 130, said
     names = sorted(path.name for path in (tmp_path / "run").iterdir())
-    tables = [f"{table}.parquet" for table in TABLES]
-    assert names == sorted(["config.yaml", "lag_curve.png", "run.log", "summary.json", *tables])
+    others = ["config.yaml", "lag_curve.png", "run.log", "summary.json"]
+    assert names == sorted([*others, *(f"{table}.parquet" for table in TABLES)])
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["interrupted"] is True
     assert pq.read_table(tmp_path / "run" / "signals.parquet").num_rows == summary["events"] > 60_000

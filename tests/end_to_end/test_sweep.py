@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from schwabot.run import main
+from schwabot.server.sweep_table import read_sweep
 
 EVENTS = 6000
 RUN = ["mode=sweep", f"source.events={EVENTS}", "sweep.folds=4", "sweep.min_trades=2", "sinks.progress=false"]
@@ -43,6 +45,12 @@ def test_what_a_sweep_leaves(capsys: pytest.CaptureFixture[str]) -> None:
     best = table.filter((pc.field("set") == sweep["best"]["set"]) & (pc.field("fold") < 4))
     assert pc.sum(best["net"]).as_py() == pytest.approx(sweep["best"]["searched"]["net"])
     assert pc.sum(best["trades"]).as_py() == sweep["best"]["searched"]["trades"]
+    pooled = read_sweep(Path("run/sweep.parquet"), Path("run/config.yaml").read_bytes())  # as the dashboard tells it
+    (row,) = pooled.rows("set", 0, 1, np.array([sweep["best"]["set"]]))
+    for part, prefix in (("searched", ""), ("held_out", "held_out_")):
+        for name in ("net", "net_bp", "trades", "sharpe", "fees", "turnover", "slippage_bp", "orders"):
+            assert row[f"{prefix}{name}"] == pytest.approx(sweep["best"][part][name], nan_ok=True), (part, name)
+    assert "INFO    end: sweep is done: " in Path("run/run.log").read_text(encoding="utf-8")
     assert set(table["simulation.taker_fee_bp"].to_pylist()) == {0.0, 0.5}
     paid = table.filter(pc.field("simulation.taker_fee_bp") == 0.5)
     fees = pc.divide(pc.sum(paid["fees"]), pc.sum(paid["turnover"])).as_py()

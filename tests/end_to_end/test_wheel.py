@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import email
 import json
 import os
 import site
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -19,7 +22,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
-    _run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(root)], folder)
+    # As a release is built: the wheel is made of the sdist, so whatever that lacks is missing.
+    _run([sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(root)], folder)
     (built,) = folder.glob("schwabot-*.whl")
     return built
 
@@ -48,12 +52,52 @@ def test_wheel_holds_every_file_of_the_packages_and_the_configuration(root: Path
         f"{target}/{file.relative_to(root / source).as_posix()}"
         for target, source in sources.items()
         for file in (root / source).rglob("*")
-        if file.suffix in {".py", ".yaml", ".typed"}
+        if file.is_file()
+        and "__pycache__" not in file.parts
+        and (source != "kernels/schwabot_kernels" or file.suffix != ".md")
     }
     assert {"schwabot/py.typed", "schwabot/conf/config.yaml", "schwabot_kernels/__init__.py"} <= expected
     with zipfile.ZipFile(wheel) as archive:
         assert expected - set(archive.namelist()) == set()
-        assert [name for name in archive.namelist() if name.startswith("tests/")] == []
+        assert {name.partition("/")[0] for name in archive.namelist()} == {
+            "schwabot", "schwabot_kernels", wheel.name.partition("-py3")[0] + ".dist-info",
+        }  # fmt: skip
+
+
+def test_wheel_says_what_it_is(root: Path, wheel: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    with zipfile.ZipFile(wheel) as archive:
+        info = wheel.name.partition("-py3")[0] + ".dist-info"
+        said = email.message_from_bytes(archive.read(f"{info}/METADATA"))
+        assert {"LICENSE", "NOTICE.md"} <= {Path(name).name for name in archive.namelist() if "/licenses/" in name}
+    assert (said["Version"], said["Requires-Python"]) == (project["version"], project["requires-python"])
+    assert said["License-Expression"] == "MIT"
+    assert set(said.get_all("Provides-Extra")) >= {"cuda", "live", "server", "cluster"}
+    pythons = {name.rpartition(" ")[2] for name in said.get_all("Classifier") if ":: Python :: 3." in name}
+    assert pythons == {"3.11", "3.12", "3.13"}
+    assert f"{sys.version_info.major}.{sys.version_info.minor}" in pythons
+
+
+def test_the_changelog_knows_the_version(root: Path) -> None:
+    version = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert f"\n## [{version}]" in (root / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_sdist_holds_what_a_packager_needs(root: Path, wheel: Path) -> None:
+    (sdist,) = wheel.parent.glob("schwabot-*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    for needed in (
+        "pyproject.toml",
+        "LICENSE",
+        "NOTICE.md",
+        "CHANGELOG.md",
+        "requirements.txt",
+        "Makefile",
+        "tests/conftest.py",
+    ):
+        assert needed in names
+    assert not [name for name in names if name.startswith((".venv", "outputs", "orders", ".git/"))]
 
 
 def test_wheel_runs_alone_from_an_empty_folder(root: Path, clean_python: Path, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ Axis legend: N rows, P parameter sets, G segments.
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from schwabot.records.instrument import Instrument
-from schwabot.signals import Parameter, nothing, policy, take
+from schwabot.signals import nothing, take
 from schwabot.signals.builtin.lead_lag import lead_lag
 from schwabot.signals.builtin.mean_reversion import mean_reversion
 from schwabot.signals.builtin.threshold import threshold
@@ -44,6 +43,7 @@ from tests.kernels import making_threshold as made
 from tests.kernels.making_threshold import make_market, make_params, make_rules
 from tests.kernels.test_simulate import _market as random_market
 from tests.kernels.test_simulate import _rules as random_rules
+from tests.simulation.sweep.test_kernels import honest  # compiled once for both
 
 SETS = 5
 FOUR = (njit(**made.INLINED)(made.policy), njit(**made.INLINED)(made.quiet), made.event_of, made.params_of)
@@ -82,7 +82,7 @@ def assert_same(got: Any, wanted: Any) -> None:
     assert got[1].tobytes() == wanted[1].tobytes()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     rows=st.one_of(st.integers(0, 12), st.integers(13, 300)),
@@ -282,23 +282,6 @@ def test_a_thousand_sets_on_a_recorded_market(captures: Path) -> None:
 # the kernel of a run
 
 
-def edges(s: Any, p: Any) -> tuple[float, float]:
-    if s.in_flight > 0:
-        return -math.inf, math.inf
-    return -p.edge_bp, p.edge_bp
-
-
-@policy(signal="forecast_bp", quiet=edges, edge_bp=Parameter(1.0, low=0.0, high=9.0))
-def crossing(s: Any, e: Any, p: Any) -> Any:
-    if s.in_flight > 0:
-        return nothing()
-    if e.forecast_bp > p.edge_bp and s.position <= 0:
-        return take(1, 1)
-    if e.forecast_bp < -p.edge_bp and s.position >= 0:
-        return take(-1, 1)
-    return nothing()
-
-
 @cache
 def segments_of(policy: Any, quiet: Any, event_of: Any, params_of: Any) -> Any:
     return make_segmented(policy, quiet, event_of, params_of)
@@ -341,7 +324,7 @@ def test_the_cpu_takes_over(fails_at: int, lies: int) -> None:
     market = make_market(5, 300, inverse=False, late_leg=False, nan=0.1, ties=False)
     rules = make_rules(5, 9, market, inverse=False, model=0, latency_ns=60, funding=1, bucket_ns=500)
     params, told = np.linspace(0.2, 2.5, 9)[:, None], list[str]()
-    compiled, device = compile_policy(crossing), BySegments(fails_at, lies)
+    compiled, device = compile_policy(honest), BySegments(fails_at, lies)
     kernel = DeviceSweepKernel(compiled, 1, device=torch.device("cuda", 0), warn=told.append, make=device.make)
     fold = kernel.prepare(market, rules.bucket_ns)
     wanted = outputs(9)
@@ -359,7 +342,7 @@ def test_the_cpu_takes_over(fails_at: int, lies: int) -> None:
     if lost:
         reason = "fills of set 0 of the first fold is" if lies else "RuntimeError: CUDA error: out of memory"
         reason = "not so on the CPU: traded stream 1 traded so much" if lies > 1 else reason
-        assert told[0].startswith(f"warning: cuda:0 can't sweep crossing ({reason}")
+        assert told[0].startswith(f"warning: cuda:0 can't sweep honest ({reason}")
         assert told[0].endswith("; the sweep runs on the CPU, with the same results")
         assert "\n" not in told[0]
         assert device.calls == (1 if lies else fails_at)

@@ -19,9 +19,13 @@ from schwabot.run_folder import RESULTS
 from schwabot.server import history_models as models
 from schwabot.server.caching import encoded
 from schwabot.server.history import FILES, REFRESH_S, History
+from schwabot.server.link import ServerLink
 from schwabot.server.routes_history import line_of
+from schwabot.server.settings import ServerConfig
 from schwabot.server.tickets import LASTS_S, MOST, Tickets
 from schwabot.server.tokens import Role, add
+from schwabot.sinks.log_settings import LogsConfig
+from tests.server.making import header
 from tests.server.past import FILLS, fills, leave, many, served, sweep_rows
 
 RUNS = "/api/v1/runs"
@@ -363,17 +367,32 @@ def test_a_heat_map_tells_of_the_sets_in_each_cell(client: httpx.Client, reduce:
             assert grid.sets[row][column] == len(nets)
 
 
-@pytest.mark.parametrize("mode", ["replay", "backtest", "sweep", "leadlag", "convert", "fit", "paper"])
-@pytest.mark.parametrize(
-    "value",
-    [None, True, "x" * 10_000, -(10**25), 1e308, [], [[1]], {}, {"net": {}}, {"best": 3, "pairs": 4},
-     {"best": {"searched": []}}, {"a": {"100": 5}, "b": 7}, {"a": {"100": {"r2": "high"}}}, {"rows": [], "net": "?"}],
-)  # fmt: skip
-def test_whatever_a_summary_holds_has_a_line(mode: str, value: Any, tmp_path: Path) -> None:
-    names = ("events", "wall_s", "device", "error", "interrupted", "skill", "store", "fallbacks", "events_per_s", mode)
-    leave(tmp_path / "run", mode, dict.fromkeys(names, value))
-    (run,) = History(tmp_path).runs()
-    assert len(encoded(line_of(run))) < 2_000
+HOSTILE: list[Any] = [
+    None, True, "x" * 10_000, -(10**25), 1e308, [], [[1]], {}, {"net": {}}, {"best": 3, "pairs": 4},
+    {"best": {"searched": []}}, {"a": {"100": 5}, "b": 7}, {"a": {"100": {"r2": "high"}}}, {"rows": [], "net": "?"},
+]  # fmt: skip
+
+
+def test_whatever_a_summary_holds_has_a_line(tmp_path: Path) -> None:
+    modes = ("replay", "backtest", "sweep", "leadlag", "convert", "fit", "paper")
+    names = (
+        "events",
+        "wall_s",
+        "device",
+        "error",
+        "interrupted",
+        "skill",
+        "store",
+        "fallbacks",
+        "events_per_s",
+        *modes,
+    )
+    for mode in modes:
+        for number, value in enumerate(HOSTILE):
+            leave(tmp_path / mode / f"{number}", mode, dict.fromkeys(names, value))
+    runs = History(tmp_path).runs()
+    assert len(runs) == len(modes) * len(HOSTILE)
+    assert max(len(encoded(line_of(run))) for run in runs) < 2_000
 
 
 def test_a_thousand_runs_are_listed_within_100_ms(tmp_path: Path) -> None:
@@ -390,3 +409,18 @@ def test_a_thousand_runs_are_listed_within_100_ms(tmp_path: Path) -> None:
             assert client.get(RUNS, params={"sort": ("-started", "-r2", "events")[number % 3]}).status_code == 200
             took.append(time.perf_counter() - begun_s)
     assert np.percentile(took, 99) < 0.1
+
+
+def test_the_server_writes_a_log_of_its_own_beside_the_run(tmp_path: Path) -> None:
+    config = ServerConfig(port=0, runs=str(tmp_path), tokens=str(tmp_path / "tokens.json"))
+    with ServerLink(config, "1.2.3", print, LogsConfig(json=True)) as link:
+        link.sink.open(header(tmp_path))
+        assert httpx.get(f"{link.url}{RUNS}?cursor=secret").status_code == 400
+        until_s = time.monotonic() + 10.0
+        file = tmp_path / "server.log"
+        while not file.exists() or b"/runs?cursor" not in file.read_bytes():
+            assert time.monotonic() < until_s
+            time.sleep(0.02)
+    (line,) = [one for one in map(json.loads, file.read_text().splitlines()) if "request" in one]
+    assert line["request"]["status"] == 400
+    assert "secret" not in json.dumps(line)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.server.making import Beside, server
+from tests.server.past import many
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,ignored_auth"
 
@@ -17,10 +18,11 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,re
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
     acts = {name: lambda who, why: f"{who}: {why}" for name in ("halt", "reduce", "resume", "cancel_all")}
-    folder = tmp_path_factory.mktemp("told")
-    with server(
-        folder, acts, anonymous="none", failures_per_minute=1e6, rate_per_s=1e6, rate_burst=1_000_000
-    ) as beside:
+    runs = tmp_path_factory.mktemp("told") / "outputs"
+    runs.mkdir()
+    many(runs)
+    free = {"failures_per_minute": 1e6, "rate_per_s": 1e6, "rate_burst": 1_000_000}
+    with server(runs.parent, acts, anonymous="none", runs=str(runs), **free) as beside:
         beside.tell()
         yield beside
 
@@ -39,9 +41,7 @@ def ask(told: Beside, folder: Path, examples: int, *more: str) -> str:
 
 
 def test_nothing_that_the_description_allows_breaks_the_server(told: Beside, tmp_path: Path) -> None:
-    said = ask(told, tmp_path, 3, "--phases", "coverage,fuzzing")
-    assert "✅ Coverage" in said
-    assert "✅ Fuzzing" in said
+    assert "✅ Fuzzing" in ask(told, tmp_path, 3, "--phases", "fuzzing")
 
 
 @pytest.mark.slow

@@ -155,6 +155,17 @@ def test_a_file_that_turns_bad_allows_nothing(
     assert book.verify(text) is not None
 
 
+def test_what_was_recognised_is_forgotten_with_its_hash(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "LOOK_EVERY_S", 0.0)
+    text, _ = add(path, "desk", Role.VIEWER), add(path, "other", Role.ADMIN)
+    book = TokenBook(path)
+    assert book.verify(text) is not None
+    data = json.loads(path.read_text())
+    data["tokens"][0]["hash"] = data["tokens"][1]["hash"]
+    path.write_text(json.dumps(data))
+    assert (book.recall(text), book.verify(text)) == (None, None)
+
+
 def test_a_role_in_the_file_is_one_there_is(path: Path) -> None:
     add(path, "desk", Role.VIEWER)
     data = json.loads(path.read_text())

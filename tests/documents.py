@@ -1,0 +1,73 @@
+"""Pages of the repository as the tests read them: blocks of shell commands, and what they say they need."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "experiments").rglob("README.md"))]
+NEEDS = ("the network", "a GPU", "real keys", "Windows", "Docker", "a cluster", "an account of the messenger", "root")
+"""What a block may need that CI has not."""
+PROGRAMS = (
+    "python|python3|make|pip|export|docker|ray|curl|mkdir|source|git|ssh|pytest|keyring|cd|cp|sudo|systemctl|apt-get"
+)
+_MARK = re.compile(r"\*Needs (.+?)(, the first time)?\.\*")
+_FENCE = re.compile(r"^( *)```(\S*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of shell commands.
+
+    Attributes:
+        page: the file it is in, from the root.
+        line: of its first command, counted from 1.
+        text: what one would type.
+        needs: what it says it needs; empty = it runs anywhere.
+    """
+
+    page: str
+    line: int
+    text: str
+    needs: tuple[str, ...]
+
+    def commands(self) -> list[list[str]]:
+        """Words of each command, without variables before it and comments after it."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        split = [shlex.split(line, comments=True) for line in lines]
+        return [words for words in map(_without_variables, split) if words]
+
+
+def _without_variables(words: list[str]) -> list[str]:
+    while words and re.match(r"[A-Z_]+=", words[0]):
+        words = words[1:]
+    return words
+
+
+def blocks(page: Path) -> list[Block]:
+    """Every block of a page that is marked ``sh``."""
+    text = page.read_text(encoding="utf-8")
+    found = []
+    for fence in _FENCE.finditer(text):
+        if fence[2] == "sh":
+            body = "\n".join(line.removeprefix(fence[1]) for line in fence[3].splitlines())
+            before = text[: fence.start()].rstrip().rpartition("\n")[2].strip()
+            mark = _MARK.fullmatch(before)
+            needs = tuple(re.split(r", | and (?!the$)", mark[1])) if mark else ()
+            line = text[: fence.start()].count("\n") + 2
+            found.append(Block(page.relative_to(ROOT).as_posix(), line, body, needs))
+    return found
+
+
+def other_blocks(page: Path) -> list[str]:
+    """What stands in other fences, and indented as code."""
+    text = page.read_text(encoding="utf-8")
+    fenced = [fence[3] for fence in _FENCE.finditer(text) if fence[2] in ("", "text", "console", "bash", "shell")]
+    indented = re.findall(r"(?:^ {4}\S.*\n)+", _FENCE.sub("", text), re.MULTILINE)
+    return [*fenced, *(re.sub(r"^ {4}", "", one, flags=re.MULTILINE) for one in indented)]
+
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]

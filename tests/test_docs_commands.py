@@ -1,0 +1,136 @@
+"""Every command in the pages can be typed: settings compose, options parse, files and targets are there.
+
+A block that needs what CI has not says so in the line above it. ``pytest -m slow`` runs all others, made smaller.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import inspect
+import json
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from schwabot.compose import normalise_arguments, to_settings
+from schwabot.config import conf_dir, register
+from tests.documents import BLOCKS, NEEDS, PAGES, PROGRAMS, ROOT, Block, other_blocks
+
+FLAGS = {"--help", "--version", "-m", "--multirun"}
+PARSED = {"schwabot.venues.loopback", "schwabot.health", "benchmarks"}
+"""Programs whose options are tried on their own parser."""
+HARMLESS = {"export", "mkdir", "source", "cd"}
+RUNS = sorted({tuple(words[3:]) for one in BLOCKS for words in one.commands() if words[1:3] == ["-m", "schwabot.run"]})
+OTHERS = [
+    (block, tuple(words)) for block in BLOCKS for words in block.commands() if words[1:3] != ["-m", "schwabot.run"]
+]
+
+
+def test_there_are_commands() -> None:
+    assert len(BLOCKS) > 50
+    assert len(RUNS) > 60
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.page}:{block.line}")
+def test_what_a_block_needs_is_one_of_a_few_things(block: Block) -> None:
+    assert [one for one in block.needs if one not in NEEDS] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_stand_in_blocks_of_their_own(page: Path) -> None:
+    typed = re.compile(rf"^(?:\$ )?(?:[A-Z_]+=\S* )*(?:{PROGRAMS}) [^=:]", re.MULTILINE)
+    assert [found[0] for text in other_blocks(page) if (found := typed.search(text))] == [], "use ```sh"
+
+
+@pytest.mark.parametrize("arguments", RUNS, ids=" ".join)
+def test_runs_compose(arguments: tuple[str, ...]) -> None:
+    assert composes(arguments) >= 1
+
+
+def composes(arguments: tuple[str, ...]) -> int:
+    """How many jobs a command is; each has to compose."""
+    given = [one for one in normalise_arguments(arguments) if one not in FLAGS]
+    sweeps = [one for one in OverridesParser.create().parse_overrides(given) if one.is_sweep_override()]
+    plain = [one for one in given if one not in {sweep.input_line for sweep in sweeps}]
+    values = [f"{one.get_key_element()}={value}" for one in sweeps for value in one.sweep_string_iterator()]
+    variants = [[*plain, value] for value in values] or [plain]
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        for variant in variants:
+            to_settings(compose("config", overrides=variant))
+    return len(variants)
+
+
+@pytest.mark.parametrize(("block", "words"), OTHERS, ids=lambda one: " ".join(one) if isinstance(one, tuple) else "")
+def test_other_commands_are_known(block: Block, words: tuple[str, ...]) -> None:
+    assert problem(words, marked=bool(block.needs)) is None
+
+
+def test_a_command_that_nobody_tries_is_found_out() -> None:
+    assert problem(("docker", "run", "x"), marked=False)
+    assert problem(("make", "coffee"), marked=True)
+    assert problem(("python", "-m", "schwabot.venues.loopback", "--prot", "1"), marked=True)
+    assert problem(("python", "docs/not_there.py"), marked=True)
+
+
+def problem(words: tuple[str, ...], *, marked: bool) -> str | None:
+    """What is wrong with a command; None = nothing. Of what is marked only what can be tried is."""
+    program, *given = words
+    if program == "make":
+        targets = [one for one in given if "=" not in one]
+        known = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        assert known is not None
+        return None if targets and {*targets} <= {*known[1].split(), "peers"} else f"no target {targets}"
+    if program == "python" and given[:1] == ["-m"]:
+        return _module(given[1], given[2:])
+    if program in ("python", "pytest"):
+        files = [one for one in given if one.endswith((".py", "/"))]
+        return None if files and all((ROOT / one).exists() for one in files) else f"no such file: {files}"
+    if program == "curl":
+        return _curl(given)
+    return None if marked or program in HARMLESS else f"{program}: neither tried nor marked"
+
+
+def _module(module: str, given: list[str]) -> str | None:
+    if importlib.util.find_spec(module) is None:
+        return f"no module {module}"
+    return _parses(module, given) if module in PARSED else None
+
+
+class _ParsedError(Exception):
+    """The options were understood; the program need not begin."""
+
+
+def _parses(module: str, given: list[str]) -> str | None:
+    is_package = (ROOT / module.replace(".", "/") / "__main__.py").is_file()
+    program = import_module(f"{module}.__main__" if is_package else module)
+    parse = argparse.ArgumentParser.parse_args
+
+    def understood(self: argparse.ArgumentParser, *_: object) -> None:
+        parse(self, given)
+        raise _ParsedError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", understood)
+        try:
+            program.main(*[given] * bool(inspect.signature(program.main).parameters))
+        except _ParsedError:
+            return None
+        except SystemExit:
+            return f"{module} does not take {given}"
+    return f"{module} reads no options"
+
+
+def _curl(given: list[str]) -> str | None:
+    """To the loopback exchange alone, with faults that it knows."""
+    from schwabot.venues.loopback.faults import Fault
+
+    if not any(one.startswith(("localhost:", "http://127.0.0.1:")) for one in given):
+        return "asks another machine"
+    Fault(**json.loads(given[given.index("-d") + 1]))
+    return None
