@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import mimetypes
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,7 @@ def add_page(app: FastAPI) -> None:
     Args:
         app: gets the routes.
     """
+    mimetypes.add_type("text/javascript", ".js")  # some Windows say text/plain, and browsers then refuse it
 
     @app.get("/", include_in_schema=False)
     def page() -> Response:

@@ -24,7 +24,7 @@ function addHealth(state) {
   const [parts, queue, events] = [h("div"), h("p", { class: "none" }), h("div")];
   host.append(parts, queue, h("h3", { text: "switches and drift" }), events);
   const columns = [
-    { name: "ok", title: "", text: (row) => (row.best ? "✓" : "▲"), kind: (row) => (row.best ? null : "warn") },
+    { name: "ok", title: "ok", text: (row) => (row.best ? "✓" : "▲"), kind: (row) => (row.best ? null : "warn") },
     { name: "part", title: "part", long: true, text: (row) => row.component },
     { name: "now", title: "in use", text: (row) => row.now, kind: (row) => (row.best ? null : "warn"), hint: (row) => row.reason ?? null },
     { name: "health", title: "%", number: true, value: (row) => row.health, text: (row) => f.num(row.health === null ? NaN : 100 * row.health, 0) },
