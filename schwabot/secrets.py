@@ -133,6 +133,16 @@ def learn_environment(environment: Mapping[str, str] | None = None) -> None:
                 learn(one)
 
 
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a process that needs no secret is given of an environment.
+
+    Example:
+        >>> without_secrets({"PATH": "/bin", "KRAKEN_API_KEY": "k", "KRAKEN_SECRET": "s"})
+        {'PATH': '/bin'}
+    """
+    return {name: value for name, value in environment.items() if not _VARIABLE.search(name)}
+
+
 def scrub(text: str) -> str:
     """The text with every known secret blanked, what a signed address carries, and tokens of the server.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from schwabot.errors import ConfigError, VenueError
@@ -20,6 +21,7 @@ class LiveControl:
 
     def __init__(self, gate: RiskGate, gateway: CcxtGateway | None) -> None:
         self._gate, self._gateway = gate, gateway
+        self._cancelling = threading.Lock()
 
     def halt(self, who: str, why: str) -> str:
         """Let nothing leave any more, and cancel what is open."""
@@ -46,7 +48,7 @@ class LiveControl:
             ConfigError: nothing is halted, what is held differs, or the kill file is still there.
             VenueError: a venue can't be asked.
         """
-        gate, gateway = self._gate, self._gateway
+        gate, gateway, seen = self._gate, self._gateway, len(self._gate.changes)
         if gate.state is TradingState.NORMAL:
             raise ConfigError("trading is NORMAL already")
         if gateway is not None:
@@ -54,27 +56,37 @@ class LiveControl:
                 raise ConfigError(f"the kill file {gateway.config.kill_file} is there: remove it first")
             if found := gateway.check():
                 raise ConfigError(f"{found[0]}; end the run, and begin it with live.accept=REASON if that is right")
+        if not gate.resume(who, why, time.time_ns(), after=seen):
+            last = gate.changes[-1]
+            raise ConfigError(f"meanwhile trading was {last.state.name}, by {last.who}: {last.why}; look at that first")
+        if gateway is not None:
             gateway.journal.note(f"{who} resumed: {why}", time.time_ns())
-        gate.resume(who, why, time.time_ns())
         return "trading goes on; loss of the day and drawdown count from here"
 
     def cancel_all(self, who: str, why: str) -> str:
         """Cancel everything that is ours; until that is confirmed no order leaves, after it trading goes on.
 
+        Where a venue does not confirm it, trading is halted: nobody knows what is open.
+
         Raises:
+            ConfigError: somebody else is at it.
             VenueError: a venue has not confirmed it.
         """
         gateway = self._gateway
         if gateway is None:
             return "it is a dry run: nothing is open"
-        gateway.hold = f"everything is being cancelled, by {who}: {why}"
+        if not self._cancelling.acquire(blocking=False):
+            raise ConfigError("everything is being cancelled already")
         try:
-            done = gateway.cancel_all(f"{who}: {why}")
+            gateway.hold = f"everything is being cancelled, by {who}: {why}"
+            if not gateway.cancel_all(f"{who}: {why}"):
+                what = f"{gateway.not_confirmed}; trading is halted"
+                self._gate.escalate(TradingState.HALTED, who, what, time.time_ns())
+                raise VenueError(what)
         finally:
             gateway.hold = None
-        if not done:
-            raise VenueError(gateway.not_confirmed)
-        return self._confirmed(done)
+            self._cancelling.release()
+        return self._confirmed(True)
 
     def gated(self) -> Gated:
         """How it stands."""

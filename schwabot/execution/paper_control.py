@@ -12,8 +12,9 @@ from schwabot.errors import ConfigError
 from schwabot.execution.risk import StateChange, TradingState
 from schwabot.execution.simulated import SimulatedBroker
 from schwabot.execution.trading_view import Gated
+from schwabot.records.market import Int64
 from schwabot.records.order import Action
-from schwabot_kernels.simulate.state import CHANGE, FREE, STATUS
+from schwabot_kernels.simulate.state import CHANGE, CHANGE_LOTS, FREE, STATUS
 
 
 class PaperControl:
@@ -70,13 +71,19 @@ class PaperControl:
             self.apply()
         if not self._cancel or not self._broker.recorder.builder.rows:
             return
-        self._cancel = False
         broker, row = self._broker, self._broker.recorder.builder.rows - 1
-        known = broker.state.known
+        known, is_left = broker.state.known, False
         for leg in range(known.shape[0]):
             for slot in range(known.shape[1]):
-                if known[leg, slot, STATUS] != FREE and known[leg, slot, CHANGE] == 0:
-                    broker.request(leg, row, Action.CANCEL, slot)
+                if known[leg, slot, STATUS] != FREE and not self._is_being_cancelled(known[leg, slot]):
+                    # One that is being replaced can't be cancelled before that is answered: again with the next rows.
+                    sent = known[leg, slot, CHANGE] == 0 and broker.request(leg, row, Action.CANCEL, slot)
+                    is_left = is_left or not sent
+        self._cancel = is_left
+
+    @staticmethod
+    def _is_being_cancelled(order: Int64) -> bool:
+        return bool(order[CHANGE] > 0 and order[CHANGE_LOTS] == 0)
 
     def finish(self) -> None:
         """The run ends: its rules are those that it began with."""

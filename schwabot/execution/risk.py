@@ -245,10 +245,25 @@ class RiskGate:
         self._set(state, who, why, ts_ns)
         return True
 
-    def resume(self, who: str, why: str, ts_ns: int) -> None:
-        """Trade again; drawdown and daily loss count from here."""
-        self._peak, self._day, self._carried = None, -1, None
-        self._set(TradingState.NORMAL, who, why, ts_ns)
+    def resume(self, who: str, why: str, ts_ns: int, after: int | None = None) -> bool:
+        """Trade again; drawdown and daily loss count from here.
+
+        Args:
+            who: says so.
+            why: in words.
+            ts_ns: when.
+            after: number of changes that they had seen; where there are more by now, nothing is done. None = whatever
+                came meanwhile.
+
+        Returns:
+            Whether it was done.
+        """
+        with self._changing:
+            if after is not None and len(self.changes) != after:
+                return False
+            self._peak, self._day, self._carried = None, -1, None
+            self._set(TradingState.NORMAL, who, why, ts_ns)
+            return True
 
     @property
     def state(self) -> TradingState:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from schwabot.execution.simulated import SimulatedBroker
 from schwabot.records.instrument import Instrument
 from schwabot.records.order import Action
@@ -89,6 +91,7 @@ class TradingView:
         self._sending, self._session, self._reasons = sending, session, reasons or {}
         self._instruments = broker.recorder.builder.instruments
         self._fills = self._orders = 0
+        self._again = False
         self._going_on: dict[int, tuple[int, ...]] = {}  # number → row of the log, of orders that are not over
 
     def take(self) -> TradingRecord:
@@ -98,6 +101,10 @@ class TradingView:
             gated.state, gated.who, gated.why, self._account, self._sending, self._positions(), self._new_orders(),
             self._new_fills(), dict(gated.refused),
         )  # fmt: skip
+
+    def again(self) -> None:
+        """Tell the newest orders once more: who watches has missed some."""
+        self._again = True
 
     def _positions(self) -> tuple[PositionRow, ...]:
         broker, found = self._broker, []
@@ -117,7 +124,9 @@ class TradingView:
 
     def _new_orders(self) -> tuple[OrderRow, ...]:
         log = self._broker.orders
-        first = max(self._orders, len(log) - MOST_ROWS)
+        since = 0 if self._again else self._orders
+        first, self._again = max(since, len(log) - MOST_ROWS), False
+        older = np.flatnonzero(log[self._orders : first, ORDER_END] == OPEN) + self._orders
         self._orders = len(log)
         found = []
         for number, before in list(self._going_on.items()):
@@ -126,6 +135,8 @@ class TradingView:
             if (*row, status) != before:
                 found.append(self._order(number, row, status))
                 self._keep(number, row, status)
+        for number in older.tolist():  # too many to tell of them all, but these go on
+            self._going_on[number] = ()
         for number, row in enumerate(log[first:].tolist(), first):
             status = self._status(row, number)
             found.append(self._order(number, tuple(row), status))

@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -322,9 +321,12 @@ class HotReload:
         asked = _Asked(orjson.dumps(dict(changes)).decode())
         self._asked.append(asked)
         if not asked.done.wait(ASKED_S):
-            with suppress(ValueError):
+            try:
                 self._asked.remove(asked)
-            raise ConfigError(f"no event has come for {ASKED_S:.0f} s, so nothing was changed")
+            except ValueError:  # it is being put into force
+                asked.done.wait()
+            else:
+                raise ConfigError(f"no event has come for {ASKED_S:.0f} s, so nothing was changed")
         if asked.refused:
             raise ConfigError(asked.refused)
         pairs = ((name, _shown(_value(before, name)), _shown(_value(self._current, name))) for name in changes)

@@ -35,7 +35,8 @@ class Served:
 
     def __init__(self, link: ServerLink | None) -> None:
         self.link = link
-        self._view: Callable[[], Any] = lambda: None
+        self._view: TradingView | None = None
+        self._lost = 0
         self._health: Callable[[], Any] = lambda: None
         self._due_s = 0.0
 
@@ -46,8 +47,7 @@ class Served:
 
     def shows(self, view: TradingView | None = None, health: Callable[[], HealthRecord] | None = None) -> None:
         """Show how trading stands, and how the parts are."""
-        if view is not None:
-            self._view = view.take
+        self._view = view or self._view
         self._health = health or self._health
 
     def watch(self, record: StepRecord) -> StepRecord:
@@ -57,7 +57,11 @@ class Served:
         now_s, health = time.monotonic(), None
         if now_s >= self._due_s:
             self._due_s, health = now_s + HEALTH_S, self._health()
-        return replace(record, trading=self._view(), health=health)
+        view, lost = self._view, self.link.dropped
+        if view is not None and lost != self._lost:
+            self._lost = lost
+            view.again()
+        return replace(record, trading=None if view is None else view.take(), health=health)
 
     def controls(self, control: LiveControl | PaperControl) -> None:
         """Let a person halt, reduce, resume and cancel."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess  # nosec: this interpreter and a module of ours
 import sys
 import threading
@@ -21,7 +22,7 @@ from typing import Any, Self
 
 from schwabot.errors import ConfigError, SchwabotError
 from schwabot.records.audit import StepRecord
-from schwabot.secrets import scrub
+from schwabot.secrets import scrub, without_secrets
 from schwabot.server.settings import ServerConfig
 from schwabot.server.wire import Digest, Frame, encode, open_frame
 from schwabot.sinks.base import RunHeader
@@ -32,6 +33,12 @@ EVERY_S = 0.045
 MOST_WAITING = 400
 READY_S = 60.0
 END_S = 5.0
+MOST_ACTIONS = 8
+"""That are under way at once."""
+KEPT = ("open", "answer", "close")
+"""Frames that are never dropped."""
+URGENT = ("halt", "reduce")
+"""Done however late they come; what makes trading go on is not."""
 ACTIONS = ("halt", "resume", "reduce", "cancel_all")
 Act = Callable[[str, str], str]
 """Told who asks and why; says what came of it."""
@@ -65,12 +72,13 @@ class ServerLink:
         self.hot: Callable[[], Mapping[str, Any]] = dict
         """Settings that may change, with their values."""
         self.sink = ServerSink(self)
-        self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[Mapping[str, Any]] = deque()
         self._news = threading.Condition()
         self._ends = self._is_gone = False
         self.dropped = 0
         """Frames that the server did not take in time."""
         self._process: Any = None
+        self._room = threading.BoundedSemaphore(MOST_ACTIONS)
         self._handler = _LogLines(self.log)
 
     def __enter__(self) -> Self:
@@ -84,6 +92,7 @@ class ServerLink:
             [sys.executable, "-m", "schwabot.server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env=without_secrets(os.environ),
             start_new_session=True,  # a Ctrl-C is for the run, which ends it
         )
         self._process.stdin.write(
@@ -114,6 +123,8 @@ class ServerLink:
             self._ends = True
             self._news.notify()
         self._writer.join(END_S)
+        if self._writer.is_alive():  # it takes nothing, and holds the pipe
+            self._process.kill()
         self._leave()
 
     def _leave(self) -> None:
@@ -128,10 +139,13 @@ class ServerLink:
 
     def put(self, frame: Mapping[str, Any]) -> None:
         """Tell the server; never waits."""
-        line = encode(frame)
         with self._news:
-            self.dropped += len(self._waiting) == self._waiting.maxlen
-            self._waiting.append(line)
+            if len(self._waiting) >= MOST_WAITING and frame["t"] not in KEPT:
+                oldest = next((at for at, one in enumerate(self._waiting) if one["t"] not in KEPT), None)
+                if oldest is not None:
+                    del self._waiting[oldest]
+                    self.dropped += 1
+            self._waiting.append(frame)
             self._news.notify()
 
     def log(self, ts_ns: int, level: str, text: str) -> None:
@@ -148,11 +162,11 @@ class ServerLink:
             with self._news:
                 while not self._waiting and not self._ends:
                     self._news.wait()
-                lines = b"".join(self._waiting)
+                frames = list(self._waiting)
                 self._waiting.clear()
                 ends = self._ends
             try:
-                self._process.stdin.write(lines)
+                self._process.stdin.write(b"".join(map(encode, frames)))
                 self._process.stdin.flush()
             except (OSError, ValueError):
                 self._gone()
@@ -169,8 +183,10 @@ class ServerLink:
             if not ready.is_set():
                 self._first = asked
                 ready.set()
-            else:
+            elif self._room.acquire(blocking=False):
                 threading.Thread(target=self._do, args=(asked,), name="server-action", daemon=True).start()
+            else:
+                self._answer(asked, {"ok": False, "said": f"{MOST_ACTIONS} actions are under way already"})
         ready.set()
         self._gone()
 
@@ -182,6 +198,8 @@ class ServerLink:
     def _do(self, asked: Mapping[str, Any]) -> None:
         name, who, why = str(asked.get("do")), str(asked.get("who")), str(asked.get("why"))
         try:
+            if name not in URGENT and time.time_ns() > asked.get("until_ns", 2**63):
+                raise ConfigError(f"{name} was asked for too long ago: nobody waits for it any more")
             if name == "settings" and self.change is not None:
                 said = self.change(who, asked["changes"])
             elif name in self.actions:
@@ -193,9 +211,14 @@ class ServerLink:
             answer = {"ok": False, "said": str(error)}
         except Exception as error:  # noqa: BLE001 - who asked has to hear of it, whatever it is
             answer = {"ok": False, "said": f"{name} failed: {str(error) or type(error).__name__}"}
+        finally:
+            self._room.release()
         answer["said"] = scrub(str(answer["said"]))
         how = "" if answer["ok"] else "not done: "
-        logging.getLogger("schwabot.server").info("%s by %s: %s%s", name, who, how, answer["said"])
+        logging.getLogger("schwabot.server").info("%s by %s, %s: %s%s", name, who, why, how, answer["said"])
+        self._answer(asked, answer)
+
+    def _answer(self, asked: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         self.put({"t": "answer", "id": asked.get("id"), "hot": dict(self.hot()), **answer})
 
 

@@ -16,7 +16,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from schwabot.records.audit import DriftStatus, Lane, Route, StepRecord
 from schwabot.records.health import HealthRecord
 from schwabot.records.market import Float64, Kind
 from schwabot.records.trading import TradingRecord
+from schwabot.secrets import scrub
 from schwabot.sinks.base import RunHeader
 
 Frame = dict[str, Any]
@@ -44,6 +45,10 @@ TRADING = tuple(one.name for one in fields(TradingRecord))
 ROUTES, STATUSES, LANES = ([one.name for one in kind] for kind in (Route, DriftStatus, Lane))
 
 
+SCRUBBED = ("open", "answer", "close")
+"""Frames whose every word is looked at for secrets; of others the texts that come from elsewhere."""
+
+
 def encode(frame: Mapping[str, Any]) -> bytes:
     r"""One line; what is not finite becomes null.
 
@@ -51,7 +56,30 @@ def encode(frame: Mapping[str, Any]) -> bytes:
         >>> encode({"ghost_bp": float("nan"), "n": 1})
         b'{"ghost_bp":null,"n":1}\n'
     """
-    return orjson.dumps(frame, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
+    frame = cleaned(frame) if frame.get("t") in SCRUBBED else frame
+    try:
+        return orjson.dumps(frame, option=options)
+    except TypeError:  # half a character, a number beyond 64 bits: what a venue or a file name may hold
+        return orjson.dumps(cleaned(frame), option=options)
+
+
+def cleaned(value: Any) -> Any:
+    r"""The same without secrets, and with nothing in it that JSON does not know.
+
+    Example:
+        >>> cleaned({"why": "half \ud800", "n": 10**30})
+        {'why': 'half \\ud800', 'n': '1000000000000000000000000000000'}
+    """
+    if isinstance(value, str):
+        return scrub(value.encode("utf-8", "backslashreplace").decode())
+    if isinstance(value, Mapping):
+        return {cleaned(str(name)): cleaned(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [cleaned(one) for one in value]
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return str(value)
+    return cleaned(asdict(value)) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def open_frame(header: RunHeader, hot: Mapping[str, Any], actions: Sequence[str], version: str) -> Frame:
@@ -131,6 +159,7 @@ class Digest:
         self._add_happened(record)
         if record.trading is not None:
             new = {name: getattr(record.trading, name) for name in TRADING}
+            new["why"] = cleaned(new["why"])
             if self._trading is not None:
                 new["orders"] = [*self._trading["orders"], *new["orders"]]
                 new["fills"] = [*self._trading["fills"], *new["fills"]]
@@ -243,10 +272,10 @@ class Digest:
                     "after": of[drift.after[at]],
                 }
             )  # fmt: skip
-        happened["fallbacks"] += [asdict(one) for one in record.fallbacks]
-        happened["settings"] += [asdict(one) for one in record.settings]
+        happened["fallbacks"] += [cleaned(asdict(one)) for one in record.fallbacks]
+        happened["settings"] += [cleaned(asdict(one)) for one in record.settings]
         happened["alerts"] += [
-            {"ts_ns": one.ts_ns, "level": Level(one.level).name, "kind": one.kind, "text": one.text}
+            {"ts_ns": one.ts_ns, "level": Level(one.level).name, "kind": one.kind, "text": cleaned(one.text)}
             for one in record.alerts
         ]
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from schwabot.errors import ConfigError
+from schwabot.execution import trading_view
 from schwabot.execution.paper_control import PaperControl
+from schwabot.execution.risk import RiskGate, TradingState
+from schwabot.execution.settings import RiskConfig
 from schwabot.execution.simulated import SimulatedBroker
 from schwabot.execution.trading_view import TradingView
 from schwabot.live_pipeline import LivePipeline
@@ -18,15 +22,16 @@ from schwabot.signals.declaring import Policy
 from schwabot.simulation.details import ENDS, fills_table, orders_table
 from schwabot.simulation.totals import leg_totals
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+from schwabot_kernels.simulate.state import CHANGE, CHANGE_LOTS, FREE, OPEN, ORDER_END, STATUS
 from tests.execution.test_simulated_rows import POLICIES, broker
 
 
-def played(policy: Policy, events: int = 6_000) -> Iterator[SimulatedBroker]:
-    """A broker, after each batch of 100 rows; at last once its books are closed."""
+def played(policy: Policy, events: int = 6_000, rows: int = 100) -> Iterator[SimulatedBroker]:
+    """A broker, after each batch of rows; at last once its books are closed."""
     feed = SyntheticFeed(SyntheticConfig(events=events))
     trader = broker(policy, feed)
     live = LivePipeline(feed.instruments, on_row=trader.row)
-    for ticks in feed.batches(100):
+    for ticks in feed.batches(rows):
         live.step(ticks)
         yield trader
     trader.finish()
@@ -134,3 +139,52 @@ def test_a_halt_and_cancel_all_take_resting_orders_out_of_the_book() -> None:
             control.step()
         assert rested >= 0
         assert gone
+
+
+def test_a_halt_takes_out_an_order_that_is_being_replaced_too() -> None:
+    control, halted_ns, fills, gone = None, 0, 0, False
+    for trader in played(quote_guard, 4_000, rows=1):
+        control = control or PaperControl(trader)
+        known, builder = trader.state.known, trader.recorder.builder
+        now_ns = int(builder.room.ts_ns[builder.rows - 1])
+        is_replaced = (known[..., CHANGE] > 0) & (known[..., CHANGE_LOTS] > 0)
+        if not halted_ns and is_replaced.any():
+            control.halt("ann", "a test")
+            halted_ns = now_ns
+        control.step()
+        if halted_ns and not gone and now_ns > halted_ns + 60_000_000:  # the way there and back takes 5 ms
+            assert (known[..., STATUS] == FREE).all()
+            gone, fills = True, len(trader.fills)
+        assert not gone or len(trader.fills) == fills
+    assert gone
+
+
+def test_orders_that_were_too_many_to_tell_of_are_told_of_while_they_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trading_view, "MOST_ROWS", 2)
+    view, told, last = None, {}, None
+    for at, trader in enumerate(played(quote_guard)):
+        view = view or TradingView(trader, "paper")
+        if at % 5 == 4:
+            told |= {one.number: one.state for one in view.take().orders}
+        last = trader
+    assert view is not None
+    assert last is not None
+    told |= {one.number: one.state for one in view.take().orders}
+    going_on = set(np.flatnonzero(last.orders[:, ORDER_END] == OPEN).tolist())
+    view.take()
+    assert going_on <= told.keys()
+    again = TradingView(last, "paper")
+    first = again.take().orders
+    again.again()
+    assert again.take().orders == first
+
+
+def test_a_halt_that_comes_while_somebody_resumes_stays() -> None:
+    gate = RiskGate(RiskConfig(), [])
+    gate.escalate(TradingState.REDUCING, "risk", "a loss", 1)
+    seen = len(gate.changes)
+    gate.escalate(TradingState.HALTED, "SIGUSR1", "the signal was sent", 2)
+    assert gate.resume("ann", "all is well", 3, after=seen) is False
+    assert gate.state is TradingState.HALTED
+    assert gate.resume("ann", "all is well", 4, after=len(gate.changes)) is True
+    assert gate.state is TradingState.NORMAL

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -11,12 +13,14 @@ import numpy as np
 import pytest
 
 from schwabot.errors import ConfigError
+from schwabot.records.alert import Alert, Level
 from schwabot.records.audit import Lane
+from schwabot.secrets import Secret
 from schwabot.server.app import create_app
 from schwabot.server.hub import Hub
 from schwabot.server.settings import ServerConfig
 from schwabot.server.wire import Digest, open_frame
-from tests.server.making import Beside, header, records, server
+from tests.server.making import Beside, header, records, server, trading
 
 COUNT = len(records())
 
@@ -184,8 +188,37 @@ def test_a_server_that_hangs_drops_frames_and_never_holds_the_run(tmp_path: Path
             for _ in range(2_000):
                 beside.link.put({"t": "log", "lines": [{"ts_ns": 1, "level": "INFO", "text": "x" * 500}]})
             assert beside.link.dropped > 0
-        finally:
+            begun_s = time.monotonic()
+        except BaseException:
             beside.link._process.send_signal(signal.SIGCONT)
+            raise
+    assert time.monotonic() - begun_s < 15.0, "nor its end"
+    assert beside.link._process.poll() is not None
+
+
+def test_what_can_not_be_told_as_it_is_is_told_cleaned_and_without_secrets(tmp_path: Path) -> None:
+    Secret("canary-2f7d1c88aa")
+    with server(tmp_path) as beside:
+        beside.tell(1)
+        alert = Alert(7, Level.WARNING, "risk", "half \ud800 of canary-2f7d1c88aa")
+        beside.link.sink._due_s = 0.0
+        beside.link.sink.write(replace(records()[1], alerts=(alert,), trading=replace(trading(1), why="\ud800")))
+        logging.getLogger("schwabot").warning("canary-2f7d1c88aa \ud800")
+        beside.until(lambda: beside.get("/api/v1/alerts").json()["items"][0]["text"] == r"half \ud800 of ***")
+        beside.until(lambda: beside.get("/api/v1/log").json()["items"])
+        assert beside.get("/api/v1/log").json()["items"][0]["text"] == r"*** \ud800"
+        beside.link.put({"t": "close", "summary": {"error": "canary-2f7d1c88aa", "big": 10**30}})
+        assert beside.events(1)[0][1]["summary"] == {"error": "***", "big": str(10**30)}
+
+
+def test_what_was_asked_long_ago_is_not_done_unless_it_makes_things_safer(tmp_path: Path) -> None:
+    done: list[str] = []
+    acts = {name: lambda who, why, name=name: done.append(name) or "done" for name in ("halt", "resume")}
+    with server(tmp_path, acts) as beside:
+        for name in acts:
+            beside.link._room.acquire()
+            beside.link._do({"id": 1, "do": name, "who": "ann", "why": "", "until_ns": 5})
+    assert done == ["halt"]
 
 
 def test_a_port_that_is_taken_is_refused_before_the_run_begins(tmp_path: Path) -> None:
