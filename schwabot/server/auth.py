@@ -65,7 +65,7 @@ class Gate:
         self._app = app
         self._book = book
         self._limiter = limiter
-        self._open = config.is_local and config.anonymous == "viewer"
+        self._open = config.is_local and config.anonymous == "viewer" and not config.hosts
         self._desk = anyio.CapacityLimiter(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -25,7 +25,8 @@ class ServerConfig:
         tls_key: its key, PEM, that nobody else may read.
         tokens: file of the hashed tokens; absent = schwabot/tokens.json in the user's folder of settings. ``python -m
             schwabot.server.tokens add NAME --role operator`` makes one.
-        anonymous: what a request without a token may do on this machine: ``viewer`` reads, ``none`` nothing.
+        anonymous: what a request without a token may do on this machine: ``viewer`` reads, ``none`` nothing, which is
+            so too where ``hosts`` names a proxy.
         rate_per_s: requests a second of one token or address, on average.
         rate_burst: how many may come at once.
         failures_per_minute: wrong tokens of an address, after which it is not listened to for a while.

@@ -38,7 +38,7 @@ DESK = "https://desk.example.org"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("border")
-    with guarded(folder, cors=[DESK], hosts=["Named.example.org"], rate_per_s=1e4, rate_burst=10_000) as one:
+    with guarded(folder, cors=[DESK], rate_per_s=1e4, rate_burst=10_000) as one:
         yield one
 
 
@@ -71,7 +71,14 @@ def test_a_name_that_was_pointed_here_is_refused(server: Guarded, host: str) -> 
     assert "server.hosts" in answer.json()["error"]["do"]
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:9000", "127.0.0.1:1", "[::1]:8080", "named.example.org."])
+def test_a_name_of_a_proxy_is_taken_and_then_nobody_is_anonymous(tmp_path: Path) -> None:
+    with guarded(tmp_path, hosts=["Named.example.org"]) as one:
+        for host in ("named.example.org.", "127.0.0.1"):
+            assert one.ask("GET", "/api/v1/status", headers={"Host": host}).status_code == 401
+            assert one.ask("GET", "/api/v1/status", "viewer", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:9000", "127.0.0.1:1", "[::1]:8080"])
 def test_our_own_names_are_taken_through_any_tunnel(server: Guarded, host: str) -> None:
     assert server.ask("GET", "/api/v1/status", headers={"Host": host}).status_code == 200
 
