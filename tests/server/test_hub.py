@@ -175,4 +175,5 @@ def test_the_log_begins_whatever_comes_before_the_folder(tmp_path: Path) -> None
     lines = [b'{"half', b"[1]", b'{"run_dir":7}', json.dumps({"run_dir": str(tmp_path)}).encode(), b"}"]
     with RunLog(LogsConfig()) as log:
         assert list(_begins(lines, log)) == lines
+        logging.getLogger("schwabot.server").warning("a word")
     assert (tmp_path / "server.log").exists()
