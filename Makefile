@@ -9,7 +9,7 @@ PY    := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PEERS := hftbacktest vectorbt
 
-.PHONY: help venv run test coverage test-all crash lint format audit bench peers gpu-check gpu-there validate docs lock clean
+.PHONY: help venv run test coverage test-all crash lint format audit bench peers gpu-check gpu-there validate docs dist lock clean
 
 help:
 	@echo "make run        install, then replay a synthetic market (ARGS='mode=... source=...' to change it)"
@@ -23,6 +23,7 @@ help:
 	@echo "make gpu-check  tests, parity and speed on a CUDA device (PY=python3 CAPTURES=DIR ARGS=--keep)"
 	@echo "make validate   every formula and the whole system against known answers, in one table"
 	@echo "make docs       documentation as a site into docs/_build, API pages in it; a broken link fails"
+	@echo "make dist       sdist and wheel into dist/"
 	@echo "make lock       resolve and hash all packages again"
 	@echo "make clean      everything that was built, .venv too"
 
@@ -110,6 +111,11 @@ validate: venv
 
 docs: venv
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
+
+# The wheel is made of the sdist. What they hold is checked by tests/end_to_end/test_wheel.py.
+dist: venv
+	rm -rf dist
+	$(PY) -m build --no-isolation
 
 # One resolution for Linux, macOS and Windows, Python 3.11 and newer.
 UV      := uv==0.13.9

@@ -12,7 +12,7 @@ import orjson
 
 from schwabot.errors import SchwabotError
 from schwabot.secrets import ScrubFilter, guard_process
-from schwabot.server.serving import open_socket, serve, url_of
+from schwabot.server.serving import open_socket, parsed, serve, url_of
 from schwabot.server.settings import ServerConfig
 from schwabot.server.tls import check_exposure
 from schwabot.server.wire import Frame, encode
@@ -51,11 +51,11 @@ def _begins(frames: Iterable[bytes], log: RunLog) -> Iterator[bytes]:
     """The frames; the first that names the run's folder begins the log there."""
     lines = iter(frames)
     for line in lines:
-        folder = orjson.loads(line).get("run_dir")
-        if folder is not None:
+        folder = (parsed(line) or {}).get("run_dir")
+        if isinstance(folder, str):
             log.begin(Path(folder), "server.log")
         yield line
-        if folder is not None:
+        if isinstance(folder, str):
             break
     yield from lines
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import math
 import time
 from collections import Counter, deque
@@ -33,7 +34,11 @@ ERRORS = ("ERROR", "CRITICAL")
 """Levels of lines of the log."""
 NOTHING, WHOLE = "none", "whole"
 """What a part uses that had nothing to use, and one whose data has no gap any more."""
+ENDED = "the run has ended"
+FRAMES = frozenset({"open", "step", "log", "sweep", "answer", "close"})
 LISTS = ("fills", "arbitrage", "drift_events", "fallbacks", "alerts", "settings", "log")
+
+_log = logging.getLogger("schwabot.server")
 
 
 class Listener:
@@ -98,7 +103,12 @@ class Hub:
         self.lost = 0
         """Frames that the run told and that never came, as they were not taken in time."""
         self.points = Series(0, 0)
-        self.money: deque[tuple[int, dict[str, float], float]] = deque(maxlen=MOST_ITEMS)
+        self.money: deque[tuple[int, dict[str, float], dict[str, float]]] = deque(maxlen=MOST_ITEMS)
+        """Once a second: time, and by currency net and how far that is below its peak, <= 0."""
+        self._peaks: dict[str, float] = {}
+        self._begun: str | None = None
+        """The snapshot as text, until something changes."""
+        self._refused: set[str] = set()
         self._numbers = itertools.count(1)
         self._rates: deque[tuple[float, int]] = deque()
         self._listeners: set[Listener] = set()
@@ -107,11 +117,22 @@ class Hub:
     # frames
 
     def take(self, frame: Frame) -> None:
-        """Take one frame of the run; to be called on the server's loop."""
+        """Take one frame of the run; to be called on the server's loop. One that is none is logged, and left out."""
         self.seq += 1
         self.heard_s = time.monotonic()
-        kind = frame.pop("t")
-        getattr(self, f"_{kind}")(frame)
+        self._begun = None
+        kind = str(frame.pop("t", None))
+        try:
+            if kind not in FRAMES:
+                raise ValueError("no such kind")
+            getattr(self, f"_{kind}")(frame)
+        except Exception as error:  # noqa: BLE001 - one bad frame must not cost the others
+            what = kind if kind in FRAMES else "another"
+            if what not in self._refused:
+                self._refused.add(what)
+                _log.warning(
+                    "a frame of kind %.50r can't be taken: %.200s; others like it are not told", kind, repr(error)
+                )
 
     def gone(self) -> None:
         """The run tells no more."""
@@ -120,7 +141,7 @@ class Hub:
         self.end()
         for waiting in self._asked.values():
             if not waiting.done():
-                waiting.set_result({"ok": False, "said": "the run has ended"})
+                waiting.set_result({"ok": False, "said": ENDED})
 
     def _open(self, frame: Frame) -> None:
         self.header = frame
@@ -130,6 +151,8 @@ class Hub:
         self._resync()
 
     def _step(self, frame: Frame) -> None:
+        if not self.header:  # dropped, as the server was slow: nothing says what the numbers are of
+            return
         self.totals.update({name: frame[name] for name in ("quotes", "trades", "depth")})
         self.totals["events"] += sum(frame["events"])
         self.by_stream = [a + b for a, b in zip(self.by_stream, frame["events"], strict=True)]
@@ -161,14 +184,15 @@ class Hub:
         self.lost = frame["lost"]
         if frame["health"]:
             self.health = frame["health"]
-        if frame["trading"]:
-            self._trade(frame["trading"])
+        money = self._trade(frame["trading"]) if frame["trading"] else None
         self._rates.append((self.heard_s, self.totals["events"]))
         while self._rates[0][0] < self.heard_s - RATE_S:
             self._rates.popleft()
-        self.tell("step", frame | {"seq": self.seq, "totals": dict(self.totals), "events_per_s": self.events_per_s()})
+        own = {"seq": self.seq, "totals": dict(self.totals), "events_per_s": self.events_per_s(), "money": money}
+        self.tell("step", frame | own)
 
-    def _trade(self, trading: Frame) -> None:
+    def _trade(self, trading: Frame) -> tuple[int, dict[str, float], dict[str, float]] | None:
+        """Take it; the point of ``money``, where one is due."""
         for order in trading["orders"]:
             known = self.orders.get(order["number"])
             if known is None:
@@ -178,18 +202,26 @@ class Hub:
                 self.counts["orders." + known["state"]] -= 1
                 self.counts["orders." + order["state"]] += 1
             self.orders[order["number"]] = order | {"seq": order["number"]}
-        while len(self.orders) > MOST_ITEMS:
-            del self.orders[next(iter(self.orders))]
+        extra = len(self.orders) - MOST_ITEMS
+        if extra > 0:  # one that goes on stays: it comes again, and would be counted twice
+            over = (number for number in sorted(self.orders) if self.orders[number]["end_ns"] is not None)
+            for number in list(itertools.islice(over, extra)):
+                del self.orders[number]
         self._keep("fills", trading["fills"])
         self.trading = {name: value for name, value in trading.items() if name not in ("orders", "fills")}
-        net: Counter[str] = Counter()
+        net: dict[str, float] = {}
         for row in trading["positions"]:
             if row["net"] is not None:
-                net[row["currency"]] += row["net"]
+                net[row["currency"]] = net.get(row["currency"], 0.0) + row["net"]
+        below = {}
+        for currency, value in net.items():
+            self._peaks[currency] = max(self._peaks.get(currency, 0.0), value)  # a run begins at 0
+            below[currency] = value - self._peaks[currency]
         now_ns = self.last.get("ts_ns")
-        if now_ns is not None and (not self.money or now_ns - self.money[-1][0] >= 1_000_000_000):
-            worst = max((row["max_drawdown"] or 0.0 for row in trading["positions"]), default=0.0)
-            self.money.append((now_ns, dict(net), worst))
+        if now_ns is None or (self.money and now_ns - self.money[-1][0] < 1_000_000_000):
+            return None
+        self.money.append((now_ns, net, below))
+        return self.money[-1]
 
     def _log(self, frame: Frame) -> None:
         self._keep("log", frame["lines"])
@@ -198,7 +230,7 @@ class Hub:
 
     def _sweep(self, frame: Frame) -> None:
         curve = [*self.sweep.get("curve", ()), [frame["done"], frame["best"]]]
-        self.sweep = frame | {"curve": curve if len(curve) <= MOST_CURVE else curve[::2] + curve[-1:]}
+        self.sweep = frame | {"curve": curve if len(curve) <= MOST_CURVE else curve[::2]}
         self.tell("sweep", frame)
 
     def _answer(self, frame: Frame) -> None:
@@ -255,8 +287,9 @@ class Hub:
             before: only those with a smaller ``seq``.
             keep: which ones.
         """
-        kept = self.orders.values() if name == "orders" else self.items[name]
-        rows = (row for row in reversed(kept) if (before is None or row["seq"] < before) and keep(row))
+        known = self.orders
+        kept = (known[at] for at in sorted(known, reverse=True)) if name == "orders" else reversed(self.items[name])
+        rows = (row for row in kept if (before is None or row["seq"] < before) and keep(row))
         return list(itertools.islice(rows, limit))
 
     def lag_curve(self) -> list[Frame]:
@@ -334,6 +367,7 @@ class Hub:
 
     def tell(self, event: str, data: Mapping[str, Any]) -> None:
         """Tell whoever listens."""
+        self._begun = None
         if not self._listeners:
             return
         text = encode(data).decode().rstrip("\n")
@@ -345,7 +379,9 @@ class Hub:
     def _begin(self, listener: Listener) -> None:
         listener.waiting.clear()
         listener.is_behind = False
-        listener.put("snapshot", encode(self.snapshot()).decode().rstrip("\n"))
+        if self._begun is None:  # the same for all that fall behind at once
+            self._begun = encode(self.snapshot()).decode().rstrip("\n")
+        listener.put("snapshot", self._begun)
 
     def _resync(self) -> None:
         for listener in self._listeners:
@@ -371,9 +407,13 @@ class Hub:
         assert self._send is not None
         number = next(self._numbers)
         self._asked[number] = waiting = asyncio.get_running_loop().create_future()
-        self._send({"id": number, "do": do, "who": who, "why": why, "changes": dict(changes or {})})
         try:
+            until_ns = time.time_ns() + round(ANSWER_S * 1e9)
+            what = {"do": do, "who": who, "why": why, "changes": dict(changes or {})}
+            self._send({"id": number, "until_ns": until_ns, **what})
             return await asyncio.wait_for(waiting, ANSWER_S)
+        except BrokenPipeError:  # its end is not told yet
+            return {"ok": False, "said": ENDED}
         finally:
             self._asked.pop(number, None)
 

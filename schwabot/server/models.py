@@ -2,11 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, TypeVar
+import math
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 Item = TypeVar("Item")
+MOST_TEXT, MOST_VALUES, MOST_DEEP = 1_000, 1_000, 8
+"""Of a setting's value: characters of a text, values in all, lists within lists."""
+
+
+def settable(changes: dict[str, Any]) -> dict[str, Any]:
+    """Changes whose values the run can be told; JSON has others.
+
+    Raises:
+        ValueError: says what is wrong, without the value.
+
+    Example:
+        >>> settable({"notify.burst": 10**30})
+        Traceback (most recent call last):
+        ValueError: a whole number is beyond 64 bits
+    """
+    waiting: list[tuple[Any, int]] = [(changes, 0)]
+    seen = 0
+    while waiting:
+        value, deep = waiting.pop()
+        seen += 1
+        if seen > MOST_VALUES or deep > MOST_DEEP:
+            raise ValueError(f"more than {MOST_VALUES} values, or more than {MOST_DEEP} of them within each other")
+        if isinstance(value, dict):
+            waiting += [(one, deep + 1) for pair in value.items() for one in pair]
+        elif isinstance(value, list):
+            waiting += [(one, deep + 1) for one in value]
+        elif isinstance(value, str):
+            whole(value)
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError("a whole number is beyond 64 bits")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("a number is not finite")
+    return changes
+
+
+def whole(text: str) -> str:
+    """Text that can be written down: JSON's escapes may carry half a character.
+
+    Raises:
+        ValueError: it can't, or is too long.
+    """
+    if len(text) > MOST_TEXT:
+        raise ValueError(f"a text is longer than {MOST_TEXT} characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("a text holds half a character (a lone surrogate)") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(whole)]
 
 
 class Page(BaseModel, Generic[Item]):
@@ -270,8 +322,8 @@ class Settings(BaseModel):
 class Changes(BaseModel):
     """Settings to change: dotted name → value. What is not named stays as it is."""
 
-    changes: dict[str, Any] = Field(min_length=1, max_length=100)
-    why: str = Field(min_length=1, max_length=300, description="for the log")
+    changes: Annotated[dict[str, Any], AfterValidator(settable)] = Field(min_length=1, max_length=100)
+    why: Text = Field(min_length=1, max_length=300, description="for the log")
 
     model_config = {"extra": "forbid"}
 
@@ -280,8 +332,8 @@ class Action(BaseModel):
     """Something to do to the run."""
 
     do: Literal["halt", "resume", "reduce", "cancel_all"]
-    why: str = Field(min_length=1, max_length=300, description="for the journal, the log and the alerts")
-    confirm: str = Field(description="the run's account once more, so that no click meets another run")
+    why: Text = Field(min_length=1, max_length=300, description="for the journal, the log and the alerts")
+    confirm: Text = Field(description="the run's account once more, so that no click meets another run")
 
     model_config = {"extra": "forbid"}
 

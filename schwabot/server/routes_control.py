@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -15,7 +14,6 @@ from schwabot.server.routes_live import Run
 
 router = APIRouter(prefix="/api/v1")
 CHANGES = documented(408, 409, 410, 413, 415, 504)
-log = logging.getLogger("schwabot.server")
 
 
 @router.get("/settings", tags=["run"], dependencies=[Depends(viewer)])

@@ -122,12 +122,31 @@ def _read(frames: Iterable[bytes], hub: Hub, loop: asyncio.AbstractEventLoop, en
     """Take the run's frames on a thread of their own, as pipes are not a loop's on every system."""
 
     def read() -> None:
-        for line in frames:
-            loop.call_soon_threadsafe(hub.take, orjson.loads(line))
-        loop.call_soon_threadsafe(hub.gone)
-        loop.call_soon_threadsafe(loop.call_later, LINGER_S, end)
+        try:
+            for line in frames:
+                frame = parsed(line)
+                if frame is not None:
+                    loop.call_soon_threadsafe(hub.take, frame)
+        finally:  # without its run, a server would keep the port for ever
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended before
+                loop.call_soon_threadsafe(hub.gone)
+                loop.call_soon_threadsafe(loop.call_later, LINGER_S, end)
 
     threading.Thread(target=read, name="frames", daemon=True).start()
+
+
+def parsed(line: bytes) -> Frame | None:
+    """The frame of a line; None where it is none, as the last line of a run that was killed.
+
+    Example:
+        >>> parsed(b'{"t":"close"}'), parsed(b'{"t":"clo'), parsed(b"[1]")
+        ({'t': 'close'}, None, None)
+    """
+    try:
+        frame = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return frame if isinstance(frame, dict) else None
 
 
 async def _measure(hub: Hub, folder: Path, alive: Callable[[], object]) -> None:

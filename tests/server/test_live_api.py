@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import json
 import math
 import threading
 import time
@@ -242,6 +243,59 @@ def test_the_end_of_a_run_is_told_and_the_server_ends_with_it(tmp_path: Path) ->
     thread.join(10.0)
     assert heard[-2:] == ["close", "end"]
     assert beside.link._process.returncode == 0
+
+
+def test_a_run_that_is_killed_within_a_line_takes_its_server_with_it(tmp_path: Path) -> None:
+    with server(tmp_path) as beside:
+        pipe = beside.link._process.stdin
+        pipe.write(b'\xff\n[1]\nnull\n{"t":"none"}\n{"t":"step"}\n')
+        pipe.flush()
+        beside.tell(2)
+        assert beside.get("/api/v1/status").json()["events"] == sum(len(one.ts_recv_ns) for one in records()[:2])
+        pipe.write(b'{"t":"step","ev')
+        pipe.close()
+        assert beside.link._process.wait(5.0) == 0
+
+
+NO_SETTINGS = {
+    "an integer beyond 64 bits": '{"notify.burst": 1' + 30 * "0" + "}",
+    "half a character": r'{"notify.burst": "\ud800"}',
+    "half a character in a name": r'{"\ud800": 1}',
+    "half a character within": r'{"a": [{"\ud800": 1}]}',
+    "half a character in why": r'{"a": 1}, "why": "\ud800"',
+    "no number": '{"notify.burst": NaN}',
+    "infinity": '{"notify.burst": [-1e999]}',
+    "a long text": '{"a": "' + 1_001 * "x" + '"}',
+    "deep": '{"a": ' + 9 * "[" + "1" + 9 * "]" + "}",
+    "very deep": '{"a": ' + 500 * "[" + "1" + 500 * "]" + "}",
+    "many": '{"a": [1' + 1_000 * ", 1" + "]}",
+}
+
+
+def test_settings_that_can_t_be_told_are_refused_at_the_border(tmp_path: Path) -> None:
+    told: list[object] = []
+
+    def change(who: str, changes: object) -> str:
+        told.append(changes)
+        return "changed"
+
+    with server(tmp_path) as beside, beside.client() as client:
+        client.headers["Content-Type"] = "application/json"
+        beside.link.change = change
+        beside.link.begin(header(tmp_path))
+        beside.until(lambda: beside.get("/api/v1/settings").json()["can_change"])
+        for what, changes in NO_SETTINGS.items():
+            why = "" if '"why"' in changes else ', "why": "w"'
+            answer = client.patch("/api/v1/settings", content=f'{{"changes": {changes}{why}}}')
+            assert (what, answer.status_code, answer.json()["error"]["code"]) == (what, 422, "unprocessable")
+        for part in ("why", "confirm"):
+            body = {"do": "halt", "why": "w", "confirm": "paper", part: "X"}
+            answer = client.post("/api/v1/control", content=json.dumps(body).replace('"X"', r'"\ud800"'))
+            assert (part, answer.status_code) == (part, 422)
+        assert told == []
+        fine = {"a": 2**63 - 1, "b": -(2**63), "c": [0.5, {"d": None}], "e": "\u20ac" * 1_000, "f": True}
+        assert client.patch("/api/v1/settings", json={"changes": fine, "why": "w"}).status_code == 200
+        assert told == [fine]
 
 
 async def _asked(*paths: str) -> list[httpx.Response]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,7 +18,10 @@ import pytest
 from schwabot.errors import ConfigError
 from schwabot.records.alert import Alert, Level
 from schwabot.records.trading import OrderRow
+from schwabot.server.hub import Hub
+from schwabot.server.settings import ServerConfig
 from schwabot.server.tokens import Role, add
+from schwabot.server.wire import Digest, encode, open_frame
 from tests.server.making import Beside, happened, header, records, server, trading
 from tests.server.past import many
 
@@ -95,6 +99,33 @@ def signed_in(page: Any, token: str) -> None:
 
 def token_of(beside: Beside) -> str:
     return beside.authorization.removeprefix("Bearer ")
+
+
+FOLLOWS = """async ([snapshot, steps]) => {
+  const { State } = await import("/static/state.js");
+  const state = new State();
+  state.take("snapshot", snapshot);
+  for (const step of steps) state.take("step", step);
+  return { money: state.money, orders: [...state.orders.keys()] };
+}"""
+
+
+def test_a_page_that_stays_knows_the_same_as_one_that_comes_back(browser: Any, told: Beside) -> None:
+    hub, digest = Hub(ServerConfig()), Digest(len(records()[0].instruments))
+    hub.take(open_frame(header(Path()), {}, (), "1"))
+    stayed = hub.listen()
+    for at in range(40):
+        digest.add(replace(records()[0], trading=trading(at if at < 30 else at - 30)))
+        step = json.loads(encode(digest.take())) | {"ts_ns": at * 400_000_000}
+        step["trading"]["orders"] += [step["trading"]["orders"][0] | {"number": 1_000 + 6 * at + k} for k in range(6)]
+        hub.take(step)
+    (_, first), *more = stayed.waiting
+    now = json.loads(hub.listen().waiting[0][1])
+    assert now["money"][-1][2]["USDT"] < 0
+    with opened(browser, told.url) as page:
+        found = page.evaluate(FOLLOWS, [json.loads(first), [json.loads(data) for _, data in more]])
+    assert found["money"] == now["money"]
+    assert sorted(found["orders"], reverse=True) == [one["number"] for one in now["orders"]]
 
 
 def test_the_page_shows_the_run_and_follows_it(browser: Any, told: Beside) -> None:

@@ -78,21 +78,16 @@ export class State {
     for (const one of frame.fallbacks) this.links[one.component] = one;
     if (frame.health) this.health = frame.health;
     if (frame.trading) this.#trade(frame.trading);
+    if (frame.money) this.money.push(frame.money); // time, and by currency net and how far below its peak
+    if (this.money.length > MOST_MONEY) this.money.shift();
   }
 
   #trade(trading) {
     this.trading = trading;
     for (const order of trading.orders) this.orders.set(order.number, order);
-    for (const number of this.orders.keys()) {
-      if (this.orders.size <= KEPT) break;
-      this.orders.delete(number);
-    }
+    const numbers = [...this.orders.keys()].sort((a, b) => a - b); // an old one that ends comes again, and is not new
+    for (const number of numbers.slice(0, Math.max(0, numbers.length - KEPT))) this.orders.delete(number);
     this.#keep("fills", trading.fills);
-    const now = this.last.ts_ns;
-    if (now && (!this.money.length || now - this.money.at(-1)[0] >= 1e9)) {
-      this.money.push([now, this.net()]);
-      if (this.money.length > MOST_MONEY) this.money.splice(0, MOST_MONEY / 10);
-    }
   }
 
   #keep(name, rows) {

@@ -35,11 +35,7 @@ function addMoney(state) {
     const [gains, falls] = [[], []];
     currencies.forEach((currency, at) => {
       const y = rows.map(([, net]) => net[currency] ?? NaN);
-      let peak = -Infinity;
-      const fall = y.map((value) => {
-        if (!Number.isNaN(value)) peak = Math.max(peak, value);
-        return value - peak;
-      });
+      const fall = rows.map(([, , below]) => below[currency] ?? NaN);
       gains.push({ name: currency, x, y, lo, hi, ...look(at), wide: 2, note: money(y.at(-1)) });
       falls.push({ name: currency, x, y: fall, lo, hi, ...look(at), colour: colours().bad, note: money(fall.at(-1)) });
     });
@@ -99,7 +95,7 @@ function addOrders(state) {
     { name: "reason", title: "why", wide: true, long: true, text: (row) => row.reason },
   ];
   const table = new Table(body("orders"), "Newest orders", columns, { key: (row) => row.number, most: 60, empty: "no order yet" });
-  panel("orders", ["step"], 250, () => table.update([...state.orders.values()].reverse()));
+  panel("orders", ["step"], 250, () => table.update([...state.orders.values()].sort((a, b) => b.number - a.number)));
 }
 
 function addFills(state) {
