@@ -188,8 +188,8 @@ class Hub:
         self._rates.append((self.heard_s, self.totals["events"]))
         while self._rates[0][0] < self.heard_s - RATE_S:
             self._rates.popleft()
-        own = {"seq": self.seq, "totals": dict(self.totals), "events_per_s": self.events_per_s(), "money": money}
-        self.tell("step", frame | own)
+        now = {"seq": self.seq, "totals": dict(self.totals), "events_per_s": self.events_per_s(), "money": money}
+        self.tell("step", frame | now)
 
     def _trade(self, trading: Frame) -> tuple[int, dict[str, float], dict[str, float]] | None:
         """Take it; the point of ``money``, where one is due."""
