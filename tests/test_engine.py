@@ -22,10 +22,12 @@ from schwabot.errors import CrossedQuoteError, DeviceError
 from schwabot.modules.device_graph import DeviceGraph
 from schwabot.modules.graph import Graph
 from schwabot.pipeline import Pipeline
+from schwabot.records.alert import Alert, Level
 from schwabot.records.audit import FallbackEvent, StepRecord
 from schwabot.records.instrument import Instrument
 from schwabot.records.market import MISSING_NS, Kind, Ticks
 from schwabot.sinks.base import RunHeader
+from schwabot.sinks.notes import alert_note
 from schwabot.sinks.progress import Progress
 from schwabot.tally import Tally, default_reference
 from schwabot.ticks.merge import blank
@@ -388,3 +390,8 @@ def test_a_required_device_that_fails_ends_the_run_and_what_was_done_is_kept() -
     assert kept.summary["device"] == "cuda:0"  # none of what is kept is the CPU's
     assert kept.summary["events"] == sum(len(record.stream) for record in kept.records)
     assert "is required and failed" in kept.summary["error"]
+
+
+def test_what_somebody_typed_elsewhere_begins_no_line_and_moves_no_cursor() -> None:
+    alert = Alert(5, Level.ERROR, "halt", "trading is halted: ann: a\nerror: forged\x1b[2J → ok")
+    assert alert_note(alert) == r"warning: halt: trading is halted: ann: a\nerror: forged\x1b[2J → ok"

@@ -39,7 +39,7 @@ from schwabot.sinks.notify import NotifySink
 from schwabot.sinks.notify_settings import NotifyConfig
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 
-START = RunConfig(source=SyntheticConfig())
+START = RunConfig(source=SyntheticConfig(), mode="live")
 HIGH = "modules.voltage_lanes.high_v"
 LOOSE = ModulesConfig(voltage_lanes=VoltageLanesConfig(medium_v=0.81, high_v=0.9, kappa=40.0, count_cap=40.0))
 
@@ -326,6 +326,10 @@ def test_another_thread_asks_and_hears_what_came_of_it() -> None:
     assert asked(modules__voltage_lanes__kappa=3.0).endswith("kappa: 4.0 → 3.0")  # what was asked before stays
     assert "out of range" in asked(modules__voltage_lanes__high_v=99)
     assert "can't change while running" in asked(mode="live")
+    paper = HotReload(replace(START, mode="paper"), None)
+    assert not [name for name in paper.values() if name.startswith("execution.")], "they would do nothing"
+    assert isinstance(said := reloaded(paper._start, paper._start, "execution.risk.max_notional: 9"), Rejected)
+    assert "does nothing in mode=paper" in said.why
     assert (taken, [bool(one.refused) for one in events]) == ([1.9, 1.9], [False, False, True, True])
     assert changes.values()[HIGH] == 1.9
 

@@ -154,7 +154,7 @@ def clock() -> Finding:
     return ok("clock", f"kept right by a time service, to {state.maxerror / 1e3:.0f} ms at worst")
 
 
-def port(name: str, host: str, number: int, setting: str) -> Finding:
+def port(name: str, host: str, number: int, setting: str, *, is_needed: bool = False) -> Finding:
     """Whether a port is free.
 
     Args:
@@ -162,6 +162,7 @@ def port(name: str, host: str, number: int, setting: str) -> Finding:
         host: address to listen on.
         number: of the port.
         setting: how another one is chosen.
+        is_needed: the run would be refused without it.
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
@@ -171,7 +172,7 @@ def port(name: str, host: str, number: int, setting: str) -> Finding:
             one.bind(address)
             one.listen(1)
     except OSError as error:
-        return warning(
+        return (problem if is_needed else warning)(
             "ports", f"{name}: {host}:{number} can't be listened on: {error.strerror or error}",
             f"end what listens there, or choose another: {setting}",
         )  # fmt: skip
@@ -182,5 +183,6 @@ def ports(settings: Any) -> Iterator[Finding]:
     """The ports of the dashboard and of TensorBoard."""
     host, number = ("127.0.0.1", DASHBOARD_PORT) if settings is None else (settings.server.host, settings.server.port)
     if number:  # 0 = any that is free
-        yield port("dashboard", host, number, "server.port=N")
+        needed = settings is not None and (settings.server.enabled or settings.mode == "serve")
+        yield port("dashboard", host, number, "server.port=N", is_needed=needed)
     yield port("TensorBoard", "127.0.0.1", TENSORBOARD_PORT, "tensorboard --port N")

@@ -39,6 +39,7 @@ RELOADABLE = (
     "notify.kinds", "notify.level", "notify.per_minute", "notify.burst", "notify.repeat_s",
 )  # fmt: skip
 """Settings that may change while running; all others need a restart."""
+
 _SUCH: Mapping[type, str] = {list: "[a, b]", dict: "{a: 1, b: 2}"}
 Put = Callable[[RunConfig], None]
 ASKED_S = 10.0
@@ -94,7 +95,7 @@ def reloaded(start: RunConfig, current: RunConfig, text: str) -> Applied | Rejec
         for name in empty:
             del given[name]
         for name, value in given.items():
-            _check_name(name)
+            _check_name(name, start.mode)
             _check_kind(name, value, _value(start, name))
         # The sections that are named alone: all settings would take a tenth of a second, in which nobody trades.
         named = dict.fromkeys(name.partition(".")[0] for name in given)
@@ -140,8 +141,15 @@ def _within(section: str) -> list[str]:
     return [name for name in RELOADABLE if not section or name.startswith(f"{section}.")]
 
 
-def _check_name(name: str) -> None:
+def reloadable(mode: str) -> tuple[str, ...]:
+    """Those of a mode: limits of orders are those of mode=live."""
+    return tuple(name for name in RELOADABLE if mode == "live" or not name.startswith("execution."))
+
+
+def _check_name(name: str, mode: str) -> None:
     refuse_secret(name)
+    if name not in reloadable(mode) and name in RELOADABLE:
+        raise ConfigError(f"{name} does nothing in mode={mode}: its limits are those of mode=live")
     if name not in RELOADABLE:
         hint = closest(name, RELOADABLE)
         raise ConfigError(f"{name} can't change while running{hint}; these can: {', '.join(RELOADABLE)}")
@@ -334,7 +342,7 @@ class HotReload:
 
     def values(self) -> dict[str, Any]:
         """Every setting that may change, with its value now."""
-        return {name: _value(self._current, name) for name in RELOADABLE}
+        return {name: _value(self._current, name) for name in reloadable(self._current.mode)}
 
 
 def open_reload(settings: RunConfig) -> HotReload:

@@ -26,6 +26,7 @@ def main() -> None:
     guard_process()
     shown = logging.StreamHandler(sys.stderr)
     shown.addFilter(ScrubFilter())
+    shown.setLevel(logging.WARNING)  # a line for every request is for server.log
     logging.basicConfig(level=logging.WARNING, format="server: %(message)s", handlers=[shown])
     out = sys.stdout.buffer
 

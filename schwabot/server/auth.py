@@ -115,10 +115,11 @@ class Gate:
             state["identity"] = Identity(_ANONYMOUS, Role.VIEWER)
 
 
-def _unauthorized(message: str, error: str = ', error="invalid_token"') -> Problem:
+def _unauthorized(message: str, error: str = ', error="invalid_token"', role: Role | str = "viewer") -> Problem:
     return Problem(
         401, "unauthorized", message,
-        "send 'Authorization: Bearer TOKEN'; make one with: python -m schwabot.server.tokens add NAME --role viewer",
+        "send 'Authorization: Bearer TOKEN'; make one with: python -m schwabot.server.tokens add NAME"
+        f" --role {role}",
         {"WWW-Authenticate": f'Bearer realm="schwabot"{error}'},
     )  # fmt: skip
 
@@ -146,7 +147,7 @@ def _needs(role: Role) -> Callable[..., Awaitable[Identity]]:
     async def check(request: Request, _: HTTPAuthorizationCredentials | None = described) -> Identity:
         who = identity_of(request)
         if who is None or (who.name == _ANONYMOUS and not who.role.covers(role)):
-            raise _unauthorized(f"this needs a token with the role {role}", "")
+            raise _unauthorized(f"this needs a token with the role {role}", "", role)
         if not who.role.covers(role):
             raise Problem(
                 403, "forbidden", f"{who.name} is {who.role}; this needs the role {role}",

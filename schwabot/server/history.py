@@ -242,7 +242,7 @@ def id_of(where: Path) -> str:
         >>> id_of(Path("2026-11-20/10-00-00")), id_of(Path("my ~runs/a")), id_of(Path())
         ('2026-11-20~10-00-00', 'my%20%7Eruns~a', '~')
     """
-    return "~".join(quote(part, safe="").replace("~", "%7E") for part in where.parts) or "~"
+    return "~".join(quote(os.fsencode(part), safe="").replace("~", "%7E") for part in where.parts) or "~"
 
 
 def headline(mode: str, summary: Mapping[str, Any]) -> dict[str, Any]:

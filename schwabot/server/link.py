@@ -193,7 +193,10 @@ class ServerLink:
     def _gone(self) -> None:
         if not self._ends and not self._is_gone and self.url:
             self._is_gone = True
-            self.say("warning: the dashboard has ended; the run goes on without it")
+            self.say(
+                "warning: the dashboard has ended; the run goes on without it, and can be halted by SIGUSR1 or"
+                " execution.gateway.kill_file; the next run has one again"
+            )
 
     def _do(self, asked: Mapping[str, Any]) -> None:
         name, who, why = str(asked.get("do")), str(asked.get("who")), str(asked.get("why"))

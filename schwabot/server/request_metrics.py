@@ -34,7 +34,7 @@ class RequestCounts:
         Example:
             >>> counts = RequestCounts(); counts.add("GET", "/metrics", 200, 0.003)
             >>> [one.samples[0].value for one in counts.collect()]
-            [1, 0]
+            [1, 0.0]
         """
         self._count[method if method in METHODS else OTHER, route, str(status)] += 1
         held = self._times.setdefault(route, [0.0] * (len(EDGES_S) + 2))  # the bins, and the sum

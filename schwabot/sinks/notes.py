@@ -29,4 +29,9 @@ def settings_note(event: SettingsEvent) -> str:
 
 def alert_note(alert: Alert) -> str:
     """What the user is told of an alert that matters."""
-    return f"warning: {alert.kind}: {scrub(alert.text)}"
+    return f"warning: {alert.kind}: {_plain(scrub(alert.text))}"
+
+
+def _plain(text: str) -> str:
+    """Without what moves a terminal's cursor or begins a line: part of it may be what somebody typed elsewhere."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

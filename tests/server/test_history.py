@@ -424,3 +424,14 @@ def test_the_server_writes_a_log_of_its_own_beside_the_run(tmp_path: Path) -> No
     (line,) = [one for one in map(json.loads, file.read_text().splitlines()) if "request" in one]
     assert line["request"]["status"] == 400
     assert "secret" not in json.dumps(line)
+
+
+def test_a_folder_whose_name_is_no_text_costs_no_other_run_its_place(tmp_path: Path) -> None:
+    root = tmp_path / "outputs"
+    leave(root / "healthy", "replay", {"events": 7})
+    leave(Path(os.fsdecode(os.fsencode(root) + b"/\xff\xfe")), "replay", {"events": 8})
+    with served(root) as client:
+        items = client.get(RUNS).json()["items"]
+        assert {one["id"] for one in items} == {"healthy", "%FF%FE"}
+        for one in items:
+            assert client.get(f"{RUNS}/{quote(one['id'], safe='~')}").json()["summary"]["events"] in (7, 8)

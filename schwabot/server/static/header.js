@@ -23,6 +23,7 @@ export class Header {
   #standing() {
     const { state, line } = this;
     if (line.state === "refused") return ["token needed", "bad", `The server lets nobody look without a token: ${line.detail.message}`];
+    if (state.isBroken) return ["broke off", "bad", "The run ended without a word: it was killed, or it crashed. What it held or had open is as it was: look at the venue, and start it again to recover."];
     if (state.isOver) return ["ended", "none", "The run has ended. What you see is its last state."];
     if (line.state !== "open") {
       const why = line.detail.why ? ` (${line.detail.why})` : "";

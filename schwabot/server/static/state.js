@@ -49,6 +49,10 @@ export class State {
     return Boolean(this.run.mode);
   }
 
+  get isBroken() {
+    return this.isGone && Object.keys(this.summary).length === 0;
+  }
+
   get isOver() {
     return this.isGone || Object.keys(this.summary).length > 0;
   }

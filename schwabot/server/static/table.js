@@ -18,7 +18,7 @@ export class Table {
     Object.assign(this, { columns, options, known: new Map(), rows: [], by: null, down: true });
     this.heads = columns.map((column) => this.#head(column));
     this.body = h("tbody");
-    this.none = h("p", { class: "none", text: options.empty ?? "nothing yet" });
+    this.none = h("p", { class: "none" });
     this.table = h(
       "table",
       {},
@@ -68,6 +68,7 @@ export class Table {
 
   /** Show these rows. */
   update(rows) {
+    put(this.none, this.options.empty ?? "nothing yet"); // not before somebody has looked
     this.rows = rows;
     const shown = this.#sorted(rows).slice(0, this.options.most ?? 50);
     const before = this.known;
