@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,16 @@ def test_a_page_that_lost_its_server_comes_back_by_itself_and_shows_all_of_it(br
                 second.link.sink.close({"mode": "paper", "events": 4_000})
                 expect(page.locator("#line")).to_have_text("ended")
                 expect(page.locator("[data-do=halt]")).to_have_attribute("aria-disabled", "true")
+
+
+def test_a_run_that_ends_without_a_word_broke_off(browser: Any, tmp_path: Path) -> None:
+    with ExitStack() as open_page:
+        with server(tmp_path) as one:
+            one.tell(2)
+            page = open_page.enter_context(opened(browser, one.url))
+            expect(page.locator("#line")).to_have_text(re.compile("live|stale"))
+        expect(page.locator("#line")).to_have_text("broke off")
+        expect(page.locator("#banner")).to_contain_text("look at the venue")
 
 
 def test_halt_asks_once_more_names_the_account_and_tells_what_came_of_it(browser: Any, told: Beside) -> None:
