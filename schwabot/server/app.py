@@ -43,7 +43,7 @@ def create_app(config: ServerConfig, hub: Hub) -> FastAPI:
         app.include_router(part.router)
     add_history(app, Path(config.runs))
 
-    @app.get("/healthz", include_in_schema=False)
+    @app.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
     def healthz() -> dict[str, bool]:
         return {"ok": True}
 

@@ -27,7 +27,7 @@ def add_page(app: FastAPI) -> None:
     """
     mimetypes.add_type("text/javascript", ".js")  # some Windows say text/plain, and browsers then refuse it
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     def page() -> Response:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 Item = TypeVar("Item")
 MOST_TEXT, MOST_VALUES, MOST_DEEP = 1_000, 1_000, 8
@@ -59,6 +59,7 @@ def whole(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(whole)]
+Reason = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class Page(BaseModel, Generic[Item]):
@@ -323,7 +324,7 @@ class Changes(BaseModel):
     """Settings to change: dotted name → value. What is not named stays as it is."""
 
     changes: Annotated[dict[str, Any], AfterValidator(settable)] = Field(min_length=1, max_length=100)
-    why: Text = Field(min_length=1, max_length=300, description="for the log")
+    why: Reason = Field(min_length=1, max_length=300, description="for the log")
 
     model_config = {"extra": "forbid"}
 
@@ -332,7 +333,7 @@ class Action(BaseModel):
     """Something to do to the run."""
 
     do: Literal["halt", "resume", "reduce", "cancel_all"]
-    why: Text = Field(min_length=1, max_length=300, description="for the journal, the log and the alerts")
+    why: Reason = Field(min_length=1, max_length=300, description="for the journal, the log and the alerts")
     confirm: Text = Field(description="the run's account once more, so that no click meets another run")
 
     model_config = {"extra": "forbid"}
