@@ -48,7 +48,7 @@ def in_s(seconds: float) -> str:
         (place(amount=2.0, side="sell", price=70_000.0), ccxt.InsufficientFunds, "EOrder:Insufficient funds"),
         (place(clientOrderId="a-name-of-nineteen-"), ccxt.ExchangeError, "EGeneral:Invalid arguments:cl_ord_id"),
         (place(deadline=in_s(1.0)), ccxt.ExchangeError, "EGeneral:Invalid arguments:deadline"),
-        (place(deadline=in_s(300.0)), ccxt.ExchangeError, "EGeneral:Invalid arguments:deadline"),
+        (place(deadline=in_s(86_400.0)), ccxt.ExchangeError, "EGeneral:Invalid arguments:deadline"),
         (place(deadline="soon"), ccxt.ExchangeError, "EGeneral:Invalid arguments:deadline"),
         (place(timeInForce="FOK"), ccxt.ExchangeError, "EGeneral:Invalid arguments:timeinforce"),
         (place(oflags="fcib"), ccxt.ExchangeError, "EGeneral:Invalid arguments:oflags"),
