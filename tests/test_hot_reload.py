@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -332,6 +333,28 @@ def test_another_thread_asks_and_hears_what_came_of_it() -> None:
     assert "does nothing in mode=paper" in said.why
     assert (taken, [bool(one.refused) for one in events]) == ([1.9, 1.9], [False, False, True, True])
     assert changes.values()[HIGH] == 1.9
+
+
+def test_who_asks_for_what_is_so_already_does_not_hear_of_another_one_s_refusal() -> None:
+    changes, said = HotReload(START, None), {}
+
+    def ask(name: str, value: float) -> None:
+        try:
+            said[name] = changes.ask(name, {HIGH: value})
+        except ConfigError as error:
+            said[name] = f"refused: {error}"
+
+    threads = []
+    for name, value in (("first", 99.0), ("second", 2.0)):
+        threads.append(threading.Thread(target=ask, args=(name, value)))
+        threads[-1].start()
+        while len(changes._asked) < len(threads):
+            time.sleep(0.001)
+    assert [bool(one.refused) for one in changes.take(7)] == [True]
+    for thread in threads:
+        thread.join()
+    assert said["first"].startswith("refused: ")
+    assert said["second"] == f"changed by second: {HIGH}: 2.0 → 2.0"
 
 
 def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

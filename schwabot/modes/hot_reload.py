@@ -292,8 +292,9 @@ class HotReload:
         while self._asked:
             asked = self._asked.popleft()
             found = reloaded(self._current, self._current, asked.text)
-            events += self._put(now_ns, found)
-            asked.refused = events[-1].refused if events else ""
+            own = self._put(now_ns, found)
+            asked.refused = own[0].refused if own else ""
+            events += own
             asked.done.set()
         return tuple(events)
 
