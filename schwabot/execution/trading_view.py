@@ -97,13 +97,15 @@ class TradingView:
     def take(self) -> TradingRecord:
         """How it stands now; orders and fills since the last call, the newest ``MOST_ROWS`` of them."""
         gated = self._gated()
-        return TradingRecord(
+        record = TradingRecord(
             gated.state, gated.who, gated.why, self._account, self._sending, self._positions(), self._new_orders(),
             self._new_fills(), dict(gated.refused),
         )  # fmt: skip
+        self._again = False
+        return record
 
     def again(self) -> None:
-        """Tell the newest orders once more: who watches has missed some."""
+        """Tell the newest orders and fills once more: who watches knows nothing yet."""
         self._again = True
 
     def _positions(self) -> tuple[PositionRow, ...]:
@@ -124,15 +126,14 @@ class TradingView:
 
     def _new_orders(self) -> tuple[OrderRow, ...]:
         log = self._broker.orders
-        since = 0 if self._again else self._orders
-        first, self._again = max(since, len(log) - MOST_ROWS), False
+        first = max(0 if self._again else self._orders, len(log) - MOST_ROWS)
         older = np.flatnonzero(log[self._orders : first, ORDER_END] == OPEN) + self._orders
         self._orders = len(log)
         found = []
         for number, before in list(self._going_on.items()):
             row = tuple(log[number].tolist())
             status = self._status(row, number)
-            if (*row, status) != before:
+            if (*row, status) != before or (self._again and number < first):
                 found.append(self._order(number, row, status))
                 self._keep(number, row, status)
         for number in older.tolist():  # too many to tell of them all, but these go on
@@ -166,14 +167,14 @@ class TradingView:
 
     def _new_fills(self) -> tuple[FillRow, ...]:
         log, found = self._broker.fills, []
-        first = max(self._fills, len(log) - MOST_ROWS)
+        first = max(0 if self._again else self._fills, len(log) - MOST_ROWS)
         self._fills = len(log)
-        for row in log[first:].tolist():
+        for number, row in enumerate(log[first:].tolist(), first):
             one, account = self._instruments[row[FILL_LEG]], self._broker.recorder.builder.accounts[row[FILL_LEG]]
             unit = 0.0 if account is None else account.unit
             found.append(
                 FillRow(
-                    row[FILL_ORDER], row[FILL_REPORT_NS], one.stream, row[FILL_SIDE], quantity(one, row[FILL_LOTS]),
+                    number, row[FILL_ORDER], row[FILL_REPORT_NS], one.stream, row[FILL_SIDE], quantity(one, row[FILL_LOTS]),
                     row[FILL_PRICE] * one.tick_size, unit * row[FILL_FEE], one.base if one.inverse else one.quote,
                     bool(row[FILL_MAKER]),
                 )

@@ -36,7 +36,7 @@ class Served:
     def __init__(self, link: ServerLink | None) -> None:
         self.link = link
         self._view: TradingView | None = None
-        self._lost = 0
+        self._starts = 0
         self._health: Callable[[], Any] = lambda: None
         self._due_s = 0.0
 
@@ -57,9 +57,9 @@ class Served:
         now_s, health = time.monotonic(), None
         if now_s >= self._due_s:
             self._due_s, health = now_s + HEALTH_S, self._health()
-        view, lost = self._view, self.link.dropped
-        if view is not None and lost != self._lost:
-            self._lost = lost
+        view, starts = self._view, self.link.starts
+        if view is not None and starts != self._starts:
+            self._starts = starts
             view.again()
         return replace(record, trading=None if view is None else view.take(), health=health)
 

@@ -45,6 +45,7 @@ class FillRow:
     """One fill.
 
     Attributes:
+        number: of the fill within the run, from 0.
         order: number of its order.
         ts_ns: when it was known.
         stream: ``venue:symbol``.
@@ -56,6 +57,7 @@ class FillRow:
         maker: whether it added liquidity.
     """
 
+    number: int
     order: int
     ts_ns: int
     stream: str

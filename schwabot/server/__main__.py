@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -20,9 +21,14 @@ from schwabot.sinks.log_file import RunLog
 from schwabot.sinks.log_settings import LogsConfig
 
 
+NICER = 10
+
+
 def main() -> None:
     """Serve until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run is told, and ends it
+    if hasattr(os, "nice"):  # where two want a processor, the run comes first
+        os.nice(NICER)
     guard_process()
     shown = logging.StreamHandler(sys.stderr)
     shown.addFilter(ScrubFilter())

@@ -19,10 +19,8 @@ from schwabot.records.alert import Level
 from schwabot.records.health import TIMING_PER_DECADE
 from schwabot.server.series import Series
 from schwabot.server.settings import ServerConfig
-from schwabot.server.wire import Frame, encode
+from schwabot.server.wire import HAPPENED, MOST_ITEMS, Frame, encode
 
-MOST_ITEMS = 5_000
-"""Orders, fills and so on that are kept: the newest. The run's own tables have all of them."""
 PER_S = 20.0
 RATE_S = 5.0
 ANSWER_S = 40.0
@@ -36,7 +34,9 @@ NOTHING, WHOLE = "none", "whole"
 """What a part uses that had nothing to use, and one whose data has no gap any more."""
 ENDED = "the run has ended"
 FRAMES = frozenset({"open", "step", "log", "sweep", "answer", "close"})
-LISTS = ("fills", "arbitrage", "drift_events", "fallbacks", "alerts", "settings", "log")
+NUMBERED = ("orders", "fills")
+"""What has a number of the run's own, by which it is told again where that is needed."""
+LISTS = (*HAPPENED, "log")
 
 _log = logging.getLogger("schwabot.server")
 
@@ -86,22 +86,21 @@ class Hub:
         self.heard_s = 0.0
         self.is_gone = False
         """The run's end of the pipe is closed."""
-        self.totals: Counter[str] = Counter()
+        self.totals: Mapping[str, int] = dict.fromkeys(("events", "quotes", "trades", "depth"), 0)
         self.by_stream: list[int] = []
         self.lanes: list[list[int]] = []
         self.lag: dict[tuple[int, float], list[float]] = {}
-        self.firsts: dict[str, str] = {}
-        """Component → what it used before its first switch."""
         self.links: dict[str, Frame] = {}
         """Component of a chain of fallbacks → its last switch."""
-        self.orders: dict[int, Frame] = {}
+        self.numbered: dict[str, dict[int, Frame]] = {name: {} for name in NUMBERED}
+        """Orders and fills by number."""
         self.items: dict[str, deque[Frame]] = {name: deque(maxlen=MOST_ITEMS) for name in LISTS}
         self.counts: Counter[str] = Counter()
         """How many of each kind by now, also of those no longer kept."""
         self.told: Counter[tuple[str, ...]] = Counter()
         """The same in parts: alert, level, kind; fallback, component; arbitrage, kind; error, where from."""
-        self.lost = 0
-        """Frames that the run told and that never came, as they were not taken in time."""
+        self.merged = 0
+        """Frames that the run put together, as they were not taken in time."""
         self.points = Series(0, 0)
         self.money: deque[tuple[int, dict[str, float], dict[str, float]]] = deque(maxlen=MOST_ITEMS)
         """Once a second: time, and by currency net and how far that is below its peak, <= 0."""
@@ -153,14 +152,10 @@ class Hub:
     def _step(self, frame: Frame) -> None:
         if not self.header:  # dropped, as the server was slow: nothing says what the numbers are of
             return
-        self.totals.update({name: frame[name] for name in ("quotes", "trades", "depth")})
-        self.totals["events"] += sum(frame["events"])
-        self.by_stream = [a + b for a, b in zip(self.by_stream, frame["events"], strict=True)]
-        for own, more in zip(self.lanes, frame["lanes"], strict=True):
-            own[:] = [a + b for a, b in zip(own, more, strict=True)]
+        self.totals = {"events": sum(frame["events"])} | {name: frame[name] for name in ("quotes", "trades", "depth")}
+        self.by_stream, self.lanes = frame["events"], frame["lanes"]
         for v, latency_ms, *sums in frame["decisions"]:
-            own_sums = self.lag.setdefault((v, latency_ms), [0.0] * 5)
-            own_sums[:] = [a + b for a, b in zip(own_sums, sums, strict=True)]
+            self.lag[v, latency_ms] = sums
         if "ts_ns" in frame:
             names = ("ts_ns", "reference_price", "latencies_ms", "lane_styles", "lane_sizes", "key", "ghost_bp",
                      "entropy", "echo_bp", "expected_lag_bp", "penalty", "streams")  # fmt: skip
@@ -168,47 +163,55 @@ class Hub:
             self.last["ghost_price"] = frame["ghost_price"] = self.price(frame["ghost_bp"])
         if frame["points"]:
             self.points.add(frame["points"])
-        for name in ("arbitrage", "drift_events", "fallbacks", "alerts", "settings"):
+        frame["fallbacks"] = [switch for switch in frame["fallbacks"] if self._switch(switch)]
+        for name in HAPPENED:
             self._keep(name, frame[name])
-        for switch in frame["fallbacks"]:
-            first = self.firsts.setdefault(switch["component"], switch["before"])
-            after = switch["after"]
-            switch["best"] = after == WHOLE or (after != NOTHING if first == NOTHING else after == first)
-            self.links[switch["component"]] = switch
-            self.told["fallback", switch["component"]] += 1
         for alert in frame["alerts"]:
             self.told["alert", alert["level"], alert["kind"]] += 1
             self.told["error", "alert"] += alert["level"] == Level.ERROR.name
         for window in frame["arbitrage"]:
             self.told["arbitrage", window["kind"]] += 1
-        self.lost = frame["lost"]
+        self.merged = frame["merged"]
         if frame["health"]:
             self.health = frame["health"]
         money = self._trade(frame["trading"]) if frame["trading"] else None
         self._rates.append((self.heard_s, self.totals["events"]))
         while self._rates[0][0] < self.heard_s - RATE_S:
             self._rates.popleft()
-        now = {"seq": self.seq, "totals": dict(self.totals), "events_per_s": self.events_per_s(), "money": money}
+        now = {"seq": self.seq, "totals": self.totals, "counts": dict(self.counts), "money": money}
+        now["events_per_s"] = self.events_per_s()
         self.tell("step", frame | now)
+
+    def _switch(self, switch: Frame) -> bool:
+        """Take a switch of a chain of fallbacks; whether it is news."""
+        name, after, first = switch["component"], switch["after"], switch["first"]  # first: before any switch
+        known = self.links.get(name)
+        if known is not None and known["ts_ns"] == switch["ts_ns"] and known["after"] == after:
+            return False
+        switch["best"] = after == WHOLE or (after != NOTHING if first == NOTHING else after == first)
+        self.links[name] = switch
+        self.told["fallback", name] += 1
+        return True
 
     def _trade(self, trading: Frame) -> tuple[int, dict[str, float], dict[str, float]] | None:
         """Take it; the point of ``money``, where one is due."""
+        orders = self.numbered["orders"]
         for order in trading["orders"]:
-            known = self.orders.get(order["number"])
-            if known is None:
-                self.counts["orders"] += 1
-                self.counts["orders." + order["state"]] += 1
-            else:
+            known = orders.get(order["number"])
+            if known is not None:
                 self.counts["orders." + known["state"]] -= 1
-                self.counts["orders." + order["state"]] += 1
-            self.orders[order["number"]] = order | {"seq": order["number"]}
-        extra = len(self.orders) - MOST_ITEMS
-        if extra > 0:  # one that goes on stays: it comes again, and would be counted twice
-            over = (number for number in sorted(self.orders) if self.orders[number]["end_ns"] is not None)
-            for number in list(itertools.islice(over, extra)):
-                del self.orders[number]
-        self._keep("fills", trading["fills"])
-        self.trading = {name: value for name, value in trading.items() if name not in ("orders", "fills")}
+            self.counts["orders." + order["state"]] += 1
+            orders[order["number"]] = order
+        for name, rows in self.numbered.items():
+            for row in trading[name]:
+                rows[row["number"]] = row | {"seq": row["number"]}
+            self.counts[name] = max(self.counts[name], *(row["number"] + 1 for row in trading[name]), 0)  # from 0 on
+            extra = len(rows) - MOST_ITEMS
+            if extra > 0:  # an order that goes on stays: it comes again, and would be counted twice
+                over = (number for number in sorted(rows) if name == "fills" or rows[number]["end_ns"] is not None)
+                for number in list(itertools.islice(over, extra)):
+                    del rows[number]
+        self.trading = {name: value for name, value in trading.items() if name not in NUMBERED}
         net: dict[str, float] = {}
         for row in trading["positions"]:
             if row["net"] is not None:
@@ -282,13 +285,13 @@ class Hub:
         """Items of a kind, newest first.
 
         Args:
-            name: ``orders``, or one of ``LISTS``.
+            name: one of ``NUMBERED`` or ``LISTS``.
             limit: at most so many.
             before: only those with a smaller ``seq``.
             keep: which ones.
         """
-        known = self.orders
-        kept = (known[at] for at in sorted(known, reverse=True)) if name == "orders" else reversed(self.items[name])
+        known = self.numbered.get(name)
+        kept = reversed(self.items[name]) if known is None else (known[at] for at in sorted(known, reverse=True))
         rows = (row for row in kept if (before is None or row["seq"] < before) and keep(row))
         return list(itertools.islice(rows, limit))
 
@@ -329,14 +332,14 @@ class Hub:
 
     def snapshot(self) -> Frame:
         """Everything a page needs to begin, or to begin again."""
-        kept = {name: list(itertools.islice(reversed(rows), 200)) for name, rows in self.items.items()}
+        kept = {name: self.newest(name, 200, None, lambda row: True) for name in (*NUMBERED, *LISTS)}
         return {
-            "seq": self.seq, "run": self.header, "last": self.last, "totals": dict(self.totals),
+            "seq": self.seq, "run": self.header, "last": self.last, "totals": self.totals,
             "counts": dict(self.counts), "events_per_s": self.events_per_s(), "by_stream": self.by_stream,
             "lanes": self.lanes, "lag": [[*key, *sums] for key, sums in self.lag.items()],
             "points": self.points.overview(SNAPSHOT_POINTS),
             "health": self.health, "links": self.links, "trading": self.trading, "host": self.host,
-            "orders": self.newest("orders", 200, None, lambda row: True), **kept,
+            **kept,
             "money": [list(row) for row in self.money], "sweep": self.sweep, "summary": self.summary,
             "is_gone": self.is_gone, "age_s": self.age_s(),
         }  # fmt: skip

@@ -1,42 +1,43 @@
 """The run's side of the server: starts it, tells it what records say, and does what it is asked to do.
 
 The server is a process of its own. Whatever it does, the run never waits for it: frames that it does not take in time
-are dropped, and if it ends, the run says so and goes on.
+are put together, and if it ends, the run goes on, says so, and starts it again.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import subprocess  # nosec: this interpreter and a module of ours
-import sys
+import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from schwabot.errors import ConfigError, SchwabotError
 from schwabot.records.audit import StepRecord
-from schwabot.secrets import scrub, without_secrets
+from schwabot.secrets import scrub
 from schwabot.server.settings import ServerConfig
-from schwabot.server.wire import Digest, Frame, encode, open_frame
+from schwabot.server.process import ServerProcess
+from schwabot.server.wire import Digest, Frame, merge, open_frame
 from schwabot.sinks.base import RunHeader
 from schwabot.sinks.log_settings import LogsConfig
 
 EVERY_S = 0.045
 """A frame is told this often at most: live records come every 50 ms."""
 MOST_WAITING = 400
-READY_S = 60.0
-END_S = 5.0
 MOST_ACTIONS = 8
 """That are under way at once."""
-KEPT = ("open", "answer", "close")
-"""Frames that are never dropped."""
+MERGED = ("step", "log", "sweep")
+"""Frames that may be put together."""
+PAUSES_S = (1.0, 5.0, 30.0)
+"""Before each new start of a server that ended; after the last, it stays away."""
+CALM_S = 600.0
+"""One that lasts so long may be started as often again."""
+ASKED_TO_END = (0, -signal.SIGTERM, -signal.SIGINT)
+"""How a server ends that somebody told to end."""
 URGENT = ("halt", "reduce")
 """Done however late they come; what makes trading go on is not."""
 ACTIONS = ("halt", "resume", "reduce", "cancel_all")
@@ -72,12 +73,15 @@ class ServerLink:
         self.hot: Callable[[], Mapping[str, Any]] = dict
         """Settings that may change, with their values."""
         self.sink = ServerSink(self)
-        self._waiting: deque[Mapping[str, Any]] = deque()
+        self._waiting: deque[Frame] = deque()
         self._news = threading.Condition()
-        self._ends = self._is_gone = False
-        self.dropped = 0
-        """Frames that the server did not take in time."""
-        self._process: Any = None
+        self._ends = threading.Event()
+        self.merged = 0
+        """Frames that were put together, as the server did not take them in time."""
+        self.starts = 0
+        """Of servers after the first: each knows nothing of the run yet."""
+        self._opened: Frame = {}
+        self._server: ServerProcess | None = None
         self._room = threading.BoundedSemaphore(MOST_ACTIONS)
         self._handler = _LogLines(self.log)
 
@@ -88,30 +92,12 @@ class ServerLink:
             raise ConfigError(
                 "server.enabled=true needs packages that are not installed: pip install 'schwabot[server]'"
             ) from None
-        self._process = subprocess.Popen(  # nosec: arguments are ours
-            [sys.executable, "-m", "schwabot.server"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=without_secrets(os.environ),
-            start_new_session=True,  # a Ctrl-C is for the run, which ends it
-        )
-        self._process.stdin.write(
-            json.dumps({"server": asdict(self.config), "logs": asdict(self._logs)}).encode() + b"\n"
-        )
-        self._process.stdin.flush()
-        ready = threading.Event()
-        self._first: Frame = {}
-        self._reader = threading.Thread(target=self._read, args=(ready,), name="server-answers", daemon=True)
-        self._reader.start()
-        if not ready.wait(READY_S) or "url" not in self._first:
-            self._process.kill()
-            self._leave()
-            raise ConfigError(self._first.get("failed", f"the server has not started within {READY_S:.0f} s"))
-        self.url = self._first["url"]
-        for line in (f"dashboard at {self.url}", *self._first.get("notes", ())):
+        self._server = self._start(self.config)
+        self._server.begin()
+        self.url = self._server.url
+        for line in (f"dashboard at {self.url}", *self._server.notes):
             self.say(f"note: {line}")
-        self._writer = threading.Thread(target=self._write, name="server-frames", daemon=True)
-        self._writer.start()
+        threading.Thread(target=self._look_after, name="server-watch", daemon=True).start()
         logging.getLogger("schwabot").addHandler(self._handler)
         return self
 
@@ -120,33 +106,83 @@ class ServerLink:
     ) -> None:
         logging.getLogger("schwabot").removeHandler(self._handler)
         with self._news:
-            self._ends = True
-            self._news.notify()
-        self._writer.join(END_S)
-        if self._writer.is_alive():  # it takes nothing, and holds the pipe
-            self._process.kill()
-        self._leave()
+            self._ends.set()
+            self._news.notify_all()
+            server = self._server
+        assert server is not None
+        server.end()
 
-    def _leave(self) -> None:
-        with suppress(OSError):
-            self._process.stdin.close()  # by which it knows
-        try:
-            self._process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        self._reader.join(END_S)
-        self._process.stdout.close()
+    def _start(self, config: ServerConfig) -> ServerProcess:
+        return ServerProcess(config, self._logs, self._next, self._asked)
 
-    def put(self, frame: Mapping[str, Any]) -> None:
+    def _look_after(self) -> None:
+        """Start the server again where it ends on its own."""
+        config = replace(self.config, port=int(self.url.rpartition(":")[2]))  # pages that are open find it again
+        tries = 0
+        while True:
+            assert self._server is not None
+            begun_s, code = time.monotonic(), self._server.wait()
+            if self._ends.is_set():
+                return
+            how = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
+            if time.monotonic() - begun_s > CALM_S:
+                tries = 0
+            found = None
+            while found is None and code not in ASKED_TO_END and tries < len(PAUSES_S):
+                pause_s, tries = PAUSES_S[tries], tries + 1
+                if self._ends.wait(pause_s):
+                    return
+                try:
+                    found = self._start(config)
+                except ConfigError as error:
+                    how = str(error)
+            if found is None:
+                told = "it was told to end" if code in ASKED_TO_END else how
+                self.say(
+                    f"warning: the dashboard has ended ({told}); the run goes on without it, and can be halted by"
+                    " SIGUSR1 or execution.gateway.kill_file; the next run has one again"
+                )
+                return
+            self._replace(found)
+            self.say(f"warning: the dashboard had ended ({how}) and is back; its charts and lists begin anew")
+
+    def _replace(self, server: ServerProcess) -> None:
+        """Tell a new server all that an old one knew."""
+        with self._news:
+            old, self._server = self._server, server
+            waiting = [frame for frame in self._waiting if frame["t"] not in ("open", "answer")]
+            opened = [self._opened | {"hot": dict(self.hot())}] if self._opened else []
+            self._waiting = deque([*opened, *waiting])
+            self.starts += 1
+            self._news.notify_all()
+        server.begin()
+        assert old is not None
+        old.end()
+        if self._ends.is_set():  # the run has ended meanwhile, and knew of the old one only
+            server.end()
+
+    def put(self, frame: Frame) -> None:
         """Tell the server; never waits."""
         with self._news:
-            if len(self._waiting) >= MOST_WAITING and frame["t"] not in KEPT:
-                oldest = next((at for at, one in enumerate(self._waiting) if one["t"] not in KEPT), None)
-                if oldest is not None:
-                    del self._waiting[oldest]
-                    self.dropped += 1
+            if len(self._waiting) >= MOST_WAITING and frame["t"] in MERGED:
+                newest = next((one for one in reversed(self._waiting) if one["t"] == frame["t"]), None)
+                if newest is not None:
+                    merge(newest, frame)
+                    self.merged += 1
+                    return
             self._waiting.append(frame)
-            self._news.notify()
+            self._news.notify_all()
+
+    def _next(self, server: ServerProcess) -> list[Frame]:
+        """What to tell this server next, once there is something."""
+        with self._news:
+            while not self._waiting and not self._ends.is_set() and server.is_alive:
+                self._news.wait(1.0)
+            if server is not self._server or not server.is_alive:  # what waits is for the one that comes after it
+                return []
+            frames = list(self._waiting)
+            self._waiting.clear()
+            return frames
 
     def log(self, ts_ns: int, level: str, text: str) -> None:
         """A line of the log."""
@@ -155,50 +191,17 @@ class ServerLink:
     def begin(self, header: RunHeader) -> None:
         """Tell what the run is."""
         named = [*(name for name in ACTIONS if name in self.actions), *(["settings"] if self.change else [])]
-        self.put(open_frame(header, self.hot(), named, self.version))
+        self._opened = open_frame(header, self.hot(), named, self.version)
+        self.put(dict(self._opened))
 
-    def _write(self) -> None:
-        while True:
-            with self._news:
-                while not self._waiting and not self._ends:
-                    self._news.wait()
-                frames = list(self._waiting)
-                self._waiting.clear()
-                ends = self._ends
-            try:
-                self._process.stdin.write(b"".join(map(encode, frames)))
-                self._process.stdin.flush()
-            except (OSError, ValueError):
-                self._gone()
-                return
-            if ends:
-                return
+    def _asked(self, server: ServerProcess, asked: Frame) -> None:
+        """The server wants something done."""
+        if self._room.acquire(blocking=False):
+            threading.Thread(target=self._do, args=(server, asked), name="server-action", daemon=True).start()
+        else:
+            self._answer(server, asked, {"ok": False, "said": f"{MOST_ACTIONS} actions are under way already"})
 
-    def _read(self, ready: threading.Event) -> None:
-        for line in self._process.stdout:
-            try:
-                asked = json.loads(line)
-            except ValueError:  # what a library prints
-                continue
-            if not ready.is_set():
-                self._first = asked
-                ready.set()
-            elif self._room.acquire(blocking=False):
-                threading.Thread(target=self._do, args=(asked,), name="server-action", daemon=True).start()
-            else:
-                self._answer(asked, {"ok": False, "said": f"{MOST_ACTIONS} actions are under way already"})
-        ready.set()
-        self._gone()
-
-    def _gone(self) -> None:
-        if not self._ends and not self._is_gone and self.url:
-            self._is_gone = True
-            self.say(
-                "warning: the dashboard has ended; the run goes on without it, and can be halted by SIGUSR1 or"
-                " execution.gateway.kill_file; the next run has one again"
-            )
-
-    def _do(self, asked: Mapping[str, Any]) -> None:
+    def _do(self, server: ServerProcess, asked: Frame) -> None:
         name, who, why = str(asked.get("do")), str(asked.get("who")), str(asked.get("why"))
         try:
             if name not in URGENT and time.time_ns() > asked.get("until_ns", 2**63):
@@ -219,9 +222,11 @@ class ServerLink:
         answer["said"] = scrub(str(answer["said"]))
         how = "" if answer["ok"] else "not done: "
         logging.getLogger("schwabot.server").info("%s by %s, %s: %s%s", name, who, why, how, answer["said"])
-        self._answer(asked, answer)
+        self._answer(server, asked, answer)
 
-    def _answer(self, asked: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+    def _answer(self, server: ServerProcess, asked: Frame, answer: Mapping[str, Any]) -> None:
+        if server is not self._server:  # one that came after it has numbers of its own
+            return
         self.put({"t": "answer", "id": asked.get("id"), "hot": dict(self.hot()), **answer})
 
 
@@ -235,6 +240,7 @@ class ServerSink:
     def __init__(self, link: ServerLink) -> None:
         self._link = link
         self._due_s = 0.0
+        self._starts = 0
 
     def open(self, header: RunHeader) -> None:
         """Tell what the run is."""
@@ -243,16 +249,19 @@ class ServerSink:
 
     def write(self, record: StepRecord) -> None:
         """Gather it; tell when a frame is due."""
+        if self._starts != self._link.starts:
+            self._starts = self._link.starts
+            self._digest.again()
         self._digest.add(record)
         now_s = time.monotonic()
         if now_s >= self._due_s:
             self._due_s = now_s + EVERY_S
-            self._link.put(self._digest.take(self._link.dropped))
+            self._link.put(self._digest.take(self._link.merged))
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Tell the rest, and how it ended."""
         if not self._digest.is_empty:
-            self._link.put(self._digest.take(self._link.dropped))
+            self._link.put(self._digest.take(self._link.merged))
         self._link.put({"t": "close", "summary": summary})
 
 

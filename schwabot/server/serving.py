@@ -22,6 +22,8 @@ from schwabot.server.settings import ServerConfig
 from schwabot.server.wire import Frame
 
 HOST_S = 1.0
+MOST_FRAMES = 200
+"""That wait for the loop; of more the run hears by a pipe that is full, and puts them together."""
 LINGER_S = 1.0
 """Who looks sees the end of the run before the server ends with it."""
 
@@ -120,13 +122,19 @@ class _Server(uvicorn.Server):
 
 def _read(frames: Iterable[bytes], hub: Hub, loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
     """Take the run's frames on a thread of their own, as pipes are not a loop's on every system."""
+    room = threading.BoundedSemaphore(MOST_FRAMES)
+
+    def take(frame: Frame) -> None:
+        room.release()
+        hub.take(frame)
 
     def read() -> None:
         try:
             for line in frames:
                 frame = parsed(line)
                 if frame is not None:
-                    loop.call_soon_threadsafe(hub.take, frame)
+                    room.acquire()
+                    loop.call_soon_threadsafe(take, frame)
         finally:  # without its run, a server would keep the port for ever
             with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended before
                 loop.call_soon_threadsafe(hub.gone)

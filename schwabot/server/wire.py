@@ -1,7 +1,7 @@
 """What a run tells its server, as plain values: frames, one line of JSON each.
 
 open    what the run is: streams, settings, what a person may do
-step    numbers since the last frame, and what happened
+step    numbers by now, and what happened since the last frame
 log     lines of the log
 sweep   how far a sweep is
 answer  what became of an action
@@ -34,6 +34,10 @@ Frame = dict[str, Any]
 POINT_NS = 50_000_000
 MOST_POINTS = 20
 """Points of the live charts in one frame: a replay's batch spans minutes of market."""
+MOST_ITEMS = 5_000
+"""Orders, fills and so on that a server keeps of each: the newest. The run's own tables have all of them."""
+MOST_MERGED = 1_000
+"""Points of the live charts in frames that were put together; of more, every other one is left out."""
 STREAM_COLUMNS = (
     "mid_bp", "half_spread_bp", "deviation_bp", "phase_bp", "drift", "route", "status", "forecast_bp", "snr", "bits",
     "voltage", "lane", "pays_fees",
@@ -118,6 +122,47 @@ def open_frame(header: RunHeader, hot: Mapping[str, Any], actions: Sequence[str]
     }  # fmt: skip
 
 
+HAPPENED = ("arbitrage", "drift_events", "fallbacks", "alerts", "settings")
+
+
+def merge(waiting: Frame, newer: Mapping[str, Any]) -> None:
+    """Put a newer frame of the same kind into one that waits: nothing that happened is lost, only points grow coarser.
+
+    Args:
+        waiting: becomes what a server can be told in place of both; ``step``, ``log`` or ``sweep``.
+        newer: left as it is.
+
+    Example:
+        >>> one = {"t": "log", "lines": ["a"]}
+        >>> merge(one, {"t": "log", "lines": ["b"]})
+        >>> one["lines"]
+        ['a', 'b']
+    """
+    lists = {"step": HAPPENED, "log": ("lines",), "sweep": ()}[waiting["t"]]
+    both: Frame = {name: [*waiting[name], *newer[name]][-MOST_ITEMS:] for name in lists}
+    if waiting["t"] == "step":
+        both["points"] = _joined(waiting["points"], newer["points"])
+        both["trading"] = _traded(waiting["trading"], newer["trading"])
+        both["health"] = newer["health"] or waiting["health"]
+        rows = {tuple(row[:2]): row for row in (*waiting["decisions"], *newer["decisions"])}
+        both["decisions"] = list(rows.values())
+    waiting.update({**newer, **both})
+
+
+def _traded(older: Frame | None, newer: Frame | None) -> Frame | None:
+    if older is None or newer is None:
+        return newer or older
+    return newer | {name: [*older[name], *newer[name]][-MOST_ITEMS:] for name in ("orders", "fills")}
+
+
+def _joined(older: Mapping[str, list[Any]], newer: Mapping[str, list[Any]]) -> Frame:
+    if not older or not newer:
+        return dict(newer or older)
+    both = {name: [*older[name], *newer[name]] for name in newer}
+    step = -(-len(both["ts_ns"]) // MOST_MERGED)
+    return {name: rows[::-step][::-1] for name, rows in both.items()}
+
+
 class Digest:
     """Gathers records until the next frame is due.
 
@@ -128,25 +173,33 @@ class Digest:
     def __init__(self, streams: int) -> None:
         self._v = streams
         self._last: StepRecord | None = None  # the newest record that has rows
+        self._quotes, self._trades, self._depth = 0, 0, 0
+        self._lanes = np.zeros((streams, 3), np.int64)
+        self._late: tuple[tuple[float, ...], Float64] | None = None  # latencies, sums [V, L, 5]
+        self._switches: dict[str, Frame] = {}  # component → its last switch
         self._clear()
 
     def _clear(self) -> None:
-        v = self._v
-        self._quotes, self._trades, self._depth = 0, 0, 0
-        self._lanes = np.zeros((v, 3), np.int64)
         self._points: list[tuple[Any, ...]] = []
-        self._late: tuple[tuple[float, ...], Float64] | None = None  # latencies, sums [V, L, 5]
+        self._changed = np.zeros(self._v, np.bool_)  # streams whose decisions are more than was told
         self._happened: dict[str, list[Any]] = {
-            name: [] for name in ("arbitrage", "drift_events", "fallbacks", "alerts", "settings")
+            name: [] for name in HAPPENED
         }
         self._trading: Frame | None = None
         self._health: HealthRecord | None = None
-        self._moved = False
+        self._moved = self._has_depth = False
+
+    def again(self) -> None:
+        """The next frame is for a server that knows nothing yet; orders and fills are ``TradingView.again``'s."""
+        self._changed[:] = True
+        self._moved = self._last is not None
+        self._happened["fallbacks"] = list(self._switches.values())
 
     def add(self, record: StepRecord) -> None:
         """Take one record."""
         n = len(record.ts_recv_ns)
         self._depth += record.depth_rows
+        self._has_depth |= record.depth_rows > 0
         if n:
             self._last, self._moved = record, True
             trades = int(np.count_nonzero(record.kind == Kind.TRADE))
@@ -160,24 +213,21 @@ class Digest:
         if record.trading is not None:
             new = {name: getattr(record.trading, name) for name in TRADING}
             new["why"] = cleaned(new["why"])
-            if self._trading is not None:
-                new["orders"] = [*self._trading["orders"], *new["orders"]]
-                new["fills"] = [*self._trading["fills"], *new["fills"]]
-            self._trading = new
+            self._trading = _traded(self._trading, new)
         if record.health is not None:
             self._health = record.health
 
-    def take(self, lost: int = 0) -> Frame:
+    def take(self, merged: int = 0) -> Frame:
         """The frame of what was gathered.
 
         Args:
-            lost: frames by now that were not taken in time.
+            merged: frames by now that were put together, as they were not taken in time.
         """
         last, lanes = self._last, self._lanes
         frame: Frame = {
             "t": "step", "sent_ns": time.time_ns(), "events": lanes.sum(axis=1).tolist(), "quotes": self._quotes,
             "trades": self._trades, "depth": self._depth, "lanes": lanes.tolist(), "points": _columns(self._points),
-            "trading": self._trading, "health": self._health, "lost": lost,
+            "trading": self._trading, "health": self._health, "merged": merged,
             "decisions": self._decisions(),
             **self._happened,
         }  # fmt: skip
@@ -204,10 +254,10 @@ class Digest:
         """Whether there is nothing to tell."""
         return (
             not self._moved
-            and not self._depth
+            and not self._has_depth
             and self._trading is None
             and self._health is None
-            and self._late is None
+            and not self._changed.any()
             and not any(self._happened.values())
         )
 
@@ -233,6 +283,7 @@ class Digest:
         if self._late is None:
             self._late = record.latencies_ms, np.zeros((self._v, *each.shape[1:]))
         np.add.at(self._late[1], decisions.stream, each)
+        self._changed[decisions.stream] = True
 
     def _decisions(self) -> list[list[float]]:
         """Sums of what acting late cost: [stream, latency, n, sum, sum of squares, expected n, expected sum]."""
@@ -241,9 +292,9 @@ class Digest:
         latencies_ms, sums = self._late
         return [
             [v, latency_ms, *row]
-            for v, rows in enumerate(sums.tolist())
-            if any(row[0] or row[3] for row in rows)
-            for latency_ms, row in zip(latencies_ms, rows, strict=True)
+            for v in np.flatnonzero(self._changed).tolist()
+            for latency_ms, row in zip(latencies_ms, sums[v].tolist(), strict=True)
+            if row[0] or row[3]
         ]
 
     def _add_happened(self, record: StepRecord) -> None:
@@ -272,7 +323,11 @@ class Digest:
                     "after": of[drift.after[at]],
                 }
             )  # fmt: skip
-        happened["fallbacks"] += [cleaned(asdict(one)) for one in record.fallbacks]
+        for one in record.fallbacks:
+            switch = cleaned(asdict(one))
+            switch["first"] = self._switches.get(one.component, {"first": switch["before"]})["first"]
+            self._switches[one.component] = switch
+            happened["fallbacks"].append(switch)
         happened["settings"] += [cleaned(asdict(one)) for one in record.settings]
         happened["alerts"] += [
             {"ts_ns": one.ts_ns, "level": Level(one.level).name, "kind": one.kind, "text": cleaned(one.text)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ def trading(number: int = 0, state: str = "NORMAL") -> TradingRecord:
         state, "", "", "paper", False,
         (PositionRow(stream, 3, 3e-5, 60_000.0, "USDT", -1.5 + number, 0.25, 2.0, 9.0, number + 1, number, 0),),
         (OrderRow(number, "", stream, "take", 1, 1e-5, 60_001.0, 1e-5, "filled", 5 + number, 6 + number),),
-        (FillRow(number, 6 + number, stream, 1, 1e-5, 60_000.5, 0.01, "USDT", False),),
+        (FillRow(number, number, 6 + number, stream, 1, 1e-5, 60_000.5, 0.01, "USDT", False),),
     )  # fmt: skip
 
 
@@ -100,6 +101,12 @@ class Beside:
         self.link, self.said, self.url = link, said, link.url
         self.authorization = f"Bearer {token}"
         self._numbers = itertools.count()
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """Of the server that is there now."""
+        assert self.link._server is not None
+        return self.link._server._process
 
     def client(self, **options: Any) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=10.0, headers={"Authorization": self.authorization}, **options)

@@ -51,7 +51,7 @@ def full_hub() -> Hub:
     hub.take(open_frame(header(Path()), {}, (), "1"))
     for number, record in enumerate(records()):
         digest.add(replace(record, **happened(record, number)))
-        hub.take(orjson.loads(encode(digest.take(lost=number))))
+        hub.take(orjson.loads(encode(digest.take(merged=number))))
     return hub
 
 
@@ -173,7 +173,7 @@ def test_drops_refusals_errors_and_lost_frames_are_told() -> None:
             alerts=(Alert(1, Level.ERROR, "halt", "x"),),
         )
     )
-    hub.take(orjson.loads(encode(digest.take(lost=17))))
+    hub.take(orjson.loads(encode(digest.take(merged=17))))
     hub.take(
         {"t": "log", "lines": [{"ts_ns": 1, "level": "ERROR", "text": "x"}, {"ts_ns": 1, "level": "INFO", "text": ""}]}
     )
@@ -182,7 +182,7 @@ def test_drops_refusals_errors_and_lost_frames_are_told() -> None:
     assert found["schwabot_trading_state",] == 2
     assert found["schwabot_orders_refused_total", "price_collar"] == 3
     assert found["schwabot_dropped_total", "crossed"] == 5
-    assert found["schwabot_frames_lost_total",] == 17
+    assert found["schwabot_frames_merged_total",] == 17
     assert (found["schwabot_errors_total", "alert"], found["schwabot_errors_total", "log"]) == (1, 1)
     assert found["schwabot_alerts_total", "halt", "ERROR"] == 1
     assert (found["schwabot_sweep_sets_done",], found["schwabot_sweep_sets",]) == (3, 9)

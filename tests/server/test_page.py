@@ -148,25 +148,21 @@ def test_the_page_shows_the_run_and_follows_it(browser: Any, told: Beside) -> No
 
 
 def test_a_page_that_lost_its_server_comes_back_by_itself_and_shows_all_of_it(browser: Any, tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in ("one", "two")]
-    for folder in folders:
-        folder.mkdir()
-    with server(folders[0]) as first:
-        first.tell(3)
-        port = int(first.url.rpartition(":")[2])
-        with opened(browser, first.url, viewport=TALL) as page:
+    with server(tmp_path) as beside:
+        beside.tell(3)
+        with opened(browser, beside.url, viewport=TALL) as page:
             expect(page.locator("#orders tbody tr")).to_have_count(3)
-            first.link._process.kill()
+            beside.process.kill()
             expect(page.locator("#line")).to_have_text("reconnecting")
             expect(page.locator("#banner")).to_contain_text("No connection")
-            with server(folders[1], port=port) as second:
-                second.tell(8)
-                expect(page.locator("#line")).to_have_text(re.compile("live|stale"))
-                expect(page.locator("#orders tbody tr")).to_have_count(8)
-                expect(page.locator("#banner")).not_to_contain_text("No connection")
-                second.link.sink.close({"mode": "paper", "events": 4_000})
-                expect(page.locator("#line")).to_have_text("ended")
-                expect(page.locator("[data-do=halt]")).to_have_attribute("aria-disabled", "true")
+            beside.until(lambda: any("is back" in line for line in beside.said))
+            beside.tell(8)
+            expect(page.locator("#line")).to_have_text(re.compile("live|stale"))
+            expect(page.locator("#orders tbody tr")).to_have_count(8)
+            expect(page.locator("#banner")).not_to_contain_text("No connection")
+            beside.link.sink.close({"mode": "paper", "events": 4_000})
+            expect(page.locator("#line")).to_have_text("ended")
+            expect(page.locator("[data-do=halt]")).to_have_attribute("aria-disabled", "true")
 
 
 def test_a_run_that_ends_without_a_word_broke_off(browser: Any, tmp_path: Path) -> None:

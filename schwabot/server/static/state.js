@@ -73,8 +73,8 @@ export class State {
   #step(frame) {
     this.totals = frame.totals;
     this.rate = frame.events_per_s;
-    frame.events.forEach((count, v) => (this.byStream[v] = (this.byStream[v] ?? 0) + count));
-    frame.lanes.forEach((counts, v) => counts.forEach((count, lane) => (this.lanes[v][lane] += count)));
+    this.byStream = frame.events;
+    this.lanes = frame.lanes;
     this.#addLag(frame.decisions);
     if (frame.ts_ns !== undefined) this.last = frame;
     if (frame.points?.ts_ns) this.series.add(frame.points);
@@ -84,6 +84,7 @@ export class State {
     if (frame.trading) this.#trade(frame.trading);
     if (frame.money) this.money.push(frame.money); // time, and by currency net and how far below its peak
     if (this.money.length > MOST_MONEY) this.money.shift();
+    Object.assign(this.counts, frame.counts);
   }
 
   #trade(trading) {
@@ -104,9 +105,7 @@ export class State {
   #addLag(rows) {
     for (const [v, latency, ...sums] of rows) {
       const key = `${v}/${latency}`;
-      const own = this.lag.get(key);
-      if (own) sums.forEach((sum, at) => (own.sums[at] += sum));
-      else this.lag.set(key, { v, latency, sums });
+      this.lag.set(key, { v, latency, sums });
     }
   }
 
