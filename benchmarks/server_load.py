@@ -1,14 +1,19 @@
 """What do 200 requests a second to the dashboard's server cost a paper run, and how soon are they answered?
 
 Four processes on one machine: the loopback exchange, which plays a synthetic market; a paper run on it with the default
-settings (`mode=paper source=ccxt +experiment=loopback`); its server; and who asks. Three ways in turn, repeated so that
-noise is seen: without a server, with a server that nobody asks, and with one that is asked 200 times a second, in turn
-for every address of its API that needs no parameter and for /metrics, with one live stream open beside it. A request's
-time counts from when it was due, so one that waits for another is late. Every answer must be 200.
+settings (`mode=paper source=ccxt +experiment=loopback`); its server; and who asks. One long run is asked in turns: some
+seconds nobody asks, some seconds 200 requests a second, for every address of the API that needs no parameter and for
+/metrics, one after the other, with one live stream open; the order of the two changes from pair to pair. A pair lies
+within seconds, so that what else the machine does changes little between its halves; the ratio is the median over the
+pairs, with a 95 % interval of it by order statistics. Beside it stand runs with a server that nobody asks and without a
+server, in turns of a whole run each.
 
-The run's own figure is `feed.lag_p99_ms` of its summary: from the receipt of a row until the graph takes it, which
-waits for the rows before it and for the records that the server is told of. CPU time is that of each process over its
-whole life, start and compiling included, but for the server's: that is over the time of the load.
+A request's time counts from when it was due, so one that waits for another is late. Every answer must be 200. Who asks
+has low priority, like the server: it stands for other machines.
+
+The run's own figure is from the receipt of a row until the graph takes it (`feed.lag_p99_ms` of a summary, here of
+every row, with its time), which waits for the rows before it and for the records that the server is told of. The first
+half second of each turn is left out.
 """
 
 from __future__ import annotations
@@ -16,14 +21,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from math import comb
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -32,12 +38,15 @@ import numpy as np
 
 from benchmarks.measure import ROOT, Finding, RedError
 
-SECONDS, QUICK_SECONDS = 60.0, 12.0
-REPEATS = 3
+PAIRS, QUICK_PAIRS = 16, 2
+TURN_S = 8.0
+CUT_S = 0.5
+REPEATS, SECONDS, QUICK_SECONDS = 5, 20.0, 8.0
 REQUESTS_PER_S = 200.0
 MESSAGES_PER_S = 2_500.0
 P99_MS, SLOWER = 100.0, 0.10
-WAYS = ("without a server", "server, nobody asks", "server, 200 requests/s")
+WAYS = ("without a server", "server, nobody asks")
+TURNS = ("server, nobody asks, same run", "server, 200 requests/s")
 STREAMS = ("binance:BTC/USDT", "binanceusdm:BTC/USDT:USDT", "binancecoinm:BTC/USD:BTC")
 
 EXCHANGE = """
@@ -67,29 +76,30 @@ def exchange() -> Iterator[tuple[int, int]]:
         process.wait()
 
 
-def paper_run(way: str, port: int, seconds: float) -> dict[str, Any]:
+def paper_run(*, served: bool, port: int, seconds: float, pairs: int = 0) -> dict[str, Any]:
     """One paper run; what it and the requests came to."""
     import psutil
 
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "said").open("w+") as said:
-        command = [sys.executable, "-m", "schwabot.run", "mode=paper", "source=ccxt", "+experiment=loopback",
+        command = [sys.executable, "-m", "benchmarks.server_load", "run", f"{folder}/lags.npy",
+                   "mode=paper", "source=ccxt", "+experiment=loopback",
                    f"live.loopback_port={port}", f"live.seconds={seconds}", f"hydra.run.dir={folder}/run"]  # fmt: skip
-        if way != WAYS[0]:
+        if served:
             command += ["server.enabled=true", "server.port=0", "server.rate_per_s=10000", "server.rate_burst=10000",
                         f"server.runs={folder}", f"server.tokens={folder}/tokens.json"]  # fmt: skip
         process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said)
         found: dict[str, Any] = {}
         try:
-            if way != WAYS[0]:
+            if served:
                 url = begun(Path(said.name), process)
                 [server] = psutil.Process(process.pid).children()
                 before_s, begun_s = sum(server.cpu_times()[:2]), time.monotonic()
-                if way == WAYS[2]:
-                    asked = [sys.executable, "-m", "benchmarks.server_load", url, str(seconds - 4.0)]
+                if pairs:
+                    asked = [sys.executable, "-m", "benchmarks.server_load", "ask", url, str(pairs)]
                     done = subprocess.run(asked, cwd=ROOT, stdout=subprocess.PIPE, check=True)
                     found = json.loads(done.stdout)
                 else:
-                    time.sleep(seconds - 4.0)
+                    time.sleep(max(0.0, seconds - 3.0))
                 spent_s = time.monotonic() - begun_s
                 found["server_cores"] = (sum(server.cpu_times()[:2]) - before_s) / spent_s
                 found["server_mib"] = server.memory_info().rss / 2**20
@@ -102,10 +112,33 @@ def paper_run(way: str, port: int, seconds: float) -> dict[str, Any]:
         if process.returncode:
             raise RedError(f"the run failed: {Path(said.name).read_text()[-2000:]}")
         summary = json.loads((Path(folder) / "run" / "summary.json").read_text())
+        lags = np.load(f"{folder}/lags.npy")
     return found | {
-        "p50": summary["feed"]["lag_p50_ms"], "p99": summary["feed"]["lag_p99_ms"], "loop": summary["loop_s"],
-        "rows": summary["feed"]["messages"], "cpu": usage.ru_utime + usage.ru_stime,
+        "lags": lags[:, lags[0] > lags[0, 0] + CUT_S], "loop": summary["loop_s"], "rows": summary["feed"]["messages"],
+        "cpu": usage.ru_utime + usage.ru_stime,
     }  # fmt: skip
+
+
+def timed_run(file: str, arguments: list[str]) -> None:
+    """A run that writes when each row was taken and how long it had waited, both in s."""
+    from schwabot.run import main
+    from schwabot.ticks.feed_meter import LagHistogram
+
+    seen = array("d")
+    count = LagHistogram.add
+
+    def add(self: LagHistogram, lags_s: Iterable[float]) -> None:
+        now_s, lags = time.monotonic(), list(lags_s)
+        for lag_s in lags:
+            seen.extend((now_s, lag_s))
+        count(self, lags)
+
+    LagHistogram.add = add  # type: ignore[method-assign]
+    sys.argv = ["schwabot.run", *arguments]
+    try:
+        main()
+    finally:
+        np.save(file, np.array(seen).reshape(-1, 2).T)
 
 
 def begun(said: Path, process: subprocess.Popen[bytes]) -> str:
@@ -122,12 +155,14 @@ def begun(said: Path, process: subprocess.Popen[bytes]) -> str:
     raise RedError(f"the run has not begun within two minutes: {said.read_text()[-2000:]}")
 
 
-async def ask(url: str, seconds: float) -> dict[str, Any]:
-    """Ask so often, whatever the answers take."""
+async def ask(url: str, pairs: int) -> dict[str, Any]:
+    """Ask so often, whatever the answers take, in every other turn."""
     import aiohttp
 
     took: dict[str, list[float]] = {}
     statuses: Counter[int] = Counter()
+    turns: list[tuple[int, float, float]] = []
+    looked = 0
     connections = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(url, connector=connections) as session:
         async with session.get("/openapi.json") as answer:
@@ -142,89 +177,127 @@ async def ask(url: str, seconds: float) -> dict[str, Any]:
             async with session.get(path) as answer:
                 await answer.read()
             statuses[answer.status] += 1
-            took.setdefault(path, []).append(time.perf_counter() - due_s)
+            took.setdefault(path, []).append(time.monotonic() - due_s)
 
         async def look() -> None:
+            nonlocal looked
             async with session.get("/api/v1/events", timeout=aiohttp.ClientTimeout()) as stream:
-                async for _ in stream.content.iter_any():
-                    pass
+                async for part in stream.content.iter_any():
+                    looked += len(part)
 
-        looking = asyncio.create_task(look())
-        begun_s, waiting = time.perf_counter(), set()
-        for number in range(int(REQUESTS_PER_S * seconds)):
-            due_s = begun_s + number / REQUESTS_PER_S
-            if (early_s := due_s - time.perf_counter()) > 0:
-                await asyncio.sleep(early_s)
-            waiting.add(task := asyncio.create_task(one(paths[number % len(paths)], due_s)))
-            task.add_done_callback(waiting.discard)
-        await asyncio.gather(*waiting)
-        spent_s = time.perf_counter() - begun_s
-        is_open = not looking.done()
-        looking.cancel()
-    every = np.concatenate([np.array(times) for times in took.values()])
+        for turn in [way for pair in range(pairs) for way in ((0, 1), (1, 0))[pair % 2]]:
+            begun_s, waiting = time.monotonic(), set()
+            if turn:
+                looking = asyncio.create_task(look())
+                for number in range(int(REQUESTS_PER_S * TURN_S)):
+                    due_s = begun_s + number / REQUESTS_PER_S
+                    if (early_s := due_s - time.monotonic()) > 0:
+                        await asyncio.sleep(early_s)
+                    waiting.add(task := asyncio.create_task(one(paths[number % len(paths)], due_s)))
+                    task.add_done_callback(waiting.discard)
+                await asyncio.gather(*waiting)
+                looking.cancel()
+            else:
+                await asyncio.sleep(TURN_S)
+            turns.append((turn, begun_s, time.monotonic()))
     return {
-        "requests": len(every), "per_s": len(every) / spent_s, "statuses": dict(statuses), "stream_open": is_open,
-        "request_p50": 1e3 * float(np.percentile(every, 50)), "request_p99": 1e3 * float(np.percentile(every, 99)),
-        "request_most": 1e3 * float(every.max()),
-        "by_path": {path: 1e3 * float(np.percentile(times, 99)) for path, times in took.items()},
+        "statuses": dict(statuses), "looked": looked, "turns": turns,
+        "per_s": sum(map(len, took.values())) / sum(end_s - begun_s for turn, begun_s, end_s in turns if turn),
+        "took_ms": {path: [1e3 * time_s for time_s in times] for path, times in took.items()},
     }  # fmt: skip
 
 
+def by_turn(found: Mapping[str, Any]) -> tuple[list[list[float]], list[list[Any]]]:
+    """p50 and p99 of the run's lags in each pair, ms: [which][pair]; and all lags of either kind of turn."""
+    times_s, lags_s = found["lags"]
+    p99: list[list[float]] = [[], []]
+    pooled: list[list[Any]] = [[], []]
+    for turn, begun_s, end_s in found["turns"]:
+        own = 1e3 * lags_s[(times_s > begun_s + CUT_S) & (times_s < end_s)]
+        p99[turn].append(float(np.percentile(own, 99)))
+        pooled[turn].append(own)
+    return p99, pooled
+
+
 def run(*, quick: bool) -> Finding:
-    seconds, repeats = (QUICK_SECONDS, 1) if quick else (SECONDS, REPEATS)
-    found: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
-    for _ in range(repeats):
-        for way, runs in found.items():
+    pairs, repeats, seconds = (QUICK_PAIRS, 1, QUICK_SECONDS) if quick else (PAIRS, REPEATS, SECONDS)
+    with exchange() as (port, _pid):
+        asked = paper_run(served=True, port=port, seconds=2 * pairs * TURN_S + 6.0, pairs=pairs)
+    if set(asked["statuses"]) != {"200"} or not asked["looked"]:
+        raise RedError(f"answers by status: {asked['statuses']}; bytes of the live stream: {asked['looked']}")
+    p99, pooled = by_turn(asked)
+    alone: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+    for repeat in range(repeats):
+        for way in WAYS if repeat % 2 == 0 else WAYS[::-1]:
             with exchange() as (port, _pid):
-                runs.append(paper_run(way, port, seconds))
-            sys.stderr.write(f"  {way}: {runs[-1]}\n")
-    asked = found[WAYS[2]]
-    for one in asked:
-        if set(one["statuses"]) != {"200"} or not one["stream_open"]:
-            raise RedError(f"answers by status: {one['statuses']}; the live stream was open: {one['stream_open']}")
-
-    def middle(way: str, name: str) -> float:
-        return statistics.median(one[name] for one in found[way])
-
+                alone[way].append(paper_run(served=way == WAYS[1], port=port, seconds=seconds))
+    whole = {way: [float(1e3 * np.percentile(one["lags"][1], 99)) for one in runs] for way, runs in alone.items()}
     lines = []
-    for way, runs in found.items():
-        line = {
-            "a paper run": way,
-            "messages/s": f"{statistics.median(one['rows'] / one['loop'] for one in runs):,.0f}",
-            "row to graph p50 ms": f"{middle(way, 'p50'):.2f}",
-            "p99 ms, median": f"{middle(way, 'p99'):.2f}",
-            "p99 ms, each": ", ".join(f"{one['p99']:.2f}" for one in runs),
-            "CPU s of the run": f"{middle(way, 'cpu'):.1f}",
-            "server, cores": "", "server, MiB": "", "requests/s": "", "request p50 ms": "", "p99 ms": "", "most ms": "",
-        }  # fmt: skip
-        if way != WAYS[0]:
-            line |= {"server, cores": f"{middle(way, 'server_cores'):.2f}",
-                     "server, MiB": f"{middle(way, 'server_mib'):.0f}"}  # fmt: skip
-        if way == WAYS[2]:
-            line |= {
-                "requests/s": f"{middle(way, 'per_s'):.0f}",
-                "request p50 ms": f"{middle(way, 'request_p50'):.1f}",
-                "p99 ms": f"{middle(way, 'request_p99'):.1f}",
-                "most ms": f"{middle(way, 'request_most'):.0f}",
-            }
-        lines.append(line)
-    alone, request = middle(WAYS[0], "p99"), middle(WAYS[2], "request_p99")
-    slower = {way: middle(way, "p99") / alone - 1.0 for way in WAYS[1:]}
-    slowest = sorted(asked[-1]["by_path"].items(), key=lambda item: -item[1])[:3]
+    for way, runs in alone.items():
+        lags = [1e3 * one["lags"][1] for one in runs]
+        lines.append(line(way, runs[0]["rows"] / runs[0]["loop"], lags, whole[way])
+                     | ({"server, MiB": f"{runs[0]['server_mib']:.0f}"} if way == WAYS[1] else {}))  # fmt: skip
+    for turn, way in enumerate(TURNS):
+        lines.append(line(way, asked["rows"] / asked["loop"], pooled[turn], p99[turn]))
+    every = np.concatenate([np.array(times) for times in asked["took_ms"].values()])
+    request = [float(np.percentile(every, q)) for q in (50, 99, 100)]
+    lines[-1] |= {
+        "server, MiB": f"{asked['server_mib']:.0f}", "requests/s": f"{asked['per_s']:.0f}",
+        "request p50 ms": f"{request[0]:.1f}", "request p99 ms": f"{request[1]:.1f}", "most ms": f"{request[2]:.0f}",
+    }  # fmt: skip
+    slowest = sorted(asked["took_ms"].items(), key=lambda item: -float(np.percentile(item[1], 99)))[:3]
+    rows = [
+        ("200 requests/s beside a paper run, p99", f"{request[1]:.1f} ms", f"{P99_MS:.0f} ms", request[1] <= P99_MS)
+    ]
+    for name, ratios in (
+        ("the run's own p99: a server that nobody asks / without", np.divide(whole[WAYS[1]], whole[WAYS[0]])),
+        ("the run's own p99: 200 requests/s / nobody asks", np.divide(p99[1], p99[0])),
+    ):
+        low, high = interval(ratios)
+        middle = float(np.median(ratios)) - 1.0
+        said = f"{middle:+.0%} ({low - 1.0:+.0%} to {high - 1.0:+.0%})"
+        rows.append((name, said, f"at most +{SLOWER:.0%}", middle <= SLOWER))
     return Finding(
         lines,
+        rows,
         [
-            ("200 requests/s beside a paper run, p99", f"{request:.1f} ms", f"{P99_MS:.0f} ms", request <= P99_MS),
-            *((f"the run's own p99 with: {way}", f"{slower[way]:+.0%}", f"at most +{SLOWER:.0%}",
-               slower[way] <= SLOWER) for way in WAYS[1:]),
-        ],
-        [
-            f"{seconds:.0f} s each, {repeats} times in turn; {os.cpu_count()} logical cores for all four processes.",
-            f"Slowest addresses, p99: {', '.join(f'{path} {ms:.1f} ms' for path, ms in slowest)}.",
+            (
+                f"{pairs} pairs of turns of {TURN_S:.0f} s in one run, {repeats} pairs of runs of {seconds:.0f} s;"
+                f" {os.cpu_count()} logical cores for all four processes. Server over all turns:"
+                f" {asked['server_cores']:.2f} cores."
+            ),
+            "Slowest addresses, p99: "
+            + ", ".join(f"{path} {np.percentile(times, 99):.1f} ms" for path, times in slowest) + ".",
             "All clients together: 200 requests a second, opened when due, not when the one before was answered.",
         ],
     )  # fmt: skip
 
 
+def line(way: str, rows_per_s: float, lags_ms: list[Any], p99: list[float]) -> dict[str, str]:
+    """Of the table."""
+    pooled = np.concatenate(lags_ms)
+    blank = dict.fromkeys(("server, MiB", "requests/s", "request p50 ms", "request p99 ms", "most ms"), "")
+    return {
+        "a paper run": way,
+        "messages/s": f"{rows_per_s:,.0f}",
+        "row to graph p50 ms": f"{np.percentile(pooled, 50):.2f}",
+        "p99 ms, all rows": f"{np.percentile(pooled, 99):.2f}",
+        "p99 ms, median turn": f"{np.median(p99):.2f}",
+        "least to most": f"{min(p99):.2f} to {max(p99):.2f}",
+    } | blank
+
+
+def interval(values: Any) -> tuple[float, float]:
+    """A 95 % interval of the median, from order statistics: the whole range where there are fewer than six."""
+    ordered, n = sorted(values), len(values)
+    tails = [sum(comb(n, k) for k in range(at + 1)) / 2**n for at in range(n)]
+    rank = max(1, sum(tail <= 0.025 for tail in tails))
+    return float(ordered[rank - 1]), float(ordered[n - rank])
+
+
 if __name__ == "__main__":
-    json.dump(asyncio.run(ask(sys.argv[1], float(sys.argv[2]))), sys.stdout)
+    if sys.argv[1] == "run":
+        timed_run(sys.argv[2], sys.argv[3:])
+    else:
+        os.nice(10)
+        json.dump(asyncio.run(ask(sys.argv[2], int(sys.argv[3]))), sys.stdout)

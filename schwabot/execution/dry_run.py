@@ -62,7 +62,10 @@ class DryRun:
             self._inner.send(request)
             return
         self.count += 1
-        self._tell(f"would {order_text(self._instruments[request.stream], request)}")
+        line = f"would {order_text(self._instruments[request.stream], request)}"
+        if self._inner is not None:  # a live run, at its beginning: who reads "would" must not think it a dry one
+            line += f" (watching first: orders leave in {(self._until_ns - request.ts_ns) / 1e9:.0f} s)"
+        self._tell(line)
         self._told.refuse(request, self._now_ns() + self._hold_ns)
 
     def reports(self) -> Sequence[Report]:

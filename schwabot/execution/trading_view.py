@@ -174,7 +174,8 @@ class TradingView:
             unit = 0.0 if account is None else account.unit
             found.append(
                 FillRow(
-                    number, row[FILL_ORDER], row[FILL_REPORT_NS], one.stream, row[FILL_SIDE], quantity(one, row[FILL_LOTS]),
+                    number, row[FILL_ORDER], row[FILL_REPORT_NS], one.stream, row[FILL_SIDE],
+                    quantity(one, row[FILL_LOTS]),
                     row[FILL_PRICE] * one.tick_size, unit * row[FILL_FEE], one.base if one.inverse else one.quote,
                     bool(row[FILL_MAKER]),
                 )

@@ -105,3 +105,4 @@ def served(settings: RunConfig) -> Iterator[Served]:
     version = import_module("schwabot").__version__
     with ServerLink(settings.server, version, lambda line: say([line]), settings.logs) as link:
         yield Served(link)
+    say([f"note: the dashboard has ended with its run; mode=serve shows runs below {settings.server.runs} again"])

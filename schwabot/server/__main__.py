@@ -20,7 +20,6 @@ from schwabot.server.wire import Frame, encode
 from schwabot.sinks.log_file import RunLog
 from schwabot.sinks.log_settings import LogsConfig
 
-
 NICER = 10
 
 

@@ -19,8 +19,8 @@ from typing import Any, Self
 from schwabot.errors import ConfigError, SchwabotError
 from schwabot.records.audit import StepRecord
 from schwabot.secrets import scrub
-from schwabot.server.settings import ServerConfig
 from schwabot.server.process import ServerProcess
+from schwabot.server.settings import ServerConfig
 from schwabot.server.wire import Digest, Frame, merge, open_frame
 from schwabot.sinks.base import RunHeader
 from schwabot.sinks.log_settings import LogsConfig

@@ -97,7 +97,7 @@ class RunMetrics:
         yield _gauge("run_start_time_seconds", "When the run began, since 1970", (), started)
         yield _gauge("run_heard_age_seconds", "Time since the run told something", (), [((), hub.age_s())])
         yield _counter("frames", "Frames of the run that came", (), [((), hub.seq)])
-        yield _counter("frames_merged", "Frames that the run put together, as they were not taken in time", (), [((), hub.merged)])
+        yield _counter("frames_merged", "Frames put together, as they were not taken in time", (), [((), hub.merged)])
         yield _gauge("live_clients", "Open live streams", (), [((), hub.listeners)])
 
     def _market(self) -> Iterator[Metric]:

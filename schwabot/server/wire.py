@@ -182,9 +182,7 @@ class Digest:
     def _clear(self) -> None:
         self._points: list[tuple[Any, ...]] = []
         self._changed = np.zeros(self._v, np.bool_)  # streams whose decisions are more than was told
-        self._happened: dict[str, list[Any]] = {
-            name: [] for name in HAPPENED
-        }
+        self._happened: dict[str, list[Any]] = {name: [] for name in HAPPENED}
         self._trading: Frame | None = None
         self._health: HealthRecord | None = None
         self._moved = self._has_depth = False

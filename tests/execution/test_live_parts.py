@@ -64,8 +64,8 @@ def test_a_dry_run_tells_and_then_sends() -> None:
     dry.send(asked(1, Action.POST, -1))
     assert (venue.sent, dry.count) == ([], 2)
     assert said == [
-        "would buy 1 binance:BTC/USDT at 50 or better, at once or never",
-        "would sell 1 binance:BTC/USDT at 50 or not at all, as a post",
+        "would buy 1 binance:BTC/USDT at 50 or better, at once or never (watching first: orders leave in 1 s)",
+        "would sell 1 binance:BTC/USDT at 50 or not at all, as a post (watching first: orders leave in 1 s)",
     ]
     assert list(dry.reports()) == []
     now_ns[0] += 500_000_000

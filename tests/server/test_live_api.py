@@ -240,7 +240,9 @@ def test_what_a_server_that_hangs_does_not_take_is_put_together_and_comes_later(
         for path in ("alerts", "fills", "orders", "log"):
             page, found, cursor = {"next": ""}, [], None
             while page["next"] is not None:
-                page = beside.get(f"/api/v1/{path}", params={"limit": 1_000} | ({"cursor": cursor} if cursor else {})).json()
+                page = beside.get(
+                    f"/api/v1/{path}", params={"limit": 1_000} | ({"cursor": cursor} if cursor else {})
+                ).json()
                 found, cursor = found + page["items"], page["next"]
             texts = [one.get("text", one.get("number", one["seq"])) for one in found]
             assert len(texts) == 1_199 + (path != "log"), path
