@@ -28,6 +28,8 @@ from schwabot.sinks.progress import Progress
 from schwabot.ticks.ccxt_feed import CcxtFeed
 from schwabot.ticks.feed_meter import FeedMeter
 from schwabot.ticks.recorder import Recorder
+from schwabot.training.lag_curve import LagCurve
+from schwabot.training.meters import LagEntry
 
 
 class AtOnce:
@@ -157,7 +159,9 @@ def run_rows(
     assert isinstance(feed, CcxtFeed)
     assert isinstance(pipeline, LivePipeline)
     pipeline.on_row, pipeline.fallback = on_row, settings.fallback
-    meters = [*meters, FeedMeter(feed)]
+    lag = desk.modules.phantom_lag
+    curve = LagCurve(lag.latencies_ms, feed.instruments, notional_quote=lag.notional_quote)
+    meters = [*meters, FeedMeter(feed), LagEntry(curve)]
     recorder = Recorder(feed.instruments, settings.record, ghost_chain=True) if settings.record.out else None
     if recorder is not None:
         meters.append(RecorderEntry(recorder, feed))

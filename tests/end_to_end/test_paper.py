@@ -48,9 +48,12 @@ def test_paper_is_a_backtest_of_what_was_received(tmp_path: Path) -> None:
     assert live["store"]["gaps"] > 3
     assert live["paper"]["fills"] > 3
     assert live["paper"] == again["backtest"]
-    for table in ("signals", "fills", "shortfall", "trades", "equity", "arbitrage", "lag_decisions", "drift", "memory"):
+    tables = ("signals", "fills", "shortfall", "trades", "equity", "arbitrage", "lag_decisions", "lag_curve", "drift")
+    for table in (*tables, "memory"):
         found, wanted = (pq.read_table(tmp_path / name / f"{table}.parquet") for name in ("paper", "again"))
         assert found.equals(wanted), table
     assert live["streams"] == again["streams"]
+    assert live["lag_curve"] == again["lag_curve"]
+    assert sum(cell["n"] for cells in live["lag_curve"].values() for cell in cells.values()) > 10
     assert live["device"] == "cpu"
     assert live["feed"]["binance:BTC/USDT"]["source"] == "websocket"
