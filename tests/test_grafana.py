@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -145,3 +146,32 @@ def test_the_page_has_every_metric_with_its_kind_labels_and_meaning() -> None:
     ]
     page = PAGE.read_text(encoding="utf-8").splitlines()
     assert [line for line in page if line.startswith("| `schwabot_")] == rows
+
+
+UNKNOWN_TO_TYPES = {"id", "builtIn", "definition", "mode", "showColorScale"}
+"""Fields that Grafana's editor writes and its published types leave out."""
+
+
+def test_grafana_s_own_types_take_the_dashboard_and_leave_nothing_out() -> None:
+    """It is read into the types that Grafana publishes for its dashboards, and written again."""
+    from grafana_foundation_sdk.cog import plugins
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
+
+    plugins.register_default_plugins()
+    read = Dashboard.from_json(BOARD)
+    assert read.panels is not None
+    assert all(isinstance(panel, Panel) or panel.type_val == "row" for panel in read.panels)
+    written = json.loads(json.dumps(read, cls=JSONEncoder))
+    assert {place for place in _differences(BOARD, written) if place[-1] not in UNKNOWN_TO_TYPES} == set()
+
+
+def _differences(given: Any, found: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(given, dict) and isinstance(found, dict):
+        for name, value in given.items():
+            yield from _differences(value, found[name], (*place, name)) if name in found else [(*place, name)]
+    elif isinstance(given, list) and isinstance(found, list) and len(given) == len(found):
+        for at, (one, other) in enumerate(zip(given, found, strict=True)):
+            yield from _differences(one, other, (*place, str(at)))
+    elif given != found:
+        yield place
