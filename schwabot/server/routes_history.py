@@ -42,7 +42,8 @@ RunId = Annotated[
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="items at most")]
 Cursor = Annotated[str, Query(max_length=1000, description="`next` of the page before")]
-ColumnName = Annotated[str, Query(min_length=1, max_length=200)]
+Parameter = Annotated[str, Query(min_length=1, max_length=200, description="one of the sweep's `parameters`")]
+FileName = Annotated[str, InPath(max_length=100, description="one of the run's `files`")]
 LeastTrades = Annotated[int, Query(ge=0, le=10**9, description="only sets with so many fills where they were searched")]
 _cached: dict[int | str, dict[str, Any]] = {304: {"description": "you have it, as `If-None-Match` says"}}
 _kinds: dict[int | str, dict[str, Any]] = {200: {"content": {kind.partition(";")[0]: {} for kind in KINDS.values()}}}
@@ -146,7 +147,7 @@ def config(request: Request, run: Chosen, past: Past) -> Response:
 async def _may_have(
     request: Request,
     run_id: RunId,
-    name: Annotated[str, InPath(max_length=100)],
+    name: FileName,
     ticket: Annotated[str, Query(max_length=100, description="as POST …/links gives it; works once")] = "",
 ) -> None:
     """Who has a ticket for this file, or may read anyway."""
@@ -164,9 +165,7 @@ async def _may_have(
     dependencies=[Depends(_may_have)],
     responses=documented(404) | _cached | _kinds,
 )
-def file(
-    request: Request, past: Past, run: Chosen, name: Annotated[str, InPath(description="one of the run's `files`")]
-) -> Response:
+def file(request: Request, past: Past, run: Chosen, name: FileName) -> Response:
     """A file of a run: its report, a picture, or a table to download. For who may read, and for who has a ticket."""
     path = past.file(run, name)
     status = path.stat()
@@ -266,9 +265,9 @@ def heat_map(
     request: Request,
     past: Past,
     run: Chosen,
-    x: ColumnName,
-    y: ColumnName,
-    value: ColumnName = "net",
+    x: Parameter,
+    y: Parameter,
+    value: Annotated[str, Query(min_length=1, max_length=200, description="one of the sweep's `results`")] = "net",
     reduce: Annotated[
         Literal["max", "median", "mean", "count"], Query(description="what is told of the sets of a cell")
     ] = "median",
