@@ -359,8 +359,8 @@ class Action(BaseModel):
     """Something to do to the run."""
 
     do: Literal["halt", "resume", "reduce", "cancel_all"] = Field(
-        description="halt: nothing leaves any more, what is open is cancelled, positions are not closed; reduce: only what"
-        " makes positions smaller leaves; resume: all goes on; cancel_all: what is open is cancelled, then it goes on"
+        description="halt: nothing leaves any more, what is open is cancelled, positions are not closed; reduce: only"
+        " what makes positions smaller leaves; resume: all goes on; cancel_all: cancels what is open, then it goes on"
     )
     why: Reason = Field(min_length=1, max_length=300, description="for the journal, the log and the alerts")
     confirm: Text = Field(description="the run's account once more, so that no click meets another run")
