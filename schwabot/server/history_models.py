@@ -21,7 +21,9 @@ class Links(BaseModel):
 class RunLine(BaseModel):
     """A past run, or one that goes on, in a line."""
 
-    id: str = Field(description="its folder below `server.runs`, with ~ for /")
+    id: str = Field(
+        description="its folder below `server.runs`, with ~ for /, and ~~XX for a byte that an address would encode"
+    )
     mode: str | None = Field(description="what ran: replay, fit, backtest, sweep, paper, live, …")
     state: State = Field(
         description="unfinished: no summary yet, so it goes on or was killed; broken: its summary can't be read"

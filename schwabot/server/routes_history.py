@@ -37,11 +37,13 @@ SORTS = ("started", "ended", "mode", "events", "wall_s", "net", "fills", "sharpe
 HEAVY, WAIT_S = threading.BoundedSemaphore(2), 5.0
 """So many tables are worked on at once: each takes memory."""
 
+MOST_ID = 5_000
+"""Four folders with names as long as a disk takes them, every byte of them encoded."""
 RunId = Annotated[
-    str, InPath(max_length=1000, description="as GET /api/v1/runs gives it", examples=["2026-11-20~10-00-00"])
+    str, InPath(max_length=MOST_ID, description="as GET /api/v1/runs gives it", examples=["2026-11-20~10-00-00"])
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="items at most")]
-Cursor = Annotated[str, Query(max_length=1000, description="`next` of the page before")]
+Cursor = Annotated[str, Query(max_length=2 * MOST_ID, description="`next` of the page before")]
 Parameter = Annotated[str, Query(min_length=1, max_length=200, description="one of the sweep's `parameters`")]
 FileName = Annotated[str, InPath(max_length=100, description="one of the run's `files`")]
 LeastTrades = Annotated[int, Query(ge=0, le=10**9, description="only sets with so many fills where they were searched")]
@@ -96,7 +98,9 @@ def runs(
 def compare(
     request: Request,
     past: Past,
-    ids: Annotated[str, Query(min_length=1, max_length=5000, description="two to twenty ids, with commas between")],
+    ids: Annotated[
+        str, Query(min_length=1, max_length=10 * MOST_ID, description="two to twenty ids, with commas between")
+    ],
 ) -> Response:
     """The headline numbers of some runs beside each other."""
     wanted = list(dict.fromkeys(one for one in ids.split(",") if one))
@@ -185,7 +189,7 @@ def link(request: Request, past: Past, run: Chosen, wanted: models.LinkWanted) -
     past.file(run, wanted.file)
     tickets: Tickets = request.app.state.tickets
     ticket = tickets.issue(f"{run.id}/{wanted.file}")
-    url = f"{PREFIX}/{quote(run.id, safe='~')}/files/{quote(wanted.file)}?ticket={ticket}"
+    url = f"{PREFIX}/{run.id}/files/{quote(wanted.file)}?ticket={ticket}"
     return models.Link(url=url, seconds=LASTS_S)
 
 

@@ -23,7 +23,7 @@ from schwabot.server.settings import ServerConfig
 from schwabot.server.tokens import Role, add
 from schwabot.server.wire import Digest, encode, open_frame
 from tests.server.making import Beside, happened, header, records, server, trading
-from tests.server.past import many
+from tests.server.past import many, odd, served
 
 sync_api = pytest.importorskip("playwright.sync_api")
 expect = sync_api.expect
@@ -310,6 +310,24 @@ def test_past_runs_are_sorted_opened_and_drawn(browser: Any, told: Beside) -> No
         sets = page.get_by_role("region", name="Parameter sets")
         sets.get_by_role("button", name="sharpe", exact=True).click()
         expect(sets.locator("th[aria-sort=descending]")).to_have_text("sharpe")
+
+
+def test_a_run_is_reached_whatever_its_folder_is_called(browser: Any, tmp_path: Path) -> None:
+    told = odd(tmp_path / "odd")
+    with served(tmp_path / "odd") as client, opened(browser, f"{client.base_url}/#runs", viewport=TALL) as page:
+        rows = page.locator("#runs tbody tr")
+        expect(rows).to_have_count(len(told))
+        for name in ("with%20space", "# 1", "naïve 名前 ✓"):
+            page.goto(f"{client.base_url}/#runs")
+            rows.filter(has=page.get_by_role("cell", name=name, exact=True)).click()
+            expect(page.locator("#run-title")).to_have_text(f"Run {name}")
+            expect(page.locator(".facts")).to_contain_text(re.compile(rf"events{told[name]}\D"))
+            expect(page.get_by_role("combobox", name="Table")).to_contain_text(f"fills ({1 + told[name]} row")
+        page.reload()  # its address alone says which it is
+        expect(page.locator("#run-title")).to_have_text(f"Run {name}")
+        with page.context.expect_page() as popped:
+            page.get_by_role("button", name="Open the report").click()
+        expect(popped.value).to_have_title(f"report {told[name]}")
 
 
 def frames(beside: Beside, count: int) -> None:
