@@ -233,13 +233,28 @@ def test_a_viewer_is_told_why_they_may_not(browser: Any, told: Beside) -> None:
         page.get_by_role("dialog").get_by_role("button", name="Close").click()
 
 
+CUT = """() => [...document.querySelectorAll(".top *, .numbers *, .panel td")].filter((node) => {
+  const [box, frame] = [node.getBoundingClientRect(), (node.closest(".scroll") ?? document.body).getBoundingClientRect()];
+  const isHidden = getComputedStyle(node).overflowX !== "visible" && node.scrollWidth > node.clientWidth + 1;
+  return box.width && (isHidden || box.right > frame.right + 1);
+}).map((node) => node.textContent)"""
+"""What is not all in sight, of the head, the numbers and the tables."""
+
+
 def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser: Any, told: Beside) -> None:
     with opened(browser, told.url, viewport={"width": 390, "height": 844}, has_touch=True) as page:
         expect(page.locator("#state")).not_to_have_text("–")
-        for place in ("#live", "#runs", "#run/2026-11-21~09-00-00~0"):
+        long = "binanceusdm:paper:very-long-account-name"
+        tell(told, trading=replace(trading(72), account=long))
+        expect(page.locator("#account")).to_contain_text(long)
+        for place in ("#live", "#runs", "#run/2026-11-20~11-00-00", "#run/2026-11-21~09-00-00~0"):
             page.goto(f"{told.url}/{place}")
             expect(page.locator("#live" if place == "#live" else "#runs")).to_be_visible()
-            if "run/" in place:
+            if place == "#live":
+                assert page.evaluate(CUT) == []
+            if place.endswith("11-00-00"):  # one of its files is broken, which its table says at length
+                expect(page.get_by_role("combobox", name="Table")).to_contain_text("trades (")
+            if place.endswith("~0"):
                 expect(page.locator("#runs .js-plotly-plot")).to_be_visible()
             assert page.evaluate("document.documentElement.scrollWidth") <= 390
             box = page.get_by_role("button", name="HALT").bounding_box()

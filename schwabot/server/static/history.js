@@ -66,6 +66,7 @@ export class History {
     this.table = new Table(place, "Past runs", columns, {
       key: (row) => row.id,
       most: 5000,
+      cards: true,
       empty: "",
       open: (row) => (location.hash = `#run/${encodeURIComponent(row.id)}`),
       sort: (name, down) => {
