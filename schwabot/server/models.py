@@ -336,12 +336,31 @@ class SettingNow(BaseModel):
     value: Any = Field(description="what it is now; unit and range are in docs/configuration.md")
 
 
+class SettingChange(BaseModel):
+    """A setting that changed."""
+
+    name: str = Field(description="dotted, as on the command line")
+    before: str = Field(description="its value before, as text")
+    after: str = Field(description="its value after, as text")
+
+
+class SettingsChanged(BaseModel):
+    """Settings that changed together while the run went on, or were refused."""
+
+    seq: Number
+    ts_ns: When
+    who: str = Field(description="whose token asked for it, or file: that of `reload`")
+    changes: list[SettingChange] = Field(description="empty where they were refused")
+    refused: str = Field(description="why nothing was changed; empty when it was")
+
+
 class Settings(BaseModel):
     """Settings of the run; secrets are blanked."""
 
     hot: list[SettingNow] = Field(description="these may change while it goes on: PATCH")
     can_change: bool = Field(description="whether this run takes changes")
     config: dict[str, Any] = Field(description="all settings that the run began with")
+    changed: list[SettingsChanged] = Field(description="what changed since then, the newest first, at most 100")
 
 
 class Changes(BaseModel):

@@ -262,7 +262,8 @@ def test_a_run_in_lines(tmp_path: Path) -> None:
         fallbacks=(FallbackEvent(START_NS, "ghost_bridge", "none", "ghost", "a stream can be used"),
                    FallbackEvent(START_NS, "feed.x", "websocket", "rest", "closed")),
         alerts=(Alert(START_NS, Level.ERROR, "halt", "it is halted"), Alert(START_NS, Level.INFO, "fill", "bought")),
-        settings=(SettingsEvent(START_NS, (("notify.burst", "5", "6"),)), SettingsEvent(START_NS, (), "no number")),
+        settings=(SettingsEvent(START_NS, (("notify.burst", "5", "6"),), who="ann"),
+                  SettingsEvent(START_NS, (), "no number")),
     )  # fmt: skip
     with log_to(tmp_path, "run.log", LogsConfig(json=True)):
         sink.open(header(tmp_path))
@@ -278,7 +279,8 @@ def test_a_run_in_lines(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert told[0]["streams"] == ["binance:BTC/USDT", "binanceusdm:BTC/USDT:USDT"]
     assert (told[2]["component"], told[2]["before"], told[2]["after"]) == ("feed.x", "websocket", "rest")
-    assert told[5]["text"] == "settings changed: notify.burst: 5 → 6"
+    assert told[5]["text"] == "settings changed by ann: notify.burst: 5 → 6"
+    assert (told[5]["who"], told[6]["who"]) == ("ann", "")
     assert (told[-1]["events"], told[-1]["events_per_s"]) == (300, 30.0)
     assert told[-1]["ts_ns"] == int(third.ts_recv_ns[-1])
 
