@@ -175,14 +175,14 @@ def test_a_file_that_can_not_be_read_is_told_once(content: Any, why: str, tmp_pa
     path.write_text("notify.burst: 7")
     settings = replace(START, reload=str(path))
     changes = HotReload(settings, SettingsFile(path, lambda: now_s.__setitem__(0, now_s[0] + 1.0) or now_s[0]))
-    assert [one.changes for one in changes.take(0)] == [(("notify.burst", "5", "7"),)]
+    assert [(one.changes, one.who) for one in changes.take(0)] == [((("notify.burst", "5", "7"),), "file")]
     if content == "folder":
         path.unlink()
         path.mkdir()
     else:
         path.write_bytes(content)
     told = [event for _ in range(4) for event in changes.take(1)]
-    assert [event.refused for event in told] == [f"it can't be read: {why}"]
+    assert [(event.refused, event.who) for event in told] == [(f"it can't be read: {why}", "file")]
     if path.is_dir():
         path.rmdir()
     path.write_text("notify.burst: 8")
@@ -331,6 +331,7 @@ def test_another_thread_asks_and_hears_what_came_of_it() -> None:
     assert not [name for name in paper.values() if name.startswith("execution.")], "they would do nothing"
     assert isinstance(said := reloaded(paper._start, paper._start, "execution.risk.max_notional: 9"), Rejected)
     assert "does nothing in mode=paper" in said.why
+    assert {one.who for one in events} == {"ann"}
     assert (taken, [bool(one.refused) for one in events]) == ([1.9, 1.9], [False, False, True, True])
     assert changes.values()[HIGH] == 1.9
 

@@ -24,7 +24,7 @@ from schwabot.config import RunConfig
 from schwabot.errors import ConfigError, SchwabotError, closest
 from schwabot.execution.settings import RiskConfig
 from schwabot.modes.opened_graph import OpenedGraph
-from schwabot.records.audit import SettingsEvent
+from schwabot.records.audit import FILE, SettingsEvent
 from schwabot.secrets import refuse_secret, scrub
 from schwabot.sinks.base import Sink
 from schwabot.sinks.notify import NotifySink
@@ -245,8 +245,9 @@ def _why_unread(error: OSError | UnicodeDecodeError) -> str:
 
 @dataclass(eq=False)
 class _Asked:
-    """Changes that another thread asks for: YAML, and what came of it."""
+    """Changes that another thread asks for: who does, YAML, and what came of it."""
 
+    who: str
     text: str
     refused: str = ""
     done: threading.Event = field(default_factory=threading.Event)
@@ -287,29 +288,29 @@ class HotReload:
         try:
             text = None if self._file is None else self._file.changed()
         except ConfigError as error:
-            return (SettingsEvent(now_ns, (), str(error)),)
-        events = [] if text is None else self._put(now_ns, reloaded(self._start, self._current, text))
+            return (SettingsEvent(now_ns, (), str(error), FILE),)
+        events = [] if text is None else self._put(now_ns, FILE, reloaded(self._start, self._current, text))
         while self._asked:
             asked = self._asked.popleft()
             found = reloaded(self._current, self._current, asked.text)
-            own = self._put(now_ns, found)
+            own = self._put(now_ns, asked.who, found)
             asked.refused = own[0].refused if own else ""
             events += own
             asked.done.set()
         return tuple(events)
 
-    def _put(self, now_ns: int, found: Applied | Rejected) -> list[SettingsEvent]:
+    def _put(self, now_ns: int, who: str, found: Applied | Rejected) -> list[SettingsEvent]:
         if isinstance(found, Rejected):
-            return [SettingsEvent(now_ns, (), found.why)]
+            return [SettingsEvent(now_ns, (), found.why, who)]
         if not found.changes:
             return []
         try:
             for put in self._puts:
                 put(found.settings)
         except SchwabotError as error:
-            return [SettingsEvent(now_ns, (), scrub(str(error)))]
+            return [SettingsEvent(now_ns, (), scrub(str(error)), who)]
         self._current = found.settings
-        return [SettingsEvent(now_ns, found.changes)]
+        return [SettingsEvent(now_ns, found.changes, who=who)]
 
     def ask(self, who: str, changes: Mapping[str, Any]) -> str:
         """Change settings from another thread; they come into force between two batches, all or none.
@@ -327,7 +328,7 @@ class HotReload:
             ConfigError: they can't be used, or no batch came.
         """
         before = self._current
-        asked = _Asked(orjson.dumps(dict(changes)).decode())
+        asked = _Asked(who, orjson.dumps(dict(changes)).decode())
         self._asked.append(asked)
         if not asked.done.wait(ASKED_S):
             try:

@@ -17,7 +17,7 @@ from schwabot.sinks.log_file import begin_log
 
 
 def serve(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any]:
-    """mode=serve: serve until it is stopped. Writes nothing but server.log, into the folder of runs.
+    """mode=serve: serve until it is stopped. Writes nothing but serve.log and its lock, into the folder of runs.
 
     Returns:
         What little there is to tell at the end.
@@ -34,8 +34,8 @@ def serve(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, Any
     notes = check_exposure(settings.server)
     with suppress(OSError):
         os.rmdir(run_dir)  # nothing is written there
-    begin_log(Path(settings.server.runs), "server.log")
     sock = open_socket(settings.server)
+    begin_log(Path(settings.server.runs), "serve.log", is_shared=True)  # server.log is of a run in that very folder
     url = url_of(settings.server, sock)
     ready = partial(say, [*(f"note: {one}" for one in notes), f"note: dashboard at {url}; Ctrl-C ends it"])
     run(settings.server, sock, ready=ready, alive=partial(beat, ready=True))

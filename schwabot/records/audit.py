@@ -213,6 +213,10 @@ class FallbackEvent:
     reason: str
 
 
+FILE = "file"
+"""``who`` of settings that changed in the file of ``reload=``."""
+
+
 @dataclass(frozen=True, slots=True)
 class SettingsEvent:
     """Settings changed while running, or a change was refused.
@@ -222,11 +226,13 @@ class SettingsEvent:
             before the first.
         changes: name, value before, value after.
         refused: why nothing was changed; empty when it was.
+        who: whose token asked for it, or ``FILE``; empty where it is not known.
     """
 
     ts_ns: int
     changes: tuple[tuple[str, str, str], ...]
     refused: str = ""
+    who: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,16 @@ from schwabot.server.settings import ServerConfig
 MOST_BODY = 64 * 1024
 BODY_S = 10.0
 CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_PORT = re.compile(r":\d{1,5}$")
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:\[\]@/]+)(?::([0-9]{1,5}))?")
+"""A name or address, an IPv6 one in brackets, and perhaps a port."""
 
 
 class Hosts:
     """Names this server goes by.
 
     A page on the internet may let its own name point to this machine (DNS rebinding), and then is of one origin with
-    the server, for the browser. Its requests still say that name. The port is not compared: tunnels change it.
+    the server, for the browser. Its requests still say that name. The port is not compared, as tunnels change it, but
+    it must be one.
 
     Args:
         config: of the server.
@@ -33,7 +35,7 @@ class Hosts:
 
     Example:
         >>> known = Hosts(ServerConfig(hosts=["desk.example.org"]))
-        >>> [known.has(one) for one in ("localhost:8080", "[::1]:8080", "desk.example.org", "evil.example:8080", "")]
+        >>> [known.has(one) for one in ("localhost:8080", "[::1]", "desk.example.org", "evil.example", "[::1]:0")]
         [True, True, True, False, False]
     """
 
@@ -41,13 +43,16 @@ class Hosts:
         own = {config.host, "localhost", "127.0.0.1", "::1", *config.hosts, *names}
         if not config.is_local:
             own |= {socket.gethostname(), f"{socket.gethostname().partition('.')[0]}.local"}
-        self._known = {_name(one) for one in own}
+        self._known = {_name(one) for one in own} - {""}
         self._any_address = not config.is_local
 
     def has(self, host: str) -> bool:
         """Whether this is one of them; where other machines may come, any plain address, for no name points there."""
-        name = _name(host)
-        if name in self._known and name:
+        found = _HOST.fullmatch(host.strip().lower())
+        if found is None or not 0 < int(found[2] or 80) < 65_536:
+            return False
+        name = _name(found[1])
+        if name in self._known:
             return True
         if not self._any_address:
             return False
@@ -60,8 +65,8 @@ class Hosts:
 
 def _name(host: str) -> str:
     text = host.strip().lower()
-    if text.startswith("[") or text.count(":") == 1:
-        text = _PORT.sub("", text)
+    if text.count(":") == 1 or "]:" in text:
+        text = text.rpartition(":")[0]
     return text.strip("[]").rstrip(".")
 
 

@@ -236,13 +236,16 @@ class History:
 
 
 def id_of(where: Path) -> str:
-    """Id of a run: its path below the root, ~ for /.
+    """Id of a run: its path below the root, ~ for /, and ~~ with a byte's number for what an address would read anew.
+
+    So an id means the same whether an address has it as it is or encodes it: a %20 in it would become a space.
 
     Example:
         >>> id_of(Path("2026-11-20/10-00-00")), id_of(Path("my ~runs/a")), id_of(Path())
-        ('2026-11-20~10-00-00', 'my%20%7Eruns~a', '~')
+        ('2026-11-20~10-00-00', 'my~~20~~7Eruns~a', '~')
     """
-    return "~".join(quote(os.fsencode(part), safe="").replace("~", "%7E") for part in where.parts) or "~"
+    parts = (quote(os.fsencode(part), safe="").replace("~", "%7E").replace("%", "~~") for part in where.parts)
+    return "~".join(parts) or "~"
 
 
 def headline(mode: str, summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,14 +21,16 @@ class Links(BaseModel):
 class RunLine(BaseModel):
     """A past run, or one that goes on, in a line."""
 
-    id: str = Field(description="its folder below `server.runs`, with ~ for /")
+    id: str = Field(
+        description="its folder below `server.runs`, with ~ for /, and ~~XX for a byte that an address would encode"
+    )
     mode: str | None = Field(description="what ran: replay, fit, backtest, sweep, paper, live, …")
     state: State = Field(
         description="unfinished: no summary yet, so it goes on or was killed; broken: its summary can't be read"
     )
-    started_ns: int = Field(description="when it began: by the name of its folder, else by its config.yaml")
-    ended_ns: int | None = Field(description="when its summary was written")
-    device: str | None
+    started_ns: int = Field(description="when it began, ns: by the name of its folder, else by its config.yaml")
+    ended_ns: int | None = Field(description="when its summary was written, ns; null before that")
+    device: str | None = Field(description="the graph ran on it: cpu, cuda")
     events: int | None = Field(description="quotes and trades")
     wall_s: float | None = Field(description="how long it took, s")
     headline: dict[str, int | float | str] = Field(
@@ -41,53 +43,53 @@ class RunLine(BaseModel):
 class Runs(BaseModel):
     """A page of runs."""
 
-    items: list[RunLine]
+    items: list[RunLine] = Field(description="in the order that was asked for")
     next: str | None = Field(description="`cursor` of the next page; null at the end")
     total: int = Field(description="runs of this mode")
     complete: bool = Field(description="false: there are more folders than are looked through")
-    links: Links
+    links: Links = Field(description="to TensorBoard")
 
 
 class Compared(BaseModel):
     """A number of several runs."""
 
-    name: str
+    name: str = Field(description="as in `headline`")
     values: list[int | float | str | None] = Field(description="in the order of `ids`; null = that run has none")
 
 
 class Comparison(BaseModel):
     """Runs beside each other."""
 
-    ids: list[str]
-    rows: list[Compared]
+    ids: list[str] = Field(description="of the runs, as they were asked for")
+    rows: list[Compared] = Field(description="a number each")
 
 
 class Column(BaseModel):
     """A column of a table."""
 
-    name: str
+    name: str = Field(description="*_ns: ns since 1970 UTC, *_bp: bp, *_ms: ms; docs/outputs.md has them all")
     type: str = Field(description="Arrow's name of it, e.g. int64, double, string")
 
 
 class Table(BaseModel):
     """A table of a run."""
 
-    name: str
+    name: str = Field(description="for GET /runs/{id}/tables/{table}")
     rows: int | None = Field(description="null: the file is not whole")
-    columns: list[Column]
-    error: str | None = None
+    columns: list[Column] = Field(description="in the file's order; none where it is not whole")
+    error: str | None = Field(None, description="what is wrong with the file")
 
 
 class Tables(BaseModel):
     """The tables of a run."""
 
-    items: list[Table]
+    items: list[Table] = Field(description="one for each file that is there")
 
 
 class Rows(BaseModel):
     """Rows of a table."""
 
-    columns: list[Column]
+    columns: list[Column] = Field(description="those that were asked for")
     items: list[dict[str, Value]] = Field(description="a mapping each; times in ns, missing = null")
     next: str | None = Field(description="`cursor` of the next page; null at the end")
     total: int = Field(description="rows of the whole table")
@@ -102,7 +104,7 @@ class Sets(BaseModel):
         " was not. sharpe: a year's, null where several streams were traded; worst_drawdown: the largest of any fold,"
         " market and stream alone"
     )
-    items: list[dict[str, Value]]
+    items: list[dict[str, Value]] = Field(description="a mapping each: `set`, the parameters, the results")
     next: str | None = Field(description="`cursor` of the next page; null at the end")
     total: int = Field(description="sets with at least `min_trades` fills")
 
@@ -110,7 +112,7 @@ class Sets(BaseModel):
 class GridAxis(BaseModel):
     """An axis of a heat map."""
 
-    name: str
+    name: str = Field(description="of the parameter")
     labels: list[str] = Field(description="a bin each: its value, or its middle")
     scale: Literal["levels", "linear", "log"] = Field(description="levels: a bin per value that was tried")
 
@@ -118,10 +120,10 @@ class GridAxis(BaseModel):
 class HeatMap(BaseModel):
     """A result of a sweep over two parameters."""
 
-    x: GridAxis
-    y: GridAxis
-    value: str
-    reduce: Literal["max", "median", "mean", "count"]
+    x: GridAxis = Field(description="across")
+    y: GridAxis = Field(description="up")
+    value: str = Field(description="the result that is shown")
+    reduce: Literal["max", "median", "mean", "count"] = Field(description="what is told of the sets of a cell")
     z: list[list[float | None]] = Field(description="a row per bin of y; null where no set fell")
     sets: list[list[int]] = Field(description="how many sets each cell stands for")
 

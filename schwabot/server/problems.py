@@ -39,7 +39,7 @@ class ErrorDetail(BaseModel):
 class ErrorBody(BaseModel):
     """Every error's body."""
 
-    error: ErrorDetail
+    error: ErrorDetail = Field(description="what went wrong, and what to do")
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -128,7 +128,8 @@ def _said(error: RequestValidationError) -> str:
     for one in faults[:3]:
         place, *path = [str(part) for part in one["loc"]]
         inside = ".".join(path)[:100]
-        told.append(f"{_WHERE.get(place, place)}{f': {inside}' if inside else ''}: {one['msg'][:200]}")
+        said = one["msg"].removeprefix("Value error, ")[:200]
+        told.append(f"{_WHERE.get(place, place)}{f': {inside}' if inside else ''}: {said}")
     more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
     return "; ".join(told) + more
 

@@ -21,7 +21,12 @@ async def settings(hub: Run) -> models.Settings:
     """Settings of the run, and which of them may change while it goes on."""
     header = hub.header
     hot = [models.SettingNow(name=name, value=value) for name, value in sorted(header["hot"].items())]
-    return models.Settings(hot=hot, can_change="settings" in header["actions"], config=header["config"])
+    changed = [
+        row | {"changes": [dict(zip(("name", "before", "after"), one, strict=True)) for one in row["changes"]]}
+        for row in hub.newest("settings", 100, None, lambda row: True)
+    ]
+    can_change, config = "settings" in header["actions"], header["config"]
+    return models.Settings.model_validate({"hot": hot, "can_change": can_change, "config": config, "changed": changed})
 
 
 @router.patch("/settings", tags=["control"], responses=CHANGES)

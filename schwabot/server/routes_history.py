@@ -37,12 +37,15 @@ SORTS = ("started", "ended", "mode", "events", "wall_s", "net", "fills", "sharpe
 HEAVY, WAIT_S = threading.BoundedSemaphore(2), 5.0
 """So many tables are worked on at once: each takes memory."""
 
+MOST_ID = 5_000
+"""Four folders with names as long as a disk takes them, every byte of them encoded."""
 RunId = Annotated[
-    str, InPath(max_length=1000, description="as GET /api/v1/runs gives it", examples=["2026-11-20~10-00-00"])
+    str, InPath(max_length=MOST_ID, description="as GET /api/v1/runs gives it", examples=["2026-11-20~10-00-00"])
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="items at most")]
-Cursor = Annotated[str, Query(max_length=1000, description="`next` of the page before")]
-ColumnName = Annotated[str, Query(min_length=1, max_length=200)]
+Cursor = Annotated[str, Query(max_length=2 * MOST_ID, description="`next` of the page before")]
+Parameter = Annotated[str, Query(min_length=1, max_length=200, description="one of the sweep's `parameters`")]
+FileName = Annotated[str, InPath(max_length=100, description="one of the run's `files`")]
 LeastTrades = Annotated[int, Query(ge=0, le=10**9, description="only sets with so many fills where they were searched")]
 _cached: dict[int | str, dict[str, Any]] = {304: {"description": "you have it, as `If-None-Match` says"}}
 _kinds: dict[int | str, dict[str, Any]] = {200: {"content": {kind.partition(";")[0]: {} for kind in KINDS.values()}}}
@@ -95,7 +98,9 @@ def runs(
 def compare(
     request: Request,
     past: Past,
-    ids: Annotated[str, Query(min_length=1, max_length=5000, description="two to twenty ids, with commas between")],
+    ids: Annotated[
+        str, Query(min_length=1, max_length=10 * MOST_ID, description="two to twenty ids, with commas between")
+    ],
 ) -> Response:
     """The headline numbers of some runs beside each other."""
     wanted = list(dict.fromkeys(one for one in ids.split(",") if one))
@@ -146,7 +151,7 @@ def config(request: Request, run: Chosen, past: Past) -> Response:
 async def _may_have(
     request: Request,
     run_id: RunId,
-    name: Annotated[str, InPath(max_length=100)],
+    name: FileName,
     ticket: Annotated[str, Query(max_length=100, description="as POST …/links gives it; works once")] = "",
 ) -> None:
     """Who has a ticket for this file, or may read anyway."""
@@ -164,9 +169,7 @@ async def _may_have(
     dependencies=[Depends(_may_have)],
     responses=documented(404) | _cached | _kinds,
 )
-def file(
-    request: Request, past: Past, run: Chosen, name: Annotated[str, InPath(description="one of the run's `files`")]
-) -> Response:
+def file(request: Request, past: Past, run: Chosen, name: FileName) -> Response:
     """A file of a run: its report, a picture, or a table to download. For who may read, and for who has a ticket."""
     path = past.file(run, name)
     status = path.stat()
@@ -186,7 +189,7 @@ def link(request: Request, past: Past, run: Chosen, wanted: models.LinkWanted) -
     past.file(run, wanted.file)
     tickets: Tickets = request.app.state.tickets
     ticket = tickets.issue(f"{run.id}/{wanted.file}")
-    url = f"{PREFIX}/{quote(run.id, safe='~')}/files/{quote(wanted.file)}?ticket={ticket}"
+    url = f"{PREFIX}/{run.id}/files/{quote(wanted.file)}?ticket={ticket}"
     return models.Link(url=url, seconds=LASTS_S)
 
 
@@ -266,9 +269,9 @@ def heat_map(
     request: Request,
     past: Past,
     run: Chosen,
-    x: ColumnName,
-    y: ColumnName,
-    value: ColumnName = "net",
+    x: Parameter,
+    y: Parameter,
+    value: Annotated[str, Query(min_length=1, max_length=200, description="one of the sweep's `results`")] = "net",
     reduce: Annotated[
         Literal["max", "median", "mean", "count"], Query(description="what is told of the sets of a cell")
     ] = "median",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 
 from schwabot.server import models
 from schwabot.server.auth import viewer
@@ -79,7 +79,7 @@ async def streams(hub: Run) -> list[models.StreamNow]:
 
 
 @router.get("/streams/{stream:path}", tags=["market"])
-async def stream(stream: str, hub: Run) -> models.StreamNow:
+async def stream(stream: Annotated[str, Path(description="`venue:symbol`")], hub: Run) -> models.StreamNow:
     """One stream, `venue:symbol`."""
     return stream_now(hub, _index(hub, stream))
 
@@ -100,7 +100,7 @@ def stream_now(hub: Hub, v: int) -> models.StreamNow:
 @router.get("/ghost", tags=["market"])
 async def ghost(
     hub: Run,
-    since_ns: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="only later points")] = None,
+    since_ns: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="only later points, ns")] = None,
     limit: Annotated[int, Query(ge=1, le=5000, description="points at most, evenly thinned")] = 600,
 ) -> models.GhostNow:
     """The fair price, and the points of the live charts."""
@@ -134,7 +134,7 @@ async def arbitrage(
     hub: Run,
     limit: Limit = 100,
     cursor: Cursor = None,
-    kind: Annotated[str | None, Query(pattern="^(locked|basis)$")] = None,
+    kind: Annotated[str | None, Query(pattern="^(locked|basis)$", description="locked or basis; none = both")] = None,
 ) -> models.Page[models.Arbitrage]:
     """Closed windows, newest first."""
     page = _page(hub, "arbitrage", limit, cursor, lambda row: kind is None or row["kind"] == kind)

@@ -36,6 +36,8 @@ LOOK_S = 0.02
 """How often the queue is looked at: a process that is killed loses the lines since then."""
 RETRY_S = 60.0
 """How long a file that could not be put aside is written on before the next try."""
+MOST_BESIDE = 9
+"""So many processes have a log each in a folder that they share."""
 _FIXED = (str, int, float, type(None))
 _PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 logging.getLogger(ROOT).addHandler(logging.NullHandler())  # without a log, nothing of ours goes to stderr by itself
@@ -70,20 +72,29 @@ class RunLog:
             _open.append(self)
         return self
 
-    def begin(self, run_dir: Path, name: str = "run.log") -> None:
+    def begin(self, run_dir: Path, name: str = "run.log", is_shared: bool = False) -> None:
         """Write from now on, also what has waited.
 
         Args:
             run_dir: where the file goes, if the settings name none.
             name: of it there.
+            is_shared: another process may have the same folder: then this one takes the next name that is free, and
+                says so, as files that two put aside lose lines.
         """
         if self._file is not None or self not in _open:
             return
-        path = Path(self.config.file) if self.config.file else run_dir / name
-        if self.config.file and not self._take(path):
-            self._say(f"warning: another process writes to {path}: this run writes no log; say logs.file=ANOTHER")
+        first = Path(self.config.file) if self.config.file else run_dir / name
+        names = [first]
+        if is_shared and not self.config.file:
+            names += [first.with_stem(f"{first.stem}-{number}") for number in range(2, MOST_BESIDE + 1)]
+        needs_lock = is_shared or bool(self.config.file)
+        path = next((one for one in names if not needs_lock or self._take(one)), None)
+        if path is None:
+            self._say(f"warning: another process writes to {first}: this run writes no log; say logs.file=ANOTHER")
             self.__exit__()
             return
+        if path != first:
+            self._say(f"note: another process writes to {first}: the log of this one is {path}")
         self._file = _File(path, self.config, self._say, self._handler.take_dropped)
         self._writer = _Writer(self._queue, self._file)
         self._writer.start()
@@ -111,20 +122,25 @@ class RunLog:
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._lock = sqlite3.connect(f"{path}.lock", timeout=0.0, isolation_level=None, check_same_thread=False)
-            self._lock.execute("BEGIN EXCLUSIVE")
+            lock = sqlite3.connect(f"{path}.lock", timeout=0.0, isolation_level=None, check_same_thread=False)
+        except sqlite3.OperationalError:  # a folder that can't be written to is told of with the first line
+            return True
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
-            return "locked" not in str(error)  # a folder that can't be written to is told of with the first line
+            lock.close()
+            return "locked" not in str(error)
+        self._lock = lock
         return True
 
 
 _open: list[RunLog] = []
 
 
-def begin_log(run_dir: Path, name: str = "run.log") -> None:
-    """The run's folder is its own: write the log there, if there is to be one."""
+def begin_log(run_dir: Path, name: str = "run.log", is_shared: bool = False) -> None:
+    """Write the log there, if there is to be one; see ``RunLog.begin``."""
     if _open:
-        _open[-1].begin(run_dir, name)
+        _open[-1].begin(run_dir, name, is_shared)
 
 
 def flush_log() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from schwabot.records.alert import Level
 from schwabot.records.audit import StepRecord
 from schwabot.sinks.base import RunHeader
+from schwabot.sinks.notes import settings_text
 
 NOTHING = "none"
 """What a part that has not answered yet is called in a ``FallbackEvent``."""
@@ -53,12 +54,9 @@ class LogSink:
         for alert in record.alerts:
             _log.log(LEVELS[alert.level], "%s", alert.text, extra={"event": alert.kind, "ts_ns": alert.ts_ns})
         for change in record.settings:
-            extra = {"event": "reload", "ts_ns": change.ts_ns, "changes": change.changes}
-            if change.refused:
-                _log.warning("new settings were refused: %s", change.refused, extra=extra)
-            else:
-                text = ", ".join(f"{name}: {before} → {after}" for name, before, after in change.changes)
-                _log.info("settings changed: %s", text, extra=extra)
+            extra = {"event": "reload", "ts_ns": change.ts_ns, "changes": change.changes, "who": change.who}
+            level = logging.WARNING if change.refused else logging.INFO
+            _log.log(level, "%s", settings_text(change), extra=extra)
         now_s = self._now_s()
         if now_s - self._said_s >= self._every_s:
             self._say(record, now_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schwabot.records.alert import Alert
-from schwabot.records.audit import FallbackEvent, SettingsEvent
+from schwabot.records.audit import FILE, FallbackEvent, SettingsEvent
 from schwabot.secrets import scrub
 
 SAID = ("warning", "note: settings changed")
@@ -23,8 +23,25 @@ def required_note(lost: FallbackEvent) -> str:
 def settings_note(event: SettingsEvent) -> str:
     """What the user is told of settings that changed, or did not."""
     if event.refused:
-        return f"warning: new settings were refused, all stays as it was: {event.refused}"
-    return "note: settings changed: " + ", ".join(f"{name}: {old} → {new}" for name, old, new in event.changes)
+        return f"warning: new settings{_by('of', event)} were refused, all stays as it was: {event.refused}"
+    return f"note: {settings_text(event)}"
+
+
+def settings_text(event: SettingsEvent) -> str:
+    """What changed, or why nothing did, and who asked for it.
+
+    Example:
+        >>> settings_text(SettingsEvent(0, (("notify.burst", "5", "6"),), who="ann"))
+        'settings changed by ann: notify.burst: 5 → 6'
+    """
+    if event.refused:
+        return f"new settings{_by('of', event)} were refused: {event.refused}"
+    text = ", ".join(f"{name}: {before} → {after}" for name, before, after in event.changes)
+    return f"settings changed{_by('by', event)}: {text}"
+
+
+def _by(word: str, event: SettingsEvent) -> str:
+    return f" {word} {event.who}" if event.who not in ("", FILE) else ""
 
 
 def alert_note(alert: Alert) -> str:

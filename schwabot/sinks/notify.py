@@ -13,6 +13,7 @@ from schwabot.records.audit import FallbackEvent, SettingsEvent, StepRecord
 from schwabot.secrets import scrub
 from schwabot.sinks.base import RunHeader
 from schwabot.sinks.courier import Courier, Letter, Target, close_all
+from schwabot.sinks.notes import settings_text
 from schwabot.sinks.notify_settings import NotifyConfig
 from schwabot.sinks.throttle import Throttle
 
@@ -133,10 +134,7 @@ def _of_fallback(event: FallbackEvent) -> Alert:
 
 
 def _of_settings(event: SettingsEvent) -> Alert:
-    if event.refused:
-        return Alert(event.ts_ns, Level.WARNING, "reload", f"new settings were refused: {event.refused}")
-    text = ", ".join(f"{name}: {before} → {after}" for name, before, after in event.changes)
-    return Alert(event.ts_ns, Level.INFO, "reload", f"settings changed: {text}")
+    return Alert(event.ts_ns, Level.WARNING if event.refused else Level.INFO, "reload", settings_text(event))
 
 
 def day_text(day: int, events: int, seen: Mapping[str, int]) -> str:

@@ -159,5 +159,18 @@ def test_a_server_alone_shows_past_runs_and_ends_with_ctrl_c(tmp_path: Path) -> 
         assert server.get("status")["run"] == "none"
         assert [one["mode"] for one in server.get("runs")["items"]] == ["replay"]
         assert server.client.get("/").status_code == 200
+        with served(tmp_path, "mode=serve", "logs.max_mib=0.001") as second:  # as large as five lines or so
+            for number in range(40):
+                for one in (server, second):
+                    assert one.ask("GET", f"{number}").status_code == 404
+            assert second.end() in (0, 130)
+            own = (
+                f"another process writes to {tmp_path / 'serve.log'}: the log of this one is {tmp_path / 'serve-2.log'}"
+            )
+            assert own in "".join(second.said)
         assert server.end() in (0, 130)
+    first = (tmp_path / "serve.log").read_text()
+    assert re.findall(r"GET /api/v1/(\d+) 404", first) == [f"{number}" for number in range(40)]
+    assert not (tmp_path / "serve.log.1").exists()
+    assert (tmp_path / "serve-2.log.1").exists()
     assert not (tmp_path / "run").exists()

@@ -69,7 +69,7 @@ def happened(record: StepRecord, number: int) -> dict[str, Any]:
         "health": health(),
         "alerts": (Alert(ts_ns, Level.WARNING, "risk", f"alert {number}"),),
         "fallbacks": (FallbackEvent(ts_ns, "feed.x", "websocket", "rest", "closed"),) if number == 3 else (),
-        "settings": (SettingsEvent(ts_ns, (("notify.burst", "5", "6"),)),) if number == 4 else (),
+        "settings": (SettingsEvent(ts_ns, (("notify.burst", "5", "6"),), who="ann"),) if number == 4 else (),
     }
 
 

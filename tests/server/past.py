@@ -36,6 +36,24 @@ def leave(folder: Path, mode: str, summary: dict[str, Any] | str | None = None, 
     return folder
 
 
+ODD = (
+    "with space", "with%20space", "with%2520space", "a%2Fb", "a/b", "a~b", "a~~2Fb", "# 1", "what?", "100%", "x&y=1+1",
+    "naïve 名前 ✓", "semi;colon,comma", "'quotes\"", "back\\slash", "[1]:2@3", "name~", "~/name", "名" * 80,
+)  # fmt: skip
+"""Folders whose names mean something in an address."""
+
+
+def odd(root: Path) -> dict[str, int]:
+    """A run in each of them: folder → the number of events that it counted."""
+    told = {}
+    for number, name in enumerate(ODD):
+        folder = leave(root / name, "backtest", {"events": number, "backtest": {"net": float(number)}})
+        (folder / "report.html").write_text(f"<title>report {number}</title>")
+        pq.write_table(fills().slice(0, 1 + number), folder / "fills.parquet")
+        told[name] = number
+    return told
+
+
 FILLS = 3_000
 
 

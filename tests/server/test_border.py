@@ -63,8 +63,13 @@ def test_the_policy_allows_no_foreign_code() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example:8080", "localhost.evil.example", "10.0.0.9", ""]
-)
+    "host",
+    [
+        "evil.example", "127.0.0.1.evil.example:8080", "localhost.evil.example", "10.0.0.9", "", "127.0.0.1:99999",
+        "127.0.0.1:0", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:+80", "127.0.0.1:8080:8080", "[::1]:65536",
+        "[::1]8080", "[::1", "::1]", "::1", "[localhost]", "localhost]:80", "user@localhost",
+    ],
+)  # fmt: skip
 def test_a_name_that_was_pointed_here_is_refused(server: Guarded, host: str) -> None:
     answer = server.ask("GET", "/api/v1/status", headers={"Host": host})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
@@ -78,7 +83,9 @@ def test_a_name_of_a_proxy_is_taken_and_then_nobody_is_anonymous(tmp_path: Path)
             assert one.ask("GET", "/api/v1/status", "viewer", headers={"Host": host}).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:9000", "127.0.0.1:1", "[::1]:8080"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:9000", "127.0.0.1:1", "[::1]:8080", "[::1]", "localhost.:65535"]
+)
 def test_our_own_names_are_taken_through_any_tunnel(server: Guarded, host: str) -> None:
     assert server.ask("GET", "/api/v1/status", headers={"Host": host}).status_code == 200
 
@@ -159,6 +166,26 @@ def test_bad_input_is_answered_in_one_shape(server: Guarded, content: bytes, sta
     assert set(error) == {"code", "message", "do"}
     assert error["code"] == {400: "bad_request", 422: "unprocessable"}[answer.status_code]
     assert len(answer.content) < 2_000
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("1e400", "notify.burst: a number is too large or not finite"),
+        ('[1, {"a": -1e400}]', "notify.burst: a number is too large or not finite"),
+        ("NaN", "notify.burst: a number is too large or not finite"),
+        ("9" * 30, "notify.burst: a whole number is beyond 64 bits"),
+        ('{"a": "\\ud800"}', "notify.burst: a text holds half a character"),
+    ],
+)  # fmt: skip
+def test_what_is_no_value_is_said_of_the_setting_it_is_meant_for(server: Guarded, value: str, said: str) -> None:
+    server.asked.clear()
+    body = f'{{"changes": {{"notify.level": "info", "notify.burst": {value}}}, "why": "w"}}'
+    headers = {"Content-Type": "application/json"}
+    answer = server.ask("PATCH", "/api/v1/settings", "admin", content=body, headers=headers)
+    assert answer.status_code == 422
+    assert f"the body: changes: {said}" in answer.json()["error"]["message"]
+    assert server.asked == []
 
 
 def test_what_is_not_there_has_the_same_shape(server: Guarded) -> None:

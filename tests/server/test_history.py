@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ from schwabot.server.tickets import LASTS_S, MOST, Tickets
 from schwabot.server.tokens import Role, add
 from schwabot.sinks.log_settings import LogsConfig
 from tests.server.making import header
-from tests.server.past import FILLS, fills, leave, many, served, sweep_rows
+from tests.server.past import FILLS, fills, leave, many, odd, served, sweep_rows
 
 RUNS = "/api/v1/runs"
 TRADED, SWEPT = f"{RUNS}/2026-11-20~11-00-00", f"{RUNS}/2026-11-21~09-00-00~0"
@@ -82,9 +83,9 @@ def test_the_list_tells_of_every_run_and_of_what_is_broken(client: httpx.Client)
         ("deep", "fit", "broken"),
         ("list", "fit", "broken"),
         ("cut", "fit", "broken"),
-        ("goes%20on", "record", "unfinished"),
+        ("goes~~20on", "record", "unfinished"),
         ("failed", "live", "failed"),
-        ("by%20hand~a%7Eb", "paper", "interrupted"),
+        ("by~~20hand~a~~7Eb", "paper", "interrupted"),
     ]
     assert found["2026-11-20~10-00-00"].headline == {"fallbacks": 1, "events_per_s": 1e5, "r2": 0.25, "r2_stream": "b"}
     assert found["2026-11-20~11-00-00"].headline["net"] == -5.5
@@ -126,7 +127,7 @@ def test_a_run_that_comes_while_one_pages_moves_nothing(tmp_path: Path) -> None:
         leave(root / "newest", "replay", {}, 1_700_000_000)
         time.sleep(REFRESH_S)
         rest = client.get(RUNS, params={"limit": 2, "cursor": first["next"]}).json()
-        assert [run["id"] for run in first["items"] + rest["items"]] == [f"run%20{number}" for number in (3, 2, 1, 0)]
+        assert [run["id"] for run in first["items"] + rest["items"]] == [f"run~~20{number}" for number in (3, 2, 1, 0)]
         assert client.get(RUNS).json()["items"][0]["id"] == "newest"
 
 
@@ -141,7 +142,7 @@ def test_a_run_that_comes_while_one_pages_moves_nothing(tmp_path: Path) -> None:
         (f"{RUNS}/nowhere", 404, "not_found"),
         (f"{RUNS}/linked", 404, "not_found"),
         (f"{RUNS}/theirs", 404, "not_found"),
-        (f"{RUNS}/goes%2520on", 404, "not_found"),
+        (f"{RUNS}/goes~~20on", 404, "not_found"),
         (f"{RUNS}/cut", 422, "unprocessable"),
         (f"{RUNS}/huge", 422, "unprocessable"),
         (f"{RUNS}/compare?ids=cut", 422, "unprocessable"),
@@ -165,8 +166,28 @@ def test_a_summary_is_handed_on_as_it_is(client: httpx.Client, root: Path) -> No
     assert client.get(TRADED).content == (root / "2026-11-20" / "11-00-00" / "summary.json").read_bytes()
     yaml = models.Config.model_validate(client.get(f"{TRADED}/config").json()).yaml
     assert yaml.startswith("mode: backtest\n")
-    odd = quote("by%20hand~a%7Eb", safe="")
+    odd = quote("by~~20hand~a~~7Eb", safe="")
     assert client.get(f"{RUNS}/{odd}").json()["paper"] == {"net": 1.25}
+
+
+def test_a_folder_s_name_leads_to_its_own_run_whatever_it_is(tmp_path: Path) -> None:
+    root = tmp_path / "outputs"
+    told = odd(root)
+    with served(root) as client:
+        lines = walked(client, RUNS, limit=2)
+        assert sorted(one["events"] for one in lines) == sorted(told.values())
+        assert all(re.fullmatch(r"[\w.~-]+", one["id"], re.ASCII) for one in lines)
+        for line in lines:
+            number = line["events"]
+            for given in (line["id"], quote(line["id"], safe="")):  # as it is, or encoded once: the same
+                path = f"{RUNS}/{given}"
+                assert client.get(path).json()["events"] == number
+                assert client.get(f"{path}/tables/fills").json()["total"] == 1 + number
+                url = client.post(f"{path}/links", json={"file": "report.html"}).json()["url"]
+                assert client.get(url).text == f"<title>report {number}</title>"
+        first, second = sorted(lines, key=lambda one: one["events"])[:2]
+        beside = client.get(f"{RUNS}/compare?ids={first['id']},{second['id']}").json()["rows"]
+        assert next(row["values"] for row in beside if row["name"] == "events") == [0, 1]
 
 
 def test_runs_beside_each_other(client: httpx.Client) -> None:
@@ -432,7 +453,7 @@ def test_a_folder_whose_name_is_no_text_costs_no_other_run_its_place(tmp_path: P
     leave(Path(os.fsdecode(os.fsencode(root) + b"/\xff\xfe")), "replay", {"events": 8})
     with served(root) as client:
         items = client.get(RUNS).json()["items"]
-        assert {one["id"] for one in items} == {"healthy", "%FF%FE"}
+        assert {one["id"] for one in items} == {"healthy", "~~FF~~FE"}
         for one in items:
             summary = client.get(f"{RUNS}/{quote(one['id'], safe='~')}").json()
             assert summary["events"] in (7, 8)

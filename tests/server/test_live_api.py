@@ -106,6 +106,13 @@ def test_orders_fills_and_positions(told: Beside) -> None:
     assert held["positions"][0]["net"] == COUNT - 2.5
 
 
+def test_who_changed_which_settings_is_told(told: Beside) -> None:
+    (change,) = told.get("/api/v1/settings").json()["changed"]
+    assert (change["who"], change["refused"]) == ("ann", "")
+    assert change["changes"] == [{"name": "notify.burst", "before": "5", "after": "6"}]
+    assert change["ts_ns"] == int(records()[4].ts_recv_ns[-1])
+
+
 def test_health_names_what_is_not_on_its_first_choice(told: Beside) -> None:
     health = told.get("/api/v1/health").json()
     now = {part["component"]: part for part in health["parts"]}

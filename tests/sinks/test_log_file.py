@@ -16,7 +16,7 @@ from schwabot.records.alert import Alert, Level
 from schwabot.records.audit import FallbackEvent, SettingsEvent
 from schwabot.secrets import Secret
 from schwabot.sinks import log_file
-from schwabot.sinks.log_file import JsonLines, RunLog, TextLines, flush_log, log_to
+from schwabot.sinks.log_file import JsonLines, RunLog, TextLines, begin_log, flush_log, log_to
 from schwabot.sinks.log_settings import LogsConfig
 from schwabot.sinks.log_sink import LogSink
 from tests.sinks.making import START_NS, header, records
@@ -201,6 +201,31 @@ def test_one_run_at_a_time_writes_to_a_file(tmp_path: Path) -> None:
     assert not (tmp_path / "run.log").exists()
 
 
+def test_a_file_that_is_taken_is_another_s_and_a_free_name_is_used(tmp_path: Path) -> None:
+    other = (
+        "import logging\nfrom pathlib import Path\nfrom schwabot.sinks.log_file import begin_log, RunLog\n"
+        "from schwabot.sinks.log_settings import LogsConfig\n"
+        "with RunLog(LogsConfig(max_mib=0.001)):\n"
+        "    begin_log(Path(), 'serve.log', is_shared=True)\n"
+        "    for number in range(60): logging.getLogger('schwabot.run').info('of the other %s', number)\n"
+    )
+
+    def begun() -> str:
+        return subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, cwd=tmp_path).stderr
+
+    with RunLog(LogsConfig()):
+        begin_log(tmp_path, "serve.log", is_shared=True)
+        LOG.info("first")
+        for _ in range(2):  # the name is free again when its process has ended
+            assert begun() == "note: another process writes to serve.log: the log of this one is serve-2.log\n"
+        LOG.info("last")
+    assert [line.split(": ")[-1] for line in lines(tmp_path, "serve.log")] == ["first", "last"]
+    assert not list(tmp_path.glob("serve.log.[0-9]")) + list(tmp_path.glob("serve-3*"))
+    assert lines(tmp_path, "serve-2.log")[-1].endswith("of the other 59")
+    assert begun() == ""
+    assert (tmp_path / "serve.log.1").exists()
+
+
 def test_all_is_written_before_a_process_leaves_at_once(tmp_path: Path) -> None:
     leaves = (
         "import logging, os\nfrom pathlib import Path\nfrom schwabot.sinks.log_file import RunLog, flush_log\n"
@@ -237,7 +262,8 @@ def test_a_run_in_lines(tmp_path: Path) -> None:
         fallbacks=(FallbackEvent(START_NS, "ghost_bridge", "none", "ghost", "a stream can be used"),
                    FallbackEvent(START_NS, "feed.x", "websocket", "rest", "closed")),
         alerts=(Alert(START_NS, Level.ERROR, "halt", "it is halted"), Alert(START_NS, Level.INFO, "fill", "bought")),
-        settings=(SettingsEvent(START_NS, (("notify.burst", "5", "6"),)), SettingsEvent(START_NS, (), "no number")),
+        settings=(SettingsEvent(START_NS, (("notify.burst", "5", "6"),), who="ann"),
+                  SettingsEvent(START_NS, (), "no number")),
     )  # fmt: skip
     with log_to(tmp_path, "run.log", LogsConfig(json=True)):
         sink.open(header(tmp_path))
@@ -253,7 +279,8 @@ def test_a_run_in_lines(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert told[0]["streams"] == ["binance:BTC/USDT", "binanceusdm:BTC/USDT:USDT"]
     assert (told[2]["component"], told[2]["before"], told[2]["after"]) == ("feed.x", "websocket", "rest")
-    assert told[5]["text"] == "settings changed: notify.burst: 5 → 6"
+    assert told[5]["text"] == "settings changed by ann: notify.burst: 5 → 6"
+    assert (told[5]["who"], told[6]["who"]) == ("ann", "")
     assert (told[-1]["events"], told[-1]["events_per_s"]) == (300, 30.0)
     assert told[-1]["ts_ns"] == int(third.ts_recv_ns[-1])
 

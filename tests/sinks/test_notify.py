@@ -138,15 +138,17 @@ def test_every_kind_of_a_record(web: Received, tmp_path: Path) -> None:
     sink.open(header(tmp_path))
     (record,) = records(50)
     fill = Alert(1, Level.INFO, "fill", "bought 0.1 BTC")
-    changed = SettingsEvent(1, (("notify.burst", "5", "9"),))
-    sink.write(replace(record, alerts=(fill,), settings=(changed, SettingsEvent(1, (), "no such setting"))))
+    changes = (("notify.burst", "5", "9"),)
+    by_ann = (SettingsEvent(1, changes, who="ann"), SettingsEvent(1, (), "no such setting", "ann"))
+    sink.write(replace(record, alerts=(fill,), settings=(SettingsEvent(1, changes, who="file"), *by_ann)))
     sink.write(replace(record, ts_recv_ns=record.ts_recv_ns + DAY_NS))
     sink.close({})
     assert [body["message"] for _, body in web.got] == [
         "bought 0.1 BTC",
         "settings changed: notify.burst: 5 → 9",
-        "new settings were refused: no such setting",
-        "2024-08-08 UTC: 50 events, 2 reload, 1 fill",
+        "settings changed by ann: notify.burst: 5 → 9",
+        "new settings of ann were refused: no such setting",
+        "2024-08-08 UTC: 50 events, 3 reload, 1 fill",
     ]
     assert said == []
 

@@ -115,7 +115,7 @@ export class Actions {
     const fill = () => (value.value = JSON.stringify(known.find((one) => one.name === choice.value)?.value ?? null));
     choice.addEventListener("change", fill);
     fill();
-    return { changes: () => ({ [choice.value]: parsed(value.value) }) };
+    return { changes: () => ({ [choice.value]: parsed(choice.value, value.value) }) };
   }
 
   #refused(name, label, why, todo = "") {
@@ -153,12 +153,17 @@ export class Actions {
   }
 }
 
-function parsed(text) {
+/** What was typed, as JSON where it is JSON, else as text. */
+function parsed(name, text) {
+  let tooLarge = false; // 1e400 is read as infinity, which would be sent as null
+  let value = text;
   try {
-    return JSON.parse(text);
+    value = JSON.parse(text, (_, one) => ((tooLarge ||= one === Infinity || one === -Infinity), one));
   } catch {
-    return text;
+    // text
   }
+  if (tooLarge) throw new Error(`${name}: a number is too large: 1.8e308 is the largest. Nothing was sent`);
+  return value;
 }
 
 function field(fields, label, type, attributes) {

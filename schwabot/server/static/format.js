@@ -84,3 +84,13 @@ export function date(ns, fraction = false) {
 }
 
 export const side = (value) => (value > 0 ? "buy" : value < 0 ? "sell" : NONE);
+
+/** The folder of a run, as it is on the disk: ~ stands for /, ~~XX for a byte. */
+export function folder(id) {
+  const path = id.replaceAll(/~~([0-9A-F]{2})/g, "%$1").replaceAll("~", "/");
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return path; // its name is no text
+  }
+}

@@ -107,13 +107,14 @@ export class Header {
     const key = `${name} ${unit}`;
     if (!this.cells.has(key)) {
       const [value, small] = [h("span"), h("small")];
-      const dd = h("dd", {}, value, " ", small);
+      const dd = h("dd", {}, value, small);
       this.cells.set(key, { value, small, dd });
       $("numbers").append(h("div", {}, h("dt", {}, name, unit ? h("span", { class: "unit", text: ` ${unit}` }) : null), dd));
     }
     const cell = this.cells.get(key);
     put(cell.value, text);
     put(cell.small, note);
+    attribute(cell.small, "title", note || null); // where there is no room for all of it
     attribute(cell.dd, "data-kind", kind);
   }
 

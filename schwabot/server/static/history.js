@@ -46,7 +46,7 @@ export class History {
       { name: "events", title: "events", number: true, wide: true, text: (row) => f.whole(row.events) },
       { name: "wall", title: "took", number: true, wide: true, text: (row) => f.duration(row.wall_s === null ? NaN : 1000 * row.wall_s) },
       { name: "device", title: "device", wide: true, text: (row) => row.device ?? f.NONE },
-      { name: "id", title: "folder", wide: true, long: true, text: (row) => row.id.replaceAll("~", "/") },
+      { name: "id", title: "folder", wide: true, long: true, text: (row) => f.folder(row.id) },
     ];
     const mode = h("select", { id: "mode" }, ...MODES.map((one) => h("option", { value: one, text: one || "all" })));
     mode.value = this.mode;
@@ -66,6 +66,7 @@ export class History {
     this.table = new Table(place, "Past runs", columns, {
       key: (row) => row.id,
       most: 5000,
+      cards: true,
       empty: "",
       open: (row) => (location.hash = `#run/${encodeURIComponent(row.id)}`),
       sort: (name, down) => {

@@ -125,7 +125,7 @@ function addStreams(state) {
     { name: "events", title: "events", number: true, wide: true, value: ([, v]) => state.byStream[v],
       text: ([, v]) => f.whole(state.byStream[v]) },
   ];
-  const table = new Table(body("streams"), "Streams and their newest values", columns, { key: ([one]) => one.stream });
+  const table = new Table(body("streams"), "Streams and their newest values", columns, { key: ([one]) => one.stream, cards: true });
   panel("streams", ["step"], TABLE_MS, () => table.update(state.streams.map((one, v) => [one, v])));
 }
 
@@ -141,7 +141,7 @@ function addLanes(state) {
     return all ? (100 * own[lane]) / all : NaN;
   };
   const columns = [
-    { name: "stream", title: "stream", text: ([one]) => one.stream },
+    { name: "stream", title: "stream", long: true, text: ([one]) => one.stream },
     ...LANES.map((lane, at) => ({
       name: lane, title: lane, unit: "%", number: true, value: (row) => share(row, at), text: (row) => f.num(share(row, at), 1),
     })),
@@ -220,7 +220,7 @@ function addArbitrage(state) {
     { name: "life", title: "lifetime", number: true, value: life, text: (row) => f.duration(life(row)) },
   ];
   const empty = "no window has closed yet";
-  const table = new Table(body("arbitrage"), "Closed arbitrage windows", columns, { key: (row) => row.seq, empty, most: 60 });
+  const table = new Table(body("arbitrage"), "Closed arbitrage windows", columns, { key: (row) => row.seq, empty, most: 60, cards: true });
   const total = h("p", { class: "none" });
   body("arbitrage").append(total);
   panel("arbitrage", ["arbitrage"], 300, () => {

@@ -30,9 +30,8 @@ export class PastRun {
   }
 
   async open() {
-    const name = this.id.replaceAll("~", "/");
     const back = h("a", { href: "#runs", text: "← all runs" });
-    const head = h("section", { class: "panel", "aria-labelledby": "run-title" }, back, h("h2", { id: "run-title", text: `Run ${name}` }));
+    const head = h("section", { class: "panel", "aria-labelledby": "run-title" }, back, h("h2", { id: "run-title", text: `Run ${f.folder(this.id)}` }));
     this.grid = h("div", { class: "grid" });
     this.host.replaceChildren(head, this.grid);
     document.getElementById("main").focus();

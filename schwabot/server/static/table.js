@@ -12,7 +12,7 @@ export class Table {
    * @param {string} caption - for screen readers
    * @param {Array<Object>} columns
    * @param {Object} options - `key(row)`, `most` rows, `empty` text, `open(row)` when one is chosen, `sort(name)` to
-   *   have someone else sort
+   *   have someone else sort, `cards`: on a phone a row is a block of titled values
    */
   constructor(host, caption, columns, options = {}) {
     Object.assign(this, { columns, options, known: new Map(), rows: [], by: null, down: true });
@@ -21,7 +21,7 @@ export class Table {
     this.none = h("p", { class: "none" });
     this.table = h(
       "table",
-      {},
+      { class: options.cards ? "cards" : null },
       h("caption", { class: "unseen", text: caption }),
       h("thead", {}, h("tr", {}, ...this.heads)),
       this.body,
@@ -89,7 +89,7 @@ export class Table {
   }
 
   #line() {
-    const line = h("tr", {}, ...this.columns.map((column) => h("td", { class: classes(column) })));
+    const line = h("tr", {}, ...this.columns.map((column) => h("td", { class: classes(column), data: { title: titled(column) } })));
     if (this.options.open) {
       line.tabIndex = 0;
       line.classList.add("opens");
@@ -108,6 +108,10 @@ export class Table {
       if (column.hint) attribute(cell, "title", column.hint(row));
     });
   }
+}
+
+function titled(column) {
+  return column.unit ? `${column.title} ${column.unit}` : column.title;
 }
 
 function classes(column) {

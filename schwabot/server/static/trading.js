@@ -69,7 +69,7 @@ function addPositions(state) {
     { name: "refused", title: "refused", number: true, value: (row) => row.refused, text: (row) => f.whole(row.refused),
       kind: (row) => (row.refused ? "warn" : null) },
   ];
-  const table = new Table(body("positions"), "Positions", columns, { key: (row) => row.stream });
+  const table = new Table(body("positions"), "Positions", columns, { key: (row) => row.stream, cards: true });
   const note = h("p", { class: "none" });
   body("positions").append(note);
   panel("positions", ["step"], 250, () => {
@@ -94,7 +94,7 @@ function addOrders(state) {
       kind: (row) => (row.state === "refused" || row.state === "no_book" ? "warn" : going.includes(row.state) ? null : "muted") },
     { name: "reason", title: "why", wide: true, long: true, text: (row) => row.reason },
   ];
-  const table = new Table(body("orders"), "Newest orders", columns, { key: (row) => row.number, most: 60, empty: "no order yet" });
+  const table = new Table(body("orders"), "Newest orders", columns, { key: (row) => row.number, most: 60, empty: "no order yet", cards: true });
   panel("orders", ["step"], 250, () => table.update([...state.orders.values()].sort((a, b) => b.number - a.number)));
 }
 
@@ -110,6 +110,6 @@ function addFills(state) {
     { name: "fee", title: "fee", number: true, wide: true, value: (row) => row.fee, text: (row) => `${f.short(row.fee, 3)} ${row.currency}` },
     { name: "maker", title: "as", wide: true, text: (row) => (row.maker ? "maker" : "taker") },
   ];
-  const table = new Table(body("fills"), "Newest fills", columns, { key: (row) => row.seq, most: 60, empty: "no fill yet" });
+  const table = new Table(body("fills"), "Newest fills", columns, { key: (row) => row.seq, most: 60, empty: "no fill yet", cards: true });
   panel("fills", ["fills"], 250, () => table.update(state.fills));
 }
