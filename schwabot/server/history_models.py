@@ -77,7 +77,7 @@ class Table(BaseModel):
     name: str = Field(description="for GET /runs/{id}/tables/{table}")
     rows: int | None = Field(description="null: the file is not whole")
     columns: list[Column] = Field(description="in the file's order; none where it is not whole")
-    error: str | None = Field(None, description="what is wrong with the file")
+    error: str | None = Field(default=None, description="what is wrong with the file")
 
 
 class Tables(BaseModel):

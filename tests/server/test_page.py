@@ -230,7 +230,8 @@ def test_a_viewer_is_told_why_they_may_not(browser: Any, told: Beside) -> None:
 
 
 CUT = """() => [...document.querySelectorAll(".top *, .numbers *, .panel td")].filter((node) => {
-  const [box, frame] = [node.getBoundingClientRect(), (node.closest(".scroll") ?? document.body).getBoundingClientRect()];
+  const box = node.getBoundingClientRect();
+  const frame = (node.closest(".scroll") ?? document.body).getBoundingClientRect();
   const isHidden = getComputedStyle(node).overflowX !== "visible" && node.scrollWidth > node.clientWidth + 1;
   return box.width && (isHidden || box.right > frame.right + 1);
 }).map((node) => node.textContent)"""
