@@ -130,3 +130,11 @@ def other_blocks(page: Path) -> list[str]:
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 COMMANDS = [command for block in BLOCKS for command in block.commands()]
+
+
+def inline(page: Path) -> list[tuple[str, ...]]:
+    """Commands that the sentences of a page name, but for those with a place for a name, in capitals."""
+    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    codes = re.findall(r"(?<!`)`((?:make|pytest|python|schwabot doctor) [^`\n]*\w\w[^`\n]*)`(?!`)", text)
+    named = [one for one in codes if not re.search(r"\b[A-Z]{3,}\b(?!=)|\.\.\.", one)]
+    return [tuple(shlex.split(one)) for one in named]

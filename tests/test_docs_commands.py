@@ -21,6 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from schwabot.compose import normalise_arguments, to_settings
 from schwabot.config import conf_dir, register
+from schwabot.errors import ConfigError
 from tests.documents import (
     BLOCKS,
     BY_ITSELF,
@@ -32,6 +33,7 @@ from tests.documents import (
     THERE,
     Block,
     Command,
+    inline,
     other_blocks,
 )
 
@@ -85,6 +87,19 @@ def composes(arguments: tuple[str, ...]) -> int:
 @pytest.mark.parametrize("command", OTHERS, ids=lambda one: " ".join(one.words))
 def test_other_commands_are_known(command: Command) -> None:
     assert problem(command.words, marked=bool(command.needs)) is None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_in_sentences_are_known(page: Path) -> None:
+    for words in inline(page):
+        if words[1:3] == ("-m", "schwabot.run"):
+            try:
+                composes(words[3:])
+            except ConfigError as error:
+                if "has no value: add" not in str(error):  # a sentence may leave out what one has to give
+                    raise
+        else:
+            assert problem(words, marked=True) is None, words
 
 
 def test_every_command_runs_in_ci_or_says_what_it_needs() -> None:

@@ -107,6 +107,7 @@ class Shell:
             "XDG_CONFIG_HOME": str(desk / "config"),
             "XDG_STATE_HOME": str(desk / "state"),
             "ARGS": f"source.events={EVENTS}",
+            "MAKEFLAGS": "",  # of the make that runs the tests, if one does
         }
 
     def port(self, *words: str) -> str:
