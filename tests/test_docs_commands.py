@@ -1,6 +1,7 @@
 """Every command in the pages can be typed: settings compose, options parse, files and targets are there.
 
-A block that needs what CI has not says so in the line above it. ``pytest -m slow`` runs all others, made smaller.
+A block that needs what CI has not says so in the line above it. CI runs all others, made smaller: in
+tests/end_to_end/test_docs_runs.py.
 """
 
 from __future__ import annotations
@@ -20,16 +21,29 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from schwabot.compose import normalise_arguments, to_settings
 from schwabot.config import conf_dir, register
-from tests.documents import BLOCKS, NEEDS, PAGES, PROGRAMS, ROOT, Block, other_blocks
+from schwabot.errors import ConfigError
+from tests.documents import (
+    BLOCKS,
+    BY_ITSELF,
+    COMMANDS,
+    NEEDS,
+    PAGES,
+    PROGRAMS,
+    ROOT,
+    THERE,
+    Block,
+    Command,
+    inline,
+    other_blocks,
+)
 
 FLAGS = {"--help", "--version", "-m", "--multirun"}
 PARSED = {"schwabot.venues.loopback", "schwabot.health", "schwabot.server.tokens", "schwabot.doctor", "benchmarks"}
 """Programs whose options are tried on their own parser."""
-HARMLESS = {"export", "mkdir", "source", "cd"}
-RUNS = sorted({tuple(words[3:]) for one in BLOCKS for words in one.commands() if words[1:3] == ["-m", "schwabot.run"]})
-OTHERS = [
-    (block, tuple(words)) for block in BLOCKS for words in block.commands() if words[1:3] != ["-m", "schwabot.run"]
-]
+HARMLESS = {"export", "mkdir", "source", "cd", "openssl"}
+"""Of these only a run says whether they are right."""
+RUNS = sorted({one.words[3:] for one in COMMANDS if one.is_run})
+OTHERS = [one for one in COMMANDS if not one.is_run]
 
 
 def test_there_are_commands() -> None:
@@ -70,9 +84,36 @@ def composes(arguments: tuple[str, ...]) -> int:
     return len(variants)
 
 
-@pytest.mark.parametrize(("block", "words"), OTHERS, ids=lambda one: " ".join(one) if isinstance(one, tuple) else "")
-def test_other_commands_are_known(block: Block, words: tuple[str, ...]) -> None:
-    assert problem(words, marked=bool(block.needs)) is None
+@pytest.mark.parametrize("command", OTHERS, ids=lambda one: " ".join(one.words))
+def test_other_commands_are_known(command: Command) -> None:
+    assert problem(command.words, marked=bool(command.needs)) is None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_in_sentences_are_known(page: Path) -> None:
+    for words in inline(page):
+        if words[1:3] == ("-m", "schwabot.run"):
+            try:
+                composes(words[3:])
+            except ConfigError as error:
+                if "has no value: add" not in str(error):  # a sentence may leave out what one has to give
+                    raise
+        else:
+            assert problem(words, marked=True) is None, words
+
+
+def test_every_command_runs_in_ci_or_says_what_it_needs() -> None:
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "-m slow tests/end_to_end/test_docs_runs.py" in ci
+    left = [one for one in COMMANDS if not one.runs_in_ci]
+    assert [one for one in left if not {*one.needs} - THERE and not by_itself(one)] == []
+    assert len(COMMANDS) - len(left) > 90
+
+
+def by_itself(command: Command) -> bool:
+    """Does CI do what a target of make does?"""
+    places = [BY_ITSELF[target] for target in command.words[1:]]
+    return all(how in (ROOT / file).read_text(encoding="utf-8") for file, how in places)
 
 
 def test_a_command_that_nobody_tries_is_found_out() -> None:
