@@ -260,6 +260,13 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser: Any, told: 
             assert 844 - 80 < box["y"] + box["height"] <= 844
 
 
+def test_a_laptop_shows_the_numbers_with_their_notes(browser: Any, told: Beside) -> None:
+    with opened(browser, told.url, viewport={"width": 1366, "height": 4_000}) as page:
+        expect(page.locator("#orders td").first).to_be_visible()
+        expect(page.locator("#numbers small").filter(has_text="synthetic_")).to_have_count(1)
+        assert page.evaluate(CUT) == []
+
+
 def test_it_is_dark_or_light_as_the_system_is_or_as_its_switch_says(browser: Any, told: Beside) -> None:
     def brightness() -> int:
         return sum(map(int, re.findall(r"\d+", page.evaluate("getComputedStyle(document.body).backgroundColor"))))
