@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from schwabot.errors import ConfigError
+from schwabot.records.audit import FILE
 from schwabot.secrets import learn
 from schwabot.server.settings import ServerConfig
 
@@ -111,6 +112,8 @@ def new_token(name: str, role: Role, days: float | None = None) -> tuple[str, En
         raise ConfigError(
             f"{name!r} is no name for a token: use up to 32 letters, digits, '_', '.', '-', a letter or digit first"
         )
+    if name == FILE:
+        raise ConfigError(f"{name!r} is no name for a token: changes of a settings file are told under it")
     if days is not None and not 0 < days <= 36_500:
         raise ConfigError(f"--days {days:g} is out of range: use more than 0, 36500 at most")
     id_ = secrets.token_hex(4)

@@ -57,7 +57,7 @@ def test_names_are_listed_and_removed(path: Path, capsys: pytest.CaptureFixture[
     assert [one.name for one in path.parent.iterdir()] == ["tokens.json"]  # nothing of a failed change is left
 
 
-@pytest.mark.parametrize("name", ["", "a b", "../x", "x" * 33, "-", "a\nb", "é"])
+@pytest.mark.parametrize("name", ["", "file", "a b", "../x", "x" * 33, "-", "a\nb", "é"])
 def test_a_name_is_plain(path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="no name for a token"):
         add(path, name, Role.VIEWER)
