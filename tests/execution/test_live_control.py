@@ -48,7 +48,7 @@ def test_nobody_resumes_over_a_kill_file_or_what_nobody_can_explain(exchange: Lo
             control.resume("ann", "a test")
         file.unlink()
         exchange.call(a_deposit())
-        with pytest.raises(ConfigError, match="USDT.*begin it with live.accept=REASON"):
+        with pytest.raises(ConfigError, match=r"USDT.*begin it with live.accept=REASON"):
             control.resume("ann", "a test")
         assert control.gated().state == "HALTED"
         assert desk.gate.state is TradingState.HALTED
