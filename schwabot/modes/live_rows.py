@@ -23,7 +23,6 @@ from schwabot.records.alert import Alert
 from schwabot.records.audit import StepRecord
 from schwabot.records.market import Ticks
 from schwabot.signals.compiling import CompiledPolicy
-from schwabot.sinks.background import BackgroundSink
 from schwabot.sinks.gpu_telemetry import GpuTelemetry
 from schwabot.sinks.progress import Progress
 from schwabot.ticks.ccxt_feed import CcxtFeed
@@ -166,8 +165,7 @@ def run_rows(
     recorder = Recorder(feed.instruments, settings.record, ghost_chain=True) if settings.record.out else None
     if recorder is not None:
         meters.append(RecorderEntry(recorder, feed))
-    sinks = [*sinks_of(settings, progress, GpuTelemetry(None), BackgroundSink), *server.sinks]
-    day = DayReport(broker)
+    sinks, day = [*sinks_of(settings, progress, GpuTelemetry(None)), *server.sinks], DayReport(broker)
     server.shows(health=feed.health)
     server.changes(changes)
     changes.put_into(*checks, partial(put_into_graph, desk), partial(put_into_alerts, sinks), *puts)

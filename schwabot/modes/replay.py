@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,10 +66,8 @@ def replay(settings: RunConfig, run_dir: Path, started_s: float) -> dict[str, An
     return summary
 
 
-def sinks_of(
-    settings: RunConfig, progress: Progress, gpu: GpuTelemetry, put: Callable[[Sink], Sink] = lambda sink: sink
-) -> list[Sink]:
-    """What a run through the graph writes and shows; ``put`` may wrap those that take milliseconds."""
+def sinks_of(settings: RunConfig, progress: Progress, gpu: GpuTelemetry) -> list[Sink]:
+    """What a run through the graph writes and shows."""
     from schwabot.modes.notifying import notify_sink
     from schwabot.sinks.console import ConsoleSink
     from schwabot.sinks.lag_figure import LagFigureSink
@@ -82,9 +79,9 @@ def sinks_of(
     wanted = settings.sinks
     sinks: list[Sink] = []
     if wanted.parquet:
-        sinks.append(put(ParquetSink(wanted, say=progress.note)))
+        sinks.append(ParquetSink(wanted, say=progress.note))
     if wanted.tensorboard:
-        sinks.append(put(TensorBoardSink(wanted.tensorboard_points, gpu)))
+        sinks.append(TensorBoardSink(wanted.tensorboard_points, gpu))
     sinks.append(SummarySink())
     if wanted.figures:
         sinks.append(LagFigureSink())
