@@ -52,6 +52,8 @@ STATES = (
     "too_late",
 )  # fmt: skip
 """Of an order by how it ended; one without an end is open once it rests."""
+MOST_AGAIN = 200
+"""Of them told once more in one record: a row takes some microseconds, for which the market's rows wait."""
 MOST_ROWS = 2_000
 """Of orders and of fills in one record: a fast replay has more of them than anybody can watch."""
 
@@ -91,22 +93,28 @@ class TradingView:
         self._sending, self._session, self._reasons = sending, session, reasons or {}
         self._instruments = broker.recorder.builder.instruments
         self._fills = self._orders = 0
-        self._again = False
+        self._again = {"orders": range(0), "fills": range(0)}
         self._going_on: dict[int, tuple[int, ...]] = {}  # number → row of the log, of orders that are not over
 
     def take(self) -> TradingRecord:
         """How it stands now; orders and fills since the last call, the newest ``MOST_ROWS`` of them."""
         gated = self._gated()
-        record = TradingRecord(
+        return TradingRecord(
             gated.state, gated.who, gated.why, self._account, self._sending, self._positions(), self._new_orders(),
             self._new_fills(), dict(gated.refused),
         )  # fmt: skip
-        self._again = False
-        return record
 
     def again(self) -> None:
-        """Tell the newest orders and fills once more: who watches knows nothing yet."""
-        self._again = True
+        """Tell the newest orders and fills once more, some with each record: who watches knows nothing yet."""
+        for name, count in (("orders", self._orders), ("fills", self._fills)):
+            self._again[name] = range(max(0, count - MOST_ROWS), count)
+        self._going_on = dict.fromkeys(self._going_on, ())  # each is told as if it had changed
+
+    def _next_again(self, name: str) -> range:
+        """Numbers that are told once more now, the newest first."""
+        left = self._again[name]
+        self._again[name] = left[: max(0, len(left) - MOST_AGAIN)]
+        return left[-MOST_AGAIN:]
 
     def _positions(self) -> tuple[PositionRow, ...]:
         broker, found = self._broker, []
@@ -126,16 +134,19 @@ class TradingView:
 
     def _new_orders(self) -> tuple[OrderRow, ...]:
         log = self._broker.orders
-        first = max(0 if self._again else self._orders, len(log) - MOST_ROWS)
+        first = max(self._orders, len(log) - MOST_ROWS)
         older = np.flatnonzero(log[self._orders : first, ORDER_END] == OPEN) + self._orders
         self._orders = len(log)
         found = []
         for number, before in list(self._going_on.items()):
             row = tuple(log[number].tolist())
             status = self._status(row, number)
-            if (*row, status) != before or (self._again and number < first):
+            if (*row, status) != before:
                 found.append(self._order(number, row, status))
                 self._keep(number, row, status)
+        for number in self._next_again("orders"):
+            row = tuple(log[number].tolist())
+            found.append(self._order(number, row, self._status(row, number)))
         for number in older.tolist():  # too many to tell of them all, but these go on
             self._going_on[number] = ()
         for number, row in enumerate(log[first:].tolist(), first):
@@ -167,17 +178,17 @@ class TradingView:
 
     def _new_fills(self) -> tuple[FillRow, ...]:
         log, found = self._broker.fills, []
-        first = max(0 if self._again else self._fills, len(log) - MOST_ROWS)
+        first = max(self._fills, len(log) - MOST_ROWS)
         self._fills = len(log)
-        for number, row in enumerate(log[first:].tolist(), first):
+        again = ((number, log[number].tolist()) for number in self._next_again("fills"))
+        for number, row in (*again, *enumerate(log[first:].tolist(), first)):
             one, account = self._instruments[row[FILL_LEG]], self._broker.recorder.builder.accounts[row[FILL_LEG]]
             unit = 0.0 if account is None else account.unit
             found.append(
                 FillRow(
                     number, row[FILL_ORDER], row[FILL_REPORT_NS], one.stream, row[FILL_SIDE],
-                    quantity(one, row[FILL_LOTS]),
-                    row[FILL_PRICE] * one.tick_size, unit * row[FILL_FEE], one.base if one.inverse else one.quote,
-                    bool(row[FILL_MAKER]),
+                    quantity(one, row[FILL_LOTS]), row[FILL_PRICE] * one.tick_size, unit * row[FILL_FEE],
+                    one.base if one.inverse else one.quote, bool(row[FILL_MAKER]),
                 )
             )  # fmt: skip
         return tuple(found)

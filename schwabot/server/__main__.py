@@ -51,6 +51,9 @@ def main() -> None:
     with RunLog(logs) as log:
         frames = _begins(sys.stdin.buffer, log)
         serve(config, sock, frames, say, lambda: say({"url": url_of(config, sock), "notes": notes}))
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(0)  # a thread still reads frames where somebody told it to end: the interpreter would not end in peace
 
 
 def _begins(frames: Iterable[bytes], log: RunLog) -> Iterator[bytes]:

@@ -21,7 +21,7 @@ from schwabot.records.audit import StepRecord
 from schwabot.secrets import scrub
 from schwabot.server.process import ServerProcess
 from schwabot.server.settings import ServerConfig
-from schwabot.server.wire import Digest, Frame, merge, open_frame
+from schwabot.server.wire import Digest, Frame, as_it_stands, merge, open_frame
 from schwabot.sinks.base import RunHeader
 from schwabot.sinks.log_settings import LogsConfig
 
@@ -35,9 +35,9 @@ MERGED = ("step", "log", "sweep")
 PAUSES_S = (1.0, 5.0, 30.0)
 """Before each new start of a server that ended; after the last, it stays away."""
 CALM_S = 600.0
-"""One that lasts so long may be started as often again."""
-ASKED_TO_END = (0, -signal.SIGTERM, -signal.SIGINT)
-"""How a server ends that somebody told to end."""
+"""Within which it is started so often at most."""
+ASKED_TO_END = (0, *(-getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)))
+"""How a server ends that somebody told to end; on Windows nobody can tell."""
 URGENT = ("halt", "reduce")
 """Done however late they come; what makes trading go on is not."""
 ACTIONS = ("halt", "resume", "reduce", "cancel_all")
@@ -81,6 +81,9 @@ class ServerLink:
         self.starts = 0
         """Of servers after the first: each knows nothing of the run yet."""
         self._opened: Frame = {}
+        self._last: Frame = {}
+        self.is_over = False
+        """No server will come again."""
         self._server: ServerProcess | None = None
         self._room = threading.BoundedSemaphore(MOST_ACTIONS)
         self._handler = _LogLines(self.log)
@@ -118,25 +121,26 @@ class ServerLink:
     def _look_after(self) -> None:
         """Start the server again where it ends on its own."""
         config = replace(self.config, port=int(self.url.rpartition(":")[2]))  # pages that are open find it again
-        tries = 0
+        tried_s: deque[float] = deque()
         while True:
             assert self._server is not None
-            begun_s, code = time.monotonic(), self._server.wait()
+            code = self._server.wait()
             if self._ends.is_set():
                 return
             how = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
-            if time.monotonic() - begun_s > CALM_S:
-                tries = 0
+            while tried_s and time.monotonic() - tried_s[0] > CALM_S:
+                tried_s.popleft()
             found = None
-            while found is None and code not in ASKED_TO_END and tries < len(PAUSES_S):
-                pause_s, tries = PAUSES_S[tries], tries + 1
-                if self._ends.wait(pause_s):
+            while found is None and code not in ASKED_TO_END and len(tried_s) < len(PAUSES_S):
+                if self._ends.wait(PAUSES_S[len(tried_s)]):
                     return
+                tried_s.append(time.monotonic())
                 try:
                     found = self._start(config)
                 except ConfigError as error:
                     how = str(error)
             if found is None:
+                self.is_over = True
                 told = "it was told to end" if code in ASKED_TO_END else how
                 self.say(
                     f"warning: the dashboard has ended ({told}); the run goes on without it, and can be halted by"
@@ -148,14 +152,15 @@ class ServerLink:
 
     def _replace(self, server: ServerProcess) -> None:
         """Tell a new server all that an old one knew."""
+        opened = [self._opened | {"hot": self._hot()}] if self._opened else []
         with self._news:
             old, self._server = self._server, server
             waiting = [frame for frame in self._waiting if frame["t"] not in ("open", "answer")]
-            opened = [self._opened | {"hot": dict(self.hot())}] if self._opened else []
-            self._waiting = deque([*opened, *waiting])
+            last = [self._last] if self._last else []  # the next record may be long in coming
+            self._waiting = deque([*opened, *last, *waiting])
             self.starts += 1
+            server.begin()
             self._news.notify_all()
-        server.begin()
         assert old is not None
         old.end()
         if self._ends.is_set():  # the run has ended meanwhile, and knew of the old one only
@@ -163,7 +168,11 @@ class ServerLink:
 
     def put(self, frame: Frame) -> None:
         """Tell the server; never waits."""
+        if self.is_over:
+            return
         with self._news:
+            if frame["t"] == "step":
+                self._last = as_it_stands(frame, self._last)
             if len(self._waiting) >= MOST_WAITING and frame["t"] in MERGED:
                 newest = next((one for one in reversed(self._waiting) if one["t"] == frame["t"]), None)
                 if newest is not None:
@@ -191,7 +200,7 @@ class ServerLink:
     def begin(self, header: RunHeader) -> None:
         """Tell what the run is."""
         named = [*(name for name in ACTIONS if name in self.actions), *(["settings"] if self.change else [])]
-        self._opened = open_frame(header, self.hot(), named, self.version)
+        self._opened = open_frame(header, self._hot(), named, self.version)
         self.put(dict(self._opened))
 
     def _asked(self, server: ServerProcess, asked: Frame) -> None:
@@ -227,7 +236,14 @@ class ServerLink:
     def _answer(self, server: ServerProcess, asked: Frame, answer: Mapping[str, Any]) -> None:
         if server is not self._server:  # one that came after it has numbers of its own
             return
-        self.put({"t": "answer", "id": asked.get("id"), "hot": dict(self.hot()), **answer})
+        self.put({"t": "answer", "id": asked.get("id"), "hot": self._hot(), **answer})
+
+    def _hot(self) -> Frame:
+        try:
+            return dict(self.hot())
+        except Exception as error:  # noqa: BLE001 - an answer, or a server, must not be lost for it
+            logging.getLogger("schwabot.server").error("settings can't be told: %s", error)
+            return {}
 
 
 class ServerSink:
@@ -249,6 +265,8 @@ class ServerSink:
 
     def write(self, record: StepRecord) -> None:
         """Gather it; tell when a frame is due."""
+        if self._link.is_over:
+            return
         if self._starts != self._link.starts:
             self._starts = self._link.starts
             self._digest.again()

@@ -81,10 +81,11 @@ class ServerProcess:
         return int(self._process.wait())
 
     def end(self) -> None:
-        """Tell what is left, and end it; after ``begin``."""
-        self._writer.join(END_S)
-        if self._writer.is_alive():  # it takes nothing, and holds the pipe
-            self._process.kill()
+        """Tell what is left, and end it; may be called again."""
+        if self._writer.ident is not None:
+            self._writer.join(END_S)
+            if self._writer.is_alive():  # it takes nothing, and holds the pipe
+                self._process.kill()
         self._close()
 
     def _close(self) -> None:
@@ -98,10 +99,13 @@ class ServerProcess:
         self._process.stdout.close()
 
     def _write(self) -> None:
-        with suppress(OSError, ValueError):  # it has ended
-            while frames := self._news(self):
-                self._process.stdin.write(b"".join(map(encode, frames)))
+        while frames := self._news(self):
+            lines = b"".join(map(encode, frames))
+            try:
+                self._process.stdin.write(lines)
                 self._process.stdin.flush()
+            except (OSError, ValueError):  # it has ended, or its pipe is closed
+                return
 
     def _read(self, ready: threading.Event) -> None:
         for line in self._process.stdout:

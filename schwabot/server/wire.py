@@ -37,7 +37,9 @@ MOST_POINTS = 20
 MOST_ITEMS = 5_000
 """Orders, fills and so on that a server keeps of each: the newest. The run's own tables have all of them."""
 MOST_MERGED = 1_000
-"""Points of the live charts in frames that were put together; of more, every other one is left out."""
+"""Points of the live charts in frames that were put together."""
+MOST_ROWS = 50_000
+"""Orders, fills, alerts and so on in frames that were put together: the newest."""
 STREAM_COLUMNS = (
     "mid_bp", "half_spread_bp", "deviation_bp", "phase_bp", "drift", "route", "status", "forecast_bp", "snr", "bits",
     "voltage", "lane", "pays_fees",
@@ -126,7 +128,9 @@ HAPPENED = ("arbitrage", "drift_events", "fallbacks", "alerts", "settings")
 
 
 def merge(waiting: Frame, newer: Mapping[str, Any]) -> None:
-    """Put a newer frame of the same kind into one that waits: nothing that happened is lost, only points grow coarser.
+    """Put a newer frame of the same kind into one that waits.
+
+    Points of the live charts grow coarser; of what happened the newest ``MOST_ROWS`` of each kind are kept.
 
     Args:
         waiting: becomes what a server can be told in place of both; ``step``, ``log`` or ``sweep``.
@@ -139,7 +143,7 @@ def merge(waiting: Frame, newer: Mapping[str, Any]) -> None:
         ['a', 'b']
     """
     lists = {"step": HAPPENED, "log": ("lines",), "sweep": ()}[waiting["t"]]
-    both: Frame = {name: [*waiting[name], *newer[name]][-MOST_ITEMS:] for name in lists}
+    both: Frame = {name: [*waiting[name], *newer[name]][-MOST_ROWS:] for name in lists}
     if waiting["t"] == "step":
         both["points"] = _joined(waiting["points"], newer["points"])
         both["trading"] = _traded(waiting["trading"], newer["trading"])
@@ -152,15 +156,33 @@ def merge(waiting: Frame, newer: Mapping[str, Any]) -> None:
 def _traded(older: Frame | None, newer: Frame | None) -> Frame | None:
     if older is None or newer is None:
         return newer or older
-    return newer | {name: [*older[name], *newer[name]][-MOST_ITEMS:] for name in ("orders", "fills")}
+    return newer | {name: [*older[name], *newer[name]][-MOST_ROWS:] for name in ("orders", "fills")}
 
 
 def _joined(older: Mapping[str, list[Any]], newer: Mapping[str, list[Any]]) -> Frame:
     if not older or not newer:
         return dict(newer or older)
     both = {name: [*older[name], *newer[name]] for name in newer}
-    step = -(-len(both["ts_ns"]) // MOST_MERGED)
-    return {name: rows[::-step][::-1] for name, rows in both.items()}
+    times = np.array(both["ts_ns"])
+    if len(times) <= 2 * MOST_MERGED:
+        return both
+    kept = np.unique(np.searchsorted(times, np.linspace(times[0], times[-1], MOST_MERGED))).tolist()  # evenly in time
+    return {name: [rows[at] for at in kept] for name, rows in both.items()}
+
+
+def as_it_stands(step: Mapping[str, Any], before: Mapping[str, Any]) -> Frame:
+    """Of a ``step``, what tells a new server how things stand, without what happened.
+
+    Args:
+        step: the newest.
+        before: this function's answer to the one before; empty = there was none.
+    """
+    trading = step["trading"] or before.get("trading")
+    lists: Frame = {name: [] for name in (*HAPPENED, "decisions")}
+    if trading is not None:
+        trading = trading | {"orders": [], "fills": []}
+    health = step["health"] or before.get("health")
+    return {**before, **step, **lists, "points": {}, "trading": trading, "health": health}
 
 
 class Digest:
@@ -191,7 +213,8 @@ class Digest:
         """The next frame is for a server that knows nothing yet; orders and fills are ``TradingView.again``'s."""
         self._changed[:] = True
         self._moved = self._last is not None
-        self._happened["fallbacks"] = list(self._switches.values())
+        new = self._happened["fallbacks"]
+        self._happened["fallbacks"] = [*(one for one in self._switches.values() if one not in new), *new]
 
     def add(self, record: StepRecord) -> None:
         """Take one record."""

@@ -12,10 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
+import psutil
 
 from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
 from schwabot.venues.loopback.server import LoopbackExchange
@@ -59,8 +62,8 @@ class Served:
             assert time.monotonic() < until_s, "".join(self.said)
             time.sleep(0.05)
 
-    def get(self, path: str, token: str | None = None) -> Any:
-        return self.ask("GET", path, token).json()
+    def get(self, path: str, token: str | None = None, **given: Any) -> Any:
+        return self.ask("GET", path + (f"?{urlencode(given)}" if given else ""), token).json()
 
     def ask(self, method: str, path: str, token: str | None = None, **body: Any) -> httpx.Response:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -86,6 +89,15 @@ def served(folder: Path, *arguments: str) -> Iterator[Served]:
     finally:
         if one.process.poll() is None:
             one.process.kill()
+
+
+def known(run: Served, name: str) -> dict[int, Any]:
+    """Orders or fills that the dashboard lists, by number."""
+    return {one["number" if name == "orders" else "seq"]: one for one in run.get(name, limit=1_000)["items"]}
+
+
+def _knows(run: Served, name: str, items: dict[int, Any]) -> bool:
+    return items.items() <= known(run, name).items()
 
 
 def token(folder: Path, name: str, role: str) -> str:
@@ -123,6 +135,14 @@ def test_a_live_run_is_halted_goes_on_and_is_changed_through_the_api(tmp_path: P
         assert do("resume").json()["ok"] is True
         run.until(lambda: sent() > before)
         assert do("cancel_all").json()["ok"] is True
+        before = {name: run.get(name)["items"] for name in ("orders", "fills")}
+        [dashboard] = psutil.Process(run.process.pid).children()
+        dashboard.kill()
+        run.until(lambda: any("is back" in line for line in run.said))
+        for name, items in before.items():
+            over = {one["number" if name == "orders" else "seq"]: one for one in items if one.get("end_ns", 1)}
+            assert over
+            run.until(partial(_knows, run, name, over))
         assert do("reduce").json()["ok"] is True
         run.until(lambda: run.get("positions")["state"] == "REDUCING")
         name = "execution.risk.max_orders_per_s"

@@ -173,10 +173,32 @@ def test_orders_that_were_too_many_to_tell_of_are_told_of_while_they_go_on(monke
     going_on = set(np.flatnonzero(last.orders[:, ORDER_END] == OPEN).tolist())
     view.take()
     assert going_on <= told.keys()
-    again = TradingView(last, "paper")
-    first = again.take().orders
-    again.again()
-    assert again.take().orders == first
+
+
+def test_who_knows_nothing_yet_is_told_all_orders_and_fills_again_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trading_view, "MOST_AGAIN", 7)
+    view = trader = None
+    for trader in played(threshold):
+        view = view or TradingView(trader, "paper")
+        view.take()
+    assert view is not None
+    assert trader is not None
+    assert len(trader.fills) > 20
+    view.again()
+    orders: dict[int, OrderRow] = {}
+    fills: dict[int, FillRow] = {}
+    parts = 0
+    while (told := view.take()).orders or told.fills:
+        assert len(told.fills) <= 7
+        orders |= {one.number: one for one in told.orders}
+        fills |= {one.number: one for one in told.fills}
+        parts += 1
+    assert parts > 3
+    assert sorted(orders) == list(range(len(trader.orders)))
+    assert sorted(fills) == list(range(len(trader.fills)))
+    whole = TradingView(trader, "paper").take()
+    assert [fills[one.number] for one in whole.fills] == list(whole.fills)
+    assert [orders[one.number] for one in whole.orders] == list(whole.orders)
 
 
 def test_a_halt_that_comes_while_somebody_resumes_stays() -> None:

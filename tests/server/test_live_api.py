@@ -191,6 +191,8 @@ def test_a_server_that_dies_is_started_again_and_told_everything(
         before = {path: beside.get(f"/api/v1/{path}").json() for path in paths}
         beside.process.kill()
         beside.until(lambda: any("is back" in line for line in beside.said))
+        beside.until(lambda: beside.get("/api/v1/status").json()["events"] == rows(6))  # before another record comes
+        assert beside.get("/api/v1/positions").json()["positions"][0]["orders"] == trading(5).positions[0].orders
         beside.link.put({"t": "answer", "id": 1, "ok": True, "said": "of a number that is another's now"})
         beside.link.sink._due_s = 0.0
         beside.link.sink.write(replace(records()[6], trading=trading(6), health=health()))
@@ -218,9 +220,10 @@ def test_a_server_that_dies_is_started_again_and_told_everything(
     assert sum("goes on without it" in line for line in beside.said) == 1
 
 
-def test_a_server_that_was_told_to_end_stays_away(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_server_that_was_told_to_end_stays_away(tmp_path: Path, how: signal.Signals) -> None:
     with server(tmp_path) as beside:
-        beside.process.terminate()
+        beside.process.send_signal(how)
         beside.until(lambda: any("(it was told to end); the run goes on without it" in line for line in beside.said))
 
 
