@@ -237,28 +237,30 @@ def _other(command: Command, shell: Shell) -> None:
         scheme = "https" if any(one.startswith("server.tls_cert=") for one in words) else "http"
         if shell.is_first([*words]):
             with shell.started(_any_port(words)) as port:
-                assert httpx.get(f"{scheme}://127.0.0.1:{port}/", verify=False).status_code < 500
+                found = httpx.get(f"{scheme}://127.0.0.1:{port}/", verify=False, follow_redirects=True)
+                assert found.status_code == 200, found.text
     else:
         if re.search("^schwabot doctor|18090", text):
             port = shell.port(*_exchange_of(command))
             text = re.sub("^schwabot doctor", f"schwabot doctor --loopback-port {port}", text).replace("18090", port)
         if "127.0.0.1:8080" in text:
             text = text.replace("127.0.0.1:8080", f"127.0.0.1:{_served(shell)}")
-        shell.type(text)
+        shell.type(re.sub(r"\bcurl\b", "curl --fail --silent --show-error", text))  # else it is content with a refusal
 
 
 def _served(shell: Shell) -> str:
     """The port of a run that serves; its token is in TOKEN."""
+    is_new = "TOKEN" not in shell.env
+    if is_new:
+        said = shell.type("python -m schwabot.server.tokens add curl-$RANDOM --role viewer")
+        shell.env["TOKEN"] = said.split()[-1]
     exchange = shell.port("python", "-m", "schwabot.venues.loopback", "--port", "0")
     run = f"python -m schwabot.run mode=paper source=ccxt +experiment=loopback live.loopback_port={exchange}"
     port = shell.port(*run.split(), "server.enabled=true", "server.port=0", "sinks.progress=false")
-    if "TOKEN" not in shell.env:
-        said = shell.type("python -m schwabot.server.tokens add curl-$RANDOM --role viewer")
-        shell.env["TOKEN"] = said.split()[-1]
-        until = time.monotonic() + 60
-        while "schwabot_stream_deviation" not in httpx.get(f"http://127.0.0.1:{port}/metrics").text:
-            assert time.monotonic() < until
-            time.sleep(0.2)
+    until = time.monotonic() + 60
+    while is_new and not httpx.get(f"http://127.0.0.1:{port}/api/v1/positions").is_success:
+        assert time.monotonic() < until
+        time.sleep(0.2)
     return port
 
 

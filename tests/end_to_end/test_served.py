@@ -135,11 +135,11 @@ def test_a_live_run_is_halted_goes_on_and_is_changed_through_the_api(tmp_path: P
         assert do("resume").json()["ok"] is True
         run.until(lambda: sent() > before)
         assert do("cancel_all").json()["ok"] is True
-        before = {name: run.get(name)["items"] for name in ("orders", "fills")}
+        listed = {name: run.get(name)["items"] for name in ("orders", "fills")}
         [dashboard] = psutil.Process(run.process.pid).children()
         dashboard.kill()
         run.until(lambda: any("is back" in line for line in run.said))
-        for name, items in before.items():
+        for name, items in listed.items():
             over = {one["number" if name == "orders" else "seq"]: one for one in items if one.get("end_ns", 1)}
             assert over
             run.until(partial(_knows, run, name, over))
