@@ -53,6 +53,7 @@ from schwabot.sinks.heartbeat import beat
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
 _started_s: list[float] = []
 register()
@@ -155,9 +156,13 @@ def _compose(config: DictConfig) -> None:
             raise
         file = Path(os.fsdecode(error.filename or run_dir))  # what does not know its file is written there
         inside = error.errno not in _DISK and run_dir in file.absolute().parents
+        gone = not run_dir.is_dir()  # Hydra had made it
         hint = "; is hydra.run.dir a folder you can write to?" if inside else ""
+        if error.errno in _FULL:
+            hint = "; make room and start it again: tables that were not finished are left as .part"
         what = os.strerror(error.errno) if error.errno in _DISK else error.strerror
-        _fail(ConfigError(f"{file}: {what}{hint}"), error)
+        kind = SchwabotError if gone or error.errno in _FULL else ConfigError  # a service is started again, or not
+        _fail(kind(f"{file}: {what}{hint}"), error)
     if summary.get("interrupted"):
         raise SystemExit(INTERRUPTED)
 

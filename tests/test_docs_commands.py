@@ -186,7 +186,7 @@ def _curl(given: list[str]) -> str | None:
 
     if not any(one.startswith(("localhost:", "http://127.0.0.1:")) for one in given):
         return "asks another machine"
-    if "-d" in given:
+    if "-d" in given and any(one.endswith("/loopback/faults") for one in given):
         Fault(**json.loads(given[given.index("-d") + 1]))
         return None
     path = next(one for one in given if "//" in one).split(":8080")[-1].split("?")[0]

@@ -56,12 +56,14 @@ class LiveControl:
                 raise ConfigError(f"the kill file {gateway.config.kill_file} is there: remove it first")
             if found := gateway.check():
                 raise ConfigError(f"{found[0]}; end the run, and begin it with live.accept=REASON if that is right")
+        anew = gate.is_over_limit
         if not gate.resume(who, why, time.time_ns(), after=seen):
             last = gate.changes[-1]
             raise ConfigError(f"meanwhile trading was {last.state.name}, by {last.who}: {last.why}; look at that first")
         if gateway is not None:
             gateway.journal.note(f"{who} resumed: {why}", time.time_ns())
-        return "trading goes on; loss of the day and drawdown count from here"
+        counts = "count from here, as a limit of theirs was reached" if anew else "go on as they were"
+        return f"trading goes on; loss of the day and drawdown {counts}"
 
     def cancel_all(self, who: str, why: str) -> str:
         """Cancel everything that is ours; until that is confirmed no order leaves, after it trading goes on.

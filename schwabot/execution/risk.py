@@ -184,6 +184,8 @@ class RiskGate:
         self._day, self._day_begin = -1, 0.0
         self._equity = 0.0
         self._carried: tuple[int, float] | None = None
+        self.is_over_limit = False
+        """A limit of losses was reached since somebody said that all may trade."""
 
     @property
     def traded(self) -> list[Instrument]:
@@ -246,7 +248,7 @@ class RiskGate:
         return True
 
     def resume(self, who: str, why: str, ts_ns: int, after: int | None = None) -> bool:
-        """Trade again; drawdown and daily loss count from here.
+        """Trade again; where a limit of losses was reached, drawdown and loss of the day count from here, else go on.
 
         Args:
             who: says so.
@@ -261,7 +263,8 @@ class RiskGate:
         with self._changing:
             if after is not None and len(self.changes) != after:
                 return False
-            self._peak, self._day, self._carried = None, -1, None
+            if self.is_over_limit:
+                self._peak, self._day, self._carried, self.is_over_limit = None, -1, None, False
             self._set(TradingState.NORMAL, who, why, ts_ns)
             return True
 
@@ -302,6 +305,7 @@ class RiskGate:
             ("drawdown", self._peak - equity, self.config.max_drawdown),
         ):
             if loss > limit:
+                self.is_over_limit = True
                 why = f"{name} is {loss:g}, at most {limit:g} is allowed"
                 self.escalate(TradingState.REDUCING, "risk", why, ts_ns)
                 return

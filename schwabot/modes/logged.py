@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import platform
-from collections.abc import Callable, Sequence
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ def logged(settings: RunConfig, run: Callable[[], dict[str, Any]]) -> dict[str, 
         settings: of the run.
         run: what is to be done; gives the summary.
     """
-    with RunLog(settings.logs):
+    with RunLog(settings.logs), _one_line_each():
         try:
             summary = run()
         except KeyboardInterrupt:
@@ -39,6 +42,28 @@ def logged(settings: RunConfig, run: Callable[[], dict[str, Any]]) -> dict[str, 
         level = logging.WARNING if summary.get("interrupted") else logging.INFO
         _log.log(level, "%s", end_text(summary), extra={"event": "end"})
         return summary
+
+
+@contextmanager
+def _one_line_each() -> Iterator[None]:
+    """What fails where nobody can catch it, as a file that a library closes late, is a line of the log."""
+    before = threading.excepthook, sys.unraisablehook
+
+    def failed(args: threading.ExceptHookArgs) -> None:
+        name = args.thread.name if args.thread else "a thread"
+        _log.error("%s failed: %s", name, args.exc_value or args.exc_type.__name__, extra={"event": "error"})
+
+    def late(args: sys.UnraisableHookArgs) -> None:
+        if isinstance(args.exc_value, OSError):
+            _log.error("%s", args.exc_value, extra={"event": "error"})
+        else:
+            before[1](args)
+
+    threading.excepthook, sys.unraisablehook = failed, late
+    try:
+        yield
+    finally:
+        threading.excepthook, sys.unraisablehook = before
 
 
 def log_start(settings: RunConfig, run_dir: Path) -> None:

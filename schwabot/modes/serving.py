@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schwabot.config import RunConfig
@@ -105,4 +106,8 @@ def served(settings: RunConfig) -> Iterator[Served]:
     version = import_module("schwabot").__version__
     with ServerLink(settings.server, version, lambda line: say([line]), settings.logs) as link:
         yield Served(link)
-    say([f"note: the dashboard has ended with its run; mode=serve shows runs below {settings.server.runs} again"])
+        run_dir = link.run_dir
+    if run_dir is not None:
+        runs, below = Path(settings.server.runs).absolute(), run_dir.parent
+        where = "" if runs in run_dir.absolute().parents else f" server.runs={below}"
+        say([f"note: the dashboard has ended with its run; mode=serve{where} shows it again"])

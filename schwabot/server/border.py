@@ -52,6 +52,8 @@ class Hosts:
         if found is None or not 0 < int(found[2] or 80) < 65_536:
             return False
         name = _name(found[1])
+        if found[1].startswith("[") and ":" not in name:
+            return False
         if name in self._known:
             return True
         if not self._any_address:

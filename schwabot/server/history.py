@@ -235,6 +235,10 @@ class History:
         )
 
 
+TAKEN = ("compare",)
+"""What an address of the API says in the place of an id."""
+
+
 def id_of(where: Path) -> str:
     """Id of a run: its path below the root, ~ for /, and ~~ with a byte's number for what an address would read anew.
 
@@ -245,7 +249,8 @@ def id_of(where: Path) -> str:
         ('2026-11-20~10-00-00', 'my~~20~~7Eruns~a', '~')
     """
     parts = (quote(os.fsencode(part), safe="").replace("~", "%7E").replace("%", "~~") for part in where.parts)
-    return "~".join(parts) or "~"
+    found = "~".join(parts) or "~"
+    return f"~~{ord(found[0]):02X}{found[1:]}" if found in TAKEN else found
 
 
 def headline(mode: str, summary: Mapping[str, Any]) -> dict[str, Any]:

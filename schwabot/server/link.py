@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -81,7 +82,8 @@ class ServerLink:
         self.starts = 0
         """Of servers after the first: each knows nothing of the run yet."""
         self._opened: Frame = {}
-        self._last: Frame = {}
+        self._last: dict[str, Frame] = {}
+        """How things stand, by kind of frame."""
         self.is_over = False
         """No server will come again."""
         self._server: ServerProcess | None = None
@@ -127,10 +129,12 @@ class ServerLink:
             code = self._server.wait()
             if self._ends.is_set():
                 return
-            how = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
+            how, again = f"killed by signal {-code}" if code < 0 else f"exit status {code}", ""
             while tried_s and time.monotonic() - tried_s[0] > CALM_S:
                 tried_s.popleft()
             found = None
+            if code not in ASKED_TO_END and len(tried_s) < len(PAUSES_S):
+                self.say(f"warning: the dashboard has died ({how}); it is started again, and the run goes on")
             while found is None and code not in ASKED_TO_END and len(tried_s) < len(PAUSES_S):
                 if self._ends.wait(PAUSES_S[len(tried_s)]):
                     return
@@ -138,17 +142,17 @@ class ServerLink:
                 try:
                     found = self._start(config)
                 except ConfigError as error:
-                    how = str(error)
+                    again = f"; it can't start again: {error}"
             if found is None:
                 self.is_over = True
-                told = "it was told to end" if code in ASKED_TO_END else how
+                told = "it was told to end" if code in ASKED_TO_END else f"{how}{again}"
                 self.say(
                     f"warning: the dashboard has ended ({told}); the run goes on without it, and can be halted by"
                     " SIGUSR1 or execution.gateway.kill_file; the next run has one again"
                 )
                 return
             self._replace(found)
-            self.say(f"warning: the dashboard had ended ({how}) and is back; its charts and lists begin anew")
+            self.say("warning: the dashboard is back; its charts and lists begin anew")
 
     def _replace(self, server: ServerProcess) -> None:
         """Tell a new server all that an old one knew."""
@@ -156,8 +160,9 @@ class ServerLink:
         with self._news:
             old, self._server = self._server, server
             waiting = [frame for frame in self._waiting if frame["t"] not in ("open", "answer")]
-            last = [self._last] if self._last else []  # the next record may be long in coming
-            self._waiting = deque([*opened, *last, *waiting])
+            self._waiting = deque(
+                [*opened, *map(dict, self._last.values()), *waiting]
+            )  # a record may be long in coming
             self.starts += 1
             server.begin()
             self._news.notify_all()
@@ -166,13 +171,20 @@ class ServerLink:
         if self._ends.is_set():  # the run has ended meanwhile, and knew of the old one only
             server.end()
 
+    @property
+    def run_dir(self) -> Path | None:
+        """Of the run, once it has begun."""
+        return Path(self._opened["run_dir"]) if self._opened else None
+
     def put(self, frame: Frame) -> None:
         """Tell the server; never waits."""
         if self.is_over:
             return
         with self._news:
             if frame["t"] == "step":
-                self._last = as_it_stands(frame, self._last)
+                self._last["step"] = as_it_stands(frame, self._last.get("step", {}))
+            elif frame["t"] in ("sweep", "close"):
+                self._last[frame["t"]] = frame
             if len(self._waiting) >= MOST_WAITING and frame["t"] in MERGED:
                 newest = next((one for one in reversed(self._waiting) if one["t"] == frame["t"]), None)
                 if newest is not None:

@@ -49,7 +49,13 @@ def opened(path: Path) -> pq.ParquetFile:
         Problem: it is not whole, or something else.
     """
     try:
-        return pq.ParquetFile(path)
+        path.as_posix().encode()
+    except UnicodeEncodeError:  # pyarrow opens no such names
+        source: Any = pa.BufferReader(path.read_bytes())
+    else:
+        source = path
+    try:
+        return pq.ParquetFile(source)
     except (OSError, pa.ArrowException) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise Problem(422, "unprocessable", f"{path.name} is no whole Parquet file: {first}") from None

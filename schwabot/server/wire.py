@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
@@ -166,7 +167,8 @@ def _joined(older: Mapping[str, list[Any]], newer: Mapping[str, list[Any]]) -> F
     times = np.array(both["ts_ns"])
     if len(times) <= 2 * MOST_MERGED:
         return both
-    kept = np.unique(np.searchsorted(times, np.linspace(times[0], times[-1], MOST_MERGED))).tolist()  # evenly in time
+    since = times[0] + np.linspace(0.0, float(times[-1] - times[0]), MOST_MERGED).astype(np.int64)  # evenly in time
+    kept = np.unique(np.searchsorted(times, np.minimum(since, times[-1]))).tolist()
     return {name: [rows[at] for at in kept] for name, rows in both.items()}
 
 
@@ -198,6 +200,7 @@ class Digest:
         self._quotes, self._trades, self._depth = 0, 0, 0
         self._lanes = np.zeros((streams, 3), np.int64)
         self._late: tuple[tuple[float, ...], Float64] | None = None  # latencies, sums [V, L, 5]
+        self._settings: deque[Frame] = deque(maxlen=100)
         self._switches: dict[str, Frame] = {}  # component → its last switch
         self._clear()
 
@@ -214,6 +217,7 @@ class Digest:
         self._changed[:] = True
         self._moved = self._last is not None
         new = self._happened["fallbacks"]
+        self._happened["settings"] = list(self._settings)
         self._happened["fallbacks"] = [*(one for one in self._switches.values() if one not in new), *new]
 
     def add(self, record: StepRecord) -> None:
@@ -349,7 +353,9 @@ class Digest:
             switch["first"] = self._switches.get(one.component, {"first": switch["before"]})["first"]
             self._switches[one.component] = switch
             happened["fallbacks"].append(switch)
-        happened["settings"] += [cleaned(asdict(one)) for one in record.settings]
+        changes = [cleaned(asdict(one)) for one in record.settings]
+        happened["settings"] += changes
+        self._settings += changes
         happened["alerts"] += [
             {"ts_ns": one.ts_ns, "level": Level(one.level).name, "kind": one.kind, "text": cleaned(one.text)}
             for one in record.alerts

@@ -252,7 +252,7 @@ def _served(shell: Shell) -> str:
     """The port of a run that serves; its token is in TOKEN."""
     is_new = "TOKEN" not in shell.env
     if is_new:
-        said = shell.type("python -m schwabot.server.tokens add curl-$RANDOM --role viewer")
+        said = shell.type("python -m schwabot.server.tokens add curl-$RANDOM --role operator")
         shell.env["TOKEN"] = said.split()[-1]
     exchange = shell.port("python", "-m", "schwabot.venues.loopback", "--port", "0")
     run = f"python -m schwabot.run mode=paper source=ccxt +experiment=loopback live.loopback_port={exchange}"

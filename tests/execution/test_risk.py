@@ -124,6 +124,24 @@ def test_states_go_up_by_themselves_and_down_only_when_told() -> None:
     assert [change.state.name for change in gate.changes] == ["REDUCING", "HALTED", "NORMAL"]
 
 
+def test_a_halt_and_a_resume_do_not_undo_a_loss_that_a_limit_does() -> None:
+    gate = RiskGate(replace(LOOSE, max_daily_loss=10.0), [SPOT])
+    gate.equity(0.0, 1)
+    gate.equity(-9.0, 2)
+    gate.escalate(TradingState.HALTED, "ann", "a look", 3)
+    gate.resume("ann", "all is well", 4)
+    assert gate.day == (0, 9.0)
+    gate.equity(-11.0, 5)
+    assert (gate.state, gate.changes[-1].who) == (TradingState.REDUCING, "risk")
+    gate.escalate(TradingState.HALTED, "ann", "a look", 6)
+    gate.resume("ann", "it may lose ten more", 7)
+    gate.equity(-20.0, 8)
+    gate.equity(-29.0, 9)
+    assert gate.state is TradingState.NORMAL
+    gate.equity(-31.0, 10)
+    assert gate.state is TradingState.REDUCING
+
+
 def test_daily_loss_counts_from_midnight() -> None:
     gate, day = RiskGate(replace(LOOSE, max_daily_loss=10.0), [SPOT]), 86_400 * 10**9
     gate.equity(0.0, 1)

@@ -66,6 +66,7 @@ def test_the_policy_allows_no_foreign_code() -> None:
     "host",
     [
         "evil.example", "127.0.0.1.evil.example:8080", "localhost.evil.example", "10.0.0.9", "", "127.0.0.1:99999",
+        "[127.0.0.1]", "[127.0.0.1]:8080",
         "127.0.0.1:0", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:+80", "127.0.0.1:8080:8080", "[::1]:65536",
         "[::1]8080", "[::1", "::1]", "::1", "[localhost]", "localhost]:80", "user@localhost",
     ],

@@ -449,11 +449,15 @@ def test_the_server_writes_a_log_of_its_own_beside_the_run(tmp_path: Path) -> No
 
 def test_a_folder_whose_name_is_no_text_costs_no_other_run_its_place(tmp_path: Path) -> None:
     root = tmp_path / "outputs"
-    leave(root / "healthy", "replay", {"events": 7})
-    leave(Path(os.fsdecode(os.fsencode(root) + b"/\xff\xfe")), "replay", {"events": 8})
+    odd = Path(os.fsdecode(os.fsencode(root) + b"/\xff\xfe"))
+    for folder in (root / "healthy", root / "compare", odd):
+        leave(folder, "replay", {"events": 7})
+        with (folder / "fills.parquet").open("wb") as file:
+            pq.write_table(pa.table({"price": [1.5]}), file)
     with served(root) as client:
         items = client.get(RUNS).json()["items"]
-        assert {one["id"] for one in items} == {"healthy", "~~FF~~FE"}
+        assert {one["id"] for one in items} == {"healthy", "~~63ompare", "~~FF~~FE"}
         for one in items:
-            summary = client.get(f"{RUNS}/{quote(one['id'], safe='~')}").json()
-            assert summary["events"] in (7, 8)
+            assert client.get(f"{RUNS}/{quote(one['id'], safe='~')}").json()["events"] == 7
+            tables = client.get(f"{RUNS}/{one['id']}/tables").json()["items"]
+            assert [table["rows"] for table in tables] == [1], tables
