@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from schwabot.records.audit import FallbackEvent
@@ -13,7 +14,7 @@ from schwabot.server.__main__ import _begins
 from schwabot.server.hub import MOST_CURVE, MOST_ITEMS, Hub
 from schwabot.server.series import MINUTE_NS, Series
 from schwabot.server.settings import ServerConfig
-from schwabot.server.wire import POINT_COLUMNS, Digest, open_frame
+from schwabot.server.wire import MOST_MERGED, POINT_COLUMNS, Digest, _joined, open_frame
 from schwabot.sinks.log_file import RunLog
 from schwabot.sinks.log_settings import LogsConfig
 from tests.server.making import header, records
@@ -178,3 +179,15 @@ def test_the_log_begins_whatever_comes_before_the_folder(tmp_path: Path) -> None
         assert list(_begins(lines, log)) == lines
         logging.getLogger("schwabot.server").warning("a word")
     assert (tmp_path / "server.log").exists()
+
+
+def test_points_of_an_hour_that_nobody_took_are_spread_over_it() -> None:
+    one: dict[str, list[Any]] = {"ghost_bp": [0.0], **{name: [[0.5]] for name in POINT_COLUMNS}}
+    waiting: dict[str, list[Any]] = {}
+    for at in range(12_000):
+        waiting = _joined(waiting, {"ts_ns": [1_700_000_000_000_000_000 + 300_000_000 * at], **one})
+    seconds = [(ts_ns - waiting["ts_ns"][0]) / 1e9 for ts_ns in waiting["ts_ns"]]
+    assert MOST_MERGED // 2 <= len(seconds) <= 2 * MOST_MERGED
+    assert seconds[-1] == 3_599.7
+    assert max(np.diff(seconds)) < 60.0
+    assert {len(rows) for rows in waiting.values()} == {len(seconds)}
