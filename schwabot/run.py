@@ -53,7 +53,7 @@ from schwabot.sinks.heartbeat import beat
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
 _started_s: list[float] = []
 register()
@@ -161,7 +161,8 @@ def _compose(config: DictConfig) -> None:
         if error.errno in _FULL:
             hint = "; make room and start it again: tables that were not finished are left as .part"
         what = os.strerror(error.errno) if error.errno in _DISK else error.strerror
-        kind = SchwabotError if gone or error.errno in _FULL else ConfigError  # a service is started again, or not
+        is_setting = not gone and error.errno not in {*_FULL, errno.EIO}  # else a service is started again
+        kind = ConfigError if is_setting else SchwabotError
         _fail(kind(f"{file}: {what}{hint}"), error)
     if summary.get("interrupted"):
         raise SystemExit(INTERRUPTED)

@@ -21,6 +21,7 @@ from schwabot.sinks.log_file import RunLog
 from schwabot.sinks.log_settings import LogsConfig
 
 NICER = 10
+"""Than the run, by the system's niceness (-20 to 19)."""
 
 
 def main() -> None:
