@@ -136,7 +136,7 @@ class LivePipeline(Pipeline):
         ticks = _joined([part.ticks for part in heard])
         numbers = [said for part in heard for said in part.numbers]
         wide, small, forecasts = (
-            np.array([values for part in heard for values in getattr(part, name)], like.dtype).reshape(
+            np.concatenate([like[:0], *(values for part in heard for values in getattr(part, name))]).reshape(
                 len(numbers), *like.shape
             )
             for name, like in live.answer._asdict().items()

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -24,11 +25,18 @@ NICER = 10
 """Than the run, by the system's niceness (-20 to 19)."""
 
 
+def step_back() -> None:
+    """Leave a processor that two want to the run."""
+    if hasattr(os, "nice"):
+        os.nice(NICER)
+    with suppress(OSError):  # Linux may share a processor among sessions first, and ours is one of its own
+        Path("/proc/self/autogroup").write_text(str(NICER))
+
+
 def main() -> None:
     """Serve until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run is told, and ends it
-    if hasattr(os, "nice"):  # where two want a processor, the run comes first
-        os.nice(NICER)
+    step_back()
     guard_process()
     shown = logging.StreamHandler(sys.stderr)
     shown.addFilter(ScrubFilter())

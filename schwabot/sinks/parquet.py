@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from schwabot.records.audit import StepRecord
 from schwabot.sinks.base import RunHeader
+from schwabot.sinks.gather import Gathered
 from schwabot.sinks.settings import AUTO_OFF_EVENTS, SinksConfig
 from schwabot.sinks.tables import (
     ARBITRAGE,
@@ -103,6 +104,7 @@ class ParquetSink:
         self._limit = auto_off_events if config.signals == "auto" else None
         self._signals: GrowingTable | None = None
         self._decisions: GrowingTable | None = None
+        self._gathered = Gathered()
 
     def open(self, header: RunHeader) -> None:
         """Open the files that every run has."""
@@ -118,13 +120,18 @@ class ParquetSink:
 
     def write(self, record: StepRecord) -> None:
         """Take one batch."""
-        if self._signals is not None:
-            if self._limit is not None and record.first_event + len(record.ts_recv_ns) > self._limit:
+        if self._signals is not None and self._limit is not None:
+            if record.first_event + len(record.ts_recv_ns) > self._limit:
                 self._signals.discard()
                 self._signals = None
                 self._turn_off()
-            else:
-                self._signals.append(signals_table(record, self._streams, self._stride))
+        self._append(self._gathered.add(record))
+
+    def _append(self, record: StepRecord | None) -> None:
+        if record is None:
+            return
+        if self._signals is not None:
+            self._signals.append(signals_table(record, self._streams, self._stride))
         if self._decisions is None:
             schema = decisions_schema(record.latencies_ms)
             self._decisions = GrowingTable(self._dir / "lag_decisions.parquet", schema)
@@ -136,6 +143,7 @@ class ParquetSink:
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Finish the files; the mean lag curve is taken from the summary."""
+        self._append(self._gathered.rest())
         for table in (self._signals, self._decisions, self._arbitrage, self._drift, self._memory):
             if table is not None:
                 table.close()

@@ -17,6 +17,7 @@ import numpy as np
 from schwabot.records.audit import Lane, StepRecord
 from schwabot.records.market import Float64, Int64
 from schwabot.sinks.base import RunHeader
+from schwabot.sinks.gather import Gathered
 from schwabot.sinks.gpu_telemetry import GpuTelemetry, scalars
 from schwabot.sinks.graph_picture import GraphNode, nodes
 from schwabot.sinks.lag_figure import lag_figure
@@ -38,14 +39,17 @@ class TensorBoardSink:
         self._points = points
         self._gpu = gpu
         self._throttled: set[str] = set()
+        self._gathered = Gathered()
 
     def open(self, header: RunHeader) -> None:
         """Import TensorBoard, start the file, draw the module graph."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
         from torch.utils.tensorboard import SummaryWriter
 
         for old in header.run_dir.glob("events.out.tfevents.*"):
             old.unlink()  # two runs in one folder would be drawn as one
         self._writer: Any = SummaryWriter(str(header.run_dir), max_queue=10_000, flush_secs=10)
+        self._summary = Summary
         self._header = header
         self._names = [_tag(instrument.stream) for instrument in header.instruments]
         V = len(self._names)
@@ -64,13 +68,14 @@ class TensorBoardSink:
         """Take one batch."""
         if len(record.ts_recv_ns):
             self._write_scalars(record)
-            self._count(record)
+            self._count(self._gathered.add(record))
         self._step = record.first_event + len(record.ts_recv_ns)
         self._write_telemetry()
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Write histograms, the lag curve and hparams; finish the file."""
         self._write_telemetry()
+        self._count(self._gathered.rest())
         for v, name in enumerate(self._names):
             self._histogram(f"voltage/{name}", self._voltage[v], VOLTS)
         if self._costs is not None:
@@ -94,14 +99,16 @@ class TensorBoardSink:
         steps = (record.first_event + rows).tolist()
         times = (record.ts_recv_ns[rows] / 1e9).tolist()
         signals = record.signals
-        self._scalars("ghost_bp", signals.ghost_bp[rows], steps, times)
-        self._scalars("entropy", signals.entropy[rows], steps, times)
-        self._scalars("echo_bp", signals.echo_bp[rows], steps, times)
-        for v, name in enumerate(self._names):
-            self._scalars(f"deviation_bp/{name}", signals.deviation_bp[rows, v], steps, times)
-            self._scalars(f"phase_bp/{name}", signals.phase_bp[rows, v], steps, times)
-            self._scalars(f"drift/{name}", signals.drift[rows, v], steps, times)
-            self._scalars(f"voltage/{name}", signals.voltage[rows, v], steps, times)
+        columns = {name: getattr(signals, name)[rows].tolist() for name in ("ghost_bp", "entropy", "echo_bp")}
+        for name in ("deviation_bp", "phase_bp", "drift", "voltage"):
+            by_stream = getattr(signals, name)[rows].T.tolist()
+            columns |= {f"{name}/{stream}": values for stream, values in zip(self._names, by_stream, strict=True)}
+        writer, value = self._writer._get_file_writer(), self._summary.Value
+        for i, (step, time_s) in enumerate(zip(steps, times, strict=True)):
+            # One event for all tags: add_scalar would write one for each, at ten times the time.
+            values = [value(tag=tag, simple_value=of[i]) for tag, of in columns.items() if of[i] == of[i]]
+            if values:
+                writer.add_summary(self._summary(value=values), step, time_s)
 
     def _picks(self, first: int, count: int) -> Iterator[int]:
         """Rows of this batch that are points; which events they are does not depend on the batches."""
@@ -113,12 +120,9 @@ class TensorBoardSink:
                 self._stride *= 2
                 self._left = self._points
 
-    def _scalars(self, tag: str, values: Float64, steps: list[int], times: list[float]) -> None:
-        for value, step, time_s in zip(values.tolist(), steps, times, strict=True):
-            if value == value:
-                self._writer.add_scalar(tag, value, step, walltime=time_s)
-
-    def _count(self, record: StepRecord) -> None:
+    def _count(self, record: StepRecord | None) -> None:
+        if record is None:
+            return
         voltage = record.signals.voltage[np.arange(len(record.stream)), record.stream]
         for v in range(len(self._names)):
             own = voltage[record.stream == v]

@@ -1,0 +1,95 @@
+"""Small records put together, so that what a table or a histogram costs is paid once for many of them.
+
+Axis legend: N rows of a record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from schwabot.records.audit import StepRecord
+
+ROWS = 4_096
+HELD_S = 1.0
+_COMMON = (
+    "instruments", "latencies_ms", "horizons_ms", "key_bits", "reentry_penalty", "lane_sizes", "lane_styles"
+)  # fmt: skip
+"""Fields that all rows of a record share."""
+_COLUMNS = ("ts_recv_ns", "ts_event_ns", "ts_venue_ns", "stream", "kind")
+_GROUPS = ("signals", "decisions", "arbitrage", "drift_events")
+_LISTS = ("fallbacks", "alerts", "settings")
+_LATEST = ("memory", "trading", "health")
+
+
+class Gathered:
+    """Holds records of a live run, 20 of them a second, until it is worth while to look at them.
+
+    Args:
+        rows: held at most.
+        held_s: for so long at most, as of the next record.
+
+    Example:
+        >>> from schwabot.pipeline import Pipeline
+        >>> from schwabot.ticks.synthetic import SyntheticConfig, SyntheticFeed
+        >>> feed, gathered = SyntheticFeed(SyntheticConfig(events=300)), Gathered(rows=200)
+        >>> pipeline = Pipeline(feed.instruments)
+        >>> ready = [gathered.add(pipeline.step(ticks)) for ticks in feed.batches(100)]
+        >>> [record is None for record in ready], sum(len(record.ts_recv_ns) for record in (ready[2], gathered.rest()))
+        ([True, True, False, True], 300)
+    """
+
+    def __init__(self, rows: int = ROWS, held_s: float = HELD_S) -> None:
+        self._most_rows, self._held_s = rows, held_s
+        self._held: list[StepRecord] = []
+        self._rows, self._due_s = 0, 0.0
+
+    def add(self, record: StepRecord) -> StepRecord | None:
+        """Take a record of N rows; what was held, in one, when that is due."""
+        ready = None
+        if not self._held:
+            self._due_s = time.monotonic() + self._held_s
+        elif not _alike(self._held[0], record):
+            ready = self.rest()
+        self._held.append(record)
+        self._rows += len(record.ts_recv_ns)
+        if ready is None and (self._rows >= self._most_rows or time.monotonic() >= self._due_s):
+            ready = self.rest()
+        return ready
+
+    def rest(self) -> StepRecord | None:
+        """What is still held."""
+        held, self._held, self._rows = self._held, [], 0
+        return joined(held) if held else None
+
+
+def joined(records: Sequence[StepRecord]) -> StepRecord:
+    """Records that follow one another, as if their rows had come in one batch.
+
+    Args:
+        records: with the same settings, at least one.
+
+    Shape:
+        The sum of their N.
+    """
+    if len(records) == 1:
+        return records[0]
+    found: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in records]) for name in _COLUMNS}
+    for name in _GROUPS:
+        groups = [getattr(one, name) for one in records]
+        columns = {field.name: [getattr(group, field.name) for group in groups] for field in fields(groups[0])}
+        found[name] = type(groups[0])(**{column: np.concatenate(parts) for column, parts in columns.items()})
+    for name in _LISTS:
+        found[name] = tuple(event for one in records for event in getattr(one, name))
+    for name in _LATEST:
+        found[name] = next((value for one in reversed(records) if (value := getattr(one, name)) is not None), None)
+    depth_rows = sum(one.depth_rows for one in records)
+    return replace(records[0], reference_price=records[-1].reference_price, depth_rows=depth_rows, **found)
+
+
+def _alike(one: StepRecord, other: StepRecord) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in _COMMON)
