@@ -22,21 +22,22 @@ from schwabot.sinks.log_file import RunLog
 from schwabot.sinks.log_settings import LogsConfig
 
 NICER = 10
-"""Than the run, by the system's niceness (-20 to 19)."""
+"""Than the run, by the system's niceness (-20 to 19): where both want a processor, a tenth of the run's share."""
 
 
 def step_back() -> None:
-    """Leave a processor that two want to the run."""
+    """Where both want a processor, leave it to the run."""
     if hasattr(os, "nice"):
-        os.nice(NICER)
-    with suppress(OSError):  # Linux may share a processor among sessions first, and ours is one of its own
-        Path("/proc/self/autogroup").write_text(str(NICER))
+        with suppress(PermissionError):  # a hardened service may not change priorities
+            os.nice(NICER)
 
 
 def main() -> None:
     """Serve until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run is told, and ends it
     step_back()
+    if hasattr(signal, "SIGTTOU"):  # a terminal may stop who writes to it from the background
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     guard_process()
     shown = logging.StreamHandler(sys.stderr)
     shown.addFilter(ScrubFilter())

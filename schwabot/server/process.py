@@ -48,7 +48,8 @@ class ServerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=without_secrets(os.environ),
-            start_new_session=True,  # a Ctrl-C is for the run, which ends it
+            # A Ctrl-C is for the run, which ends it. Not a new session: Linux shares processors among those first.
+            process_group=0,
         )
         self._process = process
         settings = json.dumps({"server": asdict(config), "logs": asdict(logs)})

@@ -5,7 +5,6 @@ Axis legend: N rows of a record.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -14,8 +13,7 @@ import numpy as np
 
 from schwabot.records.audit import StepRecord
 
-ROWS = 4_096
-HELD_S = 1.0
+ROWS, RECORDS = 4_096, 64
 _COMMON = (
     "instruments", "latencies_ms", "horizons_ms", "key_bits", "reentry_penalty", "lane_sizes", "lane_styles"
 )  # fmt: skip
@@ -30,8 +28,8 @@ class Gathered:
     """Holds records of a live run, 20 of them a second, until it is worth while to look at them.
 
     Args:
-        rows: held at most.
-        held_s: for so long at most, as of the next record.
+        rows: as soon as there are so many.
+        records: or so many; one of a row or two takes a hundred times its rows' memory.
 
     Example:
         >>> from schwabot.pipeline import Pipeline
@@ -43,21 +41,17 @@ class Gathered:
         ([True, True, False, True], 300)
     """
 
-    def __init__(self, rows: int = ROWS, held_s: float = HELD_S) -> None:
-        self._most_rows, self._held_s = rows, held_s
+    def __init__(self, rows: int = ROWS, records: int = RECORDS) -> None:
+        self._most_rows, self._most_records = rows, records
         self._held: list[StepRecord] = []
-        self._rows, self._due_s = 0, 0.0
+        self._rows = 0
 
     def add(self, record: StepRecord) -> StepRecord | None:
-        """Take a record of N rows; what was held, in one, when that is due."""
-        ready = None
-        if not self._held:
-            self._due_s = time.monotonic() + self._held_s
-        elif not _alike(self._held[0], record):
-            ready = self.rest()
+        """Take a record of N rows; what was held, in one, when there is enough."""
+        ready = self.rest() if self._held and not _alike(self._held[0], record) else None
         self._held.append(record)
         self._rows += len(record.ts_recv_ns)
-        if ready is None and (self._rows >= self._most_rows or time.monotonic() >= self._due_s):
+        if ready is None and (self._rows >= self._most_rows or len(self._held) >= self._most_records):
             ready = self.rest()
         return ready
 

@@ -120,11 +120,11 @@ class ParquetSink:
 
     def write(self, record: StepRecord) -> None:
         """Take one batch."""
-        if self._signals is not None and self._limit is not None:
-            if record.first_event + len(record.ts_recv_ns) > self._limit:
-                self._signals.discard()
-                self._signals = None
-                self._turn_off()
+        last = record.first_event + len(record.ts_recv_ns)
+        if self._signals is not None and self._limit is not None and last > self._limit:
+            self._signals.discard()
+            self._signals = None
+            self._turn_off()
         self._append(self._gathered.add(record))
 
     def _append(self, record: StepRecord | None) -> None:

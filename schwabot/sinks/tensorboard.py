@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from schwabot.records.audit import Lane, StepRecord
-from schwabot.records.market import Float64, Int64
+from schwabot.records.market import Float64, Int32, Int64
 from schwabot.sinks.base import RunHeader
-from schwabot.sinks.gather import Gathered
+from schwabot.sinks.gather import RECORDS, ROWS
 from schwabot.sinks.gpu_telemetry import GpuTelemetry, scalars
 from schwabot.sinks.graph_picture import GraphNode, nodes
 from schwabot.sinks.lag_figure import lag_figure
@@ -39,7 +39,8 @@ class TensorBoardSink:
         self._points = points
         self._gpu = gpu
         self._throttled: set[str] = set()
-        self._gathered = Gathered()
+        self._uncounted: list[tuple[Int32, Float64, Float64]] = []  # stream [N], its voltage [N], costs [D, L]
+        self._uncounted_rows = 0
 
     def open(self, header: RunHeader) -> None:
         """Import TensorBoard, start the file, draw the module graph."""
@@ -68,14 +69,14 @@ class TensorBoardSink:
         """Take one batch."""
         if len(record.ts_recv_ns):
             self._write_scalars(record)
-            self._count(self._gathered.add(record))
+        self._gather(record)
         self._step = record.first_event + len(record.ts_recv_ns)
         self._write_telemetry()
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Write histograms, the lag curve and hparams; finish the file."""
         self._write_telemetry()
-        self._count(self._gathered.rest())
+        self._count()
         for v, name in enumerate(self._names):
             self._histogram(f"voltage/{name}", self._voltage[v], VOLTS)
         if self._costs is not None:
@@ -120,19 +121,26 @@ class TensorBoardSink:
                 self._stride *= 2
                 self._left = self._points
 
-    def _count(self, record: StepRecord | None) -> None:
-        if record is None:
-            return
+    def _gather(self, record: StepRecord) -> None:
+        """Count only now and then: it takes as long for a hundred rows as for a thousand."""
+        if self._costs is None and len(record.decisions.ts_ns):
+            self._latencies_ms, L = record.latencies_ms, len(record.latencies_ms)
+            self._costs, self._cost_ends = np.zeros((L, len(COST_BP) + 1), dtype=np.int64), np.zeros((L, 2))
         voltage = record.signals.voltage[np.arange(len(record.stream)), record.stream]
+        self._uncounted.append((record.stream, voltage, record.decisions.realised_cost_bp))
+        self._uncounted_rows += len(record.stream)
+        if self._uncounted_rows >= ROWS or len(self._uncounted) >= RECORDS:
+            self._count()
+
+    def _count(self) -> None:
+        if not self._uncounted:
+            return
+        stream, voltage, costs = map(np.concatenate, zip(*self._uncounted, strict=True))
+        self._uncounted, self._uncounted_rows = [], 0
         for v in range(len(self._names)):
-            own = voltage[record.stream == v]
+            own = voltage[stream == v]
             self._voltage[v] += np.histogram(own[np.isfinite(own)], VOLTS)[0]
-        costs = record.decisions.realised_cost_bp
-        if len(costs):
-            if self._costs is None:
-                self._latencies_ms = record.latencies_ms
-                self._costs = np.zeros((costs.shape[1], len(COST_BP) + 1), dtype=np.int64)
-                self._cost_ends = np.zeros((costs.shape[1], 2))
+        if self._costs is not None:
             for column in range(costs.shape[1]):
                 known = costs[:, column][np.isfinite(costs[:, column])]
                 self._costs[column] += np.bincount(np.digitize(known, COST_BP), minlength=len(COST_BP) + 1)

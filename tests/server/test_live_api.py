@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import math
-import os
 import signal
 import threading
 import time
@@ -219,15 +218,6 @@ def test_a_server_that_dies_is_started_again_and_told_everything(
                 beside.link.sink.write(record)
         assert time.monotonic() - begun_s < 5.0
     assert sum("goes on without it" in line for line in beside.said) == 1
-
-
-def test_the_run_comes_first_where_two_want_a_processor(told: Beside) -> None:
-    """Linux weighs sessions before it looks at niceness within one, and the server has a session of its own."""
-    assert os.getpriority(os.PRIO_PROCESS, told.process.pid) == os.getpriority(os.PRIO_PROCESS, 0) + 10
-    session, ours = (Path(f"/proc/{pid}/autogroup") for pid in (told.process.pid, "self"))
-    if session.exists():
-        assert session.read_text().split()[1:] == ["nice", "10"]
-        assert session.read_text().split()[0] != ours.read_text().split()[0]
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -62,15 +62,15 @@ def events(record: StepRecord | None) -> int | None:
 
 
 def test_a_record_is_held_until_there_are_enough_rows() -> None:
-    gathered = Gathered(rows=50, held_s=1e9)
+    gathered = Gathered(rows=50)
     assert [events(gathered.add(one)) for one in records(120, (20, 49, 50, 110))] == [None, None, 50, 60, None]
     assert events(gathered.rest()) == 10
     assert gathered.rest() is None
 
 
-def test_a_record_is_held_for_so_long_at_most() -> None:
-    gathered = Gathered(rows=50, held_s=0.0)
-    assert [events(gathered.add(one)) for one in records(30, (10,))] == [10, 20]
+def test_few_records_are_held() -> None:
+    gathered = Gathered(records=3)
+    assert [events(gathered.add(one)) for one in records(50, (1, 2, 3, 40))] == [None, None, 3, None, None]
 
 
 def test_rows_under_other_settings_are_not_put_together() -> None:
