@@ -200,6 +200,16 @@ def test_halt_asks_once_more_names_the_account_and_tells_what_came_of_it(browser
         assert token_of(told) not in page.content()
 
 
+def test_a_printed_page_holds_what_was_out_of_sight(browser: Any, told: Beside) -> None:
+    with opened(browser, told.url, viewport={"width": 1440, "height": 300}) as page:
+        signed_in(page, token_of(told))
+        fills = page.locator("#fills tbody tr")
+        expect(page.locator("#streams tbody tr").first).to_be_attached()
+        expect(fills).to_have_count(0)
+        page.pdf()
+        expect(fills.first).to_be_attached()
+
+
 def test_what_the_run_refuses_is_said_in_its_words(browser: Any, told: Beside) -> None:
     with opened(browser, told.url) as page:
         signed_in(page, token_of(told))

@@ -44,6 +44,15 @@ export function redrawAll() {
   ask();
 }
 
+// A printed page holds what is out of sight, too.
+addEventListener("beforeprint", () => {
+  for (const one of panels) {
+    if (!one.isDirty || !one.node.getClientRects().length) continue;
+    one.isDirty = false;
+    one.render();
+  }
+});
+
 function ask() {
   if (isAsked || !panels.some((one) => one.isDirty && one.isSeen)) return;
   isAsked = true;
