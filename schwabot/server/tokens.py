@@ -256,7 +256,11 @@ class TokenBook:
         """Whose text this is; takes some tens of milliseconds where the first part of it is known."""
         self._follow()
         match = TOKEN.fullmatch(text)
-        entry = None if match is None else self._valid(match[1])
+        if match is None:
+            return None
+        if match[1] not in self._entries:  # it may have been made just now
+            self._follow(at_once=True)
+        entry = self._valid(match[1])
         if entry is None:
             return None
         from argon2.exceptions import InvalidHashError, VerificationError
@@ -285,10 +289,10 @@ class TokenBook:
             return None
         return found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_uid
 
-    def _follow(self) -> None:
+    def _follow(self, *, at_once: bool = False) -> None:
         """Read the file again where it changed; what can't be read allows nothing."""
         now_s = time.monotonic()
-        if now_s - self._looked_s < LOOK_EVERY_S:
+        if not at_once and now_s - self._looked_s < LOOK_EVERY_S:
             return
         self._looked_s = now_s
         stamp = self._look()

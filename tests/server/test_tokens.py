@@ -109,6 +109,14 @@ def test_a_token_is_recognised_and_hashed_but_once(path: Path) -> None:
     assert scrub(f"curl -H 'Bearer {text}'") == "curl -H 'Bearer ***'"
 
 
+def test_a_token_works_as_soon_as_it_is_made(path: Path) -> None:
+    add(path, "desk", Role.VIEWER)
+    book = TokenBook(path)  # has looked at the file now
+    entry = book.verify(add(path, "other", Role.OPERATOR))
+    assert entry is not None
+    assert entry.name == "other"
+
+
 def test_a_wrong_token_is_not_recognised(path: Path) -> None:
     text = add(path, "desk", Role.VIEWER)
     book = TokenBook(path)
