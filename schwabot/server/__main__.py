@@ -28,7 +28,7 @@ NICER = 10
 def step_back() -> None:
     """Where both want a processor, leave it to the run."""
     if hasattr(os, "nice"):
-        with suppress(PermissionError):  # a hardened service may not change priorities
+        with suppress(OSError):  # a hardened service may not change priorities
             os.nice(NICER)
 
 

@@ -18,6 +18,7 @@ import re
 import secrets
 import stat
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -229,6 +230,7 @@ class TokenBook:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._key = secrets.token_bytes(32)
+        self._lock = threading.Lock()
         self._seen: dict[bytes, str] = {}
         """Keyed hash of a text → id. A wrong one does not get in, so it never grows beyond the file."""
         self._stamp = self._look()
@@ -270,9 +272,10 @@ class TokenBook:
         except (VerificationError, InvalidHashError):
             return None
         learn(text)  # blanked in logs from now on
-        if self._valid(entry.id) is not entry:  # removed meanwhile
-            return None
-        self._seen[self._digest(text)] = entry.id
+        with self._lock:
+            if self._valid(entry.id) is not entry:  # removed meanwhile
+                return None
+            self._seen[self._digest(text)] = entry.id
         return entry
 
     def _digest(self, text: str) -> bytes:
@@ -295,17 +298,18 @@ class TokenBook:
         if not at_once and now_s - self._looked_s < LOOK_EVERY_S:
             return
         self._looked_s = now_s
-        stamp = self._look()
-        if stamp == self._stamp:
-            return
-        self._stamp = stamp
-        try:
-            entries = {one.id: one for one in read_tokens(self._path)}
-        except ConfigError as error:
-            _log.error("no token is taken until this is mended: %s", error)
-            entries = {}
-        before, self._entries = self._entries, entries
-        self._seen = {digest: id_ for digest, id_ in self._seen.items() if entries.get(id_) == before.get(id_)}
+        with self._lock:  # ``verify`` runs in threads
+            stamp = self._look()
+            if stamp == self._stamp:
+                return
+            self._stamp = stamp
+            try:
+                entries = {one.id: one for one in read_tokens(self._path)}
+            except ConfigError as error:
+                _log.error("no token is taken until this is mended: %s", error)
+                entries = {}
+            before, self._entries = self._entries, entries
+            self._seen = {digest: id_ for digest, id_ in self._seen.items() if entries.get(id_) == before.get(id_)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -57,8 +57,9 @@ class Gathered:
 
     def rest(self) -> StepRecord | None:
         """What is still held."""
-        held, self._held, self._rows = self._held, [], 0
-        return joined(held) if held else None
+        one = joined(self._held) if self._held else None
+        self._held, self._rows = [], 0  # not before it is one: Ctrl-C may come at any time
+        return one
 
 
 def joined(records: Sequence[StepRecord]) -> StepRecord:

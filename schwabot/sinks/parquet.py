@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from schwabot.records.audit import StepRecord
 from schwabot.sinks.base import RunHeader
-from schwabot.sinks.gather import Gathered
+from schwabot.sinks.gather import ROWS, Gathered
 from schwabot.sinks.settings import AUTO_OFF_EVENTS, SinksConfig
 from schwabot.sinks.tables import (
     ARBITRAGE,
@@ -94,17 +94,20 @@ class ParquetSink:
         config: which rows of the signals are written.
         say: told in one line that ``signals=auto`` turned itself off.
         auto_off_events: events above which it does.
+        held_rows: of small records, before tables are made of them.
     """
 
     def __init__(
-        self, config: SinksConfig, say: Callable[[str], None] = print, auto_off_events: int = AUTO_OFF_EVENTS
-    ) -> None:
+        self, config: SinksConfig, say: Callable[[str], None] = print, auto_off_events: int = AUTO_OFF_EVENTS,
+        held_rows: int = ROWS,
+    ) -> None:  # fmt: skip
         self._say = say
         self._stride = config.signals_stride()
         self._limit = auto_off_events if config.signals == "auto" else None
         self._signals: GrowingTable | None = None
         self._decisions: GrowingTable | None = None
-        self._gathered = Gathered()
+        self._gathered = Gathered(held_rows)
+        self._ready: StepRecord | None = None
 
     def open(self, header: RunHeader) -> None:
         """Open the files that every run has."""
@@ -125,25 +128,31 @@ class ParquetSink:
             self._signals.discard()
             self._signals = None
             self._turn_off()
-        self._append(self._gathered.add(record))
+        self._ready = self._gathered.add(record)
+        self._append()
 
-    def _append(self, record: StepRecord | None) -> None:
+    def _append(self) -> None:
+        record = self._ready
         if record is None:
             return
-        if self._signals is not None:
-            self._signals.append(signals_table(record, self._streams, self._stride))
         if self._decisions is None:
             schema = decisions_schema(record.latencies_ms)
             self._decisions = GrowingTable(self._dir / "lag_decisions.parquet", schema)
-        self._decisions.append(decisions_table(record))
-        self._arbitrage.append(arbitrage_table(record))
-        self._drift.append(drift_table(record))
+        made = [(self._decisions, decisions_table(record)), (self._arbitrage, arbitrage_table(record)),
+                (self._drift, drift_table(record))]  # fmt: skip
+        if self._signals is not None:
+            made.append((self._signals, signals_table(record, self._streams, self._stride)))
         if record.memory is not None:
-            self._memory.append(memory_table(record.memory, record.key_bits))
+            made.append((self._memory, memory_table(record.memory, record.key_bits)))
+        self._ready = None  # a Ctrl-C before this costs nothing: ``close`` makes the tables again
+        for file, table in made:
+            file.append(table)
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Finish the files; the mean lag curve is taken from the summary."""
-        self._append(self._gathered.rest())
+        self._append()
+        self._ready = self._gathered.rest()
+        self._append()
         for table in (self._signals, self._decisions, self._arbitrage, self._drift, self._memory):
             if table is not None:
                 table.close()

@@ -33,7 +33,7 @@ except PermissionError:
 def test_the_server_takes_a_tenth_of_the_run_s_share(tmp_path: Path) -> None:
     with server(tmp_path) as beside:
         pid = beside.process.pid
-        assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + 10
+        assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)
         assert os.getsid(pid) == os.getsid(0)  # Linux shares processors among sessions first, niceness comes within one
         assert os.getpgid(pid) != os.getpgid(0)  # a Ctrl-C is not for it
 

@@ -40,6 +40,15 @@ def test_cuts_leave_no_trace(cuts: tuple[int, ...]) -> None:
 
 def test_what_happened_keeps_its_order() -> None:
     first, second, third = records(30, (10, 20))
+    later = {
+        name: replace(group, **{column: getattr(group, column) + 1 for column in columns})
+        for name, columns in (("decisions", ("ts_ns",)), ("arbitrage", ("start_ns",)), ("drift_events", ("ts_ns",)))
+        for group in (getattr(first, name),)
+    }
+    both = joined([first, second, replace(third, **later)])
+    for name, column in (("decisions", "ts_ns"), ("arbitrage", "start_ns"), ("drift_events", "ts_ns")):
+        own = getattr(getattr(first, name), column)
+        assert getattr(getattr(both, name), column).tolist() == [*own.tolist(), *(own + 1).tolist()]
     moved, warned, changed = (
         FallbackEvent(1, "device", "cuda", "cpu", "gone"), Alert(2, Level.WARNING, "risk", "near"),
         SettingsEvent(3, (("a", "1", "2"),)),

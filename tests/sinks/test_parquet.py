@@ -96,17 +96,20 @@ def test_memory_of_the_end(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
-def test_batches_change_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("held_rows", [1, 50, 4_096])
+def test_batches_change_nothing(tmp_path: Path, held_rows: int) -> None:
     write(tmp_path / "whole", records(400))
-    write(tmp_path / "cut", records(400, cuts=(1, 2, 77, 77, 300)))
+    write(tmp_path / "cut", records(400, cuts=(1, 2, 77, 77, 300)), held_rows=held_rows)
     for name in ("signals", "lag_decisions", "arbitrage", "drift", "lag_curve", "memory"):
         whole, cut = (pq.read_table(tmp_path / run / f"{name}.parquet") for run in ("whole", "cut"))
         assert whole.equals(cut), name
 
 
-def test_every_nth_event_of_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("held_rows", [1, 50, 4_096])
+def test_every_nth_event_of_the_run(tmp_path: Path, held_rows: int) -> None:
     write(tmp_path / "all", records(400))
-    write(tmp_path / "some", records(400, cuts=(3, 50, 151)), SinksConfig(signals="every_n", signals_n=7))
+    config = SinksConfig(signals="every_n", signals_n=7)
+    write(tmp_path / "some", records(400, cuts=(3, 50, 151)), config, held_rows=held_rows)
     every = pq.read_table(tmp_path / "all" / "signals.parquet")
     some = pq.read_table(tmp_path / "some" / "signals.parquet")
     assert some.equals(every.take(np.arange(0, 400, 7)))

@@ -80,6 +80,26 @@ def test_histogram_of_costs_holds_its_extremes(tmp_path: Path) -> None:
     assert "realised_lag_bp/100ms" not in events.Tags()["histograms"]
 
 
+def test_histograms_do_not_depend_on_batches(tmp_path: Path) -> None:
+    """The last record has no rows, as what the end of a run settles: its decisions count."""
+    (whole,) = records(9_000)
+    first, *more = records(9_000, cuts=tuple(range(60, 9_000, 60)))  # counted three times before the end
+    late = replace(first.decisions, realised_cost_bp=first.decisions.realised_cost_bp + 40.0)
+    none = records(9_000, cuts=(9_000,))[1]
+    assert not len(none.ts_recv_ns)
+    parts = [first, *more[:100], replace(more[100], decisions=late), *more[101:], replace(none, decisions=late)]
+    every = [first.decisions.realised_cost_bp, late.realised_cost_bp, late.realised_cost_bp]
+    whole = replace(whole, decisions=replace(first.decisions, realised_cost_bp=np.concatenate(every)))
+    found = [write(tmp_path / name, run) for name, run in (("whole", [whole]), ("cut", parts))]
+    tags = [tag for tag in found[0].Tags()["histograms"] if tag != "lanes"]
+    assert len(tags) == 2 + 2  # at 100 ms nothing is known
+    for tag in tags:
+        one, other = (events.Histograms(tag)[0].histogram_value for events in found)
+        assert one == other, tag
+    assert tags[-1] == "realised_lag_bp/10ms"
+    assert one.num == sum(int(np.isfinite(costs[:, 1]).sum()) for costs in every)
+
+
 def test_graph_tab_has_the_modules(written: Any) -> None:
     names = {node.name for node in written.Graph().node}
     assert {"Feed", "TensorHarness/phase", "GhostBridge/ghost", "VoltageLanes/voltage", "Signal"} <= names
