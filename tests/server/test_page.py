@@ -232,6 +232,7 @@ def test_a_viewer_is_told_why_they_may_not(browser: Any, told: Beside) -> None:
     with opened(browser, told.url) as page:
         expect(page.locator("#who")).to_have_text("Sign in")
         signed_in(page, viewer)
+        expect(page.locator("#who")).to_have_text("looker (viewer)")
         halt = page.get_by_role("button", name="HALT")
         expect(halt).to_have_attribute("aria-disabled", "true")
         halt.press("Enter")
